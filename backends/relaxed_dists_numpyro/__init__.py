@@ -1,0 +1,35 @@
+"""relaxed-dists for NumPyro. Import from :mod:`relaxed_dists.numpyro`."""
+
+
+
+from ._estimators import GumbelSoftmax, StraightThrough
+
+from ._discrete import Bernoulli, OneHotCategorical
+from ._functional import gumbel_softmax, straight_through
+from ._relaxed_bernoulli import (
+    LogitRelaxedBernoulli,
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
+)
+from ._relaxed_categorical import (
+    ExpRelaxedOneHotCategorical,
+    RelaxedOneHotCategorical,
+    RelaxedOneHotCategoricalStraightThrough,
+)
+from ._svi import AnnealedSVI
+
+__all__ = [
+    "AnnealedSVI",
+    "Bernoulli",
+    "ExpRelaxedOneHotCategorical",
+    "GumbelSoftmax",
+    "LogitRelaxedBernoulli",
+    "OneHotCategorical",
+    "RelaxedBernoulli",
+    "RelaxedBernoulliStraightThrough",
+    "RelaxedOneHotCategorical",
+    "RelaxedOneHotCategoricalStraightThrough",
+    "StraightThrough",
+    "gumbel_softmax",
+    "straight_through",
+]

@@ -1,0 +1,218 @@
+"""What all distributions share in JAX: parameters and their checks, pytrees, expand, noise."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
+from numpyro.util import not_jax_tracer
+
+from relaxed_dists import _errors, _formulas
+
+from ._ops import compute_dtype, gumbel, logistic, ops
+
+# The lowest temperature that is computed with: a traced one cannot be refused, and one of zero or
+# less would give NaN. It is far below any of use.
+FLOOR = 2.0**-40
+
+
+def holds(condition: Any) -> bool:
+    """Whether all of a condition is true; true where it can't be known (a traced value)."""
+    return not not_jax_tracer(condition) or bool(np.all(condition))
+
+
+def as_array(x: Any, like: Any = None) -> Array:
+    """x as a floating array, of like's dtype where x is a Python number."""
+    if isinstance(x, int | float) and hasattr(like, "dtype") and jnp.issubdtype(
+        like.dtype, jnp.floating
+    ):
+        return jnp.asarray(x, like.dtype)
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+
+
+class _Masked(MaskedDistribution):
+    """NumPyro's masked distribution, which would drop intermediates and copy the value."""
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        return self.base_dist.sample_with_intermediates(key, sample_shape)  # type: ignore[return-value]
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        log_prob = self.base_dist.log_prob(value, intermediates)
+        return jnp.where(jnp.asarray(self._mask), log_prob, 0.0)
+
+
+class _Independent(Independent):
+    """NumPyro's independent distribution, with a mask that keeps the relaxed sample."""
+
+    def mask(self, mask: Any) -> _Masked:
+        return _Masked(self, mask)
+
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
+        return to_event(self, reinterpreted_batch_ndims)
+
+
+def to_event(law: Distribution, ndims: int | None) -> Distribution:
+    """The law with its rightmost batch dimensions as event dimensions."""
+    ndims = len(law.batch_shape) if ndims is None else ndims
+    return _Independent(law, ndims) if ndims else law
+
+
+class LogitsDistribution(Distribution):
+    """A law with logits, and with a temperature unless it is None."""
+
+    _rows = True  # whether the last axis of the logits holds categories
+    logits: Array
+    temperature: Any = None
+    estimator: Any = None
+
+    def __init__(
+        self,
+        probs: Any,
+        logits: Any,
+        temperature: Any = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        name = type(self).__name__
+        _errors.one_of(name, probs, logits)
+        validate = self._validate_args if validate_args is None else validate_args
+        given = as_array(logits if probs is None else probs, temperature)
+        if self._rows and 0 in (given.ndim, *given.shape[-1:]):
+            raise _errors.no_categories(name, "logits" if probs is None else "probs", given.shape)
+        with jax.ensure_compile_time_eval():  # constants are checked under jit as well
+            if validate and given.size:
+                (self._check_logits if probs is None else self._check_probs)(given)
+        if probs is not None and self._rows:
+            given = _formulas.log_probs(ops, given / given.sum(-1, keepdims=True))
+        elif probs is not None:
+            given = _formulas.logit(ops, given)
+        batch_shape = given.shape[: given.ndim - self._rows]
+        if temperature is not None:
+            self.temperature = self._checked_temperature(temperature, given, validate)
+            batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
+            # Of the full shape, so that vmap can map over all leaves of a distribution.
+            self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
+        event_shape = given.shape[given.ndim - self._rows :]
+        self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
+        super().__init__(batch_shape, event_shape, validate_args=False)
+        self._validate_args = validate
+
+    def _checked_temperature(self, temperature: Any, like: Array, validate: bool) -> Array:
+        array = as_array(temperature, like)
+        with jax.ensure_compile_time_eval():
+            if validate and not holds((array > 0) & (array < jnp.inf)):
+                raise _errors.bad_temperature(type(self).__name__, temperature)
+        return array
+
+    def _check_logits(self, logits: Array) -> None:
+        top = logits.max(-1) if self._rows else logits
+        if not holds(jnp.isfinite(top) if self._rows else top < jnp.inf):
+            raise _errors.bad_logits(type(self).__name__, logits, self._rows)
+
+    def _check_probs(self, probs: Array) -> None:
+        if self._rows:
+            total = probs.sum(-1)
+            fine = (probs.min(-1) >= 0) & (total > 0) & (total < jnp.inf)
+        else:
+            fine = (probs >= 0) & (probs <= 1)
+        if not holds(fine):
+            raise _errors.bad_probs(type(self).__name__, probs, self._rows)
+
+    def _joint_shape(
+        self, temperature: tuple[int, ...], batch_shape: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        try:
+            return jnp.broadcast_shapes(temperature, batch_shape)
+        except ValueError as error:
+            name = type(self).__name__
+            raise _errors.bad_temperature_shape(name, temperature, batch_shape) from error
+
+    # Read off the parameters, so that they are right inside vmap over a distribution, too.
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of independent, differently parameterised events."""
+        return jnp.shape(self.logits)[: jnp.ndim(self.logits) - self._rows]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """``(K,)`` for one-hot values, ``()`` for binary ones."""
+        return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._rows :]
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        """Logits, temperature and estimator are the leaves."""
+        return (self.logits, self.temperature, self.estimator), self._validate_args
+
+    @classmethod
+    def tree_unflatten(cls, aux_data: Any, params: tuple[Any, ...]) -> Self:
+        """The law with the given leaves, unchecked."""
+        new = cls.__new__(cls)
+        new.logits, new.temperature, new.estimator = params
+        new._validate_args = aux_data
+        return new
+
+    @property
+    def probs(self) -> Array:
+        """The probabilities, normalised."""
+        return jax.nn.softmax(self.logits, -1) if self._rows else jax.nn.sigmoid(self.logits)
+
+    def expand(self, batch_shape: Sequence[int]) -> Self:
+        """The same law with its parameters broadcast to a batch shape."""
+        batch_shape = tuple(batch_shape)
+        (logits, temperature, estimator), aux = self.tree_flatten()
+        logits = jnp.broadcast_to(logits, batch_shape + self.event_shape)
+        if temperature is not None:
+            temperature = jnp.broadcast_to(temperature, batch_shape)
+        return self.tree_unflatten(aux, (logits, temperature, estimator))
+
+    def mask(self, mask: Any) -> _Masked:
+        """The same law, with a density that counts only where the mask is true."""
+        return _Masked(self, mask)
+
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
+        """The law with its rightmost batch dimensions as event dimensions (default: all)."""
+        return to_event(self, reinterpreted_batch_ndims)
+
+    def _parameters(self) -> tuple[Array, Array]:
+        """Logits and temperature in the dtype to compute in."""
+        dtype = compute_dtype(self.logits, self.temperature)
+        temperature = jnp.maximum(self.temperature.astype(dtype), FLOOR)
+        return self.logits.astype(dtype), temperature
+
+    def _dtype(self) -> Any:
+        """The dtype of values and densities."""
+        return jnp.result_type(self.logits.dtype, self.temperature.dtype)
+
+    def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
+        draw = gumbel if self._rows else logistic
+        return draw(key, tuple(sample_shape) + self.batch_shape + self.event_shape, like.dtype)
+
+    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw, with a gradient where the law has one. Args, Returns: sample_shape before all."""
+        return self.sample_with_intermediates(key, sample_shape)[0]  # type: ignore[return-value]
+
+    def _check_value(self, value: Any) -> Array:
+        """The value as an array, if its shape fits."""
+        value = as_array(value, self.logits)
+        expected = self.batch_shape + self.event_shape
+        try:
+            lax.broadcast_shapes(value.shape, expected)
+            fits = value.shape[value.ndim - len(self.event_shape) :] == self.event_shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise _errors.bad_shape(type(self).__name__, value.shape, expected)
+        return value
+
+    def _refuse(self, value: Array, fine: Any, support: str, remedy: str) -> None:
+        if not holds(fine):
+            raise _errors.off_support(type(self).__name__, value, support, remedy)
+
+

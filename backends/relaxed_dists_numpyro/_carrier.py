@@ -1,0 +1,25 @@
+"""The relaxed sample behind a value: a map from the identity of a live array or tracer.
+
+NumPyro hands intermediates only to the distribution that drew the value; the map serves the model's
+side, where the same object comes back. An entry goes when its value does.
+"""
+
+import weakref
+from typing import Any
+
+from jax import Array
+
+_behind: dict[int, tuple[Any, str, Any]] = {}
+
+
+def attach(value: Array, behind: Any, space: str) -> Array:
+    """Put the relaxed sample behind the value, in the named space, and return the value."""
+    key = id(value)
+    _behind[key] = (weakref.ref(value, lambda _: _behind.pop(key, None)), space, behind)
+    return value
+
+
+def behind(value: Any, space: str) -> Any:
+    """The relaxed sample behind the value, or None where it is lost or of another space."""
+    reference, kept, sample = _behind.get(id(value), (lambda: None, "", None))
+    return sample if kept == space and reference() is value else None

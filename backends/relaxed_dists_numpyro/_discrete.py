@@ -1,0 +1,256 @@
+"""The discrete distributions with a pathwise estimator, and their KL divergences."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax, random
+from numpyro.distributions import constraints
+from numpyro.distributions.discrete import BernoulliLogits, BernoulliProbs
+from numpyro.distributions.kl import kl_divergence
+
+from relaxed_dists import _errors, _formulas
+from relaxed_dists._estimators import Estimator
+
+from ._base import LogitsDistribution
+from ._carrier import attach, behind
+from ._constraints import one_hot, tolerance
+from ._ops import compute_dtype, ops
+
+
+class _Discrete(LogitsDistribution):
+    has_enumerate_support = True
+    _support_text = ""
+    estimator: Estimator | None
+
+    def __init__(
+        self,
+        probs: Any = None,
+        logits: Any = None,
+        estimator: Estimator | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, validate_args=validate_args)
+        self.estimator = estimator
+        temperature = getattr(estimator, "temperature", None)
+        if temperature is not None:
+            array = self._checked_temperature(temperature, self.logits, self._validate_args)
+            if self._joint_shape(array.shape, self.batch_shape) != self.batch_shape:
+                name = type(self).__name__
+                raise _errors.bad_temperature_shape(name, array.shape, self.batch_shape)
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether an estimator carries a gradient through the sample."""
+        return self.estimator is not None
+
+    @property
+    def discrete(self) -> Any:
+        """The same law without an estimator."""
+        return type(self)(logits=self.logits, validate_args=self._validate_args)
+
+    def _compute_logits(self) -> Array:
+        return self.logits.astype(compute_dtype(self.logits))
+
+    def _two(self) -> Array:
+        """The logits with their categories on the last axis."""
+        logits = self._compute_logits()
+        return logits if self._rows else _formulas.bernoulli_log_probs(ops, logits)
+
+    def rsample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw a value that carries the estimator's gradient; without an estimator an error.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Values of shape ``sample_shape + batch_shape + event_shape``: on the support, or soft
+            ones if the estimator's are.
+
+        Raises:
+            NotImplementedError: If the distribution has no estimator.
+        """
+        if self.estimator is None:
+            raise _errors.no_estimator(type(self).__name__)
+        logits = self._compute_logits()
+        draw = self.estimator.one_hot if self._rows else self.estimator.binary
+        value = draw(ops, logits, self._noise(key, sample_shape, logits)).astype(self.logits.dtype)
+        return attach(value, True, "soft") if self.estimator.soft else value
+
+    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw a value, with the estimator's gradient if there is one.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Values of shape ``sample_shape + batch_shape + event_shape``.
+        """
+        if self.estimator is not None:
+            return self.rsample(key, sample_shape)
+        logits = self._compute_logits()
+        scores = lax.stop_gradient(logits + self._noise(key, sample_shape, logits))
+        hard = ops.one_hot_argmax(scores) if self._rows else scores > 0
+        return hard.astype(self.logits.dtype)
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw a value; there are no intermediates. Args as those of :meth:`sample`."""
+        return self.sample(key, sample_shape), []
+
+    def _checked(self, value: Any) -> Array:
+        soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
+        value = self._check_value(value)
+        if self._validate_args:
+            remedy = "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard="
+            remedy += "False), or by a law with that estimator."
+            fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
+            if self._rows:
+                slack = tolerance(value.dtype, value.shape[-1])
+                fine = fine.all(-1) & (abs(value.sum(-1) - 1) <= slack)
+            self._refuse(value, fine, self._support_text, remedy)
+        return value
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        """The log mass; of a soft value its linear extension, sum_k value_k log p_k.
+
+        Args:
+            value: Values on the support, or soft ones of the estimator, of a shape that ends with
+                the event shape.
+            intermediates: Not used.
+
+        Returns:
+            Log masses of shape ``sample_shape + batch_shape``.
+        """
+        value = self._checked(value)
+        logits = self._two()
+        two = value if self._rows else ops.stack(value, 1 - value)
+        return _formulas.categorical_log_prob(ops, logits, two).astype(self.logits.dtype)
+
+    def entropy(self) -> Array:
+        """The exact entropy, of the batch shape."""
+        return _formulas.categorical_entropy(ops, self._two()).astype(self.logits.dtype)
+
+    @property
+    def mean(self) -> Array:
+        """The probabilities."""
+        return self.probs
+
+    @property
+    def variance(self) -> Array:
+        """p (1 - p), for each entry."""
+        return self.probs * (1 - self.probs)
+
+
+class OneHotCategorical(_Discrete):
+    r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
+
+    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy, KL and
+    enumeration are those of the discrete law, whatever the estimator.
+
+    Args:
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
+            masks a category. Exactly one of probs and logits.
+        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+            ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
+        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> from relaxed_dists.numpyro import GumbelSoftmax
+        >>> import jax
+        >>> def first(logits):
+        ...     law = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(0.5))
+        ...     return law.sample(random.key(0))[0]
+        >>> bool(abs(jax.grad(first)(jnp.zeros(3))).sum() > 0)
+        True
+    """
+
+    support = one_hot
+    _support_text = "one-hot vectors"
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """All one-hot values, of shape ``(K,) + batch_shape + (K,)``.
+
+        Args:
+            expand: Whether to expand them to the batch shape, or leave ones there.
+        """
+        k = self.logits.shape[-1]
+        values = jnp.eye(k, dtype=self.logits.dtype)
+        values = values.reshape((k,) + (1,) * len(self.batch_shape) + (k,))
+        return jnp.broadcast_to(values, (k, *self.batch_shape, k)) if expand else values
+
+    @property
+    def mode(self) -> Array:
+        """The most probable value."""
+        return ops.one_hot_argmax(self.logits)
+
+
+class Bernoulli(_Discrete):
+    r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
+
+    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy, KL and
+    enumeration are those of the discrete law, whatever the estimator.
+
+    Args:
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+            ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
+        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> round(Bernoulli(probs=0.25).log_prob(1.0).item(), 4)
+        -1.3863
+    """
+
+    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+    support = constraints.boolean
+    _rows = False
+    _support_text = "zeros and ones"
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """Zero and one, of shape ``(2,) + batch_shape``.
+
+        Args:
+            expand: Whether to expand them to the batch shape, or leave ones there.
+        """
+        values = jnp.arange(2, dtype=self.logits.dtype)
+        values = values.reshape((2,) + (1,) * len(self.batch_shape))
+        return jnp.broadcast_to(values, (2, *self.batch_shape)) if expand else values
+
+    @property
+    def mode(self) -> Array:
+        """The more probable value; 0 at a tie."""
+        return (self.logits > 0).astype(self.logits.dtype)
+
+
+def _kl_rows(p: Any, q: Any) -> Array:
+    return _formulas.categorical_kl(ops, p.logits, q.logits)
+
+
+def _kl_binary(p: Any, q: Any) -> Array:
+    two = (_formulas.bernoulli_log_probs(ops, law.logits) for law in (p, q))
+    return _formulas.categorical_kl(ops, *two)
+
+
+kl_divergence.add((OneHotCategorical, OneHotCategorical), _kl_rows)
+kl_divergence.add((Bernoulli, Bernoulli), _kl_binary)
+for _theirs in (BernoulliLogits, BernoulliProbs):
+    kl_divergence.add((Bernoulli, _theirs), _kl_binary)
+    kl_divergence.add((_theirs, Bernoulli), _kl_binary)

@@ -1,0 +1,234 @@
+"""The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, random
+from jax.nn import sigmoid
+from jax.scipy.special import logit as logit_of
+from numpyro.distributions import constraints
+
+from relaxed_dists import _errors, _formulas
+
+from ._base import LogitsDistribution
+from ._carrier import attach, behind
+from ._discrete import Bernoulli
+from ._ops import ops
+
+
+class _RelaxedBinary(LogitsDistribution):
+    arg_constraints = {
+        "temperature": constraints.positive,
+        "probs": constraints.unit_interval,
+        "logits": constraints.real,
+    }
+    reparametrized_params = ["temperature", "probs", "logits"]
+    _rows = False
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, temperature, validate_args=validate_args)
+
+    @property
+    def discrete(self) -> Bernoulli:
+        """The discrete law with the same logits."""
+        return Bernoulli(logits=self.logits, validate_args=False)
+
+    def _logit_value(self, key: Any, sample_shape: tuple[int, ...]) -> Array:
+        logits, temperature = self._parameters()
+        noise = self._noise(key, sample_shape, logits)
+        return _formulas.logit_concrete(ops, logits, temperature, noise)
+
+
+class LogitRelaxedBernoulli(_RelaxedBinary):
+    r"""The logit of a relaxed Bernoulli sample: a logistic law, exact at every temperature.
+
+    With L standard logistic, :math:`y = (\theta + L) / \tau`, and with :math:`d = \theta - \tau y`
+
+    .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> d = LogitRelaxedBernoulli(1.0, logits=jnp.array(0.0))
+        >>> round(jnp.exp(d.log_prob(0.0)).item(), 4)  # the logistic density
+        0.25
+    """
+
+    support = constraints.real
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Logits of shape ``sample_shape + batch_shape``.
+            And the intermediates that its density uses.
+        """
+        return self._logit_value(key, sample_shape).astype(self._dtype()), []
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        """The log density.
+
+        Args:
+            value: Real numbers of a shape that broadcasts with the batch shape.
+            intermediates: What :meth:`sample_with_intermediates` returned with the value.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        value = self._check_value(value)
+        if self._validate_args:
+            fine = ~jnp.isnan(value)
+            self._refuse(value, fine, "real numbers", "Look for an overflow.")
+        logits, temperature = self._parameters()
+        log_prob = _formulas.logit_concrete_log_prob(
+            ops, logits, temperature, value.astype(logits.dtype)
+        )
+        return log_prob.astype(self._dtype())
+
+    def entropy(self) -> Array:
+        """The exact entropy, 2 - log temperature, of the batch shape."""
+        return _formulas.logit_concrete_entropy(ops, *self._parameters()).astype(self._dtype())
+
+
+class RelaxedBernoulli(_RelaxedBinary):
+    r"""The binary Concrete distribution on (0, 1).
+
+    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`; its density is that
+    of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided by :math:`x (1 - x)`.
+
+    A draw keeps its logit behind it (while the same object lives), so that its density is exact
+    where it rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite, and
+    what the number still says.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> d = RelaxedBernoulli(1.0, probs=jnp.array(0.5))  # the uniform law
+        >>> d.log_prob(jnp.array(0.3)).item() ** 2 < 1e-12
+        True
+    """
+
+    support = constraints.unit_interval
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Numbers in [0, 1] of shape ``sample_shape + batch_shape``.
+            And the intermediates that its density uses.
+        """
+        logit = self._logit_value(key, sample_shape)
+        value = sigmoid(logit).astype(self._dtype())
+        return attach(value, logit, "logit"), [logit]
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        """The log density on (0, 1), of the relaxed sample behind the value if it has one.
+
+        Args:
+            value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
+            intermediates: What :meth:`sample_with_intermediates` returned with the value.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        logit = intermediates[0] if intermediates else behind(value, "logit")
+        if logit is None:
+            logit = self._logit_of(self._check_value(value))
+        logits, temperature = self._parameters()
+        log_prob = _formulas.binary_concrete_log_prob(
+            ops, logits, temperature, logit.astype(logits.dtype)
+        )
+        return log_prob.astype(self._dtype())
+
+    def _logit_of(self, value: Array) -> Array:
+        if self._validate_args:
+            fine = (value >= 0) & (value <= 1)
+            self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
+        finfo = jnp.finfo(value.dtype)
+        return logit_of(jnp.clip(value, finfo.tiny, 1 - finfo.eps / 2))
+
+
+class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
+    r"""A value of 0 or 1 forward, the relaxed gradient backward.
+
+    The value is a draw x of :class:`RelaxedBernoulli` rounded, its gradient that of x, and
+    ``log_prob`` the density of x, which the value keeps behind it (while the same object lives). A
+    copy of the value has lost x, and is refused: its density is not known.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        validate_args: Whether to check arguments; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter is out of its range, or a value has lost its relaxed sample.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
+
+    Example:
+        >>> d = RelaxedBernoulliStraightThrough(0.5, logits=jnp.zeros(4))
+        >>> set(d.sample(random.key(0)).tolist()) <= {0.0, 1.0}
+        True
+    """
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw values of 0 and 1 with the relaxed gradient.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Values of 0 and 1, of shape ``sample_shape + batch_shape``.
+            And the intermediates that its density uses.
+        """
+        logit = self._logit_value(key, sample_shape)
+        hard = (logit > 0).astype(logit.dtype)
+        value = _formulas.straight_through(ops, hard, sigmoid(logit)).astype(self._dtype())
+        return attach(value, logit, "logit"), [logit]
+
+    def _logit_of(self, value: Array) -> Array:
+        raise _errors.lost(type(self).__name__)

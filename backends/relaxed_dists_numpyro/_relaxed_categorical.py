@@ -1,0 +1,246 @@
+"""The relaxed one-hot distributions: log space, simplex, straight-through."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, random
+from numpyro.distributions import constraints
+
+from relaxed_dists import _errors, _formulas
+
+from ._base import LogitsDistribution
+from ._carrier import attach, behind
+from ._constraints import log_simplex, tolerance
+from ._discrete import OneHotCategorical
+from ._ops import ops
+
+
+class _RelaxedOneHot(LogitsDistribution):
+    arg_constraints = {
+        "temperature": constraints.positive,
+        "probs": constraints.simplex,
+        "logits": constraints.real_vector,
+    }
+    reparametrized_params = ["temperature", "probs", "logits"]
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, temperature, validate_args=validate_args)
+
+    @property
+    def discrete(self) -> OneHotCategorical:
+        """The discrete law with the same logits."""
+        return OneHotCategorical(logits=self.logits, validate_args=self._validate_args)
+
+    def _log_value(self, key: Any, sample_shape: tuple[int, ...]) -> Array:
+        logits, temperature = self._parameters()
+        noise = self._noise(key, sample_shape, logits)
+        return _formulas.exp_concrete(ops, logits, temperature, noise)
+
+
+class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
+    r"""The log of a relaxed one-hot sample: the canonical node, exact at every temperature.
+
+    With :math:`G_k` standard Gumbel, :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)` and
+
+    .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
+        + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
+            masks a category. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix C.3.
+
+    Example:
+        >>> d = ExpRelaxedOneHotCategorical(0.5, logits=jnp.zeros(3))
+        >>> y = d.rsample(random.key(0))
+        >>> bool(abs(jnp.exp(y).sum() - 1) < 1e-5)
+        True
+        >>> bool(jnp.isfinite(d.log_prob(y)))
+        True
+    """
+
+    support = log_simplex
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Log values of shape ``sample_shape + batch_shape + (K,)``.
+            And the intermediates that its density uses.
+        """
+        return self._log_value(key, sample_shape).astype(self._dtype()), []
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        """The log density, with respect to the log ratios to the last category.
+
+        Args:
+            value: Log values of shape ``(..., K)`` whose exponentials sum to one.
+            intermediates: What :meth:`sample_with_intermediates` returned with the value.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        value = self._check_value(value)
+        if self._validate_args:
+            remedy = "Apply log_softmax to unnormalised scores."
+            fine = log_simplex(value)
+            self._refuse(value, fine, "logs of points of the simplex", remedy)
+        logits, temperature = self._parameters()
+        log_prob = _formulas.exp_concrete_log_prob(
+            ops, logits, temperature, value.astype(logits.dtype)
+        )
+        return log_prob.astype(self._dtype())
+
+    def entropy(self) -> Array:
+        """The exact entropy, of the batch shape. It does not depend on the logits."""
+        return _formulas.exp_concrete_entropy(ops, *self._parameters()).astype(self._dtype())
+
+
+class RelaxedOneHotCategorical(_RelaxedOneHot):
+    r"""The Concrete or Gumbel-Softmax distribution on the simplex.
+
+    With :math:`G_k` standard Gumbel, :math:`x = \mathrm{softmax}((\theta + G) / \tau)` and
+
+    .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
+        + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
+
+    A draw keeps its log behind it (while the same object lives), so that its density is exact where
+    its small entries underflow. A copy is scored by the log of its entries, those below the smallest
+    normal number taken as that number: finite, and what the numbers still say.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
+            masks a category. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3.1; Jang, Gu, Poole,
+        *Categorical Reparameterization with Gumbel-Softmax* (2017), appendix B.
+
+    Example:
+        >>> d = RelaxedOneHotCategorical(jnp.array([0.1, 1.0]), probs=jnp.ones((2, 3)) / 3)
+        >>> d.rsample(random.key(0)).shape
+        (2, 3)
+    """
+
+    support = constraints.simplex
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Points of the simplex, of shape ``sample_shape + batch_shape + (K,)``.
+            And the intermediates that its density uses.
+        """
+        log_value = self._log_value(key, sample_shape)
+        value = jnp.exp(log_value).astype(self._dtype())
+        return attach(value, log_value, "log_simplex"), [log_value]
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        """The log density on the simplex, of the relaxed sample behind the value if it has one.
+
+        Args:
+            value: Points of the simplex, of shape ``(..., K)``.
+            intermediates: What :meth:`sample_with_intermediates` returned with the value.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        log_value = intermediates[0] if intermediates else behind(value, "log_simplex")
+        if log_value is None:
+            log_value = self._log_of(self._check_value(value))
+        logits, temperature = self._parameters()
+        log_prob = _formulas.concrete_log_prob(
+            ops, logits, temperature, log_value.astype(logits.dtype)
+        )
+        return log_prob.astype(self._dtype())
+
+    def _log_of(self, value: Array) -> Array:
+        if self._validate_args:
+            slack = tolerance(value.dtype, value.shape[-1])
+            fine = (value >= 0).all(-1) & (abs(value.sum(-1) - 1) <= slack)
+            self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
+        return jnp.log(jnp.maximum(value, jnp.finfo(value.dtype).tiny))
+
+
+class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
+    r"""A one-hot value forward, the relaxed gradient backward.
+
+    The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
+    :class:`RelaxedOneHotCategorical`, its gradient that of x, and ``log_prob`` the density of x,
+    which the value keeps behind it (while the same object lives). A copy of the value has lost x, and is
+    refused: its density is not known.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``. Exactly one of probs and logits.
+        validate_args: Whether to check arguments; by default as NumPyro's setting is.
+
+    Raises:
+        ValueError: If a parameter is out of its range, or a value has lost its relaxed sample.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
+
+    Example:
+        >>> d = RelaxedOneHotCategoricalStraightThrough(0.5, logits=jnp.zeros(3))
+        >>> z = d.sample(random.key(0))
+        >>> sorted(z.tolist())
+        [0.0, 0.0, 1.0]
+        >>> bool(jnp.isfinite(d.log_prob(z)))
+        True
+    """
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        """Draw one-hot values with the relaxed gradient.
+
+        Args:
+            key: A JAX random key.
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            One-hot values of shape ``sample_shape + batch_shape + (K,)``.
+            And the intermediates that its density uses.
+        """
+        log_value = self._log_value(key, sample_shape)
+        hard = ops.one_hot_argmax(log_value)
+        value = _formulas.straight_through(ops, hard, jnp.exp(log_value)).astype(self._dtype())
+        return attach(value, log_value, "log_simplex"), [log_value]
+
+    def _log_of(self, value: Array) -> Array:
+        raise _errors.lost(type(self).__name__)

@@ -1,0 +1,148 @@
+"""SVI with an annealed temperature."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer import SVI
+from numpyro.infer.autoguide import AutoGuide
+from numpyro.primitives import Messenger
+from numpyro.util import not_jax_tracer
+
+from relaxed_dists import _errors
+from relaxed_dists.schedules import Schedule, checked
+
+
+def _takes_temperature(fn: Any) -> bool:
+    # Handlers and autoguides take *args, **kwargs and hand them to what they wrap.
+    if isinstance(fn, Messenger):
+        return _takes_temperature(fn.fn)
+    if isinstance(fn, AutoGuide):
+        return _takes_temperature(fn.model)
+    parameters = inspect.signature(fn).parameters.values()
+    return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, temperature: Any = None, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    return call
+
+
+class AnnealedSVI(SVI):  # type: ignore[misc]
+    r"""NumPyro's SVI with a temperature that follows a schedule.
+
+    At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
+    signature takes it. The step is the one that the optimiser's state counts, so the temperature is
+    right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved state. A
+    ``temperature=`` given to a method stands in place of the schedule's.
+
+    Args:
+        model: A NumPyro model.
+        guide: A NumPyro guide.
+        optim: A NumPyro or optax optimiser.
+        loss: A NumPyro ELBO.
+        temperature: A schedule: any callable from a (traced) step to a positive number.
+        static_kwargs: Further arguments of model and guide that stay fixed.
+
+    Raises:
+        ValueError: If neither model nor guide takes a temperature, or the schedule's is not
+            positive and finite. Where the step is traced (``update`` under ``jit``) that can't be
+            seen; the distributions then compute with the lowest temperature that they know.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
+
+    Example:
+        >>> import numpyro
+        >>> from jax import random
+        >>> from relaxed_dists.schedules import linear
+        >>> def model(): numpyro.sample("x", numpyro.distributions.Normal(0.0, 1.0))
+        >>> def guide(temperature):
+        ...     loc = numpyro.param("loc", 1.0)
+        ...     numpyro.sample("x", numpyro.distributions.Normal(loc, temperature))
+        >>> optim, loss = numpyro.optim.Adam(0.1), numpyro.infer.Trace_ELBO()
+        >>> svi = AnnealedSVI(model, guide, optim, loss, temperature=linear(1.0, 0.5, 100))
+        >>> result = svi.run(random.key(0), 100, progress_bar=False)
+        >>> float(svi.current_temperature(result.state))
+        0.5
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        optim: Any,
+        loss: Any,
+        temperature: Schedule,
+        **static_kwargs: Any,
+    ) -> None:
+        takes = [_takes_temperature(fn) for fn in (model, guide)]
+        if not any(takes):
+            raise _errors.no_temperature()
+        fns = [
+            fn if take else _without_temperature(fn)
+            for fn, take in zip((model, guide), takes, strict=True)
+        ]
+        super().__init__(*fns, optim, loss, **static_kwargs)
+        self.temperature = temperature
+
+    def current_temperature(self, svi_state: Any) -> Any:
+        """The temperature of the next update.
+
+        Args:
+            svi_state: A state of this SVI.
+
+        Returns:
+            The schedule's temperature at the step that the optimiser's state holds.
+        """
+        return self._at(svi_state.optim_state[0])
+
+    def _at(self, step: Any) -> Any:
+        temperature = self.temperature(step)
+        return checked(temperature) if not_jax_tracer(temperature) else temperature
+
+    def init(
+        self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
+        kwargs.setdefault("temperature", self._at(0))
+        return super().init(rng_key, *args, init_params=init_params, **kwargs)
+
+    def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+        """A step at the temperature of the state. Args and Returns as those of SVI."""
+        kwargs.setdefault("temperature", self.current_temperature(svi_state))
+        return super().update(svi_state, *args, **kwargs)
+
+    def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+        """A step that is not taken if it is not finite. Args and Returns as those of SVI."""
+        kwargs.setdefault("temperature", self.current_temperature(svi_state))
+        return super().stable_update(svi_state, *args, **kwargs)
+
+    def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss at the temperature of the state. Args and Returns as those of SVI."""
+        kwargs.setdefault("temperature", self.current_temperature(svi_state))
+        return super().evaluate(svi_state, *args, **kwargs)
+
+    def run(
+        self,
+        rng_key: Any,
+        num_steps: int,
+        *args: Any,
+        init_state: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Take a number of steps, the schedule followed. Args and Returns as those of SVI.
+
+        Raises:
+            ValueError: If the schedule yields a temperature that is not positive in these steps.
+        """
+        if num_steps > 0 and "temperature" not in kwargs:
+            # The loop is traced, so all its temperatures are looked at before it starts.
+            first = 0 if init_state is None else init_state.optim_state[0]
+            checked(np.asarray(jax.vmap(self.temperature)(first + jnp.arange(num_steps))).min())
+        return super().run(rng_key, num_steps, *args, init_state=init_state, **kwargs)

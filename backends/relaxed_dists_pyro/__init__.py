@@ -1,0 +1,33 @@
+"""relaxed-dists for Pyro. Import from :mod:`relaxed_dists.pyro`."""
+
+from relaxed_dists._estimators import GumbelSoftmax, StraightThrough
+
+from ._discrete import Bernoulli, OneHotCategorical
+from ._functional import gumbel_softmax, straight_through
+from ._relaxed_bernoulli import (
+    LogitRelaxedBernoulli,
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
+)
+from ._relaxed_categorical import (
+    ExpRelaxedOneHotCategorical,
+    RelaxedOneHotCategorical,
+    RelaxedOneHotCategoricalStraightThrough,
+)
+from ._svi import AnnealedSVI
+
+__all__ = [
+    "AnnealedSVI",
+    "Bernoulli",
+    "ExpRelaxedOneHotCategorical",
+    "GumbelSoftmax",
+    "LogitRelaxedBernoulli",
+    "OneHotCategorical",
+    "RelaxedBernoulli",
+    "RelaxedBernoulliStraightThrough",
+    "RelaxedOneHotCategorical",
+    "RelaxedOneHotCategoricalStraightThrough",
+    "StraightThrough",
+    "gumbel_softmax",
+    "straight_through",
+]

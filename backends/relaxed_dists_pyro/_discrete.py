@@ -1,0 +1,244 @@
+"""The discrete distributions with a pathwise estimator, and their KL divergences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints, register_kl
+from torch.distributions.bernoulli import Bernoulli as TorchBernoulli
+from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOneHotCategorical
+
+from relaxed_dists import _errors, _formulas
+from relaxed_dists._estimators import Estimator
+
+from ._base import LogitsDistribution, as_tensor, holds
+from ._carrier import attach, behind
+from ._constraints import tolerance
+from ._ops import compute_dtype, ops
+
+
+class _Discrete(LogitsDistribution):
+    has_enumerate_support = True
+    _support_text = ""
+    estimator: Estimator | None
+
+    def __init__(
+        self,
+        probs: Any = None,
+        logits: Any = None,
+        estimator: Estimator | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, None, validate_args)
+        self.estimator = estimator
+        temperature = getattr(estimator, "temperature", None)
+        if temperature is not None and self._validate_args:
+            name, tensor = type(self).__name__, as_tensor(temperature, self.logits)
+            if not holds((tensor > 0) & (tensor < torch.inf)):
+                raise _errors.bad_temperature(name, temperature)
+            if self._joint_shape(tensor.shape, self.batch_shape) != self.batch_shape:
+                raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether an estimator carries a gradient through the sample."""
+        return self.estimator is not None
+
+    @property
+    def discrete(self) -> Any:
+        """The same law without an estimator."""
+        return type(self)(logits=self.logits, validate_args=self._validate_args)
+
+    def _compute_logits(self) -> Tensor:
+        return self.logits.to(compute_dtype(self.logits))
+
+    def _two(self) -> Tensor:
+        """The logits with their categories on the last axis."""
+        logits = self._compute_logits()
+        return logits if self._rows else _formulas.bernoulli_log_probs(ops, logits)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw a value that carries the estimator's gradient.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Values of shape ``sample_shape + batch_shape + event_shape``: on the support, or soft
+            ones if the estimator's are.
+
+        Raises:
+            NotImplementedError: If the distribution has no estimator.
+        """
+        return self._rsample(sample_shape)
+
+    def _rsample(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
+        if self.estimator is None:
+            raise _errors.no_estimator(type(self).__name__)
+        logits = self._compute_logits()
+        draw = self.estimator.one_hot if self._rows else self.estimator.binary
+        value = draw(ops, logits, self._noise(sample_shape, logits, key)).to(self.logits.dtype)
+        return attach(value, True, "soft") if self.estimator.soft else value
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw without a gradient. Args and Returns as those of rsample."""
+        if self.estimator is not None:
+            return super().sample(sample_shape)
+        with torch.no_grad():
+            logits = self._compute_logits()
+            scores = logits + self._noise(sample_shape, logits)
+            hard = ops.one_hot_argmax(scores) if self._rows else scores > 0
+            return hard.to(self.logits.dtype)
+
+    def _checked(self, value: Any) -> Tensor:
+        soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
+        value = self._check_value(value)
+        if self._validate_args:
+            remedy = "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard="
+            remedy += "False), or by a law with that estimator."
+            fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
+            if self._rows:
+                slack = tolerance(value.dtype, value.shape[-1])
+                fine = fine.all(-1) & ((value.sum(-1) - 1).abs() <= slack)
+            self._refuse(value, fine, self._support_text, remedy)
+        return value
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log mass; of a soft value its linear extension, sum_k value_k log p_k.
+
+        Args:
+            value: Values on the support, or soft ones of the estimator, of a shape that ends with
+                the event shape.
+
+        Returns:
+            Log masses of shape ``sample_shape + batch_shape``.
+        """
+        value = self._checked(value)
+        logits = self._two()
+        two = value if self._rows else ops.stack(value, 1 - value)
+        return _formulas.categorical_log_prob(ops, logits, two).to(self.logits.dtype)
+
+    def entropy(self) -> Tensor:
+        """The exact entropy, of the batch shape."""
+        return _formulas.categorical_entropy(ops, self._two()).to(self.logits.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities."""
+        return self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        """p (1 - p), for each entry."""
+        return self.probs * (1 - self.probs)
+
+
+class OneHotCategorical(_Discrete):
+    r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
+
+    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy, KL and
+    enumeration are those of the discrete law, whatever the estimator.
+
+    Args:
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
+            masks a category. Exactly one of probs and logits.
+        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+            ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
+        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> from relaxed_dists.pyro import GumbelSoftmax
+        >>> _ = torch.manual_seed(0)
+        >>> logits = torch.zeros(3, requires_grad=True)
+        >>> z = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(0.5)).rsample()
+        >>> sorted(z.tolist())
+        [0.0, 0.0, 1.0]
+        >>> z[0].backward()
+        >>> bool(logits.grad.abs().sum() > 0)
+        True
+    """
+
+    support = constraints.one_hot
+    _support_text = "one-hot vectors"
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All one-hot values, of shape ``(K,) + batch_shape + (K,)``.
+
+        Args:
+            expand: Whether to expand them to the batch shape, or leave ones there.
+        """
+        k = self.logits.shape[-1]
+        values = torch.eye(k, dtype=self.logits.dtype, device=self.logits.device)
+        values = values.reshape((k,) + (1,) * len(self.batch_shape) + (k,))
+        return values.expand((k, *self.batch_shape, k)) if expand else values
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value."""
+        return ops.one_hot_argmax(self.logits)
+
+
+class Bernoulli(_Discrete):
+    r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
+
+    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy, KL and
+    enumeration are those of the discrete law, whatever the estimator.
+
+    Args:
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+            ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
+        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> round(Bernoulli(probs=torch.tensor(0.25)).log_prob(torch.tensor(1.0)).exp().item(), 4)
+        0.25
+    """
+
+    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+    support = constraints.boolean
+    _rows = False
+    _support_text = "zeros and ones"
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Zero and one, of shape ``(2,) + batch_shape``.
+
+        Args:
+            expand: Whether to expand them to the batch shape, or leave ones there.
+        """
+        values = torch.arange(2, dtype=self.logits.dtype, device=self.logits.device)
+        values = values.reshape((2,) + (1,) * len(self.batch_shape))
+        return values.expand((2, *self.batch_shape)) if expand else values
+
+    @property
+    def mode(self) -> Tensor:
+        """The more probable value; 0 at a tie."""
+        return (self.logits > 0).to(self.logits.dtype)
+
+
+def _kl_discrete(p: Any, q: Any) -> Tensor:
+    rows = isinstance(p, OneHotCategorical | TorchOneHotCategorical)
+    p_logits, q_logits = (
+        law.logits if rows else _formulas.bernoulli_log_probs(ops, law.logits) for law in (p, q)
+    )
+    return _formulas.categorical_kl(ops, p_logits, q_logits)
+
+
+for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
+    for _pair in ((_ours, _ours), (_ours, _theirs), (_theirs, _ours)):
+        register_kl(*_pair)(_kl_discrete)

@@ -1,0 +1,223 @@
+"""The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from relaxed_dists import _errors, _formulas
+
+from ._base import LogitsDistribution
+from ._carrier import attach, behind
+from ._discrete import Bernoulli
+from ._ops import ops
+
+
+class _RelaxedBinary(LogitsDistribution):
+    arg_constraints = {
+        "temperature": constraints.positive,
+        "probs": constraints.unit_interval,
+        "logits": constraints.real,
+    }
+    has_rsample = True
+    _rows = False
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, temperature, validate_args)
+
+    @property
+    def discrete(self) -> Bernoulli:
+        """The discrete law with the same logits."""
+        return Bernoulli(logits=self.logits, validate_args=False)
+
+    def _logit_value(self, sample_shape: Sequence[int]) -> Tensor:
+        logits, temperature = self._parameters()
+        noise = self._noise(sample_shape, logits)
+        return _formulas.logit_concrete(ops, logits, temperature, noise)
+
+
+class LogitRelaxedBernoulli(_RelaxedBinary):
+    r"""The logit of a relaxed Bernoulli sample: a logistic law, exact at every temperature.
+
+    With L standard logistic, :math:`y = (\theta + L) / \tau`, and with :math:`d = \theta - \tau y`
+
+    .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> d = LogitRelaxedBernoulli(1.0, logits=torch.tensor(0.0))
+        >>> round(d.log_prob(torch.tensor(0.0)).exp().item(), 4)  # the logistic density
+        0.25
+    """
+
+    support = constraints.real
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Logits of shape ``sample_shape + batch_shape``.
+        """
+        return self._logit_value(sample_shape).to(self._dtype())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density.
+
+        Args:
+            value: Real numbers of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        value = self._check_value(value)
+        if self._validate_args:
+            fine = ~torch.isnan(value)
+            self._refuse(value, fine, "real numbers", "Look for an overflow.")
+        logits, temperature = self._parameters()
+        log_prob = _formulas.logit_concrete_log_prob(
+            ops, logits, temperature, value.to(logits.dtype)
+        )
+        return log_prob.to(self._dtype())
+
+    def entropy(self) -> Tensor:
+        """The exact entropy, 2 - log temperature, of the batch shape."""
+        return _formulas.logit_concrete_entropy(ops, *self._parameters()).to(self._dtype())
+
+
+class RelaxedBernoulli(_RelaxedBinary):
+    r"""The binary Concrete distribution on (0, 1).
+
+    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`; its density is that
+    of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided by :math:`x (1 - x)`.
+
+    A draw keeps its logit behind it (a Python attribute), so that its density is exact where it
+    rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite, and
+    what the number still says.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> d = RelaxedBernoulli(1.0, probs=torch.tensor(0.5))  # the uniform law
+        >>> d.log_prob(torch.tensor(0.3)).abs().item() < 1e-6
+        True
+    """
+
+    support = constraints.unit_interval
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Numbers in [0, 1] of shape ``sample_shape + batch_shape``.
+        """
+        logit = self._logit_value(sample_shape)
+        return attach(torch.sigmoid(logit).to(self._dtype()), logit, "logit")
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density on (0, 1), of the relaxed sample behind the value if it has one.
+
+        Args:
+            value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        logit = behind(value, "logit")
+        value = self._check_value(value)
+        if logit is None:
+            logit = self._logit_of(value)
+        elif value.requires_grad and not logit.requires_grad:
+            # The value was made a leaf after it was drawn: its own gradient is asked for.
+            copy = self._logit_of(value)
+            logit = logit + (copy - copy.detach())
+        logits, temperature = self._parameters()
+        log_prob = _formulas.binary_concrete_log_prob(
+            ops, logits, temperature, logit.to(logits.dtype)
+        )
+        return log_prob.to(self._dtype())
+
+    def _logit_of(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            fine = (value >= 0) & (value <= 1)
+            self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
+        finfo = torch.finfo(value.dtype)
+        return torch.logit(value.clamp(finfo.tiny, 1 - finfo.eps / 2))
+
+
+class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
+    r"""A value of 0 or 1 forward, the relaxed gradient backward.
+
+    The value is a draw x of :class:`RelaxedBernoulli` rounded, its gradient that of x, and
+    ``log_prob`` the density of x, which the value keeps behind it (a Python attribute). A copy of
+    the value has lost x, and is refused: its density is not known.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        validate_args: Whether to check arguments; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter is out of its range, or a value has lost its relaxed sample.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> d = RelaxedBernoulliStraightThrough(0.5, logits=torch.zeros(4))
+        >>> set(d.rsample().tolist()) <= {0.0, 1.0}
+        True
+    """
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw values of 0 and 1 with the relaxed gradient.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Values of 0 and 1, of shape ``sample_shape + batch_shape``.
+        """
+        logit = self._logit_value(sample_shape)
+        hard = (logit > 0).to(logit.dtype)
+        value = _formulas.straight_through(ops, hard, torch.sigmoid(logit))
+        return attach(value.to(self._dtype()), logit, "logit")
+
+    def _logit_of(self, value: Tensor) -> Tensor:
+        raise _errors.lost(type(self).__name__)

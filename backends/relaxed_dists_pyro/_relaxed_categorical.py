@@ -1,0 +1,239 @@
+"""The relaxed one-hot distributions: log space, simplex, straight-through."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from relaxed_dists import _errors, _formulas
+
+from ._base import LogitsDistribution
+from ._carrier import attach, behind
+from ._constraints import log_simplex, tolerance
+from ._discrete import OneHotCategorical
+from ._ops import ops
+
+
+class _RelaxedOneHot(LogitsDistribution):
+    arg_constraints = {
+        "temperature": constraints.positive,
+        "probs": constraints.simplex,
+        "logits": constraints.real_vector,
+    }
+    has_rsample = True
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, temperature, validate_args)
+
+    @property
+    def discrete(self) -> OneHotCategorical:
+        """The discrete law with the same logits."""
+        return OneHotCategorical(logits=self.logits, validate_args=self._validate_args)
+
+    def _log_value(self, sample_shape: Sequence[int]) -> Tensor:
+        logits, temperature = self._parameters()
+        noise = self._noise(sample_shape, logits)
+        return _formulas.exp_concrete(ops, logits, temperature, noise)
+
+
+class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
+    r"""The log of a relaxed one-hot sample: the canonical node, exact at every temperature.
+
+    With :math:`G_k` standard Gumbel, :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)` and
+
+    .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
+        + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
+            masks a category. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix C.3.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> d = ExpRelaxedOneHotCategorical(0.5, logits=torch.zeros(3))
+        >>> y = d.rsample()
+        >>> y.logsumexp(-1).abs().item() < 1e-6
+        True
+        >>> bool(d.log_prob(y).isfinite())
+        True
+    """
+
+    support = log_simplex
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Log values of shape ``sample_shape + batch_shape + (K,)``.
+        """
+        return self._log_value(sample_shape).to(self._dtype())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density, with respect to the log ratios to the last category.
+
+        Args:
+            value: Log values of shape ``(..., K)`` whose exponentials sum to one.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        value = self._check_value(value)
+        if self._validate_args:
+            remedy = "Apply log_softmax to unnormalised scores."
+            fine = log_simplex.check(value)
+            self._refuse(value, fine, "logs of points of the simplex", remedy)
+        logits, temperature = self._parameters()
+        log_prob = _formulas.exp_concrete_log_prob(
+            ops, logits, temperature, value.to(logits.dtype)
+        )
+        return log_prob.to(self._dtype())
+
+    def entropy(self) -> Tensor:
+        """The exact entropy, of the batch shape. It does not depend on the logits."""
+        return _formulas.exp_concrete_entropy(ops, *self._parameters()).to(self._dtype())
+
+
+class RelaxedOneHotCategorical(_RelaxedOneHot):
+    r"""The Concrete or Gumbel-Softmax distribution on the simplex.
+
+    With :math:`G_k` standard Gumbel, :math:`x = \mathrm{softmax}((\theta + G) / \tau)` and
+
+    .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
+        + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
+
+    A draw keeps its log behind it (a Python attribute), so that its density is exact where its
+    small entries underflow. A copy is scored by the log of its entries, those below the smallest
+    normal number taken as that number: finite, and what the numbers still say.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
+            masks a category. Exactly one of probs and logits.
+        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3.1; Jang, Gu, Poole,
+        *Categorical Reparameterization with Gumbel-Softmax* (2017), appendix B.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> d = RelaxedOneHotCategorical(torch.tensor([0.1, 1.0]), probs=torch.ones(2, 3) / 3)
+        >>> d.rsample().shape
+        torch.Size([2, 3])
+    """
+
+    support = constraints.simplex
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw with a gradient to the parameters.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Points of the simplex, of shape ``sample_shape + batch_shape + (K,)``.
+        """
+        log_value = self._log_value(sample_shape)
+        return attach(log_value.exp().to(self._dtype()), log_value, "log_simplex")
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density on the simplex, of the relaxed sample behind the value if it has one.
+
+        Args:
+            value: Points of the simplex, of shape ``(..., K)``.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``.
+        """
+        log_value = behind(value, "log_simplex")
+        value = self._check_value(value)
+        if log_value is None:
+            log_value = self._log_of(value)
+        elif value.requires_grad and not log_value.requires_grad:
+            # The value was made a leaf after it was drawn: its own gradient is asked for.
+            log_copy = self._log_of(value)
+            log_value = log_value + (log_copy - log_copy.detach())
+        logits, temperature = self._parameters()
+        log_prob = _formulas.concrete_log_prob(
+            ops, logits, temperature, log_value.to(logits.dtype)
+        )
+        return log_prob.to(self._dtype())
+
+    def _log_of(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            slack = tolerance(value.dtype, value.shape[-1])
+            fine = (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() <= slack)
+            self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
+        return value.clamp(min=torch.finfo(value.dtype).tiny).log()
+
+
+class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
+    r"""A one-hot value forward, the relaxed gradient backward.
+
+    The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
+    :class:`RelaxedOneHotCategorical`, its gradient that of x, and ``log_prob`` the density of x,
+    which the value keeps behind it (a Python attribute). A copy of the value has lost x, and is
+    refused: its density is not known.
+
+    Args:
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
+        logits: :math:`\theta` of shape ``(..., K)``. Exactly one of probs and logits.
+        validate_args: Whether to check arguments; by default as Pyro's setting is.
+
+    Raises:
+        ValueError: If a parameter is out of its range, or a value has lost its relaxed sample.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> d = RelaxedOneHotCategoricalStraightThrough(0.5, logits=torch.zeros(3))
+        >>> z = d.rsample()
+        >>> sorted(z.tolist())
+        [0.0, 0.0, 1.0]
+        >>> bool(d.log_prob(z).isfinite())
+        True
+    """
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw one-hot values with the relaxed gradient.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            One-hot values of shape ``sample_shape + batch_shape + (K,)``.
+        """
+        log_value = self._log_value(sample_shape)
+        hard = ops.one_hot_argmax(log_value)
+        value = _formulas.straight_through(ops, hard, log_value.exp())
+        return attach(value.to(self._dtype()), log_value, "log_simplex")
+
+    def _log_of(self, value: Tensor) -> Tensor:
+        raise _errors.lost(type(self).__name__)

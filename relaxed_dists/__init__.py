@@ -1,0 +1,10 @@
+"""Relaxed discrete distributions for Pyro and NumPyro, with the same names and mathematics in both.
+
+Import the distributions from :mod:`relaxed_dists.pyro` or :mod:`relaxed_dists.numpyro`. This
+package itself imports neither torch nor jax.
+"""
+
+from relaxed_dists import schedules
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "schedules"]

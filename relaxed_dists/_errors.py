@@ -1,0 +1,102 @@
+"""The errors for bad input, the same text in both backends: what was got, expected, and to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def one_of(name: str, probs: Any, logits: Any) -> None:
+    """Refuse both or neither of probs and logits."""
+    if (probs is None) == (logits is None):
+        got = "neither probs nor logits" if probs is None else "both probs and logits"
+        raise ValueError(f"{name} got {got}; expected exactly one of them. Pass one by its name.")
+
+
+def bad_temperature(name: str, temperature: Any) -> ValueError:
+    """A temperature that is not positive and finite."""
+    return ValueError(
+        f"{name} got temperature={temperature}; expected positive finite numbers. "
+        "Give the annealing schedule a floor above zero."
+    )
+
+
+def bad_temperature_shape(name: str, shape: Sequence[int], batch: Sequence[int]) -> ValueError:
+    """A temperature that does not broadcast with the batch shape."""
+    return ValueError(
+        f"{name} got a temperature of shape {tuple(shape)} for the batch shape {tuple(batch)}; "
+        "expected shapes that broadcast: one temperature a row, never one a category. "
+        "Drop the temperature's event dimension."
+    )
+
+
+def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError:
+    """An event without categories."""
+    return ValueError(
+        f"{name} got {parameter} of shape {tuple(shape)}; expected shape (..., K) with at least "
+        "one category on the last axis. Put the categories last."
+    )
+
+
+def bad_logits(name: str, logits: Any, rows: bool) -> ValueError:
+    """Logits that no law has."""
+    expected = "finite numbers, or -inf to mask a category, and not a whole row of -inf"
+    return ValueError(
+        f"{name} got logits with NaN or +inf{' or a row of only -inf' if rows else ''}: {logits}; "
+        f"expected {expected if rows else 'finite numbers or -inf'}. "
+        "Look for an overflow in what computes them."
+    )
+
+
+def bad_probs(name: str, probs: Any, rows: bool) -> ValueError:
+    """Probs that no law has."""
+    if rows:
+        got, expected = "negative, not finite, or a row that sums to nothing", "weights of at least"
+        expected += " 0 with a positive sum on the last axis (they are normalised)"
+    else:
+        got, expected = "outside [0, 1] or NaN", "numbers from 0 to 1"
+    return ValueError(
+        f"{name} got probs that are {got}: {probs}; expected {expected}. "
+        "Pass unbounded numbers as logits instead."
+    )
+
+
+def bad_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> ValueError:
+    """A value whose shape does not fit."""
+    return ValueError(
+        f"{name}.log_prob got a value of shape {tuple(shape)}; expected a shape that broadcasts "
+        f"with {tuple(expected)} and ends with the event shape. Check the sample's dimensions."
+    )
+
+
+def off_support(name: str, value: Any, support: str, remedy: str) -> ValueError:
+    """A value off the support."""
+    return ValueError(f"{name}.log_prob got {value}; expected {support}. {remedy}")
+
+
+def lost(name: str) -> ValueError:
+    """A straight-through value without the relaxed sample that its density belongs to."""
+    return ValueError(
+        f"{name}.log_prob got a value that has lost the relaxed sample behind it; expected the "
+        "very object that the distribution drew: a copy, an index, a reshape, an in-place write "
+        "or a transformation's boundary loses it. Three ways need no carried sample: a site of "
+        f"{'LogitRelaxedBernoulli' if 'Bernoulli' in name else 'ExpRelaxedOneHotCategorical'} "
+        "with straight_through after it; "
+        f"{'Bernoulli' if 'Bernoulli' in name else 'OneHotCategorical'} with an estimator; or "
+        ".discrete.log_prob(value) for the mass of the hard value."
+    )
+
+
+def no_temperature() -> ValueError:
+    """A model and a guide that take no temperature."""
+    return ValueError(
+        "AnnealedSVI got a model and a guide that both take no argument named temperature; "
+        "expected at least one that does. Add temperature to its signature, or use SVI."
+    )
+
+
+def no_estimator(name: str) -> NotImplementedError:
+    """rsample without an estimator."""
+    return NotImplementedError(
+        f"{name} has no rsample without an estimator; expected "
+        f"{name}(..., estimator=...). Pass StraightThrough() or GumbelSoftmax(temperature), "
+        "or call sample."
+    )

@@ -1,0 +1,166 @@
+r"""The mathematics of every distribution, once, over the array operations of a framework.
+
+Conventions: categories are the last axis; ``ops`` is a framework's operations; ``temperature`` has
+the batch's shape; ``log_value`` is the log of a point of the simplex; ``logit_value`` its binary
+counterpart. Logits of -inf mask a category: every ``where`` that looks superfluous keeps such an
+entry, and its gradient, from turning into NaN (0 * inf).
+"""
+
+import math
+from typing import Any, Protocol
+
+Array = Any  # of the framework whose operations are passed in
+
+EULER = 0.5772156649015329
+LOWEST = -1e30  # stands for the log of zero where a density must stay finite
+
+
+class Ops(Protocol):
+    """The array operations that the formulas need. Reductions are over the last axis."""
+
+    def exp(self, x: Array) -> Array: ...
+    def log(self, x: Array) -> Array: ...
+    def log1p(self, x: Array) -> Array: ...
+    def softplus(self, x: Array) -> Array: ...
+    def lgamma(self, x: Array) -> Array: ...
+    def digamma(self, x: Array) -> Array: ...
+    def log_softmax(self, x: Array) -> Array: ...
+    def sum(self, x: Array) -> Array: ...
+    def stack(self, x: Array, y: Array) -> Array: ...
+    def where(self, condition: Array, x: Array, y: Array | float) -> Array: ...
+    def clip(self, x: Array, low: float, high: float) -> Array: ...
+    def one_hot_argmax(self, x: Array) -> Array: ...
+    def stop_gradient(self, x: Array) -> Array: ...
+
+
+def _finite(ops: Ops, x: Array) -> tuple[Array, Array]:
+    """Where x is finite, and x with zeros elsewhere."""
+    finite = abs(x) < math.inf
+    return finite, ops.where(finite, x, 0.0)
+
+
+def _count(ops: Ops, kept: Array, logits: Array) -> Array:
+    """The number of categories kept, in the logits' dtype (lgamma of it needs that precision)."""
+    return ops.sum(ops.where(kept, 0.0 * ops.stop_gradient(logits) + 1.0, 0.0))
+
+
+# Relaxed one-hot: Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
+
+
+def exp_concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> Array:
+    """log_softmax((logits + gumbel) / temperature)."""
+    kept, logits = _finite(ops, logits)
+    scores = (logits + gumbel) / temperature[..., None]
+    return ops.log_softmax(ops.where(kept, scores, -math.inf))
+
+
+def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+    """lgamma(K) + (K-1) log t + sum log_softmax(logits - t log_value), over the categories kept."""
+    kept, logits = _finite(ops, logits)
+    # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|.
+    log_value = ops.where(kept, ops.clip(log_value, LOWEST, math.inf), 0.0)
+    scores = ops.log_softmax(
+        ops.where(kept, logits - temperature[..., None] * log_value, -math.inf)
+    )
+    k = _count(ops, kept, logits)
+    terms = ops.sum(ops.where(kept, scores, 0.0))
+    return ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
+
+
+def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+    """The density on the simplex, from the log of the value: the log space's less sum log_value."""
+    kept, _ = _finite(ops, logits)
+    jacobian = ops.sum(ops.where(kept, ops.clip(log_value, LOWEST, math.inf), 0.0))
+    return exp_concrete_log_prob(ops, logits, temperature, log_value) - jacobian
+
+
+def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+    """-lgamma(K) - (K-1) log t + K (gamma + digamma(K)): it does not depend on the logits."""
+    kept, logits = _finite(ops, logits)
+    k = _count(ops, kept, logits)
+    return k * (EULER + ops.digamma(k)) - ops.lgamma(k) - (k - 1) * ops.log(temperature)
+
+
+# Relaxed Bernoulli: Maddison et al. (2017), appendix B. Infinite logits are point masses.
+
+
+def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array) -> Array:
+    """(logits + logistic) / temperature."""
+    spread, finite = _finite(ops, logits)
+    return ops.where(spread, (finite + logistic) / temperature, ops.stop_gradient(logits))
+
+
+def logit_concrete_log_prob(
+    ops: Ops, logits: Array, temperature: Array, logit_value: Array
+) -> Array:
+    """log t + d - 2 softplus(d), with d = logits - t logit_value."""
+    spread, logits = _finite(ops, logits)
+    value = ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
+    d = logits - temperature * value
+    return ops.where(spread, ops.log(temperature) + d - 2 * ops.softplus(d), 0.0)
+
+
+def binary_concrete_log_prob(
+    ops: Ops, logits: Array, temperature: Array, logit_value: Array
+) -> Array:
+    """The density on (0, 1): the logit's, plus softplus(y) + softplus(-y) = -log(x (1 - x))."""
+    spread, _ = _finite(ops, logits)
+    y = ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
+    jacobian = ops.where(spread, ops.softplus(y) + ops.softplus(-y), 0.0)
+    return logit_concrete_log_prob(ops, logits, temperature, logit_value) + jacobian
+
+
+def logit_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+    """2 - log t: that of the logistic law, scaled."""
+    spread, _ = _finite(ops, logits)
+    return ops.where(spread, 2.0 - ops.log(temperature) + 0.0 * spread, 0.0)
+
+
+# The discrete laws. A Bernoulli is the two-category case of the same formulas.
+
+
+def bernoulli_log_probs(ops: Ops, logits: Array) -> Array:
+    """(log p, log(1 - p)) on a last axis of two."""
+    return ops.stack(-ops.softplus(-logits), -ops.softplus(logits))
+
+
+def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
+    """sum_k value_k log p_k; -inf where the value has weight on a masked category."""
+    kept, log_p = _finite(ops, ops.log_softmax(logits))
+    off = ops.where(value == 0, 0.0 * log_p, -math.inf)
+    return ops.sum(ops.where(kept, value * log_p, off))
+
+
+def categorical_entropy(ops: Ops, logits: Array) -> Array:
+    """-sum p log p."""
+    kept, log_p = _finite(ops, ops.log_softmax(logits))
+    return -ops.sum(ops.where(kept, ops.exp(log_p) * log_p, 0.0))
+
+
+def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
+    """sum p (log p - log q); inf where p has weight that q has not."""
+    kept, log_p = _finite(ops, ops.log_softmax(logits))
+    log_q = ops.where(kept, ops.log_softmax(other), 0.0)
+    return ops.sum(ops.where(kept, ops.exp(log_p) * (log_p - log_q), 0.0))
+
+
+# From probs, and from a value whose log is lost.
+
+
+def log_probs(ops: Ops, probs: Array) -> Array:
+    """log p, with -inf (and a zero gradient) where p is exactly 0."""
+    return ops.where(probs > 0, ops.log(ops.where(probs > 0, probs, 1.0)), -math.inf)
+
+
+def logit(ops: Ops, probs: Array) -> Array:
+    """log p - log(1 - p), infinite (with a zero gradient) at exactly 0 and 1."""
+    inside = (probs > 0) & (probs < 1)
+    p = ops.where(inside, probs, 0.5)
+    edge = ops.where(probs > 0, 0.0 * p + math.inf, -math.inf)
+    return ops.where(inside, ops.log(p) - ops.log1p(-p), edge)
+
+
+def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:
+    """The hard value, with the gradient of the soft one."""
+    # In this order the result is exactly the hard value: soft - soft is 0, and only then is added.
+    return ops.stop_gradient(hard) + (soft - ops.stop_gradient(soft))
