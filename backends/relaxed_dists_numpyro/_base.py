@@ -83,10 +83,11 @@ class LogitsDistribution(Distribution):
         name = type(self).__name__
         _errors.one_of(name, probs, logits)
         validate = self._validate_args if validate_args is None else validate_args
-        given = as_array(logits if probs is None else probs, temperature)
-        if self._rows and 0 in (given.ndim, *given.shape[-1:]):
-            raise _errors.no_categories(name, "logits" if probs is None else "probs", given.shape)
         with jax.ensure_compile_time_eval():  # constants are checked under jit as well
+            given = as_array(logits if probs is None else probs, temperature)
+            if self._rows and 0 in (given.ndim, *given.shape[-1:]):
+                parameter = "logits" if probs is None else "probs"
+                raise _errors.no_categories(name, parameter, given.shape)
             if validate and given.size:
                 (self._check_logits if probs is None else self._check_probs)(given)
         if probs is not None and self._rows:
@@ -105,8 +106,8 @@ class LogitsDistribution(Distribution):
         self._validate_args = validate
 
     def _checked_temperature(self, temperature: Any, like: Array, validate: bool) -> Array:
-        array = as_array(temperature, like)
         with jax.ensure_compile_time_eval():
+            array = as_array(temperature, like)
             if validate and not holds((array > 0) & (array < jnp.inf)):
                 raise _errors.bad_temperature(type(self).__name__, temperature)
         return array

@@ -43,14 +43,16 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
 def _uniform(shape: torch.Size, like: Tensor, key: torch.Generator | None) -> Tensor:
     # In double whatever the dtype: a float32 uniform lies on a grid of 2^-24, which cuts the Gumbel
     # tail at 16.6 and bunches it above 12. Near zero a double keeps its digits in float32 as well.
-    u = torch.rand(shape, dtype=torch.float64, device=like.device, generator=key)
-    return u.clamp_(min=2.0**-54)
+    # No generator=None: torch.compile can't trace that overload with dynamic shapes.
+    own = {} if key is None else {"generator": key}
+    u = torch.rand(shape, dtype=torch.float64, device=like.device, **own)
+    return u.clamp(min=2.0**-54)
 
 
 def gumbel(shape: torch.Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
     # The clamp: a double just below 1 rounds to 1 in float32, and log1p(-1) is infinite.
-    u = _uniform(shape, like, key).to(like.dtype).clamp_(max=1 - torch.finfo(like.dtype).eps / 2)
+    u = _uniform(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
     return -torch.log(-torch.log1p(-u))
 
 

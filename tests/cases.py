@@ -1,0 +1,59 @@
+"""The table of distributions: a row each, with what the laws need to know of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy_ops import binary_concrete_density, concrete_density
+from scipy.special import expit, logit
+
+
+@dataclass(frozen=True)
+class Case:
+    """A relaxed distribution, its value space and its density by the paper."""
+
+    name: str
+    rows: bool  # whether values are vectors over categories
+    to_value: Callable[[np.ndarray], np.ndarray]  # from a point of the simplex, or of (0, 1)
+    to_log: Callable[[np.ndarray], np.ndarray]  # from a value to log or logit space
+    density: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # at logits, t, point
+    straight_through: str  # the class whose forward value is its rounding
+    discrete: str
+
+
+def _in_log_space(logits: np.ndarray, t: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return concrete_density(logits, t, x) * x.prod(-1)
+
+
+def _in_logit_space(logits: np.ndarray, t: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return binary_concrete_density(logits, t, x) * x * (1 - x)
+
+
+def _same(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+_ROWS = ("RelaxedOneHotCategoricalStraightThrough", "OneHotCategorical")
+_BINARY = ("RelaxedBernoulliStraightThrough", "Bernoulli")
+
+CASES = [
+    Case("ExpRelaxedOneHotCategorical", True, np.log, _same, _in_log_space, *_ROWS),
+    Case("RelaxedOneHotCategorical", True, _same, np.log, concrete_density, *_ROWS),
+    Case("LogitRelaxedBernoulli", False, logit, _same, _in_logit_space, *_BINARY),
+    Case("RelaxedBernoulli", False, _same, logit, binary_concrete_density, *_BINARY),
+]
+STRAIGHT_THROUGH = [_ROWS[0], _BINARY[0]]
+DISCRETE = [_ROWS[1], _BINARY[1]]
+RELAXED = [case.name for case in CASES] + STRAIGHT_THROUGH
+
+
+def interior(rng: np.random.Generator, case: Case, k: int, n: int) -> np.ndarray:
+    """n points inside the simplex of k categories, or inside (0, 1)."""
+    if case.rows:
+        return rng.dirichlet(np.ones(k), n)
+    return expit(rng.normal(0, 2, n))
+
+
+def parameters(rng: np.random.Generator, rows: bool, k: int, batch: tuple[int, ...]) -> np.ndarray:
+    """Logits of a batch shape."""
+    return rng.normal(0, 1.5, (*batch, k) if rows else batch)

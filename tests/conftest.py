@@ -1,0 +1,40 @@
+"""Fixtures: a backend, its array operations in double precision, and the seed."""
+
+import importlib.util
+from collections.abc import Iterator
+
+import pytest
+from harness import BACKENDS, Backend
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("varied", deadline=None, max_examples=100)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The flag that varies the seeds."""
+    parser.addoption("--seed", type=int, default=None, help="vary the seeds (default: fixed)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fixed examples by default."""
+    settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of the random draws: 0, or that of the flag."""
+    return request.config.getoption("--seed") or 0
+
+
+def _installed(name: str) -> pytest.param:
+    missing = importlib.util.find_spec(BACKENDS[name].framework) is None
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason="framework not installed"))
+
+
+@pytest.fixture(params=[_installed(name) for name in BACKENDS])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend that is installed, in double precision unless asked otherwise."""
+    made = BACKENDS[request.param]()
+    with made.double():
+        yield made

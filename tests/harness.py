@@ -1,0 +1,126 @@
+"""Both backends behind one small interface, so that each law is written once."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+class Backend:
+    """What the tests need of a framework."""
+
+    framework: str
+    facade: str
+
+    @property
+    def names(self) -> ModuleType:
+        """The public names."""
+        return importlib.import_module(self.facade)
+
+    def double(self) -> AbstractContextManager[Any]:
+        """A context in which float64 arrays exist."""
+        return nullcontext()
+
+    def array(self, x: Any, dtype: str = "float64") -> Any:
+        """x as the framework's array."""
+        raise NotImplementedError
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """The framework's array as NumPy's."""
+        raise NotImplementedError
+
+    def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
+        """A draw of the law, with its gradient where it has one."""
+        raise NotImplementedError
+
+    def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
+        """The gradients of a scalar function, in NumPy."""
+        raise NotImplementedError
+
+    def kl(self, p: Any, q: Any) -> np.ndarray:
+        """The framework's own kl_divergence."""
+        raise NotImplementedError
+
+
+class Torch(Backend):
+    """torch and Pyro."""
+
+    framework = "pyro"
+    facade = "relaxed_dists.pyro"
+
+    def array(self, x: Any, dtype: str = "float64") -> Any:
+        """x as a tensor."""
+        import torch
+
+        return torch.as_tensor(np.asarray(x)).to(getattr(torch, dtype))
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """The tensor's numbers."""
+        return x.detach().double().numpy()
+
+    def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
+        """A draw, as Pyro's sample statement makes it."""
+        import torch
+
+        torch.manual_seed(seed)
+        return law(torch.Size(shape))
+
+    def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
+        """Gradients by autograd."""
+        import torch
+
+        leaves = [a.detach().clone().requires_grad_() for a in arrays]
+        return [self.numpy(g) for g in torch.autograd.grad(f(*leaves), leaves)]
+
+    def kl(self, p: Any, q: Any) -> np.ndarray:
+        """torch's kl_divergence."""
+        import torch
+
+        return self.numpy(torch.distributions.kl_divergence(p, q))
+
+
+class Jax(Backend):
+    """JAX and NumPyro."""
+
+    framework = "numpyro"
+    facade = "relaxed_dists.numpyro"
+
+    def double(self) -> AbstractContextManager[Any]:
+        """JAX makes float32 of float64 otherwise."""
+        import jax
+
+        return jax.enable_x64(True)
+
+    def array(self, x: Any, dtype: str = "float64") -> Any:
+        """x as a JAX array."""
+        import jax.numpy as jnp
+
+        return jnp.asarray(np.asarray(x), dtype)
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """The array's numbers."""
+        return np.asarray(x, np.float64)
+
+    def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
+        """A draw, as NumPyro's sample statement makes it."""
+        import jax
+
+        return law(rng_key=jax.random.key(seed), sample_shape=tuple(shape))
+
+    def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
+        """Gradients by jax.grad."""
+        import jax
+
+        return [self.numpy(g) for g in jax.grad(f, tuple(range(len(arrays))))(*arrays)]
+
+    def kl(self, p: Any, q: Any) -> np.ndarray:
+        """NumPyro's kl_divergence."""
+        import numpyro.distributions as dist
+
+        return self.numpy(dist.kl_divergence(p, q))
+
+
+BACKENDS: dict[str, type[Backend]] = {"pyro": Torch, "numpyro": Jax}

@@ -1,0 +1,51 @@
+"""NumPy as the third implementation of the operations, and the papers' densities in closed form."""
+
+import math
+
+import numpy as np
+from scipy import special
+
+
+class NumpyOps:
+    """The operations of the formulas in float64."""
+
+    exp = staticmethod(np.exp)
+    log = staticmethod(np.log)
+    log1p = staticmethod(np.log1p)
+    lgamma = staticmethod(special.gammaln)
+    digamma = staticmethod(special.digamma)
+    where = staticmethod(np.where)
+    clip = staticmethod(np.clip)
+
+    def softplus(self, x: np.ndarray) -> np.ndarray:
+        return np.logaddexp(x, 0)
+
+    def log_softmax(self, x: np.ndarray) -> np.ndarray:
+        return special.log_softmax(x, -1)
+
+    def sum(self, x: np.ndarray) -> np.ndarray:
+        return x.sum(-1)
+
+    def stack(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.stack([x, y], -1)
+
+    def one_hot_argmax(self, x: np.ndarray) -> np.ndarray:
+        return np.eye(x.shape[-1])[x.argmax(-1)]
+
+    def stop_gradient(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+
+def concrete_density(logits: np.ndarray, t: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Maddison et al. (2017), equation 5, as printed: products, not logs."""
+    n, t = x.shape[-1], np.asarray(t)
+    weighted = np.exp(logits) * x ** (-t[..., None])
+    product = (weighted / x / weighted.sum(-1, keepdims=True)).prod(-1)
+    return math.factorial(n - 1) * t ** (n - 1) * product
+
+
+def binary_concrete_density(logits: np.ndarray, t: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Maddison et al. (2017), appendix B, equation 24, as printed."""
+    alpha = np.exp(logits)
+    top = t * alpha * x ** (-t - 1) * (1 - x) ** (-t - 1)
+    return top / (alpha * x ** (-t) + (1 - x) ** (-t)) ** 2

@@ -1,0 +1,130 @@
+"""Bad input: each case raises, and the text says what was got, was expected, and is to be done."""
+
+import numpy as np
+import pytest
+from cases import DISCRETE, RELAXED
+from harness import Backend
+
+NAN, INF = np.nan, np.inf
+relaxed = pytest.mark.parametrize("name", RELAXED)
+
+
+def is_row(name: str) -> bool:
+    """Whether the law's events are vectors."""
+    return "OneHot" in name
+
+
+def refuses(text: str, make: object) -> None:
+    """The call raises a ValueError of the text, which also says what to do."""
+    with pytest.raises(ValueError, match=f"(?s){text}") as caught:
+        make()
+    assert "expected" in str(caught.value)
+
+
+@relaxed
+@pytest.mark.parametrize("t", [0, -0.5, NAN, INF])
+def test_temperature(backend: Backend, name: str, t: float) -> None:
+    """Not positive, NaN or infinite."""
+    logits = backend.array(np.zeros(3))
+    cls = getattr(backend.names, name)
+    text = f"{name} got temperature=.*; expected positive finite numbers. Give"
+    refuses(text, lambda: cls(t, logits=logits))
+    refuses(text, lambda: cls(backend.array([1.0, t]), logits=backend.array(np.zeros((2, 3, 2)))))
+
+
+@relaxed
+@pytest.mark.parametrize("t", [1, 1.0, np.float64(0.5), True])
+def test_python_temperatures_work(backend: Backend, name: str, t: float) -> None:
+    """Python floats and integers, and NumPy's."""
+    law = getattr(backend.names, name)(t, logits=backend.array(np.zeros(3), "float32"))
+    value = backend.draw(law, 0)
+    assert np.isfinite(backend.numpy(law.log_prob(value))).all()
+
+
+@relaxed
+def test_temperature_of_the_event_shape(backend: Backend, name: str) -> None:
+    """Never one a category."""
+    logits = backend.array(np.zeros((2, 4) if is_row(name) else (2, 3)))
+    text = rf"{name} got a temperature of shape \(4,\) for the batch shape \(2.*Drop the temp"
+    refuses(text, lambda: getattr(backend.names, name)(backend.array(np.ones(4)), logits=logits))
+
+
+@pytest.mark.parametrize("name", RELAXED + DISCRETE)
+def test_probs_and_logits(backend: Backend, name: str) -> None:
+    """Both, neither, NaN, infinite, negative, off the unit interval, nothing to sum."""
+    cls, rows = getattr(backend.names, name), is_row(name)
+    t = (0.5,) if name in RELAXED else ()
+
+    def law(**parameters: object) -> object:
+        arrays = {key: backend.array(value) for key, value in parameters.items()}
+        return lambda: cls(*t, **arrays)
+
+    refuses(f"{name} got neither probs nor logits; .* Pass one", law())
+    refuses(f"{name} got both probs and logits", law(probs=[0.5, 0.5], logits=[0.0, 0.0]))
+    refuses(f"{name} got logits with NaN or", law(logits=[0.0, NAN]))
+    refuses(f"{name} got logits with NaN or .*overflow", law(logits=[[0.0, 0.0], [INF, 0.0]]))
+    refuses(f"{name} got probs that are", law(probs=[-0.1, 1.1]))
+    refuses(f"{name} got probs that are .*Pass unbounded numbers", law(probs=[NAN, 0.5]))
+    if rows:
+        refuses(f"{name} got probs .* sums to nothing", law(probs=[[0.5, 0.5], [0.0, 0.0]]))
+        refuses(f"{name} got logits .* row of only -inf", law(logits=[-INF, -INF]))
+        refuses(rf"{name} got logits of shape \(3, 0\); .* at least", law(logits=np.zeros((3, 0))))
+        refuses(rf"{name} got probs of shape \(\);", law(probs=0.5))
+    else:
+        refuses(f"{name} got probs that are outside", law(probs=1.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "text"),
+    [
+        ("ExpRelaxedOneHotCategorical", [0.0, 0.0], "expected logs of points of the simplex. Ap"),
+        ("ExpRelaxedOneHotCategorical", [NAN, 0.0], "expected logs of points of the simplex. Ap"),
+        ("RelaxedOneHotCategorical", [0.5, 0.6], "expected points of the simplex. Apply softmax"),
+        ("RelaxedOneHotCategorical", [-0.1, 1.1], "expected points of the simplex"),
+        ("RelaxedOneHotCategorical", [NAN, 1.0], "expected points of the simplex"),
+        ("LogitRelaxedBernoulli", [NAN, 0.0], "expected real numbers"),
+        ("RelaxedBernoulli", [1.5, 0.0], "expected numbers from 0 to 1. Apply sigmoid"),
+        ("RelaxedBernoulli", [NAN, 0.0], "expected numbers from 0 to 1"),
+        ("OneHotCategorical", [0.5, 0.5], "expected one-hot vectors. A soft value is scored"),
+        ("OneHotCategorical", [1.0, 1.0], "expected one-hot vectors"),
+        ("OneHotCategorical", [NAN, 1.0], "expected one-hot vectors"),
+        ("Bernoulli", [0.5, 0.0], "expected zeros and ones. A soft value"),
+        ("Bernoulli", [2.0, 0.0], "expected zeros and ones"),
+    ],
+)
+def test_values_off_the_support(backend: Backend, name: str, bad: list, text: str) -> None:
+    """Refused with validation on, as it is by default."""
+    t = (0.5,) if name in RELAXED else ()
+    law = getattr(backend.names, name)(*t, logits=backend.array([0.0, 0.0]))
+    refuses(f"{name}.log_prob got .*{text}", lambda: law.log_prob(backend.array(bad)))
+
+
+@pytest.mark.parametrize("name", RELAXED + DISCRETE)
+def test_values_of_a_wrong_shape(backend: Backend, name: str) -> None:
+    """The event shape is not broadcast, and the batch must fit."""
+    t = (0.5,) if name in RELAXED else ()
+    law = getattr(backend.names, name)(*t, logits=backend.array(np.zeros((3, 4))))
+    text = rf"{name}.log_prob got a value of shape \(2, 5\); .* Check the sample's dim"
+    refuses(text, lambda: law.log_prob(backend.array(np.zeros((2, 5)))))
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_estimators(backend: Backend, name: str) -> None:
+    """A bad temperature of an estimator, and rsample without one."""
+    names, logits = backend.names, backend.array(np.zeros((2, 3)))
+    cls = getattr(names, name)
+    refuses("GumbelSoftmax got temperature=-1; expected", lambda: names.GumbelSoftmax(-1))
+    negative = names.GumbelSoftmax(backend.array([0.5, -1.0, 0.5]))
+    refuses(f"{name} got temperature=", lambda: cls(logits=logits, estimator=negative))
+    wide = names.GumbelSoftmax(backend.array(np.ones((5, 1, 1, 1))))
+    refuses(f"{name} got a temperature of shape", lambda: cls(logits=logits, estimator=wide))
+    arguments = () if backend.framework == "pyro" else (None,)
+    with pytest.raises(NotImplementedError, match=f"{name} has no rsample without an estimator"):
+        cls(logits=logits).rsample(*arguments)
+
+
+def test_validation_can_be_switched_off(backend: Backend) -> None:
+    """As in both frameworks: then nothing is looked at."""
+    cls = backend.names.OneHotCategorical
+    law = cls(logits=backend.array([0.0, 0.0]), validate_args=False)
+    assert np.isfinite(backend.numpy(law.log_prob(backend.array([0.5, 0.5]))))

@@ -1,0 +1,189 @@
+"""log_prob: against the papers, NumPy, the frameworks' own classes and quadrature, in float64."""
+
+import numpy as np
+import pytest
+from cases import CASES, DISCRETE, Case, interior, parameters
+from harness import BACKENDS, Backend
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy_ops import NumpyOps
+from scipy import integrate, special
+
+from relaxed_dists import _formulas
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+temperatures = st.sampled_from([0.1, 0.5, 2 / 3, 1.0, 3.0])
+
+
+def log_prob(backend: Backend, case: Case, t: object, logits: object, value: object) -> np.ndarray:
+    """Our density of values given by their numbers alone."""
+    law = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
+    return backend.numpy(law.log_prob(backend.array(value)))
+
+
+@cases
+def test_density_is_the_papers(backend: Backend, case: Case) -> None:
+    """The closed form as printed, to 1e-10, over shapes, logits and temperatures."""
+
+    @given(seed=st.integers(0, 10**6), k=st.integers(2, 6), t=temperatures)
+    def check(seed: int, k: int, t: float) -> None:
+        rng = np.random.default_rng(seed)
+        logits, x = parameters(rng, case.rows, k, (4,)), interior(rng, case, k, 4)
+        expected = np.log(case.density(logits, np.full(4, t), x))
+        ours = log_prob(backend, case, t, logits, case.to_value(x))
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
+
+    check()
+
+
+@cases
+def test_density_is_numpys(backend: Backend, case: Case) -> None:
+    """The shared formulas over NumPy give the same number, a temperature a row."""
+    rng, ops = np.random.default_rng(0), NumpyOps()
+    logits, x, t = parameters(rng, case.rows, 5, (3,)), interior(rng, case, 5, 3), [0.1, 1.0, 7.0]
+    formula = {
+        "ExpRelaxedOneHotCategorical": _formulas.exp_concrete_log_prob,
+        "RelaxedOneHotCategorical": _formulas.concrete_log_prob,
+        "LogitRelaxedBernoulli": _formulas.logit_concrete_log_prob,
+        "RelaxedBernoulli": _formulas.binary_concrete_log_prob,
+    }[case.name]
+    value = case.to_value(x)
+    expected = formula(ops, logits, np.array(t), case.to_log(value))
+    np.testing.assert_allclose(log_prob(backend, case, t, logits, value), expected, rtol=1e-12)
+
+
+@cases
+def test_density_integrates_to_one(backend: Backend, case: Case) -> None:
+    """Over the log ratio (or the logit) u; a point of the simplex or of (0, 1) has dx = x(1-x) du.
+
+    What lies beyond |u| = 30 has mass 1e-12; a missing factor t would be seen as 2.5.
+    """
+    u = np.linspace(-30, 30, 20001)
+    p = special.expit(u)
+    value = case.to_value(np.stack([p, special.expit(-u)], -1) if case.rows else p)
+    jacobian = 1.0 if case.name.startswith(("Exp", "Logit")) else p * special.expit(-u)
+    for t in (1.0, 2.5):
+        logits = np.array([0.5, -0.4]) if case.rows else np.array(0.9)
+        density = np.exp(log_prob(backend, case, t, logits, value))
+        assert abs(integrate.simpson(density * jacobian, x=u) - 1) < 1e-6
+
+
+def test_density_of_three_categories_integrates_to_one(backend: Backend) -> None:
+    """In log space, over both log ratios; a density without (K-1)! would give 1/2."""
+    logits, t = np.array([0.5, -1.0, 0.2]), 0.7
+    axis = np.linspace(-60, 60, 601)
+    u, v = np.meshgrid(axis, axis)
+    value = special.log_softmax(np.stack([u, v, np.zeros_like(u)], -1), -1)
+    density = np.exp(log_prob(backend, CASES[0], t, logits, value))
+    assert abs(integrate.simpson(integrate.simpson(density, x=axis), x=axis) - 1) < 1e-6
+
+
+@cases
+def test_density_is_the_frameworks_own(case: Case) -> None:
+    """torch's classes, in the interior, where they are right."""
+    dist = pytest.importorskip("torch.distributions")
+    from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
+
+    own = {"ExpRelaxedOneHotCategorical": ExpRelaxedCategorical}.get(
+        case.name, getattr(dist, case.name, None)
+    )
+    if own is None:
+        from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli as own
+    backend, rng = BACKENDS["pyro"](), np.random.default_rng(2)
+    logits, x = parameters(rng, case.rows, 4, (5,)), interior(rng, case, 4, 5)
+    value = case.to_value(x)
+    theirs = own(backend.array(0.5), logits=backend.array(logits), validate_args=False)
+    expected = backend.numpy(theirs.log_prob(backend.array(value)))
+    np.testing.assert_allclose(log_prob(backend, case, 0.5, logits, value), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete_law_by_enumeration(backend: Backend, name: str) -> None:
+    """Masses sum to one; entropy and KL are the sums that define them; so are mean and variance."""
+    rng, cls = np.random.default_rng(3), getattr(backend.names, name)
+    rows = name == "OneHotCategorical"
+    p, q = (cls(logits=backend.array(parameters(rng, rows, 4, (3,)))) for _ in range(2))
+    support = p.enumerate_support()
+    points = backend.numpy(support)
+    log_p, log_q = (backend.numpy(law.log_prob(support)) for law in (p, q))
+    mass = np.exp(log_p)
+    np.testing.assert_allclose(mass.sum(0), 1, rtol=1e-12)
+    np.testing.assert_allclose(backend.numpy(p.entropy()), -(mass * log_p).sum(0), rtol=1e-12)
+    np.testing.assert_allclose(backend.kl(p, q), (mass * (log_p - log_q)).sum(0), rtol=1e-12)
+    weights = mass[..., None] if rows else mass
+    np.testing.assert_allclose(backend.numpy(p.mean), (weights * points).sum(0), rtol=1e-12)
+    variance = (weights * points**2).sum(0) - (weights * points).sum(0) ** 2
+    np.testing.assert_allclose(backend.numpy(p.variance), variance, rtol=1e-10)
+    assert points.shape == (4 if rows else 2, 3) + ((4,) if rows else ())
+    assert p.enumerate_support(expand=False).shape == points.shape[:1] + (1,) + points.shape[2:]
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_kl_with_torchs_own(name: str) -> None:
+    """Both ways round, against torch's KL of its own classes."""
+    dist, backend = pytest.importorskip("torch.distributions"), BACKENDS["pyro"]()
+    rng, ours, theirs = np.random.default_rng(4), getattr(backend.names, name), getattr(dist, name)
+    a, b = (backend.array(parameters(rng, name[0] == "O", 4, (3,))) for _ in range(2))
+    expected = backend.kl(theirs(logits=a), theirs(logits=b))
+    np.testing.assert_allclose(backend.kl(ours(logits=a), theirs(logits=b)), expected, rtol=1e-10)
+    np.testing.assert_allclose(backend.kl(theirs(logits=a), ours(logits=b)), expected, rtol=1e-10)
+
+
+def test_kl_with_numpyros_own() -> None:
+    """Both parameterisations, both ways round, against p log(p/q) + (1-p) log((1-p)/(1-q))."""
+    dist = pytest.importorskip("numpyro.distributions")
+    backend = BACKENDS["numpyro"]()
+    ours, p, q = backend.names.Bernoulli, 0.3, 0.6
+    expected = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    for other in (dist.BernoulliProbs(q), dist.BernoulliLogits(special.logit(q))):
+        np.testing.assert_allclose(backend.kl(ours(probs=p), other), expected, rtol=1e-5)
+    for other in (dist.BernoulliProbs(p), dist.BernoulliLogits(special.logit(p))):
+        np.testing.assert_allclose(backend.kl(other, ours(probs=q)), expected, rtol=1e-5)
+    value = np.array([0.0, 1.0])
+    np.testing.assert_allclose(
+        backend.numpy(ours(logits=0.7).log_prob(value)),
+        backend.numpy(dist.BernoulliLogits(0.7).log_prob(value)),
+        rtol=1e-6,
+    )
+
+
+def test_entropy_in_closed_form(backend: Backend) -> None:
+    """Of the logistic law: SciPy's, scaled; of two categories: the same, in their log ratio."""
+    from scipy.stats import logistic
+
+    for t in (0.1, 1.0, 4.0):
+        expected = logistic(loc=2.0 / t, scale=1 / t).entropy()
+        binary = backend.names.LogitRelaxedBernoulli(backend.array(t), logits=backend.array(2.0))
+        rows = backend.names.ExpRelaxedOneHotCategorical(t, logits=backend.array([2.0, 0.0]))
+        np.testing.assert_allclose(backend.numpy(binary.entropy()), expected, rtol=1e-8)
+        np.testing.assert_allclose(backend.numpy(rows.entropy()), expected, rtol=1e-8)
+
+
+def test_masked_categories_are_left_out(backend: Backend) -> None:
+    """Logits of -inf, or probs of 0: a sample of exactly 0, and the density of those left."""
+    t, inf = 0.5, np.inf
+    cls = backend.names.RelaxedOneHotCategorical
+    masked = cls(t, logits=backend.array([0.3, -inf, -0.8]))
+    left = cls(t, logits=backend.array([0.3, -0.8]))
+    draws = backend.numpy(backend.draw(masked, 0, (100,)))
+    np.testing.assert_array_equal(draws[:, 1], 0)
+    density = backend.numpy(masked.log_prob(backend.array(draws)))
+    expected = backend.numpy(left.log_prob(backend.array(draws[:, [0, 2]])))
+    np.testing.assert_allclose(density, expected, rtol=1e-10)
+    exact = backend.names.OneHotCategorical(probs=backend.array([0.25, 0.0, 0.75]))
+    np.testing.assert_allclose(
+        backend.numpy(exact.entropy()), -0.25 * np.log(0.25) - 0.75 * np.log(0.75), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_backends_agree(case: Case) -> None:
+    """The same density from both, to rounding."""
+    pytest.importorskip("pyro"), pytest.importorskip("numpyro")
+    rng = np.random.default_rng(5)
+    logits, x = parameters(rng, case.rows, 6, (7,)), interior(rng, case, 6, 7)
+    value, t = case.to_value(x), np.linspace(0.1, 3, 7)
+    first, second = (made() for made in BACKENDS.values())
+    with second.double():
+        ours = [log_prob(made, case, t, logits, value) for made in (first, second)]
+    np.testing.assert_allclose(*ours, rtol=1e-12, atol=1e-12)
