@@ -144,8 +144,7 @@ def cosine(start: float, stop: float, steps: int) -> Schedule:
     _positive(start=start, stop=stop, steps=steps)
     return _schedule(
         lambda xp, step: (
-            stop
-            + (start - stop) / 2 * (1 + xp.cos(math.pi * xp.clip(step / steps, 0.0, 1.0)))
+            stop + (start - stop) / 2 * (1 + xp.cos(math.pi * xp.clip(step / steps, 0.0, 1.0)))
         )
     )
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy_ops import binary_concrete_density, concrete_density
 from scipy.special import expit, logit
+
+from numpy_ops import binary_concrete_density, concrete_density
 
 
 @dataclass(frozen=True)

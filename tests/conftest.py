@@ -4,8 +4,9 @@ import importlib.util
 from collections.abc import Iterator
 
 import pytest
-from harness import BACKENDS, Backend
 from hypothesis import settings
+
+from harness import BACKENDS, Backend
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("varied", deadline=None, max_examples=100)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from cases import CASES, DISCRETE, Case, interior, parameters
-from harness import BACKENDS, Backend
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy_ops import NumpyOps
 from scipy import integrate, special
 
+from cases import CASES, DISCRETE, Case, interior, parameters
+from harness import BACKENDS, Backend
+from numpy_ops import NumpyOps
 from relaxed_dists import _formulas
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -115,7 +115,7 @@ def test_discrete_law_by_enumeration(backend: Backend, name: str) -> None:
     variance = (weights * points**2).sum(0) - (weights * points).sum(0) ** 2
     np.testing.assert_allclose(backend.numpy(p.variance), variance, rtol=1e-10)
     assert points.shape == (4 if rows else 2, 3) + ((4,) if rows else ())
-    assert p.enumerate_support(expand=False).shape == points.shape[:1] + (1,) + points.shape[2:]
+    assert p.enumerate_support(expand=False).shape == (*points.shape[:1], 1, *points.shape[2:])
 
 
 @pytest.mark.parametrize("name", DISCRETE)

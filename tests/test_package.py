@@ -1,4 +1,4 @@
-"""The package: public names, what an import brings, and what is said where a framework is missing."""
+"""The package: public names, what an import brings, and what a missing framework says."""
 
 import importlib
 import subprocess
@@ -54,7 +54,9 @@ def test_a_missing_framework_names_the_extra(facade: str, missing: str) -> None:
 def test_no_other_import_error_is_hidden(facade: str) -> None:
     """A missing dependency of the framework is reported as itself."""
     pytest.importorskip(facade.rpartition(".")[2])
-    result = python(f"sys.modules['opt_einsum'] = sys.modules['multipledispatch'] = None\nimport {facade}")
+    result = python(
+        f"sys.modules['opt_einsum'] = sys.modules['multipledispatch'] = None\nimport {facade}"
+    )
     assert "ModuleNotFoundError" in result.stderr
     assert "Install the extra" not in result.stderr
 

@@ -6,9 +6,10 @@ still seen shown by a wrong sampler which the same test rejects.
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from cases import CASES, RELAXED, Case, parameters
 from harness import Backend
-from scipy import stats
 
 ALARM = 1e-4
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from cases import DISCRETE, RELAXED
 
 names = pytest.mark.parametrize("name", RELAXED + DISCRETE)
@@ -85,7 +86,7 @@ def test_constants_are_checked_under_jit() -> None:
     def f(logits: object) -> object:
         return numpyro.RelaxedOneHotCategorical(-1.0, logits=logits).sample(jax.random.key(0))
 
-    with pytest.raises(ValueError, match="got temperature=-1.0"):
+    with pytest.raises(ValueError, match=r"got temperature=-1\.0"):
         jax.jit(f)(jax.numpy.zeros(3))
 
 

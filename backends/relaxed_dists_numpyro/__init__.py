@@ -1,10 +1,7 @@
 """relaxed-dists for NumPyro. Import from :mod:`relaxed_dists.numpyro`."""
 
-
-
-from ._estimators import GumbelSoftmax, StraightThrough
-
 from ._discrete import Bernoulli, OneHotCategorical
+from ._estimators import GumbelSoftmax, StraightThrough
 from ._functional import gumbel_softmax, straight_through
 from ._relaxed_bernoulli import (
     LogitRelaxedBernoulli,

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-
 from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
 from numpyro.util import not_jax_tracer
 
@@ -27,8 +26,10 @@ def holds(condition: Any) -> bool:
 
 def as_array(x: Any, like: Any = None) -> Array:
     """x as a floating array, of like's dtype where x is a Python number."""
-    if isinstance(x, int | float) and hasattr(like, "dtype") and jnp.issubdtype(
-        like.dtype, jnp.floating
+    if (
+        isinstance(x, int | float)
+        and hasattr(like, "dtype")
+        and jnp.issubdtype(like.dtype, jnp.floating)
     ):
         return jnp.asarray(x, like.dtype)
     x = jnp.asarray(x)
@@ -41,7 +42,7 @@ class _Masked(MaskedDistribution):
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
-        return self.base_dist.sample_with_intermediates(key, sample_shape)  # type: ignore[return-value]
+        return self.base_dist.sample_with_intermediates(key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         log_prob = self.base_dist.log_prob(value, intermediates)
@@ -71,6 +72,7 @@ class LogitsDistribution(Distribution):
     logits: Array
     temperature: Any = None
     estimator: Any = None
+    _validate_args: bool
 
     def __init__(
         self,
@@ -197,7 +199,7 @@ class LogitsDistribution(Distribution):
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw, with a gradient where the law has one. Args, Returns: sample_shape before all."""
-        return self.sample_with_intermediates(key, sample_shape)[0]  # type: ignore[return-value]
+        return self.sample_with_intermediates(key, sample_shape)[0]
 
     def _check_value(self, value: Any) -> Array:
         """The value as an array, if its shape fits."""
@@ -215,5 +217,3 @@ class LogitsDistribution(Distribution):
     def _refuse(self, value: Array, fine: Any, support: str, remedy: str) -> None:
         if not holds(fine):
             raise _errors.off_support(type(self).__name__, value, support, remedy)
-
-

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, lax, random
+from jax import Array, lax
 from numpyro.distributions import constraints
 from numpyro.distributions.discrete import BernoulliLogits, BernoulliProbs
 from numpyro.distributions.kl import kl_divergence

@@ -18,4 +18,6 @@ def _unflatten(hard: bool, leaves: tuple[Any]) -> GumbelSoftmax:
 
 
 tree_util.register_pytree_node(GumbelSoftmax, lambda e: ((e.temperature,), e.hard), _unflatten)
-tree_util.register_pytree_node(StraightThrough, lambda e: ((), None), lambda _, __: StraightThrough())
+tree_util.register_pytree_node(
+    StraightThrough, lambda e: ((), None), lambda _, __: StraightThrough()
+)

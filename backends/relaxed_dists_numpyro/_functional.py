@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 
 from relaxed_dists import _formulas
@@ -12,9 +11,7 @@ from ._discrete import OneHotCategorical
 from ._ops import ops
 
 
-def gumbel_softmax(
-    logits: Array, temperature: Any, hard: bool = False, *, key: Array
-) -> Array:
+def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: Array) -> Array:
     r"""A Gumbel-Softmax sample of logits: softmax((logits + G) / temperature).
 
     Args:

@@ -13,8 +13,6 @@ class _JaxOps:
     softplus = staticmethod(jax.nn.softplus)
     lgamma = staticmethod(gammaln)
     digamma = staticmethod(digamma)
-    where = staticmethod(jnp.where)
-    clip = staticmethod(jnp.clip)
     stop_gradient = staticmethod(lax.stop_gradient)
 
     def log_softmax(self, x: Array) -> Array:
@@ -22,6 +20,12 @@ class _JaxOps:
 
     def sum(self, x: Array) -> Array:
         return x.sum(-1)
+
+    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
+        return jnp.where(condition, x, y)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        return jnp.clip(x, low, high)
 
     def stack(self, x: Array, y: Array) -> Array:
         return jnp.stack([x, y], -1)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array
 from jax.nn import sigmoid
 from jax.scipy.special import logit as logit_of
 from numpyro.distributions import constraints
@@ -120,8 +120,8 @@ class RelaxedBernoulli(_RelaxedBinary):
     of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided by :math:`x (1 - x)`.
 
     A draw keeps its logit behind it (while the same object lives), so that its density is exact
-    where it rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite, and
-    what the number still says.
+    where it rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite,
+    and what the number still says.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array
 from numpyro.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
@@ -126,8 +126,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
 
     A draw keeps its log behind it (while the same object lives), so that its density is exact where
-    its small entries underflow. A copy is scored by the log of its entries, those below the smallest
-    normal number taken as that number: finite, and what the numbers still say.
+    its small entries underflow. A copy is scored by the log of its entries, those below the
+    smallest normal number taken as that number: finite, and what the numbers still say.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -200,8 +200,8 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
 
     The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
     :class:`RelaxedOneHotCategorical`, its gradient that of x, and ``log_prob`` the density of x,
-    which the value keeps behind it (while the same object lives). A copy of the value has lost x, and is
-    refused: its density is not known.
+    which the value keeps behind it (while the same object lives). A copy of the value has lost x,
+    and is refused: its density is not known.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.

@@ -1,6 +1,7 @@
 """SVI with an annealed temperature."""
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,25 @@ def _without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class AnnealedSVI(SVI):  # type: ignore[misc]
+class _LatentDiscrete(Messenger):
+    """Notes the latent discrete sites, and which of them the guide draws with an estimator.
+
+    NumPyro warns of every discrete site, the prior of an estimated one among them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.estimated: set[str] = set()
+
+    def postprocess_message(self, msg: dict[str, Any]) -> None:
+        if msg["type"] == "sample" and not msg["is_observed"] and msg["fn"].support.is_discrete:
+            self.seen.add(msg["name"])
+            if msg["fn"].has_rsample:
+                self.estimated.add(msg["name"])
+
+
+class AnnealedSVI(SVI):
     r"""NumPyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
@@ -111,7 +130,19 @@ class AnnealedSVI(SVI):  # type: ignore[misc]
     ) -> Any:
         """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
         kwargs.setdefault("temperature", self._at(0))
-        return super().init(rng_key, *args, init_params=init_params, **kwargs)
+        sites = _LatentDiscrete()
+        with warnings.catch_warnings(), sites:
+            warnings.filterwarnings("ignore", ".* does not support models with discrete latent")
+            state = super().init(rng_key, *args, init_params=init_params, **kwargs)
+        plain = sorted(sites.seen - sites.estimated)
+        if plain and not self.loss.can_infer_discrete:
+            warnings.warn(
+                f"SVI with {type(self.loss).__name__} does not support the discrete latent sites "
+                f"{plain}: their guide has no estimator. Give it one, such as "
+                "GumbelSoftmax(temperature).",
+                stacklevel=2,
+            )
+        return state
 
     def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """A step at the temperature of the state. Args and Returns as those of SVI."""

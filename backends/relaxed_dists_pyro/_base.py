@@ -130,7 +130,7 @@ class LogitsDistribution(TorchDistribution):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw without a gradient. Args and Returns as those of rsample."""
         with torch.no_grad():
-            return self.rsample(sample_shape)
+            return self.rsample(Size(sample_shape))
 
     def _check_value(self, value: Any) -> Tensor:
         """The value as a tensor, if its shape fits."""

@@ -41,7 +41,7 @@ class _Discrete(LogitsDistribution):
                 raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
 
     @property
-    def has_rsample(self) -> bool:
+    def has_rsample(self) -> bool:  # type: ignore[override]
         """Whether an estimator carries a gradient through the sample."""
         return self.estimator is not None
 

@@ -12,8 +12,6 @@ class _TorchOps:
     softplus = staticmethod(softplus)
     lgamma = staticmethod(torch.lgamma)
     digamma = staticmethod(torch.digamma)
-    where = staticmethod(torch.where)
-    clip = staticmethod(torch.clip)
     stop_gradient = staticmethod(torch.detach)
 
     def log_softmax(self, x: Tensor) -> Tensor:
@@ -21,6 +19,12 @@ class _TorchOps:
 
     def sum(self, x: Tensor) -> Tensor:
         return x.sum(-1)
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor | float) -> Tensor:
+        return torch.where(condition, x, y)
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return torch.clip(x, low, high)
 
     def stack(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.stack([x, y], -1)
@@ -44,8 +48,10 @@ def _uniform(shape: torch.Size, like: Tensor, key: torch.Generator | None) -> Te
     # In double whatever the dtype: a float32 uniform lies on a grid of 2^-24, which cuts the Gumbel
     # tail at 16.6 and bunches it above 12. Near zero a double keeps its digits in float32 as well.
     # No generator=None: torch.compile can't trace that overload with dynamic shapes.
-    own = {} if key is None else {"generator": key}
-    u = torch.rand(shape, dtype=torch.float64, device=like.device, **own)
+    if key is None:
+        u = torch.rand(shape, dtype=torch.float64, device=like.device)
+    else:
+        u = torch.rand(shape, dtype=torch.float64, device=like.device, generator=key)
     return u.clamp(min=2.0**-54)
 
 

@@ -103,9 +103,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             fine = log_simplex.check(value)
             self._refuse(value, fine, "logs of points of the simplex", remedy)
         logits, temperature = self._parameters()
-        log_prob = _formulas.exp_concrete_log_prob(
-            ops, logits, temperature, value.to(logits.dtype)
-        )
+        log_prob = _formulas.exp_concrete_log_prob(ops, logits, temperature, value.to(logits.dtype))
         return log_prob.to(self._dtype())
 
     def entropy(self) -> Tensor:
@@ -178,9 +176,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             log_copy = self._log_of(value)
             log_value = log_value + (log_copy - log_copy.detach())
         logits, temperature = self._parameters()
-        log_prob = _formulas.concrete_log_prob(
-            ops, logits, temperature, log_value.to(logits.dtype)
-        )
+        log_prob = _formulas.concrete_log_prob(ops, logits, temperature, log_value.to(logits.dtype))
         return log_prob.to(self._dtype())
 
     def _log_of(self, value: Tensor) -> Tensor:

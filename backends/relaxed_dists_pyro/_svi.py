@@ -77,7 +77,7 @@ class AnnealedSVI(SVI):
             fn if take else _without_temperature(fn)
             for fn, take in zip((model, guide), takes, strict=True)
         ]
-        super().__init__(*fns, optim, loss)
+        super().__init__(fns[0], fns[1], optim, loss)
         self.temperature = temperature
         self.steps = 0
 

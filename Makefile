@@ -1,0 +1,50 @@
+# The targets work on a fresh clone: what they need is installed into .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+SPHINX := $(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees
+ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs build clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(STAMP) ## Train a categorical VAE in Pyro and NumPyro (options: ARGS="--steps 200")
+	@$(BIN)/python docs/examples/digits_vae.py $(ARGS)
+
+# One thread a worker: two workers with two threads each would fight for two cores.
+test: export OMP_NUM_THREADS = 1
+test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS="-k kl")
+	$(BIN)/python -m pytest -n 2 --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(STAMP) ## Build docs/_build/html and run the examples in the pages
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
+	@echo "The documentation is in docs/_build/html/index.html"
+
+build: $(STAMP) ## Build the wheel and the source distribution into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean: ## Remove .venv and everything that the other targets make
+	rm -rf .venv dist docs/_build demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is newer than the files that say what to install, so a second call installs nothing.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up .venv (once, about two minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@# pip's --group came with 25.1.
+	@$(BIN)/python -m pip install -qq -c constraints.txt pip
+	@$(BIN)/python -m pip install -qq -c constraints.txt \
+		-e '.[pyro,numpyro,examples]' --group dev --group docs
+	@touch $@

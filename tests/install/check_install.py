@@ -1,0 +1,65 @@
+"""Check an installed wheel: what imports, what does not, and what it says then.
+
+Usage: python check_install.py [EXTRA ...], with the extras that were installed, of pyro and
+numpyro. Run it outside the source tree, by the Python of the environment to check.
+"""
+
+import importlib
+import importlib.metadata
+import sys
+from pathlib import Path
+
+EXTRAS = ("pyro", "numpyro")
+
+
+def check(condition: bool, complaint: str) -> None:
+    """Stop with the complaint if the condition is false."""
+    if not condition:
+        sys.exit(f"check_install: {complaint}")
+
+
+def check_core() -> None:
+    """The core comes from this environment, whole, and brings no framework along."""
+    import relaxed_dists
+
+    site = Path(relaxed_dists.__file__).parents[1]
+    check(Path(sys.prefix) in site.parents, f"relaxed_dists came from {site}, not {sys.prefix}")
+    installed = importlib.metadata.version("relaxed-dists")
+    check(relaxed_dists.__version__ == installed, f"{relaxed_dists.__version__} != {installed}")
+    for package in ("relaxed_dists", "relaxed_dists_pyro", "relaxed_dists_numpyro"):
+        check((site / package / "py.typed").is_file(), f"{package} has no py.typed")
+    brought = {"torch", "pyro", "jax", "numpyro"} & set(sys.modules)
+    check(not brought, f"relaxed_dists imported {brought}")
+
+
+def check_present(extra: str) -> None:
+    """All public names of the extra's facade import from the installed backend."""
+    facade = importlib.import_module(f"relaxed_dists.{extra}")
+    backend = importlib.import_module(f"relaxed_dists_{extra}")
+    check(len(facade.__all__) > 0, f"relaxed_dists.{extra} has no public names")
+    for name in facade.__all__:
+        exec(f"from relaxed_dists.{extra} import {name}", {})
+    check(Path(sys.prefix) in Path(backend.__file__).parents, f"{backend.__file__} is elsewhere")
+
+
+def check_absent(extra: str) -> None:
+    """The facade of an extra that is not installed names it."""
+    try:
+        importlib.import_module(f"relaxed_dists.{extra}")
+    except ModuleNotFoundError as error:
+        check(f"relaxed-dists[{extra}]" in str(error), f"the error names no extra: {error}")
+    else:
+        check(False, f"relaxed_dists.{extra} imported without its extra")
+
+
+def main(extras: list[str]) -> None:
+    """Run the checks."""
+    check(set(extras) <= set(EXTRAS), f"got the extras {extras}; expected some of {EXTRAS}")
+    check_core()
+    for extra in EXTRAS:
+        (check_present if extra in extras else check_absent)(extra)
+    print(f"check_install: passed with extras {extras}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
