@@ -1,0 +1,45 @@
+"""Sphinx configuration. The build fetches nothing."""
+
+import relaxed_dists
+import relaxed_dists.numpyro
+import relaxed_dists.pyro
+
+# Document each name where users import it, not in the private module that defines it.
+for facade in (relaxed_dists.numpyro, relaxed_dists.pyro):
+    for name in facade.__all__:
+        getattr(facade, name).__module__ = facade.__name__
+
+project = "relaxed-dists"
+author = "The relaxed-dists developers"
+version = release = relaxed_dists.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "examples/*.md", "examples/*.png"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 2
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+# Cross-references must resolve, but for those into other libraries, whose inventories would have to
+# be fetched, and into private modules.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(collections|jax|numpyro|pyro|torch)\..*"),
+    (r"py:.*", r"relaxed_dists\w*\._.*"),
+]
+napoleon_numpy_docstring = False
+
+# The pages' testcode blocks are run by the doctest builder; docstrings by pytest, in the namespace
+# of their module.
+doctest_test_doctest_blocks = ""
+
+html_theme = "furo"
+html_title = "relaxed-dists"

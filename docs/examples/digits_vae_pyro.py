@@ -1,0 +1,110 @@
+"""A categorical VAE in Pyro: 20 latent variables of 10 classes, trained by SVI."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from torch import Tensor, nn
+
+from digits_data import (
+    BATCH,
+    CLASSES,
+    HIDDEN,
+    LATENTS,
+    LEARNING_RATE,
+    Array,
+    Bounds,
+    Report,
+    bounds,
+    pixel_frequencies,
+)
+from relaxed_dists.pyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical
+from relaxed_dists.schedules import Schedule
+
+CHUNK = 50  # steps between two reports
+COMPILES = False
+
+
+class DigitsVAE(nn.Module):
+    """The model and its guide."""
+
+    def __init__(self, images: Array) -> None:
+        super().__init__()
+        self.images = torch.as_tensor(images)
+        self.mean = torch.as_tensor(pixel_frequencies(images), dtype=torch.float32)
+        pixels = images.shape[-1]
+        self.encode = nn.Sequential(
+            nn.Linear(pixels, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, LATENTS * CLASSES)
+        )
+        self.decode = nn.Sequential(
+            nn.Linear(LATENTS * CLASSES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, pixels)
+        )
+
+    def encoder(self, x: Tensor) -> Tensor:
+        """The logits of every latent variable."""
+        return self.encode(x - self.mean).unflatten(-1, (LATENTS, CLASSES))
+
+    def decoder(self, z: Tensor) -> Tensor:
+        """The logits of every pixel, around those of the mean image."""
+        return torch.logit(self.mean) + self.decode(z.flatten(-2))
+
+    def prior(self) -> dist.Distribution:
+        """Every class as likely as every other."""
+        return OneHotCategorical(logits=torch.zeros(LATENTS, CLASSES)).to_event(1)
+
+    def pixels(self, z: Tensor) -> dist.Distribution:
+        """The law of an image, given its code."""
+        return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
+
+    def model(self) -> None:
+        """The digits, a batch at a time."""
+        pyro.module("vae", self)
+        with pyro.plate("images", len(self.images), subsample_size=BATCH) as batch:
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.pixels(z), obs=self.images[batch])
+
+    def guide(self, temperature: float) -> None:
+        """The codes of the batch; soft samples, whose gradient goes through the softmax."""
+        pyro.module("vae", self)
+        with pyro.plate("images", len(self.images), subsample_size=BATCH) as batch:
+            logits = self.encoder(self.images[batch])
+            estimator = GumbelSoftmax(temperature, hard=False)
+            pyro.sample("z", OneHotCategorical(logits=logits, estimator=estimator).to_event(1))
+
+
+def train(images: Array, temperature: Schedule, steps: int, seed: int, report: Report) -> DigitsVAE:
+    """Train by SVI at the schedule's temperature."""
+    torch.set_num_threads(1)  # on arrays this small, threads cost more than they gain
+    pyro.clear_param_store()
+    pyro.set_rng_seed(seed)
+    vae = DigitsVAE(images)
+    adam = pyro.optim.Adam({"lr": LEARNING_RATE})
+    svi = AnnealedSVI(vae.model, vae.guide, adam, TraceMeanField_ELBO(), temperature=temperature)
+    losses: list[float] = []
+    for step in range(1, steps + 1):
+        losses.append(svi.step())
+        if step % CHUNK == 0 or step == steps:
+            report(step, float(temperature(step - 1)), -sum(losses) / len(losses) / len(images))
+            losses.clear()
+    return vae
+
+
+@torch.no_grad()
+def held_out_bounds(vae: DigitsVAE, images: Array, seed: int, samples: int = 100) -> Bounds:
+    """The bounds of the discrete model: hard codes and exact probabilities, no temperature."""
+    pyro.set_rng_seed(seed)
+    x = torch.as_tensor(images)
+    posterior = OneHotCategorical(logits=vae.encoder(x)).to_event(1)
+    z = posterior.sample((samples,))
+    joint = vae.prior().log_prob(z) + vae.pixels(z).log_prob(x)
+    return bounds((joint - posterior.log_prob(z)).numpy())
+
+
+@torch.no_grad()
+def pictures(vae: DigitsVAE, images: Array, seed: int) -> tuple[Array, Array]:
+    """Reconstructions from each image's most likely hard code, and samples from the prior."""
+    pyro.set_rng_seed(seed)
+    best = vae.encoder(torch.as_tensor(images)).argmax(-1)
+    codes = nn.functional.one_hot(best, CLASSES).float()
+    z = vae.prior().sample((len(images),))
+    return vae.pixels(codes).mean.numpy(), vae.pixels(z).mean.numpy()
