@@ -45,7 +45,7 @@ class StraightThrough:
 
     @property
     def soft(self) -> bool:
-        """Always false: values are one-hot."""
+        """False, since its values are one-hot."""
         return False
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
