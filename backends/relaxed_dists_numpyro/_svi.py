@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from numpyro.infer import SVI
 from numpyro.infer.autoguide import AutoGuide
 from numpyro.primitives import Messenger
@@ -119,17 +118,22 @@ class AnnealedSVI(SVI):
         Returns:
             The schedule's temperature at the step that the optimiser's state holds.
         """
-        return self._at(svi_state.optim_state[0])
+        temperature: Any = self._annealed(svi_state.optim_state[0], {})["temperature"]
+        return temperature
 
-    def _at(self, step: Any) -> Any:
+    def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "temperature" in kwargs:
+            return kwargs
         temperature = self.temperature(step)
-        return checked(temperature) if not_jax_tracer(temperature) else temperature
+        if not_jax_tracer(temperature):
+            checked(temperature)
+        return {**kwargs, "temperature": temperature}
 
     def init(
         self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
         """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
-        kwargs.setdefault("temperature", self._at(0))
+        kwargs = self._annealed(0, kwargs)
         sites = _LatentDiscrete()
         with warnings.catch_warnings(), sites:
             warnings.filterwarnings("ignore", ".* does not support models with discrete latent")
@@ -146,17 +150,17 @@ class AnnealedSVI(SVI):
 
     def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """A step at the temperature of the state. Args and Returns as those of SVI."""
-        kwargs.setdefault("temperature", self.current_temperature(svi_state))
+        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """A step that is not taken if it is not finite. Args and Returns as those of SVI."""
-        kwargs.setdefault("temperature", self.current_temperature(svi_state))
+        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
     def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """The loss at the temperature of the state. Args and Returns as those of SVI."""
-        kwargs.setdefault("temperature", self.current_temperature(svi_state))
+        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
     def run(
@@ -175,5 +179,8 @@ class AnnealedSVI(SVI):
         if num_steps > 0 and "temperature" not in kwargs:
             # The loop is traced, so all its temperatures are looked at before it starts.
             first = 0 if init_state is None else init_state.optim_state[0]
-            checked(np.asarray(jax.vmap(self.temperature)(first + jnp.arange(num_steps))).min())
+            with jax.ensure_compile_time_eval():  # in case that run itself is under jit
+                ahead = jax.vmap(self.temperature)(first + jnp.arange(num_steps)).min()
+            if not_jax_tracer(ahead):
+                checked(ahead)
         return super().run(rng_key, num_steps, *args, init_state=init_state, **kwargs)
