@@ -217,3 +217,19 @@ class LogitsDistribution(Distribution):
     def _refuse(self, value: Array, fine: Any, support: str, remedy: str) -> None:
         if not holds(fine):
             raise _errors.off_support(type(self).__name__, value, support, remedy)
+
+
+class RelaxedDistribution(LogitsDistribution):
+    """A law with a temperature, whose draws carry a gradient."""
+
+    reparametrized_params = ["temperature", "probs", "logits"]
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, temperature, validate_args=validate_args)

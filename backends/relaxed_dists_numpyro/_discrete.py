@@ -166,6 +166,7 @@ class OneHotCategorical(_Discrete):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
 
     Example:
+        >>> from jax import random
         >>> from relaxed_dists.numpyro import GumbelSoftmax
         >>> import jax
         >>> def first(logits):

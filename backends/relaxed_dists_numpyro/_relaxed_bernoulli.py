@@ -10,30 +10,19 @@ from numpyro.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import LogitsDistribution
+from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
 from ._ops import ops
 
 
-class _RelaxedBinary(LogitsDistribution):
+class _RelaxedBinary(RelaxedDistribution):
     arg_constraints = {
         "temperature": constraints.positive,
         "probs": constraints.unit_interval,
         "logits": constraints.real,
     }
-    reparametrized_params = ["temperature", "probs", "logits"]
     _rows = False
-
-    def __init__(
-        self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
-        *,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(probs, logits, temperature, validate_args=validate_args)
 
     @property
     def discrete(self) -> Bernoulli:
@@ -207,6 +196,7 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
 
     Example:
+        >>> from jax import random
         >>> d = RelaxedBernoulliStraightThrough(0.5, logits=jnp.zeros(4))
         >>> set(d.sample(random.key(0)).tolist()) <= {0.0, 1.0}
         True

@@ -8,30 +8,19 @@ from numpyro.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import LogitsDistribution
+from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
 from ._ops import ops
 
 
-class _RelaxedOneHot(LogitsDistribution):
+class _RelaxedOneHot(RelaxedDistribution):
     arg_constraints = {
         "temperature": constraints.positive,
         "probs": constraints.simplex,
         "logits": constraints.real_vector,
     }
-    reparametrized_params = ["temperature", "probs", "logits"]
-
-    def __init__(
-        self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
-        *,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(probs, logits, temperature, validate_args=validate_args)
 
     @property
     def discrete(self) -> OneHotCategorical:
@@ -66,6 +55,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix C.3.
 
     Example:
+        >>> from jax import random
         >>> d = ExpRelaxedOneHotCategorical(0.5, logits=jnp.zeros(3))
         >>> y = d.rsample(random.key(0))
         >>> bool(abs(jnp.exp(y).sum() - 1) < 1e-5)
@@ -144,6 +134,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         *Categorical Reparameterization with Gumbel-Softmax* (2017), appendix B.
 
     Example:
+        >>> from jax import random
         >>> d = RelaxedOneHotCategorical(jnp.array([0.1, 1.0]), probs=jnp.ones((2, 3)) / 3)
         >>> d.rsample(random.key(0)).shape
         (2, 3)
@@ -216,6 +207,7 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
 
     Example:
+        >>> from jax import random
         >>> d = RelaxedOneHotCategoricalStraightThrough(0.5, logits=jnp.zeros(3))
         >>> z = d.sample(random.key(0))
         >>> sorted(z.tolist())

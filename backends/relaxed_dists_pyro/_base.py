@@ -148,3 +148,18 @@ class LogitsDistribution(TorchDistribution):
     def _refuse(self, value: Tensor, fine: Tensor, support: str, remedy: str) -> None:
         if not holds(fine):
             raise _errors.off_support(type(self).__name__, value, support, remedy)
+
+
+class RelaxedDistribution(LogitsDistribution):
+    """A law with a temperature, whose draws carry a gradient."""
+
+    has_rsample = True
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, temperature, validate_args)

@@ -1,7 +1,6 @@
 """The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,29 +8,19 @@ from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import LogitsDistribution
+from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
 from ._ops import ops
 
 
-class _RelaxedBinary(LogitsDistribution):
+class _RelaxedBinary(RelaxedDistribution):
     arg_constraints = {
         "temperature": constraints.positive,
         "probs": constraints.unit_interval,
         "logits": constraints.real,
     }
-    has_rsample = True
     _rows = False
-
-    def __init__(
-        self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(probs, logits, temperature, validate_args)
 
     @property
     def discrete(self) -> Bernoulli:

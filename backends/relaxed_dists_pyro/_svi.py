@@ -6,6 +6,7 @@ from typing import Any
 
 from pyro.infer import SVI
 from pyro.infer.autoguide import AutoGuide
+from pyro.poutine.messenger import _bound_partial
 
 from relaxed_dists import _errors
 from relaxed_dists.schedules import Schedule, checked
@@ -14,6 +15,9 @@ from relaxed_dists.schedules import Schedule, checked
 def _takes_temperature(fn: Any) -> bool:
     if isinstance(fn, AutoGuide):  # its signature is *args, **kwargs: it hands them to its model
         return _takes_temperature(fn.model)
+    if isinstance(fn, _bound_partial):  # a handler's: partial(_context_wrap, handler, fn)
+        wrapped: Any = fn.func
+        return _takes_temperature(wrapped.args[1])
     parameters = inspect.signature(getattr(fn, "forward", fn)).parameters.values()
     return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
 
