@@ -30,7 +30,7 @@ def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: 
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
 
     Example:
-        >>> from jax import random
+        >>> from jax import numpy as jnp, random
         >>> gumbel_softmax(jnp.zeros(3), 0.5, hard=True, key=random.key(0)).sum().item()
         1.0
     """
@@ -53,6 +53,7 @@ def straight_through(hard: Array, soft: Array) -> Array:
         Neurons* (2013), section 4.
 
     Example:
+        >>> from jax import numpy as jnp
         >>> straight_through(jnp.array([0.0, 1.0]), jnp.array([0.3, 0.7]))
         Array([0., 1.], dtype=float32)
     """
