@@ -1,6 +1,5 @@
 """SVI with an annealed temperature."""
 
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,25 +11,15 @@ from numpyro.infer.autoguide import AutoGuide
 from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
-from relaxed_dists import _errors
+from relaxed_dists._annealing import accepting
 from relaxed_dists.schedules import Schedule, checked
 
 
-def _takes_temperature(fn: Any) -> bool:
-    # Handlers and autoguides take *args, **kwargs and hand them to what they wrap.
+def _unwrap(fn: Any) -> Any:
+    """What a handler or an autoguide calls; its own signature is *args, **kwargs."""
     if isinstance(fn, Messenger):
-        return _takes_temperature(fn.fn)
-    if isinstance(fn, AutoGuide):
-        return _takes_temperature(fn.model)
-    parameters = inspect.signature(fn).parameters.values()
-    return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, temperature: Any = None, **kwargs: Any) -> Any:
-        return fn(*args, **kwargs)
-
-    return call
+        return fn.fn
+    return fn.model if isinstance(fn, AutoGuide) else None
 
 
 class _LatentDiscrete(Messenger):
@@ -99,14 +88,8 @@ class AnnealedSVI(SVI):
         temperature: Schedule,
         **static_kwargs: Any,
     ) -> None:
-        takes = [_takes_temperature(fn) for fn in (model, guide)]
-        if not any(takes):
-            raise _errors.no_temperature()
-        fns = [
-            fn if take else _without_temperature(fn)
-            for fn, take in zip((model, guide), takes, strict=True)
-        ]
-        super().__init__(*fns, optim, loss, **static_kwargs)
+        model, guide = accepting(model, guide, _unwrap)
+        super().__init__(model, guide, optim, loss, **static_kwargs)
         self.temperature = temperature
 
     def current_temperature(self, svi_state: Any) -> Any:

@@ -1,6 +1,5 @@
 """SVI with an annealed temperature."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,25 +7,18 @@ from pyro.infer import SVI
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import _bound_partial
 
-from relaxed_dists import _errors
+from relaxed_dists._annealing import accepting
 from relaxed_dists.schedules import Schedule, checked
 
 
-def _takes_temperature(fn: Any) -> bool:
-    if isinstance(fn, AutoGuide):  # its signature is *args, **kwargs: it hands them to its model
-        return _takes_temperature(fn.model)
+def _unwrap(fn: Any) -> Any:
+    """What an autoguide, a handler or a module calls; its own signature is *args, **kwargs."""
+    if isinstance(fn, AutoGuide):
+        return fn.model
     if isinstance(fn, _bound_partial):  # a handler's: partial(_context_wrap, handler, fn)
         wrapped: Any = fn.func
-        return _takes_temperature(wrapped.args[1])
-    parameters = inspect.signature(getattr(fn, "forward", fn)).parameters.values()
-    return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, temperature: Any = None, **kwargs: Any) -> Any:
-        return fn(*args, **kwargs)
-
-    return call
+        return wrapped.args[1]
+    return getattr(fn, "forward", None)
 
 
 class AnnealedSVI(SVI):
@@ -74,14 +66,8 @@ class AnnealedSVI(SVI):
         loss: Any,
         temperature: Schedule,
     ) -> None:
-        takes = [_takes_temperature(fn) for fn in (model, guide)]
-        if not any(takes):
-            raise _errors.no_temperature()
-        fns = [
-            fn if take else _without_temperature(fn)
-            for fn, take in zip((model, guide), takes, strict=True)
-        ]
-        super().__init__(fns[0], fns[1], optim, loss)
+        model, guide = accepting(model, guide, _unwrap)
+        super().__init__(model, guide, optim, loss)
         self.temperature = temperature
         self.steps = 0
 
