@@ -1,5 +1,6 @@
 """What both AnnealedSVI classes share: the temperature reaches those that take it."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ def _takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
     inner = unwrap(fn)
     while inner is not None:
         fn, inner = inner, unwrap(inner)
+    if isinstance(fn, functools.partial) and "temperature" in fn.keywords:
+        return False  # it is bound already
     parameters = inspect.signature(fn).parameters.values()
     return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
 

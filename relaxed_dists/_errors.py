@@ -93,6 +93,23 @@ def no_temperature() -> ValueError:
     )
 
 
+def estimator_class(name: str, estimator: Any) -> None:
+    """Refuse the class of an estimator in place of a value of it."""
+    if isinstance(estimator, type):
+        raise ValueError(
+            f"{name} got the class {estimator.__name__} as its estimator; expected a value of it. "
+            f"Call it: {estimator.__name__}(...)."
+        )
+
+
+def no_enumeration(name: str) -> NotImplementedError:
+    """Enumeration with an estimator."""
+    return NotImplementedError(
+        f"{name} can't be enumerated with an estimator, since an enumerated value carries no "
+        "pathwise gradient; expected estimator=None. Use .discrete, or drop the estimator."
+    )
+
+
 def no_estimator(name: str) -> NotImplementedError:
     """rsample without an estimator."""
     return NotImplementedError(

@@ -27,7 +27,7 @@ class Ops(Protocol):
     def log_softmax(self, x: Array, /) -> Array: ...
     def sum(self, x: Array, /) -> Array: ...
     def stack(self, x: Array, y: Array, /) -> Array: ...
-    def where(self, condition: Array, x: Array, y: Array | float, /) -> Array: ...
+    def where(self, condition: Array, x: Array | float, y: Array | float, /) -> Array: ...
     def clip(self, x: Array, low: float, high: float, /) -> Array: ...
     def one_hot_argmax(self, x: Array, /) -> Array: ...
     def stop_gradient(self, x: Array, /) -> Array: ...
@@ -58,13 +58,14 @@ def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
     """lgamma(K) + (K-1) log t + sum log_softmax(logits - t log_value), over the categories kept."""
     kept, logits = _finite(ops, logits)
     # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|.
-    log_value = ops.where(kept, ops.clip(log_value, LOWEST, math.inf), 0.0)
-    scores = ops.log_softmax(
-        ops.where(kept, logits - temperature[..., None] * log_value, -math.inf)
-    )
+    value = ops.where(kept, ops.clip(log_value, LOWEST, math.inf), 0.0)
+    scores = ops.log_softmax(ops.where(kept, logits - temperature[..., None] * value, -math.inf))
     k = _count(ops, kept, logits)
     terms = ops.sum(ops.where(kept, scores, 0.0))
-    return ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
+    density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
+    # Off the face of the simplex that the categories kept span, or on a smaller one.
+    off = ops.where(kept, log_value == -math.inf, log_value != -math.inf)
+    return ops.where(ops.sum(ops.where(off, 1.0, 0.0)) > 0, -math.inf, density)
 
 
 def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
@@ -94,10 +95,12 @@ def logit_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
     """log t + d - 2 softplus(d), with d = logits - t logit_value."""
-    spread, logits = _finite(ops, logits)
+    spread, finite = _finite(ops, logits)
     value = ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
-    d = logits - temperature * value
-    return ops.where(spread, ops.log(temperature) + d - 2 * ops.softplus(d), 0.0)
+    d = finite - temperature * value
+    density = ops.where(spread, ops.log(temperature) + d - 2 * ops.softplus(d), 0.0)
+    off = ops.where(spread, abs(logit_value) == math.inf, logit_value != logits)
+    return ops.where(off, -math.inf, density)
 
 
 def binary_concrete_log_prob(
@@ -140,8 +143,10 @@ def categorical_entropy(ops: Ops, logits: Array) -> Array:
 def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
     """sum p (log p - log q); inf where p has weight that q has not."""
     kept, log_p = _finite(ops, ops.log_softmax(logits))
-    log_q = ops.where(kept, ops.log_softmax(other), 0.0)
-    return ops.sum(ops.where(kept, ops.exp(log_p) * (log_p - log_q), 0.0))
+    within, log_q = _finite(ops, ops.log_softmax(other))
+    # Said outright: where exp(log_p) underflows, p * inf would be NaN.
+    terms = ops.where(within, ops.exp(log_p) * (log_p - log_q), math.inf)
+    return ops.sum(ops.where(kept, terms, 0.0))
 
 
 # From probs, and from a value whose log is lost.
@@ -158,6 +163,21 @@ def logit(ops: Ops, probs: Array) -> Array:
     p = ops.where(inside, probs, 0.5)
     edge = ops.where(probs > 0, 0.0 * p + math.inf, -math.inf)
     return ops.where(inside, ops.log(p) - ops.log1p(-p), edge)
+
+
+def log_of(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
+    """log max(value, tiny): finite, but for exact zeros of masked categories."""
+    logs = ops.log(ops.clip(value, tiny, math.inf))
+    return ops.where((value > 0) | (logits > -math.inf), logs, -math.inf)
+
+
+def logit_of(ops: Ops, logits: Array, value: Array, tiny: float, eps: float) -> Array:
+    """The logit of value clamped inside (0, 1): finite, but at the place of a point mass."""
+    inside = ops.clip(value, tiny, 1 - eps / 2)
+    finite = ops.log(inside) - ops.log1p(-inside)
+    edge = ops.where(value > 0, 0.0 * value + math.inf, -math.inf)
+    between = (value > 0) & (value < 1)
+    return ops.where(between | (abs(logits) < math.inf), finite, edge)
 
 
 def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:

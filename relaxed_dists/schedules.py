@@ -161,7 +161,8 @@ def checked(temperature: Any) -> Any:
     Raises:
         ValueError: If an entry is not positive, or is NaN or infinite.
     """
-    if not bool(np.all((np.asarray(temperature) > 0) & np.isfinite(np.asarray(temperature)))):
+    fine = (temperature > 0) & (temperature < math.inf)
+    if not bool(fine.all() if hasattr(fine, "all") else fine):
         raise ValueError(
             f"The temperature schedule yielded {temperature}; expected positive finite numbers. "
             "Give the schedule a floor above zero."

@@ -1,5 +1,6 @@
 """What all distributions share in JAX: parameters and their checks, pytrees, expand, noise."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from numpyro.util import not_jax_tracer
 
 from relaxed_dists import _errors, _formulas
 
+from ._carrier import carried
 from ._ops import compute_dtype, gumbel, logistic, ops
 
 # The lowest temperature that is computed with: a traced one cannot be refused, and one of zero or
@@ -45,8 +47,13 @@ class _Masked(MaskedDistribution):
         return self.base_dist.sample_with_intermediates(key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        log_prob = self.base_dist.log_prob(value, intermediates)
-        return jnp.where(jnp.asarray(self._mask), log_prob, 0.0)
+        mask = jnp.asarray(self._mask)
+        if not intermediates and not carried(value):
+            # As NumPyro does it: what is masked out may be anything, NaN as well.
+            support = self.base_dist.support
+            events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim)
+            value = jnp.where(events, value, support.feasible_like(jnp.asarray(value)))
+        return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
 
 
 class _Independent(Independent):
@@ -173,6 +180,9 @@ class LogitsDistribution(Distribution):
         logits = jnp.broadcast_to(logits, batch_shape + self.event_shape)
         if temperature is not None:
             temperature = jnp.broadcast_to(temperature, batch_shape)
+        if hasattr(estimator, "temperature"):
+            wide = jnp.broadcast_to(estimator.temperature, batch_shape)
+            estimator = dataclasses.replace(estimator, temperature=wide)
         return self.tree_unflatten(aux, (logits, temperature, estimator))
 
     def mask(self, mask: Any) -> _Masked:
@@ -182,6 +192,10 @@ class LogitsDistribution(Distribution):
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
         """The law with its rightmost batch dimensions as event dimensions (default: all)."""
         return to_event(self, reinterpreted_batch_ndims)
+
+    def _twin(self, cls: Any) -> Any:
+        """The discrete law of a class with the same logits, which are checked already."""
+        return cls.tree_unflatten(self._validate_args, (self.logits, None, None))
 
     def _parameters(self) -> tuple[Array, Array]:
         """Logits and temperature in the dtype to compute in."""
@@ -232,4 +246,6 @@ class RelaxedDistribution(LogitsDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        if temperature is None:
+            raise _errors.bad_temperature(type(self).__name__, temperature)
         super().__init__(probs, logits, temperature, validate_args=validate_args)

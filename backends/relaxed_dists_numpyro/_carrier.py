@@ -19,6 +19,11 @@ def attach(value: Array, behind: Any, space: str) -> Array:
     return value
 
 
+def carried(value: Any) -> bool:
+    """Whether anything is behind the value."""
+    return any(behind(value, space) is not None for space in ("log_simplex", "logit", "soft"))
+
+
 def behind(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
     reference, kept, sample = _behind.get(id(value), (lambda: None, "", None))

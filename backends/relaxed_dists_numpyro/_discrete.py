@@ -1,6 +1,7 @@
 """The discrete distributions with a pathwise estimator, and their KL divergences."""
 
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -18,7 +19,6 @@ from ._ops import compute_dtype, ops
 
 
 class _Discrete(LogitsDistribution):
-    has_enumerate_support = True
     _support_text = ""
     estimator: Estimator | None
 
@@ -31,13 +31,17 @@ class _Discrete(LogitsDistribution):
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(probs, logits, validate_args=validate_args)
-        self.estimator = estimator
+        name = type(self).__name__
+        _errors.estimator_class(name, estimator)
         temperature = getattr(estimator, "temperature", None)
-        if temperature is not None:
+        if estimator is not None and temperature is not None:
             array = self._checked_temperature(temperature, self.logits, self._validate_args)
             if self._joint_shape(array.shape, self.batch_shape) != self.batch_shape:
-                name = type(self).__name__
                 raise _errors.bad_temperature_shape(name, array.shape, self.batch_shape)
+            # Of the batch shape, so that vmap can map over all leaves of a distribution.
+            wide = jnp.broadcast_to(array, self.batch_shape)
+            estimator = dataclasses.replace(cast(Any, estimator), temperature=wide)
+        self.estimator = estimator
 
     @property
     def has_rsample(self) -> bool:
@@ -45,9 +49,14 @@ class _Discrete(LogitsDistribution):
         return self.estimator is not None
 
     @property
+    def has_enumerate_support(self) -> bool:
+        """Whether the law can be enumerated: without an estimator."""
+        return self.estimator is None
+
+    @property
     def discrete(self) -> Any:
         """The same law without an estimator."""
-        return type(self)(logits=self.logits, validate_args=self._validate_args)
+        return self._twin(type(self))
 
     def _compute_logits(self) -> Array:
         return self.logits.astype(compute_dtype(self.logits))
@@ -134,6 +143,10 @@ class _Discrete(LogitsDistribution):
         """The exact entropy, of the batch shape."""
         return _formulas.categorical_entropy(ops, self._two()).astype(self.logits.dtype)
 
+    def _check_enumerable(self) -> None:
+        if self.estimator is not None:
+            raise _errors.no_enumeration(type(self).__name__)
+
     @property
     def mean(self) -> Array:
         """The probabilities."""
@@ -148,8 +161,8 @@ class _Discrete(LogitsDistribution):
 class OneHotCategorical(_Discrete):
     r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
 
-    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy, KL and
-    enumeration are those of the discrete law, whatever the estimator.
+    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
+    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
@@ -184,7 +197,11 @@ class OneHotCategorical(_Discrete):
 
         Args:
             expand: Whether to expand them to the batch shape, or leave ones there.
+
+        Raises:
+            NotImplementedError: If the distribution has an estimator.
         """
+        self._check_enumerable()
         k = self.logits.shape[-1]
         values = jnp.eye(k, dtype=self.logits.dtype)
         values = values.reshape((k,) + (1,) * len(self.batch_shape) + (k,))
@@ -199,8 +216,8 @@ class OneHotCategorical(_Discrete):
 class Bernoulli(_Discrete):
     r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
 
-    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy, KL and
-    enumeration are those of the discrete law, whatever the estimator.
+    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
+    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.
@@ -230,7 +247,11 @@ class Bernoulli(_Discrete):
 
         Args:
             expand: Whether to expand them to the batch shape, or leave ones there.
+
+        Raises:
+            NotImplementedError: If the distribution has an estimator.
         """
+        self._check_enumerable()
         values = jnp.arange(2, dtype=self.logits.dtype)
         values = values.reshape((2,) + (1,) * len(self.batch_shape))
         return jnp.broadcast_to(values, (2, *self.batch_shape)) if expand else values

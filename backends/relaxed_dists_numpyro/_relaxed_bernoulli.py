@@ -1,11 +1,10 @@
 """The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
-from jax.scipy.special import logit as logit_of
 from numpyro.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
@@ -27,7 +26,7 @@ class _RelaxedBinary(RelaxedDistribution):
     @property
     def discrete(self) -> Bernoulli:
         """The discrete law with the same logits."""
-        return Bernoulli(logits=self.logits, validate_args=False)
+        return self._twin(Bernoulli)
 
     def _logit_value(self, key: Any, sample_shape: tuple[int, ...]) -> Array:
         logits, temperature = self._parameters()
@@ -173,7 +172,8 @@ class RelaxedBernoulli(_RelaxedBinary):
             fine = (value >= 0) & (value <= 1)
             self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
         finfo = jnp.finfo(value.dtype)
-        return logit_of(jnp.clip(value, finfo.tiny, 1 - finfo.eps / 2))
+        tiny, eps = float(finfo.tiny), float(finfo.eps)
+        return cast(Array, _formulas.logit_of(ops, self.logits, value, tiny, eps))
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):

@@ -1,6 +1,6 @@
 """The relaxed one-hot distributions: log space, simplex, straight-through."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jax import Array
@@ -25,7 +25,7 @@ class _RelaxedOneHot(RelaxedDistribution):
     @property
     def discrete(self) -> OneHotCategorical:
         """The discrete law with the same logits."""
-        return OneHotCategorical(logits=self.logits, validate_args=self._validate_args)
+        return self._twin(OneHotCategorical)
 
     def _log_value(self, key: Any, sample_shape: tuple[int, ...]) -> Array:
         logits, temperature = self._parameters()
@@ -183,7 +183,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             slack = tolerance(value.dtype, value.shape[-1])
             fine = (value >= 0).all(-1) & (abs(value.sum(-1) - 1) <= slack)
             self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
-        return jnp.log(jnp.maximum(value, jnp.finfo(value.dtype).tiny))
+        tiny = float(jnp.finfo(value.dtype).tiny)
+        return cast(Array, _formulas.log_of(ops, self.logits, value, tiny))
 
 
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):

@@ -163,7 +163,9 @@ class AnnealedSVI(SVI):
             # The loop is traced, so all its temperatures are looked at before it starts.
             first = 0 if init_state is None else init_state.optim_state[0]
             with jax.ensure_compile_time_eval():  # in case that run itself is under jit
-                ahead = jax.vmap(self.temperature)(first + jnp.arange(num_steps)).min()
-            if not_jax_tracer(ahead):
-                checked(ahead)
+                ahead = jax.vmap(self.temperature)(first + jnp.arange(num_steps))
+                ends = (ahead.min(), ahead.max())
+            for end in ends:
+                if not_jax_tracer(end):
+                    checked(end)
         return super().run(rng_key, num_steps, *args, init_state=init_state, **kwargs)

@@ -110,6 +110,14 @@ class LogitsDistribution(TorchDistribution):
         new._validate_args = self._validate_args
         return new
 
+    def _twin(self, cls: Any) -> Any:
+        """The discrete law of a class with the same logits, which are checked already."""
+        new = cls.__new__(cls)
+        new.logits, new.estimator = self.logits, None
+        TorchDistribution.__init__(new, self.batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
     def _parameters(self) -> tuple[Tensor, Tensor]:
         """Logits and temperature in the dtype to compute in."""
         dtype = compute_dtype(self.logits, self.temperature)
@@ -162,4 +170,6 @@ class RelaxedDistribution(LogitsDistribution):
         logits: Any = None,
         validate_args: bool | None = None,
     ) -> None:
+        if temperature is None:
+            raise _errors.bad_temperature(type(self).__name__, temperature)
         super().__init__(probs, logits, temperature, validate_args)

@@ -1,7 +1,8 @@
 """The discrete distributions with a pathwise estimator, and their KL divergences."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +20,6 @@ from ._ops import compute_dtype, ops
 
 
 class _Discrete(LogitsDistribution):
-    has_enumerate_support = True
     _support_text = ""
     estimator: Estimator | None
 
@@ -31,14 +31,17 @@ class _Discrete(LogitsDistribution):
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(probs, logits, None, validate_args)
-        self.estimator = estimator
+        name = type(self).__name__
+        _errors.estimator_class(name, estimator)
         temperature = getattr(estimator, "temperature", None)
-        if temperature is not None and self._validate_args:
-            name, tensor = type(self).__name__, as_tensor(temperature, self.logits)
-            if not holds((tensor > 0) & (tensor < torch.inf)):
+        if estimator is not None and temperature is not None:
+            tensor = as_tensor(temperature, self.logits)
+            if self._validate_args and not holds((tensor > 0) & (tensor < torch.inf)):
                 raise _errors.bad_temperature(name, temperature)
             if self._joint_shape(tensor.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
+            estimator = dataclasses.replace(cast(Any, estimator), temperature=tensor)
+        self.estimator = estimator
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -46,9 +49,14 @@ class _Discrete(LogitsDistribution):
         return self.estimator is not None
 
     @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """Whether the law can be enumerated: without an estimator."""
+        return self.estimator is None
+
+    @property
     def discrete(self) -> Any:
         """The same law without an estimator."""
-        return type(self)(logits=self.logits, validate_args=self._validate_args)
+        return self._twin(type(self))
 
     def _compute_logits(self) -> Tensor:
         return self.logits.to(compute_dtype(self.logits))
@@ -123,6 +131,10 @@ class _Discrete(LogitsDistribution):
         """The exact entropy, of the batch shape."""
         return _formulas.categorical_entropy(ops, self._two()).to(self.logits.dtype)
 
+    def _check_enumerable(self) -> None:
+        if self.estimator is not None:
+            raise _errors.no_enumeration(type(self).__name__)
+
     @property
     def mean(self) -> Tensor:
         """The probabilities."""
@@ -137,8 +149,8 @@ class _Discrete(LogitsDistribution):
 class OneHotCategorical(_Discrete):
     r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
 
-    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy, KL and
-    enumeration are those of the discrete law, whatever the estimator.
+    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
+    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
@@ -174,7 +186,11 @@ class OneHotCategorical(_Discrete):
 
         Args:
             expand: Whether to expand them to the batch shape, or leave ones there.
+
+        Raises:
+            NotImplementedError: If the distribution has an estimator.
         """
+        self._check_enumerable()
         k = self.logits.shape[-1]
         values = torch.eye(k, dtype=self.logits.dtype, device=self.logits.device)
         values = values.reshape((k,) + (1,) * len(self.batch_shape) + (k,))
@@ -189,8 +205,8 @@ class OneHotCategorical(_Discrete):
 class Bernoulli(_Discrete):
     r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
 
-    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy, KL and
-    enumeration are those of the discrete law, whatever the estimator.
+    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
+    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.
@@ -220,7 +236,11 @@ class Bernoulli(_Discrete):
 
         Args:
             expand: Whether to expand them to the batch shape, or leave ones there.
+
+        Raises:
+            NotImplementedError: If the distribution has an estimator.
         """
+        self._check_enumerable()
         values = torch.arange(2, dtype=self.logits.dtype, device=self.logits.device)
         values = values.reshape((2,) + (1,) * len(self.batch_shape))
         return values.expand((2, *self.batch_shape)) if expand else values

@@ -20,7 +20,7 @@ class _TorchOps:
     def sum(self, x: Tensor) -> Tensor:
         return x.sum(-1)
 
-    def where(self, condition: Tensor, x: Tensor, y: Tensor | float) -> Tensor:
+    def where(self, condition: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
         return torch.where(condition, x, y)
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:

@@ -1,6 +1,7 @@
 """The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class _RelaxedBinary(RelaxedDistribution):
     @property
     def discrete(self) -> Bernoulli:
         """The discrete law with the same logits."""
-        return Bernoulli(logits=self.logits, validate_args=False)
+        return self._twin(Bernoulli)
 
     def _logit_value(self, sample_shape: Sequence[int]) -> Tensor:
         logits, temperature = self._parameters()
@@ -165,7 +166,8 @@ class RelaxedBernoulli(_RelaxedBinary):
             fine = (value >= 0) & (value <= 1)
             self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
         finfo = torch.finfo(value.dtype)
-        return torch.logit(value.clamp(finfo.tiny, 1 - finfo.eps / 2))
+        logit = _formulas.logit_of(ops, self.logits, value, finfo.tiny, finfo.eps)
+        return cast(Tensor, logit)
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):

@@ -1,6 +1,7 @@
 """The relaxed one-hot distributions: log space, simplex, straight-through."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class _RelaxedOneHot(RelaxedDistribution):
     @property
     def discrete(self) -> OneHotCategorical:
         """The discrete law with the same logits."""
-        return OneHotCategorical(logits=self.logits, validate_args=self._validate_args)
+        return self._twin(OneHotCategorical)
 
     def _log_value(self, sample_shape: Sequence[int]) -> Tensor:
         logits, temperature = self._parameters()
@@ -173,7 +174,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             slack = tolerance(value.dtype, value.shape[-1])
             fine = (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() <= slack)
             self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
-        return value.clamp(min=torch.finfo(value.dtype).tiny).log()
+        logs = _formulas.log_of(ops, self.logits, value, torch.finfo(value.dtype).tiny)
+        return cast(Tensor, logs)
 
 
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):

@@ -1,0 +1,160 @@
+"""Edges: point masses, faces of the simplex, twins, enumeration, masks over missing values."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from cases import DISCRETE, RELAXED
+from harness import BACKENDS, Backend
+
+INF = np.inf
+
+
+def test_off_the_face_has_no_density(backend: Backend) -> None:
+    """Weight on a masked category, or none on one that is kept: -inf, not another law's."""
+    names, logits = backend.names, backend.array([0.0, 0.0, -INF])
+    law = names.RelaxedOneHotCategorical(0.5, logits=logits)
+    assert backend.numpy(law.log_prob(backend.array([0.3, 0.3, 0.4]))) == -INF
+    assert np.isfinite(backend.numpy(law.log_prob(backend.array([0.6, 0.4, 0.0]))))
+    log_law = names.ExpRelaxedOneHotCategorical(0.5, logits=logits)
+    assert backend.numpy(log_law.log_prob(backend.array(np.log([0.3, 0.3, 0.4])))) == -INF
+    whole = names.RelaxedOneHotCategorical(0.5, logits=backend.array(np.zeros(3)))
+    assert backend.numpy(whole.log_prob(backend.draw(law, 0))) == -INF
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_point_masses(backend: Backend, p: float) -> None:
+    """probs of exactly 0 and 1: the draw is that, of log density 0; anything else has none."""
+    names = backend.names
+    for name in ("RelaxedBernoulli", "RelaxedBernoulliStraightThrough"):
+        law = getattr(names, name)(0.5, probs=backend.array(p))
+        value = backend.draw(law, 0)
+        assert backend.numpy(value) == p
+        assert backend.numpy(law.log_prob(value)) == 0
+        assert backend.numpy(law.discrete.log_prob(backend.array(p))) == 0
+    law = names.RelaxedBernoulli(0.5, probs=backend.array(p))
+    assert backend.numpy(law.log_prob(backend.array(p))) == 0
+    assert backend.numpy(law.log_prob(backend.array(0.3))) == -INF
+
+    def f(probs: object) -> object:
+        made = names.RelaxedBernoulli(0.5, probs=probs)
+        value = backend.draw(made, 0)
+        return value.sum() + made.log_prob(value).sum()
+
+    assert np.isfinite(backend.grad(f, backend.array(p))[0])
+
+
+def test_kl_where_probabilities_underflow(backend: Backend) -> None:
+    """p is above 0 where q is 0: infinite; the same law: 0. Never NaN."""
+    cls = backend.names.OneHotCategorical
+    p = cls(logits=backend.array([0.0, -2000.0]))
+    q = cls(logits=backend.array([0.0, -INF]))
+    assert backend.kl(p, q) == INF
+    assert backend.kl(q, p) == 0
+    assert backend.kl(p, p) == 0
+    certain = backend.names.Bernoulli(probs=backend.array(1.0))
+    assert backend.kl(backend.names.Bernoulli(logits=backend.array(2000.0)), certain) == INF
+    assert backend.kl(certain, certain) == 0
+
+
+@pytest.mark.parametrize("name", RELAXED)
+def test_the_discrete_twin(backend: Backend, name: str) -> None:
+    """It has the same logits, and checks its values as its parent does."""
+    law = getattr(backend.names, name)(0.5, probs=backend.array([0.25, 0.75]))
+    twin = law.discrete
+    np.testing.assert_allclose(backend.numpy(twin.probs), [0.25, 0.75], rtol=1e-12)
+    assert not twin.has_rsample
+    with pytest.raises(ValueError, match="log_prob got"):
+        twin.log_prob(backend.array([0.5, 0.5]))
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_enumeration_is_for_plain_laws(backend: Backend, name: str) -> None:
+    """With an estimator there is none: Pyro would sum values that carry no weight."""
+    cls, logits = getattr(backend.names, name), backend.array(np.zeros((2, 3)))
+    assert cls(logits=logits).has_enumerate_support
+    estimated = cls(logits=logits, estimator=backend.names.StraightThrough())
+    assert not estimated.has_enumerate_support
+    assert estimated.discrete.has_enumerate_support
+    with pytest.raises(NotImplementedError, match=f"{name} can't be enumerated with an estimator"):
+        estimated.enumerate_support()
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_estimators_by_mistake(backend: Backend, name: str) -> None:
+    """A list is a temperature; the class of an estimator is not an estimator."""
+    cls, names = getattr(backend.names, name), backend.names
+    logits = backend.array(np.zeros((2, 3)))
+    t = [0.5, 1.0] if name == "OneHotCategorical" else [[0.5], [1.0]]
+    law = cls(logits=logits, estimator=names.GumbelSoftmax(np.array(t)))
+    assert tuple(backend.draw(law, 0).shape) == (2, 3)
+    with pytest.raises(ValueError, match=r"got the class StraightThrough .* Call it"):
+        cls(logits=logits, estimator=names.StraightThrough)
+
+
+def test_no_temperature(backend: Backend) -> None:
+    """None is not a temperature."""
+    with pytest.raises(ValueError, match="RelaxedBernoulli got temperature=None; expected"):
+        backend.names.RelaxedBernoulli(None, logits=backend.array(0.0))
+
+
+def test_enumerated_elbo_in_pyro() -> None:
+    """TraceEnum_ELBO with a plain guide is the exact KL; with an estimator it samples instead."""
+    pyro = pytest.importorskip("pyro")
+    backend = BACKENDS["pyro"]()
+    names = backend.names
+
+    def model() -> None:
+        pyro.sample("z", names.Bernoulli(probs=0.6))
+
+    def guide() -> None:
+        pyro.sample("z", names.Bernoulli(probs=0.3), infer={"enumerate": "parallel"})
+
+    expected = 0.3 * np.log(0.3 / 0.6) + 0.7 * np.log(0.7 / 0.4)
+    loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=0).loss(model, guide)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_missing_values_under_a_mask_in_numpyro() -> None:
+    """What is masked out may be NaN, as with NumPyro's own distributions; gradients are finite."""
+    jax = pytest.importorskip("jax")
+    names, jnp = BACKENDS["numpyro"]().names, jax.numpy
+    mask = jnp.array([True, False])
+
+    def f(logits: object) -> object:
+        law = names.RelaxedBernoulli(0.5, logits=logits).mask(mask)
+        return law.log_prob(jnp.array([0.3, jnp.nan])).sum()
+
+    value, gradient = jax.value_and_grad(f)(jnp.zeros(2))
+    expected = names.RelaxedBernoulli(0.5, logits=0.0).log_prob(0.3)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert np.isfinite(gradient).all()
+    law = names.OneHotCategorical(logits=jnp.zeros((2, 3))).mask(mask)
+    rows = jnp.array([[1.0, 0.0, 0.0], [jnp.nan] * 3])
+    np.testing.assert_allclose(law.log_prob(rows), [-np.log(3), 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_vmap_over_an_estimated_law_in_numpyro(name: str) -> None:
+    """Its estimator's temperature is a leaf of the batch shape."""
+    jax = pytest.importorskip("jax")
+    names = BACKENDS["numpyro"]().names
+    shape = (4, 3) if name == "OneHotCategorical" else (4,)
+    law = getattr(names, name)(
+        logits=jax.numpy.zeros(shape), estimator=names.GumbelSoftmax(0.5)
+    ).expand((2, 4))
+    value = jax.vmap(jax.vmap(lambda d: d.sample(jax.random.key(0))))(law)
+    assert value.shape == (2, *shape)
+
+
+def test_a_bound_temperature_stays() -> None:
+    """functools.partial(guide, temperature=...) is not overridden."""
+    from relaxed_dists._annealing import accepting
+
+    def guide(temperature: float) -> float:
+        return temperature
+
+    bound = functools.partial(guide, temperature=0.123)
+    _, called = accepting(guide, bound, lambda fn: None)
+    assert called(temperature=0.7) == 0.123
