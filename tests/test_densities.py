@@ -25,11 +25,11 @@ def log_prob(backend: Backend, case: Case, t: object, logits: object, value: obj
 def test_density_is_the_papers(backend: Backend, case: Case) -> None:
     """The closed form as printed, to 1e-10, over shapes, logits and temperatures."""
 
-    @given(seed=st.integers(0, 10**6), k=st.integers(2, 6), t=temperatures)
-    def check(seed: int, k: int, t: float) -> None:
+    @given(seed=st.integers(0, 10**6), k=st.integers(2, 6), n=st.integers(1, 4), t=temperatures)
+    def check(seed: int, k: int, n: int, t: float) -> None:
         rng = np.random.default_rng(seed)
-        logits, x = parameters(rng, case.rows, k, (4,)), interior(rng, case, k, 4)
-        expected = np.log(case.density(logits, np.full(4, t), x))
+        logits, x = parameters(rng, case.rows, k, (n,)), interior(rng, case, k, n)
+        expected = np.log(case.density(logits, np.full(n, t), x))
         ours = log_prob(backend, case, t, logits, case.to_value(x))
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
 
