@@ -1,5 +1,6 @@
 """relaxed-dists for NumPyro. Import from :mod:`relaxed_dists.numpyro`."""
 
+from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
 from ._estimators import GumbelSoftmax, StraightThrough
 from ._functional import gumbel_softmax, straight_through

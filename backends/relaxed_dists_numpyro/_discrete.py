@@ -6,8 +6,6 @@ from typing import Any, cast
 import jax.numpy as jnp
 from jax import Array, lax
 from numpyro.distributions import constraints
-from numpyro.distributions.discrete import BernoulliLogits, BernoulliProbs
-from numpyro.distributions.kl import kl_divergence
 
 from relaxed_dists import _errors, _formulas
 from relaxed_dists._estimators import Estimator
@@ -260,19 +258,3 @@ class Bernoulli(_Discrete):
     def mode(self) -> Array:
         """The more probable value; 0 at a tie."""
         return (self.logits > 0).astype(self.logits.dtype)
-
-
-def _kl_rows(p: Any, q: Any) -> Array:
-    return _formulas.categorical_kl(ops, p.logits, q.logits)
-
-
-def _kl_binary(p: Any, q: Any) -> Array:
-    two = (_formulas.bernoulli_log_probs(ops, law.logits) for law in (p, q))
-    return _formulas.categorical_kl(ops, *two)
-
-
-kl_divergence.add((OneHotCategorical, OneHotCategorical), _kl_rows)
-kl_divergence.add((Bernoulli, Bernoulli), _kl_binary)
-for _theirs in (BernoulliLogits, BernoulliProbs):
-    kl_divergence.add((Bernoulli, _theirs), _kl_binary)
-    kl_divergence.add((_theirs, Bernoulli), _kl_binary)

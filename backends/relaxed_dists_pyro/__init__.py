@@ -2,6 +2,7 @@
 
 from relaxed_dists._estimators import GumbelSoftmax, StraightThrough
 
+from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
 from ._functional import gumbel_softmax, straight_through
 from ._relaxed_bernoulli import (

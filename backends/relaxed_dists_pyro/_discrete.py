@@ -6,9 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints, register_kl
-from torch.distributions.bernoulli import Bernoulli as TorchBernoulli
-from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOneHotCategorical
+from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 from relaxed_dists._estimators import Estimator
@@ -249,16 +247,3 @@ class Bernoulli(_Discrete):
     def mode(self) -> Tensor:
         """The more probable value; 0 at a tie."""
         return (self.logits > 0).to(self.logits.dtype)
-
-
-def _kl_discrete(p: Any, q: Any) -> Tensor:
-    rows = isinstance(p, OneHotCategorical | TorchOneHotCategorical)
-    p_logits, q_logits = (
-        law.logits if rows else _formulas.bernoulli_log_probs(ops, law.logits) for law in (p, q)
-    )
-    return _formulas.categorical_kl(ops, p_logits, q_logits)
-
-
-for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
-    for _pair in ((_ours, _ours), (_ours, _theirs), (_theirs, _ours)):
-        register_kl(*_pair)(_kl_discrete)
