@@ -33,7 +33,6 @@ from relaxed_dists.numpyro import (
     GumbelSoftmax,
     OneHotCategorical,
     RelaxedOneHotCategorical,
-    RelaxedOneHotCategoricalStraightThrough,
     StraightThrough,
 )
 from relaxed_dists.schedules import constant, cosine, exponential, linear
@@ -316,9 +315,13 @@ def gate_model(temperature: Any) -> None:
 
 
 def gate_guide(temperature: Any) -> None:
-    """A relaxed guide with logits to fit."""
+    """A relaxed guide with logits to fit.
+
+    Its values are soft, so that the rounding of differently compiled programs stays rounding: in a
+    hard value one ulp can flip a category, and the trajectories part.
+    """
     logits = numpyro.param("logits", jnp.zeros(3))
-    numpyro.sample("z", RelaxedOneHotCategoricalStraightThrough(temperature, logits=logits))
+    numpyro.sample("z", RelaxedOneHotCategorical(temperature, logits=logits))
 
 
 OPTIMISERS = {
