@@ -48,7 +48,7 @@ class _Discrete(LogitsDistribution):
 
     @property
     def has_enumerate_support(self) -> bool:
-        """Whether the law can be enumerated: without an estimator."""
+        """Whether the law can be enumerated, as it can without an estimator."""
         return self.estimator is None
 
     @property
