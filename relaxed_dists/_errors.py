@@ -85,6 +85,27 @@ def lost(name: str) -> ValueError:
     )
 
 
+def no_kl(p: Any, q: Any) -> ValueError:
+    """A divergence between a relaxed law and a discrete one."""
+    return ValueError(
+        f"kl_divergence got {type(p).__name__} and {type(q).__name__}; expected two relaxed laws "
+        "or two discrete ones, since a density has no divergence from a mass. Choose one of three "
+        "(Maddison et al. 2017, appendix C.2): a relaxed model with a relaxed guide, a bound of "
+        "the relaxed model's evidence; a discrete model with a discrete guide that has an "
+        "estimator, the bound of the discrete model, its gradient estimated; or a discrete model "
+        "with a relaxed guide under an ELBO of samples, finite, but a bound of nothing."
+    )
+
+
+def no_common_space(p: Any, q: Any) -> ValueError:
+    """A divergence between laws whose values are of different kinds."""
+    return ValueError(
+        f"kl_divergence got {type(p).__name__} and {type(q).__name__}, whose values are of "
+        "different spaces; expected laws on the same one. Use the same class for both sites, such "
+        "as ExpRelaxedOneHotCategorical."
+    )
+
+
 def no_temperature() -> ValueError:
     """A model and a guide that take no temperature."""
     return ValueError(

@@ -1,16 +1,32 @@
 """KL divergences, registered only where they are exact: within the discrete family."""
 
-from typing import Any
+import itertools
+from typing import Any, Never
 
 import jax.numpy as jnp
 from jax import Array
-from numpyro.distributions.discrete import BernoulliLogits, BernoulliProbs
+from numpyro.distributions.discrete import (
+    BernoulliLogits,
+    BernoulliProbs,
+    CategoricalLogits,
+    CategoricalProbs,
+)
 from numpyro.distributions.kl import kl_divergence
 
-from relaxed_dists import _formulas
+from relaxed_dists import _errors, _formulas
 
+from ._base import RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
 from ._ops import compute_dtype, ops
+from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
+from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+
+_SPACES = (  # of their values; those of a straight-through law are scored as its parent's
+    ExpRelaxedOneHotCategorical,
+    RelaxedOneHotCategorical,
+    LogitRelaxedBernoulli,
+    RelaxedBernoulli,
+)
 
 
 def _kl_discrete(p: Any, q: Any) -> Array:
@@ -29,3 +45,22 @@ kl_divergence.add((Bernoulli, Bernoulli), _kl_discrete)
 for _theirs in (BernoulliLogits, BernoulliProbs):
     kl_divergence.add((Bernoulli, _theirs), _kl_discrete)
     kl_divergence.add((_theirs, Bernoulli), _kl_discrete)
+
+
+# A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
+
+
+def _refuse(p: Any, q: Any) -> Never:
+    raise _errors.no_kl(p, q)
+
+
+def _refuse_spaces(p: Any, q: Any) -> Never:
+    raise _errors.no_common_space(p, q)
+
+
+_DISCRETE = (BernoulliLogits, BernoulliProbs, CategoricalLogits, CategoricalProbs)
+for _unlike in itertools.permutations(_SPACES, 2):
+    kl_divergence.add(_unlike, _refuse_spaces)
+for _discrete in (OneHotCategorical, Bernoulli, *_DISCRETE):
+    kl_divergence.add((RelaxedDistribution, _discrete), _refuse)
+    kl_divergence.add((_discrete, RelaxedDistribution), _refuse)

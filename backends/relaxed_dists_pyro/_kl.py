@@ -1,16 +1,28 @@
 """KL divergences, registered only where they are exact: within the discrete family."""
 
-from typing import Any
+import itertools
+from typing import Any, Never
 
 from torch import Tensor
 from torch.distributions import register_kl
 from torch.distributions.bernoulli import Bernoulli as TorchBernoulli
+from torch.distributions.categorical import Categorical
 from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOneHotCategorical
 
-from relaxed_dists import _formulas
+from relaxed_dists import _errors, _formulas
 
+from ._base import RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
 from ._ops import compute_dtype, ops
+from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
+from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+
+_SPACES = (  # of their values; those of a straight-through law are scored as its parent's
+    ExpRelaxedOneHotCategorical,
+    RelaxedOneHotCategorical,
+    LogitRelaxedBernoulli,
+    RelaxedBernoulli,
+)
 
 
 def _kl_discrete(p: Any, q: Any) -> Tensor:
@@ -26,3 +38,27 @@ def _kl_discrete(p: Any, q: Any) -> Tensor:
 for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
     for _pair in ((_ours, _ours), (_ours, _theirs), (_theirs, _ours)):
         register_kl(*_pair)(_kl_discrete)
+
+
+# A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
+
+
+def _refuse(p: Any, q: Any) -> Never:
+    raise _errors.no_kl(p, q)
+
+
+def _refuse_spaces(p: Any, q: Any) -> Never:
+    raise _errors.no_common_space(p, q)
+
+
+for _unlike in itertools.permutations(_SPACES, 2):
+    register_kl(*_unlike)(_refuse_spaces)
+for _discrete in (
+    OneHotCategorical,
+    Bernoulli,
+    TorchOneHotCategorical,
+    TorchBernoulli,
+    Categorical,
+):
+    register_kl(RelaxedDistribution, _discrete)(_refuse)
+    register_kl(_discrete, RelaxedDistribution)(_refuse)

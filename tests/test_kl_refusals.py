@@ -1,0 +1,70 @@
+"""The divergences that do not exist: relaxed against discrete, and between different spaces."""
+
+import importlib
+from typing import Any
+
+import pytest
+
+from cases import DISCRETE, RELAXED
+from harness import Backend
+
+# The three choices, and which of them is a bound.
+CHOICES = (
+    r"(?s)kl_divergence got {} and {}; expected .* relaxed model with a relaxed guide, a bound of "
+    r".* discrete guide that has an estimator, the bound .* gradient estimated; .* discrete model "
+    r"with a relaxed guide .*, but a bound of nothing"
+)
+
+
+def law(backend: Backend, name: str) -> Any:
+    """The law of the name, ours or the framework's, with two entries."""
+    logits = backend.array([0.0, 1.0])
+    if name.startswith("their "):
+        theirs = importlib.import_module(f"{backend.framework}.distributions")
+        return getattr(theirs, name.removeprefix("their "))(logits=logits)
+    return getattr(backend.names, name)(*((0.5,) if name in RELAXED else ()), logits=logits)
+
+
+@pytest.mark.parametrize("relaxed", RELAXED)
+def test_relaxed_against_discrete(backend: Backend, relaxed: str) -> None:
+    """Both ways round, and against the framework's own classes: the error names the choices."""
+    theirs = ["their Bernoulli", "their Categorical"]
+    if backend.framework == "pyro":
+        theirs += ["their OneHotCategorical", "their OneHotCategoricalStraightThrough"]
+    for discrete in DISCRETE + theirs:
+        p, q = law(backend, relaxed), law(backend, discrete)
+        for left, right in ((p, q), (q, p)):
+            text = CHOICES.format(type(left).__name__, type(right).__name__)
+            with pytest.raises(ValueError, match=text):
+                backend.kl(left, right)
+
+
+def test_relaxed_laws_of_different_spaces(backend: Backend) -> None:
+    """Log space against the simplex, rows against numbers; straight-through laws are as theirs."""
+    spaces = [{RELAXED[0]}, {RELAXED[1], RELAXED[4]}, {RELAXED[2]}, {RELAXED[3], RELAXED[5]}]
+    for own in spaces:
+        for p in own:
+            for q in set(RELAXED) - own:
+                text = f"kl_divergence got {p} and {q}, whose values are .*; expected .* Use the"
+                with pytest.raises(ValueError, match=text):
+                    backend.kl(law(backend, p), law(backend, q))
+
+
+def test_no_elbo_falls_back_to_an_estimate(backend: Backend) -> None:
+    """TraceMeanField_ELBO passes the refusal on: its own fallback would be a bound of nothing."""
+    framework = importlib.import_module(backend.framework)
+    infer = importlib.import_module(f"{backend.framework}.infer")
+    prior = backend.names.Bernoulli(logits=backend.array(0.0))
+    posterior = backend.names.RelaxedBernoulliStraightThrough(0.5, logits=backend.array(1.0))
+
+    def model() -> None:
+        framework.sample("z", prior)
+
+    def guide() -> None:
+        framework.sample("z", posterior)
+
+    arguments: tuple[Any, ...] = (model, guide)
+    if backend.framework == "numpyro":
+        arguments = (importlib.import_module("jax").random.key(0), {}, *arguments)
+    with pytest.raises(ValueError, match="a bound of nothing"):
+        infer.TraceMeanField_ELBO().loss(*arguments)
