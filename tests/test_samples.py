@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cases import CASES, RELAXED, Case, parameters
+from cases import CASES, DISCRETE, RELAXED, Case, parameters
 from harness import Backend
 
 ALARM = 1e-4
@@ -216,16 +216,41 @@ def test_own_draws_at_temperature_one_hundredth(backend: Backend, name: str) -> 
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@relaxed
+@pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_dtypes(backend: Backend, name: str, dtype: str) -> None:
-    """Values and densities have the logits' dtype, are finite, and own draws are accepted."""
+    """Values have the logits' dtype, densities and entropies float32 or better; all are finite.
+
+    A temperature that is a Python number is not rounded to a half.
+    """
     logits = backend.array(np.random.default_rng(0).normal(size=(100, 8)), dtype)
-    law = getattr(backend.names, name)(0.3, logits=logits)
+    law = getattr(backend.names, name)(*(0.3,) * (name in RELAXED), logits=logits)
     value = backend.draw(law, 0)
     density = law.log_prob(value)
+    computed = "float64" if dtype == "float64" else "float32"
     assert str(value.dtype).endswith(dtype)
-    assert str(density.dtype).endswith(dtype)
+    assert str(density.dtype).endswith(computed)
     assert np.isfinite(backend.numpy(density)).all()
+    if name in RELAXED:
+        assert abs(backend.numpy(law.temperature) - 0.3).max() < 1e-7
+    else:
+        assert str(law.entropy().dtype).endswith(computed)
+        assert np.isfinite(backend.kl(law, law)).all()
+
+
+@pytest.mark.parametrize("name", ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"])
+def test_float16_draws_stay_in_range(backend: Backend, name: str) -> None:
+    """At temperature 2e-5 they pass 65,504, and stop there; a masked category stays at -inf."""
+    shape = (100, 8) if "OneHot" in name else (100,)
+    logits = np.random.default_rng(0).normal(size=shape)
+    cls = getattr(backend.names, name)
+    law = cls(backend.array(2e-5, "float16"), logits=backend.array(logits, "float16"))
+    value = backend.numpy(backend.draw(law, 0))
+    assert abs(value).max() == 65504
+    assert np.isfinite(backend.numpy(law.log_prob(backend.array(value, "float16")))).all()
+    logits[0] = -np.inf
+    logits.flat[0] = 0.0
+    edge = backend.numpy(backend.draw(cls(2e-5, logits=backend.array(logits, "float16")), 0))
+    assert (edge[0] == -np.inf).sum() == (7 if "OneHot" in name else 0)
 
 
 def test_functional_layer(backend: Backend) -> None:

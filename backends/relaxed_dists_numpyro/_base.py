@@ -14,7 +14,7 @@ from numpyro.util import not_jax_tracer
 from relaxed_dists import _errors, _formulas
 
 from ._carrier import carried
-from ._ops import compute_dtype, gumbel, logistic, ops
+from ._ops import gumbel, logistic, ops
 
 # The lowest temperature that is computed with: a traced one cannot be refused, and one of zero or
 # less would give NaN. It is far below any of use.
@@ -26,15 +26,9 @@ def holds(condition: Any) -> bool:
     return not not_jax_tracer(condition) or bool(np.all(condition))
 
 
-def as_array(x: Any, like: Any = None) -> Array:
-    """x as a floating array, of like's dtype where x is a Python number."""
-    if (
-        isinstance(x, int | float)
-        and hasattr(like, "dtype")
-        and jnp.issubdtype(like.dtype, jnp.floating)
-    ):
-        return jnp.asarray(x, like.dtype)
-    x = jnp.asarray(x)
+def as_array(x: Any) -> Array:
+    """x as a floating array, whose dtype gives way to others' where x is a Python number."""
+    x = jnp.asarray(float(x) if isinstance(x, int | float) else x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
 
 
@@ -93,7 +87,7 @@ class LogitsDistribution(Distribution):
         _errors.one_of(name, probs, logits)
         validate = self._validate_args if validate_args is None else validate_args
         with jax.ensure_compile_time_eval():  # constants are checked under jit as well
-            given = as_array(logits if probs is None else probs, temperature)
+            given = as_array(logits if probs is None else probs)
             if self._rows and 0 in (given.ndim, *given.shape[-1:]):
                 parameter = "logits" if probs is None else "probs"
                 raise _errors.no_categories(name, parameter, given.shape)
@@ -105,7 +99,7 @@ class LogitsDistribution(Distribution):
             given = _formulas.logit(ops, given)
         batch_shape = given.shape[: given.ndim - self._rows]
         if temperature is not None:
-            self.temperature = self._checked_temperature(temperature, given, validate)
+            self.temperature = self._checked_temperature(temperature, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
             # Of the full shape, so that vmap can map over all leaves of a distribution.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
@@ -114,9 +108,9 @@ class LogitsDistribution(Distribution):
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
 
-    def _checked_temperature(self, temperature: Any, like: Array, validate: bool) -> Array:
+    def _checked_temperature(self, temperature: Any, validate: bool) -> Array:
         with jax.ensure_compile_time_eval():
-            array = as_array(temperature, like)
+            array = as_array(temperature)
             if validate and not holds((array > 0) & (array < jnp.inf)):
                 raise _errors.bad_temperature(type(self).__name__, temperature)
         return array
@@ -198,14 +192,22 @@ class LogitsDistribution(Distribution):
         return cls.tree_unflatten(self._validate_args, (self.logits, None, None))
 
     def _parameters(self) -> tuple[Array, Array]:
-        """Logits and temperature in the dtype to compute in."""
-        dtype = compute_dtype(self.logits, self.temperature)
+        """Logits and temperature in the dtype to compute in, which is that of densities."""
+        dtype = jnp.promote_types(jnp.float32, self._dtype())
         temperature = jnp.maximum(self.temperature.astype(dtype), FLOOR)
         return self.logits.astype(dtype), temperature
 
     def _dtype(self) -> Any:
-        """The dtype of values and densities."""
-        return jnp.result_type(self.logits.dtype, self.temperature.dtype)
+        """The dtype of values: of the arrays, not their dtypes, since a number's gives way."""
+        return jnp.result_type(self.logits, self.temperature)
+
+    def _as_value(self, x: Array) -> Array:
+        """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
+        dtype = self._dtype()
+        if dtype.itemsize < x.dtype.itemsize:
+            top = float(jnp.finfo(dtype).max)
+            x = jnp.where(jnp.abs(x) < jnp.inf, jnp.clip(x, -top, top), x)
+        return x.astype(dtype)
 
     def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
         draw = gumbel if self._rows else logistic
@@ -217,7 +219,7 @@ class LogitsDistribution(Distribution):
 
     def _check_value(self, value: Any) -> Array:
         """The value as an array, if its shape fits."""
-        value = as_array(value, self.logits)
+        value = as_array(value)
         expected = self.batch_shape + self.event_shape
         try:
             lax.broadcast_shapes(value.shape, expected)

@@ -33,7 +33,7 @@ class _Discrete(LogitsDistribution):
         _errors.estimator_class(name, estimator)
         temperature = getattr(estimator, "temperature", None)
         if estimator is not None and temperature is not None:
-            array = self._checked_temperature(temperature, self.logits, self._validate_args)
+            array = self._checked_temperature(temperature, self._validate_args)
             if self._joint_shape(array.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, array.shape, self.batch_shape)
             # Of the batch shape, so that vmap can map over all leaves of a distribution.
@@ -130,16 +130,16 @@ class _Discrete(LogitsDistribution):
             intermediates: Not used.
 
         Returns:
-            Log masses of shape ``sample_shape + batch_shape``.
+            Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         value = self._checked(value)
         logits = self._two()
         two = value if self._rows else ops.stack(value, 1 - value)
-        return _formulas.categorical_log_prob(ops, logits, two).astype(self.logits.dtype)
+        return _formulas.categorical_log_prob(ops, logits, two.astype(logits.dtype))
 
     def entropy(self) -> Array:
         """The exact entropy, of the batch shape."""
-        return _formulas.categorical_entropy(ops, self._two()).astype(self.logits.dtype)
+        return _formulas.categorical_entropy(ops, self._two())
 
     def _check_enumerable(self) -> None:
         if self.estimator is not None:

@@ -31,13 +31,13 @@ _SPACES = (  # of their values; those of a straight-through law are scored as it
 
 def _kl_discrete(p: Any, q: Any) -> Array:
     p_logits, q_logits = jnp.asarray(p.logits), jnp.asarray(q.logits)  # NumPyro's may be floats
-    dtype, own = compute_dtype(p_logits, q_logits), p_logits.dtype
+    dtype = compute_dtype(p_logits, q_logits)
     p_logits, q_logits = p_logits.astype(dtype), q_logits.astype(dtype)
     if not isinstance(p, OneHotCategorical):
         p_logits, q_logits = (
             _formulas.bernoulli_log_probs(ops, logits) for logits in (p_logits, q_logits)
         )
-    return _formulas.categorical_kl(ops, p_logits, q_logits).astype(own)
+    return _formulas.categorical_kl(ops, p_logits, q_logits)
 
 
 kl_divergence.add((OneHotCategorical, OneHotCategorical), _kl_discrete)

@@ -74,7 +74,7 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
             Logits of shape ``sample_shape + batch_shape``.
             And the intermediates that its density uses.
         """
-        return self._logit_value(key, sample_shape).astype(self._dtype()), []
+        return self._as_value(self._logit_value(key, sample_shape)), []
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """The log density.
@@ -84,21 +84,20 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
             intermediates: What :meth:`sample_with_intermediates` returned with the value.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         value = self._check_value(value)
         if self._validate_args:
             fine = ~jnp.isnan(value)
             self._refuse(value, fine, "real numbers", "Look for an overflow.")
         logits, temperature = self._parameters()
-        log_prob = _formulas.logit_concrete_log_prob(
+        return _formulas.logit_concrete_log_prob(
             ops, logits, temperature, value.astype(logits.dtype)
         )
-        return log_prob.astype(self._dtype())
 
     def entropy(self) -> Array:
         """The exact entropy, 2 - log temperature, of the batch shape."""
-        return _formulas.logit_concrete_entropy(ops, *self._parameters()).astype(self._dtype())
+        return _formulas.logit_concrete_entropy(ops, *self._parameters())
 
 
 class RelaxedBernoulli(_RelaxedBinary):
@@ -156,16 +155,15 @@ class RelaxedBernoulli(_RelaxedBinary):
             intermediates: What :meth:`sample_with_intermediates` returned with the value.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         logit = intermediates[0] if intermediates else behind(value, "logit")
         if logit is None:
             logit = self._logit_of(self._check_value(value))
         logits, temperature = self._parameters()
-        log_prob = _formulas.binary_concrete_log_prob(
+        return _formulas.binary_concrete_log_prob(
             ops, logits, temperature, logit.astype(logits.dtype)
         )
-        return log_prob.astype(self._dtype())
 
     def _logit_of(self, value: Array) -> Array:
         if self._validate_args:

@@ -79,7 +79,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             Log values of shape ``sample_shape + batch_shape + (K,)``.
             And the intermediates that its density uses.
         """
-        return self._log_value(key, sample_shape).astype(self._dtype()), []
+        return self._as_value(self._log_value(key, sample_shape)), []
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """The log density, with respect to the log ratios to the last category.
@@ -89,7 +89,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             intermediates: What :meth:`sample_with_intermediates` returned with the value.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         value = self._check_value(value)
         if self._validate_args:
@@ -97,14 +97,11 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             fine = log_simplex(value)
             self._refuse(value, fine, "logs of points of the simplex", remedy)
         logits, temperature = self._parameters()
-        log_prob = _formulas.exp_concrete_log_prob(
-            ops, logits, temperature, value.astype(logits.dtype)
-        )
-        return log_prob.astype(self._dtype())
+        return _formulas.exp_concrete_log_prob(ops, logits, temperature, value.astype(logits.dtype))
 
     def entropy(self) -> Array:
         """The exact entropy, of the batch shape. It does not depend on the logits."""
-        return _formulas.exp_concrete_entropy(ops, *self._parameters()).astype(self._dtype())
+        return _formulas.exp_concrete_entropy(ops, *self._parameters())
 
 
 class RelaxedOneHotCategorical(_RelaxedOneHot):
@@ -167,16 +164,13 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             intermediates: What :meth:`sample_with_intermediates` returned with the value.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         log_value = intermediates[0] if intermediates else behind(value, "log_simplex")
         if log_value is None:
             log_value = self._log_of(self._check_value(value))
         logits, temperature = self._parameters()
-        log_prob = _formulas.concrete_log_prob(
-            ops, logits, temperature, log_value.astype(logits.dtype)
-        )
-        return log_prob.astype(self._dtype())
+        return _formulas.concrete_log_prob(ops, logits, temperature, log_value.astype(logits.dtype))
 
     def _log_of(self, value: Array) -> Array:
         if self._validate_args:

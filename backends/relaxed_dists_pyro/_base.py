@@ -29,7 +29,9 @@ def as_tensor(x: Any, like: Any = None) -> Tensor:
     if isinstance(x, Tensor):
         return x if x.is_floating_point() else x.to(torch.get_default_dtype())
     if isinstance(like, Tensor) and like.is_floating_point():
-        return torch.as_tensor(x, dtype=like.dtype, device=like.device)
+        # A half would round a number such as 0.1 at its third digit.
+        dtype = compute_dtype(like) if isinstance(x, int | float) else like.dtype
+        return torch.as_tensor(x, dtype=dtype, device=like.device)
     return torch.as_tensor(x, dtype=torch.get_default_dtype())
 
 
@@ -119,15 +121,23 @@ class LogitsDistribution(TorchDistribution):
         return new
 
     def _parameters(self) -> tuple[Tensor, Tensor]:
-        """Logits and temperature in the dtype to compute in."""
-        dtype = compute_dtype(self.logits, self.temperature)
+        """Logits and temperature in the dtype to compute in, which is that of densities."""
+        dtype = torch.promote_types(torch.float32, self._dtype())
         return self.logits.to(dtype), self.temperature.to(dtype)
 
     def _dtype(self) -> torch.dtype:
-        """The dtype of values and densities."""
+        """The dtype of values."""
         if "temperature" not in self.__dict__ or self.temperature.dim() == 0:
             return self.logits.dtype
         return torch.promote_types(self.logits.dtype, self.temperature.dtype)
+
+    def _as_value(self, x: Tensor) -> Tensor:
+        """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
+        dtype = self._dtype()
+        if dtype.itemsize < x.dtype.itemsize:
+            top = torch.finfo(dtype).max
+            x = torch.where(x.abs() < torch.inf, x.clip(-top, top), x)
+        return x.to(dtype)
 
     def _noise(
         self, sample_shape: Sequence[int], like: Tensor, key: torch.Generator | None = None

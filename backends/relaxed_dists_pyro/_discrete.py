@@ -118,16 +118,16 @@ class _Discrete(LogitsDistribution):
                 the event shape.
 
         Returns:
-            Log masses of shape ``sample_shape + batch_shape``.
+            Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         value = self._checked(value)
         logits = self._two()
         two = value if self._rows else ops.stack(value, 1 - value)
-        return _formulas.categorical_log_prob(ops, logits, two).to(self.logits.dtype)
+        return _formulas.categorical_log_prob(ops, logits, two.to(logits.dtype))
 
     def entropy(self) -> Tensor:
         """The exact entropy, of the batch shape."""
-        return _formulas.categorical_entropy(ops, self._two()).to(self.logits.dtype)
+        return _formulas.categorical_entropy(ops, self._two())
 
     def _check_enumerable(self) -> None:
         if self.estimator is not None:

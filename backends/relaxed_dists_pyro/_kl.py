@@ -32,7 +32,7 @@ def _kl_discrete(p: Any, q: Any) -> Tensor:
         p_logits, q_logits = (
             _formulas.bernoulli_log_probs(ops, logits) for logits in (p_logits, q_logits)
         )
-    return _formulas.categorical_kl(ops, p_logits, q_logits).to(p.logits.dtype)
+    return _formulas.categorical_kl(ops, p_logits, q_logits)
 
 
 for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):

@@ -70,7 +70,7 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
         Returns:
             Logits of shape ``sample_shape + batch_shape``.
         """
-        return self._logit_value(sample_shape).to(self._dtype())
+        return self._as_value(self._logit_value(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density.
@@ -79,21 +79,18 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
             value: Real numbers of a shape that broadcasts with the batch shape.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         value = self._check_value(value)
         if self._validate_args:
             fine = ~torch.isnan(value)
             self._refuse(value, fine, "real numbers", "Look for an overflow.")
         logits, temperature = self._parameters()
-        log_prob = _formulas.logit_concrete_log_prob(
-            ops, logits, temperature, value.to(logits.dtype)
-        )
-        return log_prob.to(self._dtype())
+        return _formulas.logit_concrete_log_prob(ops, logits, temperature, value.to(logits.dtype))
 
     def entropy(self) -> Tensor:
         """The exact entropy, 2 - log temperature, of the batch shape."""
-        return _formulas.logit_concrete_entropy(ops, *self._parameters()).to(self._dtype())
+        return _formulas.logit_concrete_entropy(ops, *self._parameters())
 
 
 class RelaxedBernoulli(_RelaxedBinary):
@@ -145,7 +142,7 @@ class RelaxedBernoulli(_RelaxedBinary):
             value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         logit = behind(value, "logit")
         value = self._check_value(value)
@@ -156,10 +153,7 @@ class RelaxedBernoulli(_RelaxedBinary):
             copy = self._logit_of(value)
             logit = logit + (copy - copy.detach())
         logits, temperature = self._parameters()
-        log_prob = _formulas.binary_concrete_log_prob(
-            ops, logits, temperature, logit.to(logits.dtype)
-        )
-        return log_prob.to(self._dtype())
+        return _formulas.binary_concrete_log_prob(ops, logits, temperature, logit.to(logits.dtype))
 
     def _logit_of(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -76,7 +76,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
         Returns:
             Log values of shape ``sample_shape + batch_shape + (K,)``.
         """
-        return self._log_value(sample_shape).to(self._dtype())
+        return self._as_value(self._log_value(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density, with respect to the log ratios to the last category.
@@ -85,7 +85,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             value: Log values of shape ``(..., K)`` whose exponentials sum to one.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         value = self._check_value(value)
         if self._validate_args:
@@ -93,12 +93,11 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             fine = log_simplex.check(value)
             self._refuse(value, fine, "logs of points of the simplex", remedy)
         logits, temperature = self._parameters()
-        log_prob = _formulas.exp_concrete_log_prob(ops, logits, temperature, value.to(logits.dtype))
-        return log_prob.to(self._dtype())
+        return _formulas.exp_concrete_log_prob(ops, logits, temperature, value.to(logits.dtype))
 
     def entropy(self) -> Tensor:
         """The exact entropy, of the batch shape. It does not depend on the logits."""
-        return _formulas.exp_concrete_entropy(ops, *self._parameters()).to(self._dtype())
+        return _formulas.exp_concrete_entropy(ops, *self._parameters())
 
 
 class RelaxedOneHotCategorical(_RelaxedOneHot):
@@ -155,7 +154,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             value: Points of the simplex, of shape ``(..., K)``.
 
         Returns:
-            Log densities of shape ``sample_shape + batch_shape``.
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         log_value = behind(value, "log_simplex")
         value = self._check_value(value)
@@ -166,8 +165,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             log_copy = self._log_of(value)
             log_value = log_value + (log_copy - log_copy.detach())
         logits, temperature = self._parameters()
-        log_prob = _formulas.concrete_log_prob(ops, logits, temperature, log_value.to(logits.dtype))
-        return log_prob.to(self._dtype())
+        return _formulas.concrete_log_prob(ops, logits, temperature, log_value.to(logits.dtype))
 
     def _log_of(self, value: Tensor) -> Tensor:
         if self._validate_args:
