@@ -20,6 +20,11 @@ class Backend:
         """The public names."""
         return importlib.import_module(self.facade)
 
+    @property
+    def private(self) -> ModuleType:
+        """The module of the operations and the noise."""
+        return importlib.import_module(f"relaxed_dists_{self.framework}._ops")
+
     def double(self) -> AbstractContextManager[Any]:
         """A context in which float64 arrays exist."""
         return nullcontext()
@@ -34,6 +39,10 @@ class Backend:
 
     def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
         """A draw of the law, with its gradient where it has one."""
+        raise NotImplementedError
+
+    def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
+        """The Gumbel (rows) or logistic noise that a draw with this seed is made of."""
         raise NotImplementedError
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
@@ -67,6 +76,14 @@ class Torch(Backend):
 
         torch.manual_seed(seed)
         return law(torch.Size(shape))
+
+    def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
+        """The global generator's."""
+        import torch
+
+        torch.manual_seed(seed)
+        draw = self.private.gumbel if rows else self.private.logistic
+        return draw(torch.Size(shape), self.array(0.0, dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
         """Gradients by autograd."""
@@ -109,6 +126,13 @@ class Jax(Backend):
         import jax
 
         return law(rng_key=jax.random.key(seed), sample_shape=tuple(shape))
+
+    def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
+        """That of the key."""
+        import jax
+
+        draw = self.private.gumbel if rows else self.private.logistic
+        return draw(jax.random.key(seed), tuple(shape), jax.numpy.dtype(dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
         """Gradients by jax.grad."""
