@@ -58,3 +58,13 @@ def interior(rng: np.random.Generator, case: Case, k: int, n: int) -> np.ndarray
 def parameters(rng: np.random.Generator, rows: bool, k: int, batch: tuple[int, ...]) -> np.ndarray:
     """Logits of a batch shape."""
     return rng.normal(0, 1.5, (*batch, k) if rows else batch)
+
+
+def values(rng: np.random.Generator, name: str, k: int, n: int) -> np.ndarray:
+    """n values in the space of a relaxed or a discrete law."""
+    for case in CASES:
+        if case.name == name:
+            return case.to_value(interior(rng, case, k, n))
+    if name == "OneHotCategorical":
+        return np.eye(k)[rng.integers(0, k, n)]
+    return rng.integers(0, 2, n).astype(float)

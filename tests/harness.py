@@ -49,9 +49,17 @@ class Backend:
         """The gradients of a scalar function, in NumPy."""
         raise NotImplementedError
 
-    def kl(self, p: Any, q: Any) -> np.ndarray:
+    def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """The framework's vmap, over the first axis of all arguments."""
+        raise NotImplementedError
+
+    def divergence(self, p: Any, q: Any) -> Any:
         """The framework's own kl_divergence."""
         raise NotImplementedError
+
+    def kl(self, p: Any, q: Any) -> np.ndarray:
+        """The same, in NumPy."""
+        return self.numpy(self.divergence(p, q))
 
 
 class Torch(Backend):
@@ -92,11 +100,17 @@ class Torch(Backend):
         leaves = [a.detach().clone().requires_grad_() for a in arrays]
         return [self.numpy(g) for g in torch.autograd.grad(f(*leaves), leaves)]
 
-    def kl(self, p: Any, q: Any) -> np.ndarray:
+    def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """torch.vmap."""
+        import torch
+
+        return torch.vmap(f)
+
+    def divergence(self, p: Any, q: Any) -> Any:
         """torch's kl_divergence."""
         import torch
 
-        return self.numpy(torch.distributions.kl_divergence(p, q))
+        return torch.distributions.kl_divergence(p, q)
 
 
 class Jax(Backend):
@@ -140,11 +154,17 @@ class Jax(Backend):
 
         return [self.numpy(g) for g in jax.grad(f, tuple(range(len(arrays))))(*arrays)]
 
-    def kl(self, p: Any, q: Any) -> np.ndarray:
+    def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """jax.vmap."""
+        import jax
+
+        return jax.vmap(f)
+
+    def divergence(self, p: Any, q: Any) -> Any:
         """NumPyro's kl_divergence."""
         import numpyro.distributions as dist
 
-        return self.numpy(dist.kl_divergence(p, q))
+        return dist.kl_divergence(p, q)
 
 
 BACKENDS: dict[str, type[Backend]] = {"pyro": Torch, "numpyro": Jax}
