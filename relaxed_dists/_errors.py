@@ -106,6 +106,34 @@ def no_common_space(p: Any, q: Any) -> ValueError:
     )
 
 
+def no_mode(name: str) -> NotImplementedError:
+    """The mode of a density that has none in closed form, and most often none at all."""
+    binary, k = "Bernoulli" in name, "1" if "Bernoulli" in name else "K - 1"
+    where = "at 0 or 1" if binary else "at the corners of the simplex"
+    log_law = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
+    return NotImplementedError(
+        f"{name} got asked for its mode, which does not exist below temperature {k}, where the "
+        f"density is unbounded {where}, and has no closed form above; expected a law that has one. "
+        f"Use .discrete.mode for the most probable category, or the mode of {log_law}."
+    )
+
+
+def no_cdf(name: str) -> NotImplementedError:
+    """The cdf of a straight-through value, which is not the one of its density."""
+    return NotImplementedError(
+        f"{name} has no cdf: its values are 0 and 1, its density that of the relaxed sample behind "
+        "them; expected one law. Use RelaxedBernoulli for the relaxed sample's cdf, or .discrete "
+        "for the probabilities of 0 and 1."
+    )
+
+
+def bad_probability(name: str, q: Any) -> ValueError:
+    """The argument of icdf off [0, 1]."""
+    return ValueError(
+        f"{name}.icdf got {q}; expected probabilities from 0 to 1. Apply cdf to values first."
+    )
+
+
 def no_temperature() -> ValueError:
     """A model and a guide that take no temperature."""
     return ValueError(

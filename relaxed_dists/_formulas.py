@@ -7,6 +7,7 @@ entry, and its gradient, from turning into NaN (0 * inf).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 Array = Any  # of the framework whose operations are passed in
@@ -31,6 +32,35 @@ class Ops(Protocol):
     def clip(self, x: Array, low: float, high: float, /) -> Array: ...
     def one_hot_argmax(self, x: Array, /) -> Array: ...
     def stop_gradient(self, x: Array, /) -> Array: ...
+
+    # For the quadrature.
+    def expm1(self, x: Array, /) -> Array: ...
+    def max(self, x: Array, /) -> Array: ...
+    def constant(self, values: Any, like: Array, /) -> Array:
+        """NumPy values as an array of like's dtype."""
+
+    def is_double(self, x: Array, /) -> bool: ...
+    def interpolate(self, tables: list[Array], position: Array, /) -> list[Array]:
+        """Functions that are polynomials on intervals, ``(order, *rows, intervals)``.
+
+        With i the integer nearest to the position, the sum of table[p, *rows, i] (position - i)^p.
+        The rows are none, or broadcast with the position's leading axes. Positions beyond the
+        first or the last interval are taken as its centre.
+        """
+
+    def integrate(
+        self, f: Callable[[Array], Sequence[Array]], points: Any, weights: Any, like: Array, /
+    ) -> list[Array]:
+        """sum_j weights_j f(points_j), for each of f's values, whose size is like's or less."""
+
+    def with_gradient(
+        self, function: Callable[..., list[Array | None]], *arguments: Array
+    ) -> Array:
+        """A number a row, with the gradients that the function computes beside it.
+
+        function(wanted, *arguments) is the value, and a gradient for each argument, None where it
+        has none or none is wanted: that by the first has its shape, the others the value's.
+        """
 
 
 def _finite(ops: Ops, x: Array) -> tuple[Array, Array]:
@@ -117,6 +147,25 @@ def logit_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array
     """2 - log t: that of the logistic law, scaled."""
     spread, _ = _finite(ops, logits)
     return ops.where(spread, 2.0 - ops.log(temperature) + 0.0 * spread, 0.0)
+
+
+def logit_concrete_variance(ops: Ops, logits: Array, temperature: Array) -> Array:
+    """pi^2 / (3 t^2): that of the logistic law, scaled."""
+    spread, _ = _finite(ops, logits)
+    return ops.where(spread, math.pi**2 / 3 / temperature**2 + 0.0 * spread, 0.0)
+
+
+def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value: Array) -> Array:
+    """sigmoid(t logit_value - logits), exact where it is small; of a point mass a step."""
+    spread, finite = _finite(ops, logits)
+    inside = ops.exp(-ops.softplus(finite - temperature * ops.where(spread, logit_value, 0.0)))
+    step = ops.where(logit_value >= logits, 0.0 * inside + 1.0, 0.0)
+    return ops.where(spread, inside, step)
+
+
+def logit_concrete_icdf(ops: Ops, logits: Array, temperature: Array, q: Array) -> Array:
+    """(logits + log q - log(1 - q)) / t."""
+    return logit_concrete(ops, logits, temperature, logit(ops, q))
 
 
 # The discrete laws. A Bernoulli is the two-category case of the same formulas.

@@ -1,6 +1,8 @@
 """NumPy as the third implementation of the operations, and the papers' densities in closed form."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -34,6 +36,45 @@ class NumpyOps:
 
     def stop_gradient(self, x: np.ndarray) -> np.ndarray:
         return x
+
+    expm1 = staticmethod(np.expm1)
+
+    def max(self, x: np.ndarray) -> np.ndarray:
+        return x.max(-1)
+
+    def constant(self, values: np.ndarray, like: np.ndarray) -> np.ndarray:
+        return np.asarray(values)
+
+    def is_double(self, x: np.ndarray) -> bool:
+        return True
+
+    def interpolate(self, tables: list[np.ndarray], position: np.ndarray) -> list[np.ndarray]:
+        position = np.clip(position, 0, tables[0].shape[-1] - 1)
+        index = np.round(position).astype(int)
+        values = []
+        for table in tables:
+            ones = (1,) * (index.ndim + 1 - table.ndim)
+            rows = table.reshape(len(table), *ones, *table.shape[1:])
+            coefficients = np.take_along_axis(rows, index[None], -1)
+            values.append(sum(c * (position - index) ** n for n, c in enumerate(coefficients)))
+        return values
+
+    def integrate(
+        self,
+        f: Callable[[Any], Sequence[np.ndarray]],
+        points: np.ndarray,
+        weights: np.ndarray,
+        like: np.ndarray,
+    ) -> list[np.ndarray]:
+        return [
+            sum(parts)
+            for parts in zip(
+                *([w * y for y in f(t)] for t, w in zip(points, weights, strict=True)), strict=True
+            )
+        ]
+
+    def with_gradient(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function([False] * len(arguments), *arguments)[0]
 
 
 def concrete_density(logits: np.ndarray, t: np.ndarray, x: np.ndarray) -> np.ndarray:

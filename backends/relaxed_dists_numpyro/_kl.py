@@ -1,4 +1,5 @@
-"""KL divergences, registered only where they are exact: within the discrete family."""
+"""KL divergences, registered only where they are exact: within the discrete family, and
+between relaxed laws on one space."""
 
 import itertools
 from typing import Any, Never
@@ -18,6 +19,7 @@ from relaxed_dists import _errors, _formulas
 from ._base import RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
 from ._ops import compute_dtype, ops
+from ._quadrature import kl
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 
@@ -45,6 +47,18 @@ kl_divergence.add((Bernoulli, Bernoulli), _kl_discrete)
 for _theirs in (BernoulliLogits, BernoulliProbs):
     kl_divergence.add((Bernoulli, _theirs), _kl_discrete)
     kl_divergence.add((_theirs, Bernoulli), _kl_discrete)
+
+
+def _kl_relaxed(p: Any, q: Any) -> Array:
+    (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
+    dtype = compute_dtype(p_logits, q_logits)
+    mine = p_logits.astype(dtype), p_temperature.astype(dtype)
+    other = q_logits.astype(dtype), q_temperature.astype(dtype)
+    return kl(p._rows, mine, other)
+
+
+for _space in _SPACES:
+    kl_divergence.add((_space, _space), _kl_relaxed)
 
 
 # A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.

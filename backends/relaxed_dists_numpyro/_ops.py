@@ -1,8 +1,12 @@
 """JAX's operations for the formulas, and its noise."""
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, custom_derivatives, lax
 from jax.scipy.special import digamma, gammaln
 
 
@@ -13,6 +17,7 @@ class _JaxOps:
     softplus = staticmethod(jax.nn.softplus)
     lgamma = staticmethod(gammaln)
     digamma = staticmethod(digamma)
+    expm1 = staticmethod(jnp.expm1)
     stop_gradient = staticmethod(lax.stop_gradient)
 
     def log_softmax(self, x: Array) -> Array:
@@ -32,6 +37,55 @@ class _JaxOps:
 
     def one_hot_argmax(self, x: Array) -> Array:
         return jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
+
+    def max(self, x: Array) -> Array:
+        return x.max(-1)
+
+    def constant(self, values: Any, like: Array) -> Array:
+        return jnp.asarray(values, like.dtype)
+
+    def is_double(self, x: Array) -> bool:
+        return x.dtype == jnp.float64
+
+    def interpolate(self, tables: list[Array], position: Array) -> list[Array]:
+        position = jnp.clip(position, 0, tables[0].shape[-1] - 1)
+        nearest = jnp.round(position)
+        place, index = position - nearest, lax.stop_gradient(nearest).astype(int)
+        return [functools.reduce(lambda y, c: y * place + c, _take(t, index)[::-1]) for t in tables]
+
+    def integrate(
+        self, f: Callable[[Array], Sequence[Array]], points: Any, weights: Any, like: Array
+    ) -> list[Array]:
+        t, w = self.constant(points, like), self.constant(weights, like)
+        # A product and a sum, which XLA fuses with f: a dot would need f at all points in memory.
+        return [(part * w.reshape(-1, *(1,) * (part.ndim - 1))).sum(0) for part in jax.vmap(f)(t)]
+
+    def with_gradient(
+        self, function: Callable[..., list[Array | None]], *arguments: Array
+    ) -> Array:
+        none = [False] * len(arguments)
+        value: Any = jax.custom_jvp(lambda *arguments: function(none, *arguments)[0])
+
+        def jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+            wanted = [not isinstance(x, custom_derivatives.SymbolicZero) for x in tangents]
+            total: Any
+            total, *gradients = function(wanted, *primals)
+            tangent = jnp.zeros_like(total)
+            for i, (gradient, x) in enumerate(zip(gradients, tangents, strict=True)):
+                if wanted[i] and gradient is not None:
+                    tangent += gradient * x if i else (gradient * x).sum(-1)
+            return total, tangent
+
+        value.defjvp(jvp, symbolic_zeros=True)
+        return value(*arguments)
+
+
+def _take(table: Array, index: Array) -> Array:
+    if table.ndim == 2:  # one row for all
+        return table[:, index]
+    ones = (1,) * (index.ndim + 1 - table.ndim)
+    table = table.reshape(len(table), *ones, *table.shape[1:])
+    return jnp.take_along_axis(table, index[None], -1)
 
 
 ops = _JaxOps()

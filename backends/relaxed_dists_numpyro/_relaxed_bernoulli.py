@@ -9,10 +9,11 @@ from numpyro.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import RelaxedDistribution
+from ._base import RelaxedDistribution, holds
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
 from ._ops import ops
+from ._quadrature import entropy, moments
 
 
 class _RelaxedBinary(RelaxedDistribution):
@@ -32,6 +33,21 @@ class _RelaxedBinary(RelaxedDistribution):
         logits, temperature = self._parameters()
         noise = self._noise(key, sample_shape, logits)
         return _formulas.logit_concrete(ops, logits, temperature, noise)
+
+    def _cdf(self, logit_value: Array) -> Array:
+        logits, temperature = self._parameters()
+        logit_value = logit_value.astype(logits.dtype)
+        return _formulas.logit_concrete_cdf(ops, logits, temperature, logit_value).astype(
+            self._dtype()
+        )
+
+    def _icdf(self, q: Any) -> Array:
+        q = self._check_value(q)
+        if self._validate_args and not holds((q >= 0) & (q <= 1)):
+            raise _errors.bad_probability(type(self).__name__, q)
+        logits, temperature = self._parameters()
+        q = q.astype(logits.dtype)
+        return _formulas.logit_concrete_icdf(ops, logits, temperature, q)
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
@@ -99,6 +115,47 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
         """The exact entropy, 2 - log temperature, of the batch shape."""
         return _formulas.logit_concrete_entropy(ops, *self._parameters())
 
+    def cdf(self, value: Any) -> Array:
+        """The probability of at most the value, sigmoid(temperature * value - logits).
+
+        Args:
+            value: Real numbers of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Probabilities of shape ``sample_shape + batch_shape``.
+        """
+        return self._cdf(self._check_value(value))
+
+    def icdf(self, q: Any) -> Array:
+        """The quantile of a probability, (logits + log q - log(1 - q)) / temperature.
+
+        Args:
+            q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Logits of shape ``sample_shape + batch_shape``.
+
+        Raises:
+            ValueError: If q is not a probability.
+        """
+        return self._icdf(q).astype(self._dtype())
+
+    @property
+    def mean(self) -> Array:
+        """logits / temperature, of the batch shape."""
+        logits, temperature = self._parameters()
+        return (logits / temperature).astype(self._dtype())
+
+    @property
+    def variance(self) -> Array:
+        """pi^2 / (3 temperature^2), of the batch shape; 0 for a point mass."""
+        return _formulas.logit_concrete_variance(ops, *self._parameters()).astype(self._dtype())
+
+    @property
+    def mode(self) -> Array:
+        """The mean."""
+        return self.mean
+
 
 class RelaxedBernoulli(_RelaxedBinary):
     r"""The binary Concrete distribution on (0, 1).
@@ -159,19 +216,70 @@ class RelaxedBernoulli(_RelaxedBinary):
         """
         logit = intermediates[0] if intermediates else behind(value, "logit")
         if logit is None:
-            logit = self._logit_of(self._check_value(value))
+            logit = self._logit_of(value)
         logits, temperature = self._parameters()
         return _formulas.binary_concrete_log_prob(
             ops, logits, temperature, logit.astype(logits.dtype)
         )
 
-    def _logit_of(self, value: Array) -> Array:
+    def _within(self, value: Any) -> Array:
+        value = self._check_value(value)
         if self._validate_args:
             fine = (value >= 0) & (value <= 1)
             self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
+        return value
+
+    def _logit_of(self, value: Array) -> Array:
+        value = self._within(value)
         finfo = jnp.finfo(value.dtype)
         tiny, eps = float(finfo.tiny), float(finfo.eps)
         return cast(Array, _formulas.logit_of(ops, self.logits, value, tiny, eps))
+
+    def cdf(self, value: Any) -> Array:
+        """The probability of at most the value, sigmoid(temperature * logit(value) - logits).
+
+        Args:
+            value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Probabilities of shape ``sample_shape + batch_shape``.
+        """
+        logit = behind(value, "logit")
+        return self._cdf(_formulas.logit(ops, self._within(value)) if logit is None else logit)
+
+    def icdf(self, q: Any) -> Array:
+        """The quantile of a probability, sigmoid((logits + log q - log(1 - q)) / temperature).
+
+        Args:
+            q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Numbers in [0, 1] of shape ``sample_shape + batch_shape``, their logits behind them.
+
+        Raises:
+            ValueError: If q is not a probability.
+        """
+        logit = self._icdf(q)
+        return attach(sigmoid(logit).astype(self._dtype()), logit, "logit")
+
+    @property
+    def mean(self) -> Array:
+        """The mean, of the batch shape: by quadrature, to 1e-6 (1e-10 in float64)."""
+        return moments(self._rows, *self._parameters())[0].astype(self._dtype())
+
+    @property
+    def variance(self) -> Array:
+        """The variance, of the batch shape: by quadrature, as exact as the mean."""
+        return moments(self._rows, *self._parameters())[1].astype(self._dtype())
+
+    @property
+    def mode(self) -> Array:
+        """An error that says why there is none."""
+        raise _errors.no_mode(type(self).__name__)
+
+    def entropy(self) -> Array:
+        """The entropy on (0, 1), of the batch shape: by quadrature, to 1e-6 of its size."""
+        return entropy(self._rows, *self._parameters())
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
@@ -220,3 +328,26 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
 
     def _logit_of(self, value: Array) -> Array:
         raise _errors.lost(type(self).__name__)
+
+    def cdf(self, value: Any) -> Array:
+        """An error that names the laws that have one."""
+        raise _errors.no_cdf(type(self).__name__)
+
+    def icdf(self, q: Any) -> Array:
+        """An error that names the laws that have one."""
+        raise _errors.no_cdf(type(self).__name__)
+
+    @property
+    def mean(self) -> Array:
+        """The mean of the value: the probability of one."""
+        return self.discrete.mean
+
+    @property
+    def variance(self) -> Array:
+        """The variance of the value, p (1 - p)."""
+        return self.discrete.variance
+
+    @property
+    def mode(self) -> Array:
+        """The more probable value; 0 at a tie."""
+        return self.discrete.mode

@@ -13,15 +13,18 @@ from relaxed_dists import _errors, _formulas
 from ._ops import compute_dtype, gumbel, logistic, ops
 
 
-def holds(condition: Tensor) -> bool:
-    """Whether all of a condition is true; true where it can't be known (compile, vmap, trace)."""
-    if (
+def is_known(condition: Tensor) -> bool:
+    """Whether Python can look at a condition: not under compile, vmap or a trace."""
+    return not (
         torch.compiler.is_compiling()
         or torch._C._functorch.is_batchedtensor(condition)
         or torch._C._get_tracing_state()
-    ):
-        return True
-    return bool(condition.all())
+    )
+
+
+def holds(condition: Tensor) -> bool:
+    """Whether all of a condition is true; true where it can't be known."""
+    return not is_known(condition) or bool(condition.all())
 
 
 def as_tensor(x: Any, like: Any = None) -> Tensor:

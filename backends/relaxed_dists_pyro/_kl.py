@@ -1,4 +1,5 @@
-"""KL divergences, registered only where they are exact: within the discrete family."""
+"""KL divergences, registered only where they are exact: within the discrete family, and
+between relaxed laws on one space."""
 
 import itertools
 from typing import Any, Never
@@ -14,6 +15,7 @@ from relaxed_dists import _errors, _formulas
 from ._base import RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
 from ._ops import compute_dtype, ops
+from ._quadrature import kl
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 
@@ -38,6 +40,18 @@ def _kl_discrete(p: Any, q: Any) -> Tensor:
 for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
     for _pair in ((_ours, _ours), (_ours, _theirs), (_theirs, _ours)):
         register_kl(*_pair)(_kl_discrete)
+
+
+def _kl_relaxed(p: Any, q: Any) -> Tensor:
+    (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
+    dtype = compute_dtype(p_logits, q_logits)
+    mine = p_logits.to(dtype), p_temperature.to(dtype)
+    other = q_logits.to(dtype), q_temperature.to(dtype)
+    return kl(p._rows, mine, other)
+
+
+for _space in _SPACES:
+    register_kl(_space, _space)(_kl_relaxed)
 
 
 # A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.

@@ -1,8 +1,13 @@
 """torch's operations for the formulas, and its noise."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
+
+CHUNK = 2**14  # elements at a time in an integral: temporaries that malloc does not give back
 
 
 class _TorchOps:
@@ -12,6 +17,7 @@ class _TorchOps:
     softplus = staticmethod(softplus)
     lgamma = staticmethod(torch.lgamma)
     digamma = staticmethod(torch.digamma)
+    expm1 = staticmethod(torch.expm1)
     stop_gradient = staticmethod(torch.detach)
 
     def log_softmax(self, x: Tensor) -> Tensor:
@@ -31,6 +37,84 @@ class _TorchOps:
 
     def one_hot_argmax(self, x: Tensor) -> Tensor:
         return one_hot(x.argmax(-1), x.shape[-1]).to(x.dtype)
+
+    def max(self, x: Tensor) -> Tensor:
+        return x.amax(-1)
+
+    def constant(self, values: Any, like: Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+    def is_double(self, x: Tensor) -> bool:
+        return x.dtype == torch.float64
+
+    def interpolate(self, tables: list[Tensor], position: Tensor) -> list[Tensor]:
+        position = position.clamp(0, tables[0].shape[-1] - 1)
+        nearest = position.round()
+        place, index = position - nearest, nearest.nan_to_num().to(torch.int64)
+        values = []
+        for table in tables:
+            value, *others = reversed(_take(table, index).unbind())
+            for coefficient in others:
+                value = torch.addcmul(coefficient, value, place)
+            values.append(value)
+        return values
+
+    def integrate(
+        self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
+    ) -> list[Tensor]:
+        # As many points at a time as keep the work in the cache: memory does not grow with them.
+        size = len(points) if torch.compiler.is_compiling() else 1 + CHUNK // (1 + like.numel())
+        t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
+        totals: list[Tensor] = []
+        for some, w in zip(t.split(size), self.constant(weights, like).split(size), strict=True):
+            sums = [(part * w.reshape(-1, *(1,) * (part.dim() - 1))).sum(0) for part in f(some)]
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+        return totals
+
+    def with_gradient(
+        self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
+    ) -> Tensor:
+        return _WithGradient.apply(function, *arguments)[0]
+
+
+def _take(table: Tensor, index: Tensor) -> Tensor:
+    if table.dim() == 2:  # one row for all
+        return table.index_select(1, index.reshape(-1)).reshape(len(table), *index.shape)
+    ones = (1,) * (index.dim() + 1 - table.dim())
+    table = table.reshape(len(table), *ones, *table.shape[1:])
+    table = table.expand(len(table), *index.shape[:-1], table.shape[-1])
+    return table.gather(-1, index.expand(len(table), *index.shape))
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value and its gradients in one pass; nothing else is kept for the way back."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(function: Any, *arguments: Tensor) -> tuple[Tensor, ...]:
+        wanted = [x.requires_grad for x in arguments]
+        value, *gradients = function(wanted, *arguments)
+        return value, *(value.new_empty(0) if x is None else x for x in gradients)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.function = inputs[0]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs[1:], *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        half = len(ctx.saved_tensors) // 2
+        arguments, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
+        wanted = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # for a second derivative
+            gradients = ctx.function(wanted, *arguments)[1:]
+        totals: list[Tensor | None] = [None]
+        for i, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
+            part = (g if i else g[..., None]) * gradient if wanted[i] else None
+            totals.append(None if part is None else part.sum_to_size(argument.shape))
+        return tuple(totals)
 
 
 ops = _TorchOps()

@@ -1,7 +1,7 @@
 """The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import RelaxedDistribution
+from ._base import RelaxedDistribution, holds
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
 from ._ops import ops
+from ._quadrature import entropy, moments
 
 
 class _RelaxedBinary(RelaxedDistribution):
@@ -32,6 +33,19 @@ class _RelaxedBinary(RelaxedDistribution):
         logits, temperature = self._parameters()
         noise = self._noise(sample_shape, logits)
         return _formulas.logit_concrete(ops, logits, temperature, noise)
+
+    def _cdf(self, logit_value: Tensor) -> Tensor:
+        logits, temperature = self._parameters()
+        logit_value = logit_value.to(logits.dtype)
+        return _formulas.logit_concrete_cdf(ops, logits, temperature, logit_value).to(self._dtype())
+
+    def _icdf(self, q: Any) -> Tensor:
+        q = self._check_value(q)
+        if self._validate_args and not holds((q >= 0) & (q <= 1)):
+            raise _errors.bad_probability(type(self).__name__, q)
+        logits, temperature = self._parameters()
+        q = q.to(logits.dtype)
+        return _formulas.logit_concrete_icdf(ops, logits, temperature, q)
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
@@ -91,6 +105,47 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
     def entropy(self) -> Tensor:
         """The exact entropy, 2 - log temperature, of the batch shape."""
         return _formulas.logit_concrete_entropy(ops, *self._parameters())
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of at most the value, sigmoid(temperature * value - logits).
+
+        Args:
+            value: Real numbers of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Probabilities of shape ``sample_shape + batch_shape``.
+        """
+        return self._cdf(self._check_value(value))
+
+    def icdf(self, q: Tensor) -> Tensor:
+        """The quantile of a probability, (logits + log q - log(1 - q)) / temperature.
+
+        Args:
+            q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Logits of shape ``sample_shape + batch_shape``.
+
+        Raises:
+            ValueError: If q is not a probability.
+        """
+        return self._icdf(q).to(self._dtype())
+
+    @property
+    def mean(self) -> Tensor:
+        """logits / temperature, of the batch shape."""
+        logits, temperature = self._parameters()
+        return (logits / temperature).to(self._dtype())
+
+    @property
+    def variance(self) -> Tensor:
+        """pi^2 / (3 temperature^2), of the batch shape; 0 for a point mass."""
+        return _formulas.logit_concrete_variance(ops, *self._parameters()).to(self._dtype())
+
+    @property
+    def mode(self) -> Tensor:
+        """The mean."""
+        return self.mean
 
 
 class RelaxedBernoulli(_RelaxedBinary):
@@ -155,13 +210,64 @@ class RelaxedBernoulli(_RelaxedBinary):
         logits, temperature = self._parameters()
         return _formulas.binary_concrete_log_prob(ops, logits, temperature, logit.to(logits.dtype))
 
-    def _logit_of(self, value: Tensor) -> Tensor:
+    def _within(self, value: Any) -> Tensor:
+        value = self._check_value(value)
         if self._validate_args:
             fine = (value >= 0) & (value <= 1)
             self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
+        return value
+
+    def _logit_of(self, value: Tensor) -> Tensor:
+        value = self._within(value)
         finfo = torch.finfo(value.dtype)
         logit = _formulas.logit_of(ops, self.logits, value, finfo.tiny, finfo.eps)
         return cast(Tensor, logit)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of at most the value, sigmoid(temperature * logit(value) - logits).
+
+        Args:
+            value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Probabilities of shape ``sample_shape + batch_shape``.
+        """
+        logit = behind(value, "logit")
+        return self._cdf(_formulas.logit(ops, self._within(value)) if logit is None else logit)
+
+    def icdf(self, q: Tensor) -> Tensor:
+        """The quantile of a probability, sigmoid((logits + log q - log(1 - q)) / temperature).
+
+        Args:
+            q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Numbers in [0, 1] of shape ``sample_shape + batch_shape``, their logits behind them.
+
+        Raises:
+            ValueError: If q is not a probability.
+        """
+        logit = self._icdf(q)
+        return attach(torch.sigmoid(logit).to(self._dtype()), logit, "logit")
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, of the batch shape: by quadrature, to 1e-6 (1e-10 in float64)."""
+        return moments(self._rows, *self._parameters())[0].to(self._dtype())
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance, of the batch shape: by quadrature, as exact as the mean."""
+        return moments(self._rows, *self._parameters())[1].to(self._dtype())
+
+    @property
+    def mode(self) -> Tensor:
+        """An error that says why there is none."""
+        raise _errors.no_mode(type(self).__name__)
+
+    def entropy(self) -> Tensor:
+        """The entropy on (0, 1), of the batch shape: by quadrature, to 1e-6 of its size."""
+        return entropy(self._rows, *self._parameters())
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
@@ -206,3 +312,26 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
 
     def _logit_of(self, value: Tensor) -> Tensor:
         raise _errors.lost(type(self).__name__)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """An error that names the laws that have one."""
+        raise _errors.no_cdf(type(self).__name__)
+
+    def icdf(self, q: Tensor) -> Tensor:
+        """An error that names the laws that have one."""
+        raise _errors.no_cdf(type(self).__name__)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the value: the probability of one."""
+        return self.discrete.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the value, p (1 - p)."""
+        return self.discrete.variance
+
+    @property
+    def mode(self) -> Tensor:
+        """The more probable value; 0 at a tie."""
+        return self.discrete.mode

@@ -14,6 +14,7 @@ from ._carrier import attach, behind
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
 from ._ops import ops
+from ._quadrature import entropy, moments
 
 
 class _RelaxedOneHot(RelaxedDistribution):
@@ -99,6 +100,12 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
         """The exact entropy, of the batch shape. It does not depend on the logits."""
         return _formulas.exp_concrete_entropy(ops, *self._parameters())
 
+    @property
+    def mode(self) -> Tensor:
+        """The log values of the highest density, log_softmax(logits / temperature)."""
+        logits, temperature = self._parameters()
+        return ops.log_softmax(logits / temperature[..., None]).to(self._dtype())
+
 
 class RelaxedOneHotCategorical(_RelaxedOneHot):
     r"""The Concrete or Gumbel-Softmax distribution on the simplex.
@@ -175,6 +182,25 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         logs = _formulas.log_of(ops, self.logits, value, torch.finfo(value.dtype).tiny)
         return cast(Tensor, logs)
 
+    @property
+    def mean(self) -> Tensor:
+        """The mean, of the shape of logits: by quadrature, to 1e-6 (1e-10 in float64)."""
+        return moments(self._rows, *self._parameters())[0].to(self._dtype())
+
+    @property
+    def variance(self) -> Tensor:
+        """Each entry's variance, of the shape of logits: by quadrature, as exact as the mean."""
+        return moments(self._rows, *self._parameters())[1].to(self._dtype())
+
+    @property
+    def mode(self) -> Tensor:
+        """An error that says why there is none."""
+        raise _errors.no_mode(type(self).__name__)
+
+    def entropy(self) -> Tensor:
+        """The entropy on the simplex, of the batch shape: by quadrature, to 1e-6 of its size."""
+        return entropy(self._rows, *self._parameters())
+
 
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     r"""A one-hot value forward, the relaxed gradient backward.
@@ -222,3 +248,18 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
 
     def _log_of(self, value: Tensor) -> Tensor:
         raise _errors.lost(type(self).__name__)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the one-hot value: the probabilities."""
+        return self.discrete.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the one-hot value, p (1 - p) for each entry."""
+        return self.discrete.variance
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable one-hot value."""
+        return self.discrete.mode

@@ -1,0 +1,45 @@
+"""Moments, entropies and KL divergences by quadrature, at the temperatures as they are shared."""
+
+from torch import Tensor
+
+from relaxed_dists import _divergences, _quadrature
+
+from ._base import is_known
+from ._ops import ops
+
+
+def _shared(temperature: Tensor) -> Tensor:
+    """One temperature for all rows as a number: then one table serves all."""
+    return temperature.reshape(()) if temperature.numel() == 1 else temperature
+
+
+def moments(rows: bool, logits: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance on the simplex, or on (0, 1)."""
+    formula = _quadrature.concrete_moments if rows else _quadrature.binary_concrete_moments
+    return formula(ops, logits, _shared(temperature))
+
+
+def entropy(rows: bool, logits: Tensor, temperature: Tensor) -> Tensor:
+    """The entropy on the simplex, or on (0, 1)."""
+    formula = _divergences.concrete_entropy if rows else _divergences.binary_concrete_entropy
+    return formula(ops, logits, _shared(temperature))
+
+
+def kl(rows: bool, p: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor]) -> Tensor:
+    """KL(p, q) from logits and temperature of each."""
+    (logits, temperature), (other, other_temperature) = p, q
+    if _equal(temperature, other_temperature):
+        equal = _divergences.concrete_kl_at_one_temperature
+        binary = _divergences.logit_concrete_kl_at_one_temperature
+        return (equal if rows else binary)(ops, logits, other)
+    formula = _divergences.concrete_kl if rows else _divergences.logit_concrete_kl
+    temperatures = _shared(temperature), _shared(other_temperature)
+    return formula(ops, logits, temperatures[0], other, temperatures[1])
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether the temperatures are known to be equal, and no gradient of theirs is asked for."""
+    if a is b:
+        return True
+    same = a == b
+    return not (a.requires_grad or b.requires_grad) and is_known(same) and bool(same.all())

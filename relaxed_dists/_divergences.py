@@ -1,0 +1,146 @@
+r"""Entropy on the simplex and KL divergences of relaxed laws, exact to rounding.
+
+The log-space density of a sample y = log_softmax((l + G) / t) depends on y only through its scores,
+so that the sample's own normaliser cancels, and one expectation is left: E logsumexp(a + r G).
+"""
+
+import math
+from collections.abc import Sequence
+
+from ._formulas import EULER, LOWEST, Array, Ops, _count, _finite, exp_concrete_entropy
+from ._quadrature import expected_logsumexp, nodes
+
+# At equal temperatures V is logistic, and R takes the tail off: fewer points do.
+_SINGLE = nodes(26, -14.0, 8.0)
+_DOUBLE = nodes(88, -33.0, 22.0)
+
+# The coefficients of x^2, x^4, ... in x coth(x) - 1: 4^n B_2n / (2n)!.
+_COTH = (
+    1 / 3,
+    -1 / 45,
+    2 / 945,
+    -1 / 4725,
+    2 / 93555,
+    -1382 / 638512875,
+    4 / 18243225,
+    -3617 / 162820783125,
+)
+
+
+def concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+    """The entropy on the simplex: that of log space, plus E sum_k log x_k."""
+    kept, _ = _finite(ops, logits)
+    a = ops.where(kept, logits - ops.stop_gradient(ops.max(logits))[..., None], -math.inf)
+    a = a / temperature[..., None]
+    k = _count(ops, kept, logits)
+    total = ops.sum(ops.where(kept, a, 0.0)) + k * EULER / temperature
+    mean_log = total - k * expected_logsumexp(ops, a, 1 / temperature)
+    return exp_concrete_entropy(ops, logits, temperature) + ops.where(k > 1, mean_log, 0.0)
+
+
+def binary_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+    """The entropy on (0, 1): the case of two categories."""
+    spread, finite = _finite(ops, logits)
+    entropy = concrete_entropy(ops, ops.stack(finite, 0.0 * finite), temperature)
+    return ops.where(spread, entropy, 0.0)
+
+
+# KL divergences, the same in log space and on the simplex. Unequal faces make them infinite.
+
+
+def concrete_kl(
+    ops: Ops, logits: Array, temperature: Array, other: Array, other_temperature: Array
+) -> Array:
+    """KL at any two temperatures, with rho their ratio and a = other - rho logits:
+
+    K (S(a, -rho) - digamma(K) + gamma (rho - 1)) - sum a - (K - 1) log rho,
+    where S(a, r) is E logsumexp(a + r G).
+    """
+    kept, finite = _finite(ops, logits)
+    within, other_finite = _finite(ops, other)
+    k, rho = _count(ops, kept, logits), other_temperature / temperature
+    a = other_finite - rho[..., None] * finite
+    a = ops.where(kept & within, a - ops.stop_gradient(ops.max(a))[..., None], -math.inf)
+    each = expected_logsumexp(ops, a, -rho) - ops.digamma(k) + EULER * (rho - 1)
+    kl = k * each - ops.sum(ops.where(kept & within, a, 0.0)) - (k - 1) * ops.log(rho)
+    return _on_one_face(ops, kept, within, ops.where(k > 1, kl, 0.0))
+
+
+def _on_one_face(ops: Ops, kept: Array, within: Array, kl: Array) -> Array:
+    return ops.where(ops.sum(ops.where(kept == within, 0.0, 1.0)) > 0, math.inf, kl)
+
+
+def concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Array:
+    """KL at equal temperatures, whatever they are: with a = other - logits of mean zero,
+
+    K (E log(sum_k exp(a_k) E_k) - digamma(K)), E_k standard exponential. With c = log mean exp(a)
+    it is K (c + int R - P dt) for P(t) = prod sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
+    """
+    points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
+    kept, finite = _finite(ops, logits)
+    within, other_finite = _finite(ops, other)
+    k = _count(ops, kept, logits)
+
+    def function(wanted: Sequence[bool], a: Array, k: Array) -> list[Array | None]:
+        kept = a > LOWEST
+        a = ops.where(kept, a, 0.0)
+        a = ops.where(kept, a - (ops.sum(a) / k)[..., None], 0.0)
+        top = ops.max(ops.where(kept, a, LOWEST))
+        # Where the laws are close c is of the size of a^2, which log1p keeps.
+        close = ops.log1p(ops.sum(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
+        apart = ops.log(ops.sum(ops.where(kept, ops.exp(a - top[..., None]), 0.0)) / k)
+        c = ops.where(ops.max(abs(a)) < 1, close, top + apart)
+        d = ops.where(kept, a - c[..., None], 0.0)
+        ratio, weight, log_k = ops.expm1(d), ops.exp(d), ops.log(k)
+
+        def terms(t: Array) -> list[Array]:
+            t = (t + 0 * log_k[..., None])[..., 0] + log_k
+            up, down = ops.softplus(t), ops.softplus(-t)
+            # log R - log P as a sum of log((1 + exp(d - t)) / (1 + exp(-t))): so written it is
+            # exact where d is small and the terms cancel.
+            odds, log_r = ops.exp(-up)[..., None], -k * down
+            change = ops.sum(ops.log1p(ratio * odds))
+            larger = ops.exp(log_r + ops.where(change < 0, -change, 0.0))
+            values = [larger * ops.where(change < 0, 1.0, -1.0) * ops.expm1(-abs(change))]
+            if wanted[0]:
+                # P sigmoid(d - t) less weight R sigmoid(-t), whose integral is weight / K.
+                p, r = ops.exp(log_r - change), ops.exp(log_r - up)
+                values.append(p[..., None] / (weight + ops.exp(t)[..., None]) - r[..., None])
+            return values
+
+        value, *rest = ops.integrate(terms, points, weights, a)
+        slope = ratio + k[..., None] * weight * rest[0] if wanted[0] else None
+        return [k * (c + value), None if slope is None else ops.where(kept, slope, 0.0), None]
+
+    a = ops.where(kept & within, other_finite - finite, LOWEST)
+    return _on_one_face(ops, kept, within, ops.with_gradient(function, a, k))
+
+
+def logit_concrete_kl(
+    ops: Ops, logits: Array, temperature: Array, other: Array, other_temperature: Array
+) -> Array:
+    """The binary pair at any two temperatures: the case of two categories."""
+    (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
+    row, other_row = ops.stack(finite, 0.0 * finite), ops.stack(other_finite, 0.0 * other_finite)
+    kl = concrete_kl(ops, row, temperature, other_row, other_temperature)
+    return _of_points(ops, logits, other, kl)
+
+
+def _of_points(ops: Ops, logits: Array, other: Array, kl: Array) -> Array:
+    """The KL of a binary pair, whose infinite logits are point masses."""
+    spread = (abs(logits) < math.inf) & (abs(other) < math.inf)
+    return ops.where(spread, kl, ops.where(logits == other, 0.0, math.inf))
+
+
+def logit_concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Array:
+    """d coth(d / 2) - 2, d the difference of the logits."""
+    (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
+    d = abs(other_finite - finite)
+    small = d < 1
+    # Near 0 the two terms cancel: the series of x coth x - 1 at x = d / 2, to the 16th power.
+    square, series = ops.where(small, d * d / 4, 0.0), 0.0 * d
+    for coefficient in _COTH[::-1]:
+        series = (series + coefficient) * square
+    rest = ops.expm1(-ops.where(small, 1.0, d))
+    kl = ops.where(small, 2 * series, -d * (2 + rest) / rest - 2)
+    return _of_points(ops, logits, other, kl)

@@ -1,0 +1,183 @@
+r"""Expectations of a relaxed sample, exact to rounding, by quadrature of one univariate law.
+
+``softmax(a + r G)_k`` is the probability that ``a_k + H_k + r G_k`` is the largest, with G and H
+independent standard Gumbels. So every expectation here follows from ``V = H + r G``: with F the
+cdf of V and P(t) the product of F(t - a_k), the cdf of the largest,
+
+    E logsumexp(a + r G)     = E max(a_k + V_k) - gamma,   E max = int t dP(t)
+    E softmax(a + r G)_k     = int f(t - a_k) / F(t - a_k) P(t) dt
+    E softmax(a + r G)_k^2   = int (f + f')(t - a_k) / F(t - a_k) P(t) dt.
+
+Everything is divided by max(1, abs(r)): then one of the two Gumbels has scale 1 and smooths the
+other (scale ``narrow``, at most 1), so that few nodes do at every temperature. log F is a function
+of one variable for each temperature: it is tabulated as polynomials on intervals, once a call.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._formulas import EULER, LOWEST, Array, Ops, _finite
+
+
+def nodes(number: int, low: float, high: float) -> tuple[Any, Any]:
+    """Points from low to high, finely spaced near 0 and coarsely in the tails, and their weights.
+
+    The integrands are analytic and vanish at both ends: evenly spaced u in t = 2 sinh u converge
+    exponentially.
+    """
+    u = np.linspace(np.arcsinh(low / 2), np.arcsinh(high / 2), number)
+    return 2 * np.sinh(u), 2 * np.cosh(u) * (u[1] - u[0])
+
+
+class _Rule:
+    """The nodes of a precision: errors are below 1e-10, or below what float32 rounds.
+
+    Args:
+        inner: The number of quantiles of a Gumbel over which the cdf is averaged.
+        outer: The number of points of the integrals over t.
+        low: The first of them, and the first point of the tables.
+        high: The last of them.
+        end: The last point of the tables: 1 - F is nothing beyond, even times the categories.
+        interval: The width of the tables' intervals.
+        order: The number of coefficients on one.
+    """
+
+    def __init__(
+        self,
+        inner: int,
+        outer: int,
+        low: float,
+        high: float,
+        end: float,
+        interval: float,
+        order: int,
+    ) -> None:
+        # A tanh-sinh rule in the Gumbel's probability p = sigmoid(pi sinh u).
+        u = np.linspace(-3.1, 3.1, inner)
+        s = np.pi * np.sinh(u)
+        weights = np.cosh(u) / np.cosh(s / 2) ** 2
+        self.gumbel, self.weights = -np.log(np.logaddexp(0, -s)), weights / weights.sum()
+        t, self.steps = nodes(outer, low, high)
+        # Positions in the tables: the nearest integer is the interval, the rest the place in it.
+        self.outer, self.interval = (t - low) / interval, interval
+        local = np.cos(np.pi * (np.arange(order) + 0.5) / order) / 2
+        self.to_powers = np.linalg.inv(np.vander(local, increasing=True))
+        centres = low + interval * np.arange(round((end - low) / interval))
+        self.points = centres[:, None] + interval * local
+        self.not_last = (centres < centres[-1]).astype(float)[:, None]
+
+
+_SINGLE = _Rule(inner=40, outer=60, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
+_DOUBLE = _Rule(inner=60, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
+
+
+def _rule_for(ops: Ops, x: Array) -> _Rule:
+    return _DOUBLE if ops.is_double(x) else _SINGLE
+
+
+def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
+    """Polynomials on intervals, ``(order, *narrow.shape, intervals)``, of four functions.
+
+    They are log F, f / F, f' / F and (dF / dnarrow) / F; each has a table of its own, since the
+    derivative of a polynomial in float32 loses digits. V is ``H + narrow G``, or ``-G + narrow H``
+    where flipped: its cdf then is 1 less that of ``G - narrow H`` at the mirrored point.
+    """
+    points = ops.constant(rule.points, narrow)
+    narrow, flipped = narrow[..., None, None], flipped[..., None, None]
+    at, scale = ops.where(flipped, -points, points), ops.where(flipped, -narrow, narrow)
+
+    def terms(gumbel: Array) -> list[Array]:
+        x = ops.exp(ops.clip(scale * gumbel - at, -80.0, 40.0))
+        below = ops.exp(-x)
+        f = x * below
+        return [below, -ops.expm1(-x), f, (x - 1) * f, gumbel * f]
+
+    low, high, f, slope, shift = ops.integrate(terms, rule.gumbel, rule.weights, at)
+    below, above = ops.where(flipped, high, low), ops.where(flipped, low, high)
+    below = ops.clip(below, 1e-37, 1.0)  # where it is less, P is 0
+    # From the side on which the relative error is small: it is multiplied by K.
+    log_f = ops.where(above < 0.5, ops.log1p(-ops.clip(above, 0.0, 0.5)), ops.log(below))
+    powers = ops.constant(rule.to_powers, narrow)
+    powers = powers.reshape(powers.shape[:1] + (1,) * (narrow.ndim - 1) + powers.shape[1:])
+    slope = ops.where(flipped, -slope, slope)
+    # The last interval holds zeros: what lies beyond the table is there.
+    shares = ops.constant(rule.not_last, narrow) / below
+    functions = (log_f * below, f, slope, -shift)
+    return [ops.sum(powers * (y * shares)[None]) for y in functions]
+
+
+def _excess(ops: Ops, offsets: Array, narrow: Array, flipped: Array) -> Array:
+    """E max_k (offsets_k + V_k) - E V, where the largest offset is 0. Masked ones are LOWEST."""
+    rule = _rule_for(ops, offsets)
+
+    def function(
+        wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+    ) -> list[Array | None]:
+        log_f, score, _, by_narrow = _tables(ops, rule, narrow, flipped)
+        tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
+
+        def terms(t: Array) -> list[Array]:
+            # F - P: the largest offset alone has the mean E V. Exactly 0 for a single category.
+            (alone,) = ops.interpolate([log_f], t + 0 * narrow[..., None])
+            alone = alone[..., 0]
+            logs, *others = ops.interpolate(tables, t - offsets / rule.interval)
+            log_p = ops.sum(logs)
+            p, values = ops.exp(log_p), [-ops.exp(alone) * ops.expm1(log_p - alone)]
+            if wanted[0]:
+                values.append(others[0] * p[..., None])
+            if wanted[1]:
+                values.append(-p * ops.sum(others[-1]))
+            return values
+
+        value, *rest = ops.integrate(terms, rule.outer, rule.steps, offsets)
+        choice = rest[0] if wanted[0] else None
+        return [value, choice, rest[-1] - EULER if wanted[1] else None, None]
+
+    return ops.with_gradient(function, offsets, narrow, flipped)
+
+
+def _centred(ops: Ops, a: Array) -> tuple[Array, Array]:
+    """The largest of a, and a less it: LOWEST, which no table reaches, where a is masked."""
+    kept = a > -math.inf
+    largest = ops.stop_gradient(ops.max(a))
+    return largest, ops.where(kept, ops.where(kept, a, 0.0) - largest[..., None], LOWEST)
+
+
+def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
+    """E logsumexp(a + r G) for G standard Gumbel, of a's batch shape; r not 0, of either sign."""
+    # Not max(1, abs(r)): its gradient at a tie would be that of neither branch.
+    wide = abs(r) > 1
+    scale = ops.where(wide, abs(r), 1.0)
+    largest, offsets = _centred(ops, a / scale[..., None])
+    excess = _excess(ops, offsets, ops.where(wide, 1 / scale, r), r < -1)
+    return scale * (largest + excess) + EULER * r
+
+
+def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance of softmax((logits + G) / temperature), for each category."""
+    rule, warm = _rule_for(ops, logits), temperature > 1
+    scale = ops.where(warm, temperature, 1.0)
+    narrow = ops.where(warm, 1 / scale, temperature)
+    _, offsets = _centred(ops, logits / scale[..., None])
+    tables = _tables(ops, rule, narrow, narrow < 0)[:3]
+
+    def terms(t: Array) -> list[Array]:
+        log_f, score, slope = ops.interpolate(tables, t - offsets / rule.interval)
+        p = ops.exp(ops.sum(log_f))[..., None]
+        return [score * p, slope * p]
+
+    mean, rest = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    mean = mean / ops.sum(mean)[..., None]  # exactly 1 where a single category is left
+    second = mean + ops.where(warm, 1.0, temperature)[..., None] * rest
+    return mean, ops.clip(second - mean * mean, 0.0, 1.0)
+
+
+def binary_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance of sigmoid((logits + L) / temperature): the case of two categories."""
+    spread, finite = _finite(ops, logits)
+    mean, variance = concrete_moments(ops, ops.stack(finite, 0.0 * finite), temperature)
+    edge = ops.where(logits > 0, 0.0 * mean[..., 0] + 1.0, 0.0)
+    return ops.where(spread, mean[..., 0], edge), ops.where(spread, variance[..., 0], 0.0)
