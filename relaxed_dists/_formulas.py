@@ -202,8 +202,11 @@ def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
 
 
 def log_probs(ops: Ops, probs: Array) -> Array:
-    """log p, with -inf (and a zero gradient) where p is exactly 0."""
-    return ops.where(probs > 0, ops.log(ops.where(probs > 0, probs, 1.0)), -math.inf)
+    """log of p / sum p, with -inf (and a zero gradient) where p is exactly 0."""
+    positive = probs > 0
+    # The sum leaves zeros out: through it they would have a gradient, of zero to rounding only.
+    total = ops.sum(ops.where(positive, probs, 0.0))[..., None]
+    return ops.where(positive, ops.log(ops.where(positive, probs / total, 1.0)), -math.inf)
 
 
 def logit(ops: Ops, probs: Array) -> Array:

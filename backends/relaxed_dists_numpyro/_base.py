@@ -94,7 +94,7 @@ class LogitsDistribution(Distribution):
             if validate and given.size:
                 (self._check_logits if probs is None else self._check_probs)(given)
         if probs is not None and self._rows:
-            given = _formulas.log_probs(ops, given / given.sum(-1, keepdims=True))
+            given = _formulas.log_probs(ops, given)
         elif probs is not None:
             given = _formulas.logit(ops, given)
         batch_shape = given.shape[: given.ndim - self._rows]

@@ -57,6 +57,8 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
 
     .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
 
+    An infinite logit (probs of exactly 0 or 1) is a point mass there: log_prob 0, -inf elsewhere.
+
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
         probs: Probabilities of one, from 0 to 1, of the batch shape.
@@ -162,6 +164,7 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`; its density is that
     of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided by :math:`x (1 - x)`.
+    Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob 0 there, -inf elsewhere.
 
     A draw keeps its logit behind it (while the same object lives), so that its density is exact
     where it rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite,

@@ -43,6 +43,9 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
 
+    A masked category's entry is -inf, and the law is that of the categories left: of a single one a
+    point mass, whose log_prob is 0 at the point and -inf elsewhere.
+
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
@@ -114,6 +117,9 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
 
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
+
+    A masked category's entry is 0, and the law is that of the categories left: of a single one a
+    point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
     A draw keeps its log behind it (a Python attribute), so that its density is exact where its
     small entries underflow. A copy is scored by the log of its entries, those below the smallest
