@@ -133,23 +133,6 @@ def test_entropy_in_closed_form(backend: Backend) -> None:
         np.testing.assert_allclose(backend.numpy(rows.entropy()), expected, rtol=1e-8)
 
 
-def test_masked_categories_are_left_out(backend: Backend) -> None:
-    """Logits of -inf, or probs of 0: a sample of exactly 0, and the density of those left."""
-    t, inf = 0.5, np.inf
-    cls = backend.names.RelaxedOneHotCategorical
-    masked = cls(t, logits=backend.array([0.3, -inf, -0.8]))
-    left = cls(t, logits=backend.array([0.3, -0.8]))
-    draws = backend.numpy(backend.draw(masked, 0, (100,)))
-    np.testing.assert_array_equal(draws[:, 1], 0)
-    density = backend.numpy(masked.log_prob(backend.array(draws)))
-    expected = backend.numpy(left.log_prob(backend.array(draws[:, [0, 2]])))
-    np.testing.assert_allclose(density, expected, rtol=1e-10)
-    exact = backend.names.OneHotCategorical(probs=backend.array([0.25, 0.0, 0.75]))
-    np.testing.assert_allclose(
-        backend.numpy(exact.entropy()), -0.25 * np.log(0.25) - 0.75 * np.log(0.75), rtol=1e-12
-    )
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_backends_agree(case: Case) -> None:
     """The same density from both, to rounding."""

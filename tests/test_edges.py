@@ -11,40 +11,6 @@ from harness import BACKENDS, Backend
 INF = np.inf
 
 
-def test_off_the_face_has_no_density(backend: Backend) -> None:
-    """Weight on a masked category, or none on one that is kept: -inf, not another law's."""
-    names, logits = backend.names, backend.array([0.0, 0.0, -INF])
-    law = names.RelaxedOneHotCategorical(0.5, logits=logits)
-    assert backend.numpy(law.log_prob(backend.array([0.3, 0.3, 0.4]))) == -INF
-    assert np.isfinite(backend.numpy(law.log_prob(backend.array([0.6, 0.4, 0.0]))))
-    log_law = names.ExpRelaxedOneHotCategorical(0.5, logits=logits)
-    assert backend.numpy(log_law.log_prob(backend.array(np.log([0.3, 0.3, 0.4])))) == -INF
-    whole = names.RelaxedOneHotCategorical(0.5, logits=backend.array(np.zeros(3)))
-    assert backend.numpy(whole.log_prob(backend.draw(law, 0))) == -INF
-
-
-@pytest.mark.parametrize("p", [0.0, 1.0])
-def test_point_masses(backend: Backend, p: float) -> None:
-    """probs of exactly 0 and 1: the draw is that, of log density 0; anything else has none."""
-    names = backend.names
-    for name in ("RelaxedBernoulli", "RelaxedBernoulliStraightThrough"):
-        law = getattr(names, name)(0.5, probs=backend.array(p))
-        value = backend.draw(law, 0)
-        assert backend.numpy(value) == p
-        assert backend.numpy(law.log_prob(value)) == 0
-        assert backend.numpy(law.discrete.log_prob(backend.array(p))) == 0
-    law = names.RelaxedBernoulli(0.5, probs=backend.array(p))
-    assert backend.numpy(law.log_prob(backend.array(p))) == 0
-    assert backend.numpy(law.log_prob(backend.array(0.3))) == -INF
-
-    def f(probs: object) -> object:
-        made = names.RelaxedBernoulli(0.5, probs=probs)
-        value = backend.draw(made, 0)
-        return value.sum() + made.log_prob(value).sum()
-
-    assert np.isfinite(backend.grad(f, backend.array(p))[0])
-
-
 def test_kl_where_probabilities_underflow(backend: Backend) -> None:
     """p is above 0 where q is 0: infinite; the same law: 0. Never NaN."""
     cls = backend.names.OneHotCategorical
