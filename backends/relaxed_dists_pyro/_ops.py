@@ -14,11 +14,14 @@ class _TorchOps:
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
     log1p = staticmethod(torch.log1p)
-    softplus = staticmethod(softplus)
     lgamma = staticmethod(torch.lgamma)
     digamma = staticmethod(torch.digamma)
     expm1 = staticmethod(torch.expm1)
     stop_gradient = staticmethod(torch.detach)
+
+    def softplus(self, x: Tensor) -> Tensor:
+        # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
+        return softplus(x, threshold=40)
 
     def log_softmax(self, x: Tensor) -> Tensor:
         return torch.log_softmax(x, -1)
