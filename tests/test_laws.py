@@ -1,0 +1,240 @@
+"""Laws that hold exactly: between views, sizes, orders, shapes and backends. In float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+
+from cases import CASES, DISCRETE, RELAXED, Case, parameters, values
+from harness import Backend
+from numpy_ops import NumpyOps
+from relaxed_dists import _formulas
+from relaxed_dists._estimators import GumbelSoftmax, StraightThrough
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+row_cases = pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
+ESTIMATORS = [StraightThrough(), GumbelSoftmax(0.5), GumbelSoftmax(0.5, hard=False)]
+ROWS = ["ExpRelaxedOneHotCategorical", "RelaxedOneHotCategorical", "OneHotCategorical"]
+N = 8  # of a batch: many numbers in few examples, since those cost JAX more
+fewer = settings(max_examples=settings.default.max_examples // 3)
+
+
+def examples(check: Callable[..., None]) -> Callable[..., None]:
+    """Seeds, numbers of categories, temperatures and the logits' scales."""
+    given_these = given(
+        seed=st.integers(0, 10**6),
+        k=st.sampled_from([1, 5]),
+        t=st.sampled_from([0.01, 0.1, 0.5, 1.0, 3.0, 10.0]),
+        scale=st.sampled_from([0.0, 1.0, 10.0]),
+    )
+    return fewer(given_these(check))
+
+
+def make(backend: Backend, name: str, t: Any, logits: Any) -> Any:
+    """A law, relaxed or discrete, from NumPy parameters or the framework's own."""
+    t, logits = (backend.array(x) if isinstance(x, np.ndarray | float) else x for x in (t, logits))
+    arguments = (t,) if name in RELAXED else ()
+    return getattr(backend.names, name)(*arguments, logits=logits)
+
+
+def log_prob(backend: Backend, name: str, t: Any, logits: Any, value: np.ndarray) -> np.ndarray:
+    """The log density of values known by their numbers."""
+    return backend.numpy(make(backend, name, t, logits).log_prob(backend.array(value)))
+
+
+def close(a: Any, b: Any, tolerance: float = 1e-11) -> None:
+    """Equal to rounding."""
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("log_case", "case"), [(CASES[0], CASES[1]), (CASES[2], CASES[3])])
+def test_change_of_variables(backend: Backend, log_case: Case, case: Case) -> None:
+    """The density of x is that of its log (or logit) by the Jacobian; the draws are the same."""
+
+    @examples
+    def check(seed: int, k: int, t: float, scale: float) -> None:
+        rng = np.random.default_rng(seed)
+        logits, x = scale * parameters(rng, case.rows, k, (N,)), values(rng, case.name, k, N)
+        jacobian = np.log(x).sum(-1) if case.rows else np.log(x) + np.log1p(-x)
+        there = log_prob(backend, log_case.name, t, logits, case.to_log(x))
+        close(log_prob(backend, case.name, t, logits, x), there - jacobian)
+        draws = [
+            backend.numpy(backend.draw(make(backend, name, t, logits), seed))
+            for name in (case.name, log_case.name)
+        ]
+        close(draws[0], np.exp(draws[1]) if case.rows else special.expit(draws[1]))
+
+    check()
+
+
+def two(x: np.ndarray) -> np.ndarray:
+    """A number and a zero beside it."""
+    return np.stack([x, np.zeros_like(x)], -1)
+
+
+@pytest.mark.parametrize(
+    ("binary", "rows"),
+    [(CASES[2].name, ROWS[0]), (CASES[3].name, ROWS[1]), ("Bernoulli", ROWS[2])],
+)
+def test_binary_laws_are_those_of_two_categories(backend: Backend, binary: str, rows: str) -> None:
+    """Density, and its gradient, at (x, 1 - x), or at the log of that."""
+
+    @examples
+    def check(seed: int, k: int, t: float, scale: float) -> None:
+        rng = np.random.default_rng(seed)
+        logits, x = scale * parameters(rng, False, k, (N,)), values(rng, binary, 2, N)
+        pair = special.log_softmax(two(x), -1) if binary[0] == "L" else np.stack([x, 1 - x], -1)
+        found = log_prob(backend, binary, t, logits, x)
+        close(found, log_prob(backend, rows, t, two(logits), pair))
+
+        def slope(name: str, logits: np.ndarray, value: np.ndarray) -> np.ndarray:
+            v = backend.array(value)
+            return backend.grad(
+                lambda x: make(backend, name, t, x).log_prob(v).sum(), backend.array(logits)
+            )[0]
+
+        close(slope(binary, logits, x), slope(rows, two(logits), pair)[:, 0], 1e-9)
+
+    check()
+
+
+@examples
+def test_binary_draws_are_those_of_two_categories(
+    seed: int, k: int, t: float, scale: float
+) -> None:
+    """The difference of two Gumbel variables is the logistic one: for it, the same values."""
+    ops, rng = NumpyOps(), np.random.default_rng(seed)
+    logits, noise = scale * rng.normal(size=N), rng.gumbel(size=(N, 2))
+    logistic, temperature = noise[:, 0] - noise[:, 1], np.full(N, t)
+    y = _formulas.exp_concrete(ops, two(logits), temperature, noise)
+    close(_formulas.logit_concrete(ops, logits, temperature, logistic), y[:, 0] - y[:, 1], 1e-9)
+    for estimator in ESTIMATORS:
+        close(
+            estimator.binary(ops, logits, logistic),
+            estimator.one_hot(ops, two(logits), noise)[:, 0],
+        )
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_permuting_categories_permutes_everything(backend: Backend, name: str) -> None:
+    """Density, its gradients and the probabilities."""
+
+    @examples
+    def check(seed: int, k: int, t: float, scale: float) -> None:
+        rng = np.random.default_rng(seed)
+        logits, value = scale * parameters(rng, True, k, (N,)), values(rng, name, k, N)
+        order = rng.permutation(k)
+
+        def numbers(logits: np.ndarray, value: np.ndarray) -> list[np.ndarray]:
+            law = make(backend, name, t, logits)
+
+            def f(logits: Any, value: Any) -> Any:
+                return make(backend, name, t, logits).log_prob(value).sum()
+
+            slopes = backend.grad(f, backend.array(logits), backend.array(value))
+            density = backend.numpy(law.log_prob(backend.array(value)))
+            return [density[:, None] + np.zeros(k), backend.numpy(law.probs), *slopes]
+
+        ours = numbers(logits[:, order], value[:, order])
+        for found, expected in zip(ours, numbers(logits, value), strict=True):
+            close(found, expected[:, order], 1e-9)
+
+    check()
+
+
+def draws(ops: Any, logits: Any, t: Any, gumbel: Any) -> list[Any]:
+    """Every value that the shared formulas make of logits and Gumbel noise."""
+    relaxed = _formulas.exp_concrete(ops, logits, t, gumbel)
+    return [relaxed, *(estimator.one_hot(ops, logits, gumbel) for estimator in ESTIMATORS)]
+
+
+def binary_draws(ops: Any, logits: Any, t: Any, logistic: Any) -> list[Any]:
+    """Every value that the shared formulas make of logits and logistic noise."""
+    relaxed = _formulas.logit_concrete(ops, logits, t, logistic)
+    return [relaxed, *(estimator.binary(ops, logits, logistic) for estimator in ESTIMATORS)]
+
+
+def test_draws_for_the_same_noise(backend: Backend) -> None:
+    """Both backends' are NumPy's; they are permuted with the categories."""
+    numpy_ops, ops = NumpyOps(), backend.private.ops
+
+    @examples
+    def check(seed: int, k: int, t: float, scale: float) -> None:
+        rng = np.random.default_rng(seed)
+        logits, noise = scale * parameters(rng, True, k, (N,)), rng.gumbel(size=(N, k))
+        temperature, order = np.full(N, t), rng.permutation(k)
+        arrays = (logits, temperature, noise)
+        ours = draws(ops, *map(backend.array, arrays))
+        permuted = (logits[:, order], temperature, noise[:, order])
+        for x, y, z in zip(
+            ours, draws(numpy_ops, *arrays), draws(numpy_ops, *permuted), strict=True
+        ):
+            close(backend.numpy(x), y)
+            close(y[:, order], z)
+        arrays = (logits[:, 0], temperature, rng.logistic(size=N))
+        ours = binary_draws(ops, *map(backend.array, arrays))
+        for x, y in zip(ours, binary_draws(numpy_ops, *arrays), strict=True):
+            close(backend.numpy(x), y)
+
+    check()
+
+
+@pytest.mark.parametrize("name", RELAXED + DISCRETE)
+def test_draws_are_made_of_their_noise(backend: Backend, name: str) -> None:
+    """Those of the public laws, by the textbook's formula."""
+    rows = "OneHot" in name
+    t, logits = np.linspace(0.3, 4, N), parameters(np.random.default_rng(0), rows, 5, (N,))
+    scores = logits + backend.numpy(backend.noise(rows, 7, logits.shape))
+    if rows:
+        soft, hard = special.softmax(scores / t[:, None], -1), np.eye(5)[scores.argmax(-1)]
+    else:
+        soft, hard = special.expit(scores / t), (scores > 0).astype(float)
+    found = backend.numpy(backend.draw(make(backend, name, t, logits), 7))
+    if name.startswith("Exp"):
+        close(found, np.log(soft))
+    elif name.startswith("Logit"):
+        close(found, scores / t)
+    else:
+        close(found, hard if name in DISCRETE or name.endswith("StraightThrough") else soft)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_shifting_logits_changes_nothing(backend: Backend, name: str) -> None:
+    """Logits are known up to a constant a row: density, draws and probabilities are the same."""
+
+    @examples
+    def check(seed: int, k: int, t: float, scale: float) -> None:
+        rng = np.random.default_rng(seed)
+        logits, value = scale * parameters(rng, True, k, (N,)), values(rng, name, k, N)
+        shifted = logits + rng.normal(0, 10, (N, 1))
+        laws = [make(backend, name, t, x) for x in (logits, shifted)]
+        close(*(backend.numpy(law.log_prob(backend.array(value))) for law in laws), 1e-10)
+        close(*(backend.numpy(backend.draw(law, seed)) for law in laws), 1e-10)
+        close(*(backend.numpy(law.probs) for law in laws))
+
+    check()
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=lambda case: case.name)
+def test_at_low_temperature_a_draw_is_the_discrete_one(backend: Backend, case: Case) -> None:
+    """With the same noise, to (K - 1) exp(-gap / t), with gap between the two best scores."""
+
+    @fewer
+    @given(seed=st.integers(0, 10**6), t=st.sampled_from([1e-4, 1e-3, 0.01, 0.1, 1.0]))
+    def check(seed: int, t: float) -> None:
+        logits = parameters(np.random.default_rng(seed), case.rows, 5, (20,))
+        scores = logits + backend.numpy(backend.noise(case.rows, seed, logits.shape))
+        top = np.sort(scores, -1) if case.rows else np.sort(two(scores), -1)
+        bound = (top.shape[-1] - 1) * np.exp((top[:, -2] - top[:, -1]) / t) + 1e-12
+        soft, hard = (
+            backend.numpy(backend.draw(make(backend, name, t, logits), seed))
+            for name in (case.name, case.discrete)
+        )
+        away = abs(soft - hard).reshape(20, -1).max(-1)
+        assert (away <= bound).all()
+
+    check()
