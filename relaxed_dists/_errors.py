@@ -72,6 +72,12 @@ def off_support(name: str, value: Any, support: str, remedy: str) -> ValueError:
     return ValueError(f"{name}.log_prob got {value}; expected {support}. {remedy}")
 
 
+WRITTEN = (
+    "log_prob got a value that has lost the relaxed sample behind it, since compiled code wrote to "
+    "it in place; expected the value as it was drawn. Write to a copy of it."
+)
+
+
 def lost(name: str) -> ValueError:
     """A straight-through value without the relaxed sample that its density belongs to."""
     return ValueError(

@@ -1,31 +1,87 @@
 """The relaxed sample behind a value: a Python attribute, checked against the tensor's version.
 
-A copy loses it and an in-place write is noticed; no operation downstream pays for it.
+A copy loses it and an in-place write is noticed; no operation downstream pays for it. What torch's
+own versions don't show (a write through ``.data`` or NumPy) stays unseen.
 """
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from relaxed_dists import _errors
 
-def _version(value: Tensor) -> int:
-    # The compiler knows no versions (a value that crosses its boundary is therefore lost), nor do
-    # inference tensors: there an in-place write to a fresh value goes unnoticed.
-    if torch.compiler.is_compiling():
-        return -2
-    if value.is_inference():
-        return -1
-    return value._version
+_traces = itertools.count()
+
+
+def _unwrapped(value: Tensor) -> Tensor:
+    while torch._C._functorch.is_functorch_wrapped_tensor(value):
+        value = torch._C._functorch.get_unwrapped(value)  # in vmap a write moves the version within
+    return value
+
+
+def _version(value: Tensor) -> Any:
+    value = _unwrapped(value)
+    # Inference tensors have no version: a copy of their numbers stands for it.
+    return value.clone() if value.is_inference() else value._version
+
+
+def _same(numbers: Tensor, value: Tensor) -> Tensor:
+    return ((numbers == value) | numbers.isnan()).all()
+
+
+# The compiler traces with tensors that have a version but no numbers. These three run as it traces,
+# and leave nothing in what it compiles.
+
+
+def _note(context: Any) -> None:
+    fake = context.get_local("value").as_fake()
+    fake._version_when_drawn = _version(fake)
+
+
+def _check(context: Any) -> None:
+    fake = context.get_local("value").as_fake()
+    if fake._version_when_drawn != _version(fake):
+        raise ValueError(_errors.WRITTEN)
+
+
+@torch.compiler.assume_constant_result
+def _trace() -> int:
+    """A number of its own for each piece of code that is compiled."""
+    number: int = vars(torch._guards.TracingContext.get()).setdefault("_number", next(_traces))
+    return number
 
 
 def attach(value: Tensor, behind: Any, space: str) -> Tensor:
     """Put the relaxed sample behind the value, in the named space, and return the value."""
-    value._relaxed_sample = (space, behind, _version(value))  # type: ignore[attr-defined]
+    if torch.compiler.is_dynamo_compiling():
+        torch._dynamo.comptime.comptime(_note)
+        # The copy serves only where the value leaves what is compiled; elsewhere it is dead code.
+        version, trace = value.detach().clone(), _trace()
+    else:
+        version, trace = _version(value), None
+    value._relaxed_sample = (space, behind, version, trace)  # type: ignore[attr-defined]
     return value
 
 
 def behind(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
-    kept, sample, version = getattr(value, "_relaxed_sample", ("", None, 0))
-    return sample if kept == space and version == _version(value) else None
+    kept, sample, version, trace = getattr(value, "_relaxed_sample", ("", None, 0, None))
+    if kept != space:
+        return None
+    if torch.compiler.is_dynamo_compiling():
+        if trace == _trace():
+            torch._dynamo.comptime.comptime(_check)
+        elif isinstance(version, Tensor):  # from other compiled code
+            torch._assert_async(_same(version, value), _errors.WRITTEN)
+        else:
+            return None  # a version outside says nothing inside
+    elif isinstance(version, Tensor):
+        if not _same(version, _unwrapped(value)):
+            return None
+    elif version != _version(value):
+        return None
+    if isinstance(sample, Tensor) and sample.requires_grad and not value.requires_grad:
+        return sample.detach()  # as the value is, by detach_()
+    return sample
