@@ -1,0 +1,194 @@
+"""What the tests of the carrier share: draws, their densities by the papers, and the named error.
+
+Expected densities are the papers' formulas, in NumPy, at the log value that the log-space or
+logit-space law draws with the same seed.
+"""
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import gammaln, log_softmax
+
+from harness import BACKENDS, Backend
+
+VIEWS = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
+SPACE = {"O": "ExpRelaxedOneHotCategorical", "B": "LogitRelaxedBernoulli"}
+LOGITS = np.random.default_rng(1).normal(0, 1.5, (3, 4))  # a batch of three rows, or of (3, 4)
+TEMPERATURE = 0.5
+
+RIGHT, LOST = "right", "lost"
+
+
+class Lazy:
+    """A module that is imported when it is used, since one of the frameworks may be missing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+torch, pyro, poutine = Lazy("torch"), Lazy("pyro"), Lazy("pyro.poutine")
+jax, jnp, numpyro = Lazy("jax"), Lazy("jax.numpy"), Lazy("numpyro")
+handlers = Lazy("numpyro.handlers")
+
+PPL = {"pyro": (pyro, poutine), "numpyro": (numpyro, handlers)}
+
+MASK = np.array([True, False, True])
+# The ways in which a site's law meets a mask or a plate: the framework, its handlers, the law.
+SITES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "alone": lambda ppl, h, law, mask: ppl.sample("z", law),
+    "plate": lambda ppl, h, law, mask: ppl.plate("rows", 3)(lambda: ppl.sample("z", law))(),
+    "mask": lambda ppl, h, law, mask: ppl.sample("z", law.mask(mask)),
+    "mask handler": lambda ppl, h, law, mask: h.mask(lambda: ppl.sample("z", law), mask=mask)(),
+    "scale": lambda ppl, h, law, mask: h.scale(lambda: ppl.sample("z", law), scale=0.3)(),
+}
+FACTOR = {"mask": MASK, "mask handler": MASK, "scale": 0.3}
+
+needs_torch, needs_jax = (
+    pytest.mark.skipif(importlib.util.find_spec(name) is None, reason="framework not installed")
+    for name in ("pyro", "numpyro")
+)
+
+
+def cells(table: dict[str, dict[str, Any]]) -> Any:
+    """A parameter for each cell of a table that has a column for each framework."""
+    marks = {"pyro": needs_torch, "numpyro": needs_jax}
+    return pytest.mark.parametrize(
+        ("framework", "way"),
+        [
+            pytest.param(framework, way, marks=marks[framework], id=f"{framework}-{way}")
+            for framework, column in table.items()
+            for way in column
+        ],
+    )
+
+
+def enter(framework: str) -> tuple[Backend, ExitStack]:
+    """The backend of a framework, and the context of its double precision."""
+    backend, stack = BACKENDS[framework](), ExitStack()
+    stack.enter_context(backend.double())
+    return backend, stack
+
+
+def letter(name: str) -> str:
+    """O for the one-hot family, B for the binary one."""
+    return "O" if "OneHot" in name else "B"
+
+
+def make(backend: Backend, name: str, t: float = TEMPERATURE, dtype: str = "float64") -> Any:
+    """The named law at the logits above."""
+    logits = backend.array(LOGITS, dtype)
+    return getattr(backend.names, name)(backend.array(t, dtype), logits=logits)
+
+
+def density(name: str, y: np.ndarray, t: float, logits: np.ndarray = LOGITS) -> np.ndarray:
+    """The relaxed log density on the simplex, or on (0, 1), at a log value or a logit y."""
+    d = logits - t * y
+    if letter(name) == "B":
+        jacobian = np.logaddexp(0, y) + np.logaddexp(0, -y)
+        return np.log(t) + d - 2 * np.logaddexp(0, d) + jacobian
+    k = y.shape[-1]
+    return gammaln(k) + (k - 1) * np.log(t) + log_softmax(d, -1).sum(-1) - y.sum(-1)
+
+
+def hard(name: str, y: np.ndarray) -> np.ndarray:
+    """The one-hot, or the bit, of a log value or a logit."""
+    return np.eye(y.shape[-1])[y.argmax(-1)] if letter(name) == "O" else (y > 0) * 1.0
+
+
+def pair(
+    backend: Backend, name: str, seed: int, t: float = TEMPERATURE, shape: tuple[int, ...] = ()
+) -> tuple[Any, Any, np.ndarray]:
+    """A law, a draw of it, and the log value of the same seed in NumPy."""
+    law = make(backend, name, t)
+    value = backend.draw(law, seed, shape)
+    y = backend.numpy(backend.draw(make(backend, SPACE[letter(name)], t), seed, shape))
+    return law, value, y
+
+
+def lost(name: str) -> str:
+    """The whole error of a value that has lost its relaxed sample, as a pattern."""
+    log_space, discrete = SPACE[letter(name)], name.replace("Relaxed", "")
+    discrete = discrete.replace("StraightThrough", "")
+    text = (
+        f"{name}.log_prob got a value that has lost the relaxed sample behind it; expected the "
+        "very object that the distribution drew: a copy, an index, a reshape, an in-place write "
+        "or a transformation's boundary loses it. Three ways need no carried sample: a site of "
+        f"{log_space} with straight_through after it; {discrete} with an estimator; or "
+        ".discrete.log_prob(value) for the mass of the hard value."
+    )
+    return f"^{re.escape(text)}$"
+
+
+def outcome(score: Callable[[], Any]) -> Any:
+    """What a function returns, or LOST where it raises the error that says so (no other error).
+
+    A framework may wrap the error in one of its own (a compiler, a handler that names the site).
+    """
+    try:
+        return score()
+    except Exception as raised:
+        if "log_prob got a value that has lost the relaxed sample behind it" in str(raised):
+            return LOST
+        raise
+
+
+def check(cell: str, score: Callable[[], Any], expected: Any, backend: Backend) -> None:
+    """The cell of a table: the expected numbers to 1e-9, or the error."""
+    got = outcome(score)
+    assert (got is LOST) == (cell == LOST)
+    if cell == RIGHT:
+        got = backend.numpy(got)
+        np.testing.assert_allclose(got, np.broadcast_to(expected, got.shape), 1e-9)
+
+
+def compiled(f: Any, x: Any) -> Any:
+    """f(x), compiled by torch in one graph."""
+    torch._dynamo.reset()  # a function that is compiled often is given up on
+    return torch.compile(f, fullgraph=True, backend="aot_eager")(x)
+
+
+def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Callable[[Any], Any]:
+    """A function of logits: a draw, the relaxed sample behind it, and its score once written to."""
+    law_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
+
+    def in_torch(logits: Any) -> Any:
+        from relaxed_dists_pyro._carrier import behind
+
+        law = law_of(TEMPERATURE, logits=logits)
+        value = law.rsample()
+        sample = behind(value, "log_simplex" if letter(name) == "O" else "logit")
+        write(value)
+        return value, sample, law.log_prob(value)
+
+    def in_jax(logits: Any) -> Any:
+        key = jax.random.key((1e6 * abs(logits).sum()).astype(int))  # one for each row
+        law = law_of(TEMPERATURE, logits=logits)
+        value = law(rng_key=key)
+        return value, space_of(TEMPERATURE, logits=logits)(rng_key=key), law.log_prob(value)
+
+    return in_torch if backend.framework == "pyro" else in_jax
+
+
+def check_inside(backend: Backend, name: str, result: Any) -> None:
+    """The score is the density at the relaxed sample, and the value is its rounding."""
+    value, y, log_prob = map(backend.numpy, result)
+    np.testing.assert_allclose(log_prob, density(name, y, TEMPERATURE), 1e-9)
+    np.testing.assert_array_equal(value, hard(name, y))
+    assert np.unique(y).size == y.size  # every entry has noise of its own
+
+
+WRITES: dict[str, Callable[[Any], Any]] = {
+    "mul_": lambda z: z.mul_(0.5),
+    "view": lambda z: z.view(-1).fill_(0.5),
+    "item": lambda z: z.__setitem__(0, 0.5),
+    "detached": lambda z: z.detach().add_(0.5),
+}

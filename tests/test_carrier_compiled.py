@@ -1,0 +1,89 @@
+"""The relaxed sample behind a value in, out of, and across code that torch compiles."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from carrying import (
+    LOGITS,
+    LOST,
+    RIGHT,
+    TEMPERATURE,
+    VIEWS,
+    WRITES,
+    check,
+    check_inside,
+    compiled,
+    density,
+    hard,
+    inside,
+    make,
+    needs_torch,
+    outcome,
+    torch,
+)
+from cases import STRAIGHT_THROUGH
+from harness import Torch
+
+INDUCTOR = pytest.param(
+    "inductor",
+    marks=[
+        pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler"),
+        # Inductor's first import defines a torch.jit.script_method, which torch deprecates itself.
+        pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
+    ],
+)
+
+
+@needs_torch
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager", INDUCTOR])
+def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
+    """One graph that takes logits of any shape, and their gradients: right, and no write passes."""
+    backend, name = Torch(), STRAIGHT_THROUGH[0]
+    function = inside(backend, name)
+    of_any_shape = torch.compile(function, fullgraph=True, dynamic=True, backend=compiler)
+    generator = np.random.default_rng(seed)
+    for shape in [(3, 4), (5, 7)]:
+        rows = generator.normal(0, 1, shape)
+        logits = backend.array(rows).requires_grad_()
+        value, y, log_prob = of_any_shape(logits)
+        expected = density(name, backend.numpy(y), TEMPERATURE, rows)
+        np.testing.assert_allclose(backend.numpy(log_prob), expected, 1e-9)
+        # The gradient of the whole path: -(1 - K x) / t.
+        (grad,) = torch.autograd.grad(log_prob.sum(), logits)
+        path = -(1 - shape[1] * np.exp(backend.numpy(y))) / TEMPERATURE
+        np.testing.assert_allclose(backend.numpy(grad), path, 1e-8, 1e-8)
+        np.testing.assert_array_equal(backend.numpy(value), hard(name, backend.numpy(y)))
+    writing = torch.compile(inside(backend, name, WRITES["item"]), fullgraph=True, backend=compiler)
+    assert outcome(lambda: writing(backend.array(LOGITS))) is LOST
+
+
+@needs_torch
+@pytest.mark.parametrize("there", ["outside", "compiled"])
+@pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
+def test_out_of_compiled_code(name: str, there: str) -> None:
+    """Scored outside or in other compiled code: right, and an error after a write in between.
+
+    A value on the simplex is scored by its new numbers outside; rtol 1e-6.
+    """
+    backend = Torch()
+    law = make(backend, name)
+    score = {"outside": law.log_prob, "compiled": lambda z: compiled(law.log_prob, z)}[there]
+    value, y, _ = compiled(inside(backend, name), backend.array(LOGITS))
+    check(RIGHT, lambda: score(value), density(name, backend.numpy(y), TEMPERATURE), backend)
+    value.copy_(value.flip(0))
+    result = outcome(lambda: score(value))
+    if there == "compiled" or name in STRAIGHT_THROUGH:
+        assert result is LOST
+    else:
+        expected = density(name, backend.numpy(y.flip(0)), TEMPERATURE)
+        np.testing.assert_allclose(backend.numpy(result), expected, 1e-6)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", STRAIGHT_THROUGH)
+def test_a_break_in_the_graph_keeps_it(name: str) -> None:
+    """Between the draw and the score the compiler gives up and starts again."""
+    function = inside(Torch(), name, lambda z: torch._dynamo.graph_break())
+    check_inside(Torch(), name, torch.compile(function, backend="aot_eager")(Torch().array(LOGITS)))

@@ -1,0 +1,203 @@
+"""The relaxed sample behind a value in the frameworks' ELBOs.
+
+An ELBO of laws that carry the relaxed sample is that of a program that needs no carrier: a site of
+the log-space or logit-space law with ``straight_through`` after it, the same noise in both. The
+Jacobians of the two sides cancel.
+"""
+
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from carrying import (
+    LOGITS,
+    LOST,
+    MASK,
+    PPL,
+    RIGHT,
+    SITES,
+    SPACE,
+    TEMPERATURE,
+    VIEWS,
+    cells,
+    density,
+    enter,
+    handlers,
+    hard,
+    jax,
+    letter,
+    outcome,
+    poutine,
+    pyro,
+)
+from cases import STRAIGHT_THROUGH
+from harness import BACKENDS, Backend, Torch
+
+PRIOR = np.random.default_rng(2).normal(0, 1, (3, 4))
+WARM = 0.8  # the prior's temperature
+WEIGHTS = np.array([-1.0, 0.5, 1.0, 2.0])
+DATA = np.array([1.0, 0.0, -0.5])
+
+
+class Program:
+    """A model and a guide of a site z and an observation x, with or without the carrier."""
+
+    def __init__(self, backend: Backend, name: str, prior: str, site: str, carried: bool) -> None:
+        self.backend, self.name, self.prior, self.site = backend, name, prior, site
+        self.carried = carried
+        self.ppl, self.handlers = PPL[backend.framework]
+
+    def latent(self, name: str, temperature: float, logits: Any) -> Any:
+        """The value of the site z: drawn so, or made of a site of the log space."""
+        names, rows = self.backend.names, letter(self.name) == "O"
+        law = getattr(names, name if self.carried else SPACE[letter(name)])
+        law = law(self.backend.array(temperature), logits=logits).to_event(0 if rows else 1)
+        mask = self.backend.array(MASK, "bool")
+        value = SITES[self.site](self.ppl, self.handlers, law, mask)
+        if self.carried:
+            return value
+        ops = importlib.import_module(f"relaxed_dists_{self.backend.framework}._ops").ops
+        soft = ops.exp(value) if rows else 1 / (1 + ops.exp(-value))
+        if self.name in VIEWS:
+            return soft
+        hard = ops.one_hot_argmax(value) if rows else (value > 0) * 1.0
+        return names.straight_through(hard, soft)
+
+    def model(self) -> None:
+        """The prior and a Normal likelihood."""
+        z = self.latent(self.prior, WARM, self.backend.array(PRIOR))
+        distributions = importlib.import_module(f"{self.backend.framework}.distributions")
+        mean = (z * self.backend.array(WEIGHTS)).sum(-1)
+        with self.ppl.plate("data", 3):
+            law = distributions.Normal(mean, self.backend.array(1.0))
+            self.ppl.sample("x", law, obs=self.backend.array(DATA))
+
+    def guide(self) -> None:
+        """The law whose logits are fitted."""
+        logits = self.ppl.param("logits", self.backend.array(LOGITS))
+        self.latent(self.name, TEMPERATURE, logits)
+
+    def loss(self, elbo: Any, seed: int) -> np.ndarray:
+        """The loss, and its gradient with respect to the guide's logits."""
+        if isinstance(self.backend, Torch):
+            pyro.clear_param_store()
+            pyro.set_rng_seed(seed)
+            loss = elbo.loss_and_grads(self.model, self.guide)
+            grad = pyro.param("logits").unconstrained().grad
+        else:
+            loss, grads = jax.value_and_grad(
+                lambda params: elbo.loss(jax.random.key(seed), params, self.model, self.guide)
+            )({"logits": self.backend.array(LOGITS)})
+            grad = grads["logits"]
+        return np.append(float(loss), self.backend.numpy(grad))
+
+
+ONE, LOOP = {"num_particles": 1}, {"num_particles": 3, "vectorize_particles": False}
+TOGETHER = {"num_particles": 3, "vectorize_particles": True}
+SIMPLE = ["Trace_ELBO", "TraceMeanField_ELBO", "TraceGraph_ELBO"]
+JIT = ["JitTrace_ELBO", "JitTraceMeanField_ELBO", "JitTraceGraph_ELBO"]
+ELBOS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
+    "pyro": {
+        **{
+            f"{elbo}-{how}": (elbo, options, RIGHT)
+            for elbo in [*SIMPLE, *JIT, "RenyiELBO", "TraceEnum_ELBO"]
+            for how, options in {"one": ONE, "loop": LOOP, "together": TOGETHER}.items()
+        },
+        "ReweightedWakeSleep": ("ReweightedWakeSleep", TOGETHER, LOST),  # it detaches the value
+    },
+    "numpyro": {
+        **{f"{elbo}-together": (elbo, TOGETHER, RIGHT) for elbo in SIMPLE},
+        "Trace_ELBO-loop": ("Trace_ELBO", LOOP, RIGHT),
+        "RenyiELBO": ("RenyiELBO", {"num_particles": 3}, RIGHT),
+        "multi_sample_guide": ("Trace_ELBO", {**LOOP, "multi_sample_guide": True}, LOST),
+    },
+}
+
+
+def make_elbo(framework: str, name: str, options: dict[str, Any]) -> Any:
+    """The framework's ELBO."""
+    if framework == "pyro":
+        options = {**options, "max_plate_nesting": 1, "strict_enumeration_warning": False}
+    if name.startswith("Jit"):
+        options["ignore_jit_warnings"] = True
+    return getattr(importlib.import_module(f"{framework}.infer"), name)(**options)
+
+
+def check_elbo(cell: str, elbo: Any, seed: int, *case: Any) -> None:
+    """The cell of a table: loss and gradient are those of the program without a carrier."""
+    got = outcome(lambda: Program(*case, carried=True).loss(elbo, seed))
+    assert (got is LOST) == (cell == LOST)
+    if cell == RIGHT:
+        expected = Program(*case, carried=False).loss(elbo, seed)
+        np.testing.assert_allclose(got, expected, 1e-9, 1e-9)
+        assert abs(expected).min() > 1e-9
+
+
+# torch deprecates torch.jit.trace, which Pyro's Jit ELBOs are made of.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@cells(ELBOS)
+@pytest.mark.parametrize("name", STRAIGHT_THROUGH)
+def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
+    """A straight-through guide with a relaxed prior: loss and gradient, or the error; rtol 1e-9."""
+    elbo, options, cell = ELBOS[framework][way]
+    backend, context = enter(framework)
+    # The straight-through law scores as the relaxed one does, but never by the numbers of a copy.
+    prior = name if cell == LOST else VIEWS[STRAIGHT_THROUGH.index(name)]
+    with context:
+        made = make_elbo(framework, elbo, options)
+        check_elbo(cell, made, seed, backend, name, prior, "plate")
+
+
+@cells({framework: dict.fromkeys([*SITES, "soft"]) for framework in BACKENDS})
+@pytest.mark.parametrize("name", STRAIGHT_THROUGH)
+def test_each_site_of_an_elbo(framework: str, way: str, name: str, seed: int) -> None:
+    """Masks, scales and soft values on both sides, with three particles; rtol 1e-9."""
+    backend, context = enter(framework)
+    if way == "soft":
+        name, way = VIEWS[STRAIGHT_THROUGH.index(name)], "plate"
+    with context:
+        elbo = make_elbo(framework, "Trace_ELBO", TOGETHER)
+        check_elbo(RIGHT, elbo, seed, backend, name, name, way)
+
+
+@pytest.mark.parametrize("name", STRAIGHT_THROUGH)
+def test_the_elbo_is_the_other_frameworks_and_the_papers(
+    backend: Backend, name: str, seed: int
+) -> None:
+    """A draw here: the loss by this framework's ELBO, by the other's log-space laws, and in NumPy.
+
+    rtol 1e-9. The order of drawing is the framework's own, so one site and one particle.
+    """
+    prior = VIEWS[STRAIGHT_THROUGH.index(name)]
+    program = Program(backend, name, prior, "plate", carried=True)
+    y = backend.numpy(drawn(backend, program, seed))
+    loss = program.loss(make_elbo(backend.framework, "Trace_ELBO", ONE), seed)[0]
+    mean = (hard(name, y) * WEIGHTS).sum(-1)
+    likelihood = norm.logpdf(DATA, mean).sum()
+    ratio = density(prior, y, WARM, PRIOR) - density(name, y, TEMPERATURE)
+    np.testing.assert_allclose(loss, -(ratio.sum() + likelihood), 1e-9)
+    for framework in BACKENDS:
+        if importlib.util.find_spec(framework) is not None:
+            there, context = enter(framework)
+            with context:
+                law = getattr(there.names, SPACE[letter(name)])
+                p = law(there.array(WARM), logits=there.array(PRIOR))
+                q = law(there.array(TEMPERATURE), logits=there.array(LOGITS))
+                at = there.array(y.copy())  # JAX's own can't be written to
+                ratio = there.numpy(p.log_prob(at) - q.log_prob(at))
+            np.testing.assert_allclose(loss, -(ratio.sum() + likelihood), 1e-9)
+
+
+def drawn(backend: Backend, program: Program, seed: int) -> Any:
+    """The log value that an ELBO's guide draws from a seed."""
+    log_space = Program(backend, program.name, program.prior, program.site, carried=False)
+    if isinstance(backend, Torch):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(seed)
+        return poutine.trace(log_space.guide).get_trace().nodes["z"]["value"]
+    key = jax.random.split(jax.random.key(seed))[1]  # as Trace_ELBO splits it
+    return handlers.trace(handlers.seed(log_space.guide, key)).get_trace()["z"]["value"]

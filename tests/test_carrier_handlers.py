@@ -1,0 +1,84 @@
+"""The relaxed sample behind a value in the frameworks' handlers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from carrying import (
+    FACTOR,
+    LOST,
+    MASK,
+    PPL,
+    RIGHT,
+    SITES,
+    TEMPERATURE,
+    cells,
+    check,
+    density,
+    enter,
+    letter,
+    pair,
+    poutine,
+)
+from cases import STRAIGHT_THROUGH
+from harness import Backend, Torch
+
+# The ways in which a program gets a value: its handlers, the program, the value, its trace.
+GIVEN: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], str]] = {
+    "replay": (lambda h, f, z, drawn: h.replay(f, trace=drawn), RIGHT),
+    "condition": (lambda h, f, z, drawn: h.condition(f, data={"z": z}), RIGHT),
+    "block": (lambda h, f, z, drawn: h.block(h.replay(f, trace=drawn), hide=["x"]), RIGHT),
+    "uncondition": (lambda h, f, z, drawn: h.replay(h.uncondition(f), trace=drawn), RIGHT),
+    "copy": (lambda h, f, z, drawn: h.condition(f, data={"z": z + 0}), LOST),
+}
+HANDLERS: dict[str, dict[str, tuple[Callable[[Any, Any, Any, Any], Any], str]]] = {
+    "pyro": {
+        **GIVEN,
+        "detached trace": (
+            lambda h, f, z, drawn: (drawn.detach_(), h.replay(f, trace=drawn))[1],
+            LOST,
+        ),
+    },
+    "numpyro": {
+        **GIVEN,
+        "substitute": (lambda h, f, z, drawn: h.substitute(f, data={"z": z}), RIGHT),
+        "substitute a copy": (lambda h, f, z, drawn: h.substitute(f, data={"z": z + 0}), LOST),
+    },
+}
+
+
+def log_prob_of_site(backend: Backend, program: Any) -> Any:
+    """The log density of the program's site z, not summed."""
+    if isinstance(backend, Torch):
+        trace = poutine.trace(program).get_trace()
+        trace.compute_log_prob()
+        return trace.nodes["z"]["log_prob"]
+    from numpyro.infer.util import compute_log_probs
+
+    return compute_log_probs(program, (), {}, {}, sum_log_prob=False)[0]["z"]
+
+
+@cells(HANDLERS)
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("name", STRAIGHT_THROUGH)
+def test_each_way_of_a_handler(framework: str, way: str, name: str, site: str, seed: int) -> None:
+    """The site's density, scaled and masked, or the error."""
+    handler, cell = HANDLERS[framework][way]
+    backend, context = enter(framework)
+    ppl, h = PPL[framework]
+    with context:
+        law, value, y = pair(backend, name, seed)
+        law = law.to_event(0 if letter(name) == "O" else 1)
+        mask = backend.array(MASK, "bool")
+
+        def program() -> Any:
+            return SITES[site](ppl, h, law, mask)
+
+        drawn = h.trace(h.condition(program, data={"z": value})).get_trace()
+        getattr(drawn, "nodes", drawn)["z"]["is_observed"] = False  # as if it was drawn there
+        expected = density(name, y, TEMPERATURE)
+        expected = expected if letter(name) == "O" else expected.sum(-1)
+        given = handler(h, program, value, drawn)
+        expected = expected * FACTOR.get(site, 1)
+        check(cell, lambda: log_prob_of_site(backend, given), expected, backend)
