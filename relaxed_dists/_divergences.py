@@ -98,14 +98,15 @@ def concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Arr
             up, down = ops.softplus(t), ops.softplus(-t)
             # log R - log P as a sum of log((1 + exp(d - t)) / (1 + exp(-t))): so written it is
             # exact where d is small and the terms cancel.
-            odds, log_r = ops.exp(-up)[..., None], -k * down
-            change = ops.sum(ops.log1p(ratio * odds))
+            odds, log_r = ops.exp(-up), -k * down
+            change = ops.sum(ops.log1p(ratio * odds[..., None]))
             larger = ops.exp(log_r + ops.where(change < 0, -change, 0.0))
             values = [larger * ops.where(change < 0, 1.0, -1.0) * ops.expm1(-abs(change))]
             if wanted[0]:
                 # P sigmoid(d - t) less weight R sigmoid(-t), whose integral is weight / K.
                 p, r = ops.exp(log_r - change), ops.exp(log_r - up)
-                values.append(p[..., None] / (weight + ops.exp(t)[..., None]) - r[..., None])
+                e = ops.exp(t)
+                values.append(p[..., None] / (weight + e[..., None]) - r[..., None])
             return values
 
         value, *rest = ops.integrate(terms, points, weights, a)

@@ -70,7 +70,7 @@ class _Rule:
         self.not_last = (centres < centres[-1]).astype(float)[:, None]
 
 
-_SINGLE = _Rule(inner=40, outer=60, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
+_SINGLE = _Rule(inner=40, outer=50, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
 _DOUBLE = _Rule(inner=60, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
 
 
