@@ -11,52 +11,7 @@ import pytest
 from scipy import special
 
 from harness import Backend
-
-INF, T = np.inf, 0.5
-KEPT = np.array([0, 2, 4])
-WEIGHTS = np.array([0.5, 0.0, 1.5, 0.0, 2.0])  # as logits, those of 0 are -inf
-W = np.array([0.3, -1.0, 0.7, 2.0, -0.4])  # of a linear function of the value
-
-LAWS: dict[str, Callable[..., Any]] = {
-    "log space": lambda names, **p: names.ExpRelaxedOneHotCategorical(T, **p),
-    "simplex": lambda names, **p: names.RelaxedOneHotCategorical(T, **p),
-    "straight-through": lambda names, **p: names.RelaxedOneHotCategoricalStraightThrough(T, **p),
-    "discrete": lambda names, **p: names.OneHotCategorical(**p),
-    "discrete, through probs": lambda names, **p: names.OneHotCategorical(
-        estimator=names.StraightThrough(), **p
-    ),
-    "discrete, hard": lambda names, **p: names.OneHotCategorical(
-        estimator=names.GumbelSoftmax(T), **p
-    ),
-    "discrete, soft": lambda names, **p: names.OneHotCategorical(
-        estimator=names.GumbelSoftmax(T, hard=False), **p
-    ),
-}
-laws = pytest.mark.parametrize("law", LAWS)
-scored = pytest.mark.parametrize("law", [law for law in LAWS if law != "straight-through"])
-with_entropy = pytest.mark.parametrize(
-    "law", [law for law in LAWS if law not in ("simplex", "straight-through")]
-)
-precise = pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-5), ("float64", 1e-12)])
-by = pytest.mark.parametrize("by", ["logits", "probs"])
-
-
-def parameter(by: str) -> np.ndarray:
-    """The parameter that masks two of five categories."""
-    with np.errstate(divide="ignore"):
-        return np.log(WEIGHTS) if by == "logits" else WEIGHTS
-
-
-def make(backend: Backend, law: str, by: str, x: Any) -> Any:
-    """A law from the framework's array."""
-    return LAWS[law](backend.names, **{by: x})
-
-
-def gradient(backend: Backend, f: Callable[..., Any], by: str, dtype: str) -> np.ndarray:
-    """Of f at the masking parameter: exactly 0 there, and the gradient at the others."""
-    (found,) = backend.grad(f, backend.array(parameter(by), dtype))
-    np.testing.assert_array_equal(found[[1, 3]], 0)
-    return found[KEPT]
+from masked import INF, KEPT, LAWS, WEIGHTS, T, W, by, gradient, laws, make, parameter, precise
 
 
 @laws
@@ -90,7 +45,7 @@ def test_sample(backend: Backend, law: str, by: str, dtype: str, rtol: float) ->
     np.testing.assert_allclose(gradient(backend, f, by, dtype), slope, rtol=10 * rtol, atol=rtol)
 
 
-@scored
+@pytest.mark.parametrize("law", [law for law in LAWS if law != "straight-through"])
 @by
 @precise
 def test_log_prob(backend: Backend, law: str, by: str, dtype: str, rtol: float) -> None:
@@ -141,45 +96,6 @@ def test_own_draws(backend: Backend, law: str, by: str, dtype: str, rtol: float)
     )
 
 
-@with_entropy
-@by
-@precise
-def test_entropy(backend: Backend, law: str, by: str, dtype: str, rtol: float) -> None:
-    """That of the categories left, and its gradient."""
-    full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[KEPT]))
-
-    def entropy(x: Any) -> Any:
-        return make(backend, law, by, x).entropy() + 0 * x[0]  # it may not depend on x
-
-    np.testing.assert_allclose(
-        backend.numpy(entropy(full)), backend.numpy(entropy(left)), rtol=rtol
-    )
-    found, (expected,) = gradient(backend, entropy, by, dtype), backend.grad(entropy, left)
-    np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
-
-
-@by
-@precise
-def test_kl_of_discrete_laws(backend: Backend, by: str, dtype: str, rtol: float) -> None:
-    """That of the categories left; infinite where p keeps what q masks; gradients of both."""
-    cls, other = backend.names.OneHotCategorical, np.array([1.0, 0.5, 0.2, 0.0, 0.7])
-    p, q = WEIGHTS / WEIGHTS.sum(), other / other.sum()
-    expected = (p[KEPT] * np.log(p[KEPT] / q[KEPT])).sum()
-    masked = cls(**{by: backend.array(parameter(by), dtype)})
-    wide = cls(probs=backend.array(other, dtype))
-    np.testing.assert_allclose(backend.kl(masked, wide), expected, rtol=rtol)
-    assert backend.kl(wide, masked) == INF
-    # For logits p (log p/q - KL); q - p for those of q.
-    chain = WEIGHTS[KEPT] if by == "probs" else 1.0
-    found = gradient(backend, lambda x: backend.divergence(cls(**{by: x}), wide), by, dtype)
-    slope = p[KEPT] * (np.log(p[KEPT] / q[KEPT]) - expected) / chain
-    np.testing.assert_allclose(found, slope, rtol=10 * rtol, atol=10 * rtol)
-    narrow = cls(probs=backend.array([0.2, 0.0, 0.3, 0.0, 0.5], dtype))
-    found = gradient(backend, lambda x: backend.divergence(narrow, cls(**{by: x})), by, dtype)
-    slope = (p[KEPT] - np.array([0.2, 0.3, 0.5])) / chain
-    np.testing.assert_allclose(found, slope, rtol=10 * rtol, atol=10 * rtol)
-
-
 @laws
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_category_left(backend: Backend, law: str, dtype: str) -> None:
@@ -199,8 +115,7 @@ def test_one_category_left(backend: Backend, law: str, dtype: str) -> None:
     np.testing.assert_array_equal(values, point)
     assert backend.numpy(made.log_prob(drawn)) == 0
     np.testing.assert_array_equal(backend.grad(f, logits)[0], 0)
-    if law not in ("simplex", "straight-through"):
-        assert abs(backend.numpy(made.entropy())) < 1e-6
+    assert abs(backend.numpy(made.entropy())) < 1e-6
     if law != "straight-through":
         with np.errstate(divide="ignore"):
             at, off = np.log([point, other]) if law == "log space" else (point, other)

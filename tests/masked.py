@@ -1,0 +1,51 @@
+"""Laws with two of five categories masked, by logits of -inf or probs of exactly 0."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Backend
+
+INF, T = np.inf, 0.5
+KEPT = np.array([0, 2, 4])
+WEIGHTS = np.array([0.5, 0.0, 1.5, 0.0, 2.0])  # as logits, those of 0 are -inf
+W = np.array([0.3, -1.0, 0.7, 2.0, -0.4])  # of a linear function of the value
+
+LAWS: dict[str, Callable[..., Any]] = {
+    "log space": lambda names, **p: names.ExpRelaxedOneHotCategorical(T, **p),
+    "simplex": lambda names, **p: names.RelaxedOneHotCategorical(T, **p),
+    "straight-through": lambda names, **p: names.RelaxedOneHotCategoricalStraightThrough(T, **p),
+    "discrete": lambda names, **p: names.OneHotCategorical(**p),
+    "discrete, through probs": lambda names, **p: names.OneHotCategorical(
+        estimator=names.StraightThrough(), **p
+    ),
+    "discrete, hard": lambda names, **p: names.OneHotCategorical(
+        estimator=names.GumbelSoftmax(T), **p
+    ),
+    "discrete, soft": lambda names, **p: names.OneHotCategorical(
+        estimator=names.GumbelSoftmax(T, hard=False), **p
+    ),
+}
+laws = pytest.mark.parametrize("law", LAWS)
+precise = pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-5), ("float64", 1e-12)])
+by = pytest.mark.parametrize("by", ["logits", "probs"])
+
+
+def parameter(by: str) -> np.ndarray:
+    """The parameter that masks two of five categories."""
+    with np.errstate(divide="ignore"):
+        return np.log(WEIGHTS) if by == "logits" else WEIGHTS
+
+
+def make(backend: Backend, law: str, by: str, x: Any) -> Any:
+    """A law from the framework's array."""
+    return LAWS[law](backend.names, **{by: x})
+
+
+def gradient(backend: Backend, f: Callable[..., Any], by: str, dtype: str) -> np.ndarray:
+    """Of f at the masking parameter: exactly 0 there, and the gradient at the others."""
+    (found,) = backend.grad(f, backend.array(parameter(by), dtype))
+    np.testing.assert_array_equal(found[[1, 3]], 0)
+    return found[KEPT]

@@ -1,0 +1,100 @@
+"""Masked categories: entropies, moments and KL are those of the categories left.
+
+The gradient of a masked logit or prob is exactly 0.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Backend
+from masked import INF, KEPT, WEIGHTS, T, W, by, gradient, laws, make, parameter, precise
+
+
+@laws
+@by
+@precise
+def test_entropy(backend: Backend, law: str, by: str, dtype: str, rtol: float) -> None:
+    """That of the categories left, and its gradient."""
+    full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[KEPT]))
+
+    def entropy(x: Any) -> Any:
+        return make(backend, law, by, x).entropy() + 0 * x[0]  # it may not depend on x
+
+    np.testing.assert_allclose(
+        backend.numpy(entropy(full)), backend.numpy(entropy(left)), rtol=rtol
+    )
+    found, (expected,) = gradient(backend, entropy, by, dtype), backend.grad(entropy, left)
+    np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
+
+
+@pytest.mark.parametrize("law", ["simplex", "discrete"])
+@by
+@precise
+def test_mean_and_variance(backend: Backend, law: str, by: str, dtype: str, rtol: float) -> None:
+    """0 where masked; elsewhere those of the categories left, and their gradients."""
+    full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[KEPT]))
+    laws = [make(backend, law, by, x) for x in (full, left)]
+    for moment in ("mean", "variance"):
+        ours, theirs = (backend.numpy(getattr(made, moment)) for made in laws)
+        np.testing.assert_array_equal(ours[[1, 3]], 0)
+        np.testing.assert_allclose(ours[KEPT], theirs, rtol=rtol, atol=rtol)
+
+    def f(x: Any, weights: np.ndarray) -> Any:
+        made = make(backend, law, by, x)
+        return ((made.mean - 2 * made.variance) * backend.array(weights, dtype)).sum()
+
+    (expected,) = backend.grad(lambda x: f(x, W[KEPT]), left)
+    found = gradient(backend, lambda x: f(x, W), by, dtype)
+    np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
+
+
+@pytest.mark.parametrize(("law", "t"), [("log space", T), ("simplex", 0.8)])
+@by
+@precise
+def test_kl_of_relaxed_laws(
+    backend: Backend, law: str, t: float, by: str, dtype: str, rtol: float
+) -> None:
+    """At equal temperatures and others: that of the categories left; infinite between faces."""
+    name = {"log space": "Exp", "simplex": ""}[law] + "RelaxedOneHotCategorical"
+    other = np.array([1.0, 0.0, 0.2, 0.0, 0.7])
+
+    def second(probs: np.ndarray) -> Any:
+        return getattr(backend.names, name)(t, probs=backend.array(probs, dtype))
+
+    def f(x: Any, probs: np.ndarray) -> Any:
+        made = make(backend, law, by, x)
+        return backend.divergence(made, second(probs)) + backend.divergence(second(probs), made)
+
+    full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[KEPT]))
+    ours, theirs = f(full, other), f(left, other[KEPT])
+    np.testing.assert_allclose(backend.numpy(ours), backend.numpy(theirs), rtol=rtol)
+    (expected,) = backend.grad(lambda x: f(x, other[KEPT]), left)
+    found = gradient(backend, lambda x: f(x, other), by, dtype)
+    np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
+    whole = second(np.ones(5))
+    assert backend.kl(make(backend, law, by, full), whole) == INF
+    assert backend.kl(whole, make(backend, law, by, full)) == INF
+
+
+@by
+@precise
+def test_kl_of_discrete_laws(backend: Backend, by: str, dtype: str, rtol: float) -> None:
+    """That of the categories left; infinite where p keeps what q masks; gradients of both."""
+    cls, other = backend.names.OneHotCategorical, np.array([1.0, 0.5, 0.2, 0.0, 0.7])
+    p, q = WEIGHTS / WEIGHTS.sum(), other / other.sum()
+    expected = (p[KEPT] * np.log(p[KEPT] / q[KEPT])).sum()
+    masked = cls(**{by: backend.array(parameter(by), dtype)})
+    wide = cls(probs=backend.array(other, dtype))
+    np.testing.assert_allclose(backend.kl(masked, wide), expected, rtol=rtol)
+    assert backend.kl(wide, masked) == INF
+    # For logits p (log p/q - KL); q - p for those of q.
+    chain = WEIGHTS[KEPT] if by == "probs" else 1.0
+    found = gradient(backend, lambda x: backend.divergence(cls(**{by: x}), wide), by, dtype)
+    slope = p[KEPT] * (np.log(p[KEPT] / q[KEPT]) - expected) / chain
+    np.testing.assert_allclose(found, slope, rtol=10 * rtol, atol=10 * rtol)
+    narrow = cls(probs=backend.array([0.2, 0.0, 0.3, 0.0, 0.5], dtype))
+    found = gradient(backend, lambda x: backend.divergence(narrow, cls(**{by: x})), by, dtype)
+    slope = (p[KEPT] - np.array([0.2, 0.3, 0.5])) / chain
+    np.testing.assert_allclose(found, slope, rtol=10 * rtol, atol=10 * rtol)
