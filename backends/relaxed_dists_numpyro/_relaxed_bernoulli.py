@@ -219,14 +219,13 @@ class RelaxedBernoulli(_RelaxedBinary):
         """
         logit = intermediates[0] if intermediates else behind(value, "logit")
         if logit is None:
-            logit = self._logit_of(value)
+            logit = self._logit_of(self._check_value(value))
         logits, temperature = self._parameters()
         return _formulas.binary_concrete_log_prob(
             ops, logits, temperature, logit.astype(logits.dtype)
         )
 
-    def _within(self, value: Any) -> Array:
-        value = self._check_value(value)
+    def _within(self, value: Array) -> Array:
         if self._validate_args:
             fine = (value >= 0) & (value <= 1)
             self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
@@ -248,7 +247,9 @@ class RelaxedBernoulli(_RelaxedBinary):
             Probabilities of shape ``sample_shape + batch_shape``.
         """
         logit = behind(value, "logit")
-        return self._cdf(_formulas.logit(ops, self._within(value)) if logit is None else logit)
+        if logit is None:
+            logit = _formulas.logit(ops, self._within(self._check_value(value)))
+        return self._cdf(logit)
 
     def icdf(self, q: Any) -> Array:
         """The quantile of a probability, sigmoid((logits + log q - log(1 - q)) / temperature).

@@ -213,8 +213,7 @@ class RelaxedBernoulli(_RelaxedBinary):
         logits, temperature = self._parameters()
         return _formulas.binary_concrete_log_prob(ops, logits, temperature, logit.to(logits.dtype))
 
-    def _within(self, value: Any) -> Tensor:
-        value = self._check_value(value)
+    def _within(self, value: Tensor) -> Tensor:
         if self._validate_args:
             fine = (value >= 0) & (value <= 1)
             self._refuse(value, fine, "numbers from 0 to 1", "Apply sigmoid to logits.")
@@ -236,7 +235,9 @@ class RelaxedBernoulli(_RelaxedBinary):
             Probabilities of shape ``sample_shape + batch_shape``.
         """
         logit = behind(value, "logit")
-        return self._cdf(_formulas.logit(ops, self._within(value)) if logit is None else logit)
+        if logit is None:
+            logit = _formulas.logit(ops, self._within(self._check_value(value)))
+        return self._cdf(logit)
 
     def icdf(self, q: Tensor) -> Tensor:
         """The quantile of a probability, sigmoid((logits + log q - log(1 - q)) / temperature).
