@@ -1,7 +1,7 @@
 """torch's operations for the formulas, and its noise."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -77,6 +77,8 @@ class _TorchOps:
     def with_gradient(
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
+        if torch.compiler.is_compiling():  # which can't take a Function whose argument is one
+            return cast(Tensor, function([False] * len(arguments), *arguments)[0])
         return _WithGradient.apply(function, *arguments)[0]
 
 
