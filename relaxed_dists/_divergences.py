@@ -7,7 +7,7 @@ so that the sample's own normaliser cancels, and one expectation is left: E logs
 import math
 from collections.abc import Sequence
 
-from ._formulas import EULER, LOWEST, Array, Ops, _count, _finite, exp_concrete_entropy
+from ._formulas import EULER, HUGE, LOWEST, Array, Ops, _count, _finite, exp_concrete_entropy
 from ._quadrature import expected_logsumexp, nodes
 
 # At equal temperatures V is logistic, and R takes the tail off: fewer points do.
@@ -129,7 +129,7 @@ def logit_concrete_kl(
 
 def _of_points(ops: Ops, logits: Array, other: Array, kl: Array) -> Array:
     """The KL of a binary pair, whose infinite logits are point masses."""
-    spread = (abs(logits) < math.inf) & (abs(other) < math.inf)
+    spread = (abs(logits) < HUGE) & (abs(other) < HUGE)
     return ops.where(spread, kl, ops.where(logits == other, 0.0, math.inf))
 
 

@@ -12,10 +12,10 @@ def one_of(name: str, probs: Any, logits: Any) -> None:
 
 
 def bad_temperature(name: str, temperature: Any) -> ValueError:
-    """A temperature that is not positive and finite."""
+    """A temperature that is not positive, or that no floating number can be relaxed with."""
     return ValueError(
-        f"{name} got temperature={temperature}; expected positive finite numbers. "
-        "Give the annealing schedule a floor above zero."
+        f"{name} got temperature={temperature}; expected positive numbers from 2**-40 to 2**20 "
+        "(1e-12 to 1e6). Give the annealing schedule a floor above zero."
     )
 
 
@@ -36,12 +36,23 @@ def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError
     )
 
 
+def not_real(name: str, what: str, x: Any) -> ValueError:
+    """Something that is no array of real numbers."""
+    return ValueError(
+        f"{name} got {what} of type {getattr(x, 'dtype', type(x).__name__)}; expected real "
+        "numbers: floating ones of 16 bits or more, integers or booleans, in an array, a nested "
+        "list or alone. Convert them first."
+    )
+
+
 def bad_logits(name: str, logits: Any, rows: bool) -> ValueError:
     """Logits that no law has."""
-    expected = "finite numbers, or -inf to mask a category, and not a whole row of -inf"
+    got = "NaN, +inf, numbers from 2**40 up" + (", or a row of only -inf" if rows else "")
+    expected = "numbers below 2**40, " + (
+        "or -inf to mask a category, and not a whole row of -inf" if rows else "or -inf"
+    )
     return ValueError(
-        f"{name} got logits with NaN or +inf{' or a row of only -inf' if rows else ''}: {logits}; "
-        f"expected {expected if rows else 'finite numbers or -inf'}. "
+        f"{name} got logits with {got}: {logits}; expected {expected}. "
         "Look for an overflow in what computes them."
     )
 
@@ -49,7 +60,7 @@ def bad_logits(name: str, logits: Any, rows: bool) -> ValueError:
 def bad_probs(name: str, probs: Any, rows: bool) -> ValueError:
     """Probs that no law has."""
     if rows:
-        got, expected = "negative, not finite, or a row that sums to nothing", "weights of at least"
+        got, expected = "negative, not finite, or a row of zeros", "weights of at least"
         expected += " 0 with a positive sum on the last axis (they are normalised)"
     else:
         got, expected = "outside [0, 1] or NaN", "numbers from 0 to 1"

@@ -50,8 +50,8 @@ class StraightThrough:
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
         """A one-hot value with the gradient of softmax(logits)."""
-        hard = ops.one_hot_argmax(logits + gumbel)
-        return _formulas.straight_through(ops, hard, ops.exp(ops.log_softmax(logits)))
+        hard = _formulas.hardest(ops, logits, gumbel)
+        return _formulas.straight_through(ops, hard, _formulas.softmax(ops, logits))
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
         """A value of 0 or 1 with the gradient of sigmoid(logits)."""
@@ -73,7 +73,7 @@ class GumbelSoftmax:
         hard: Whether the value is one-hot.
 
     Raises:
-        ValueError: If the temperature is not positive and finite.
+        ValueError: If the temperature is not a number from 2**-40 to 2**20.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), sections 2.1
@@ -89,7 +89,10 @@ class GumbelSoftmax:
 
     def __post_init__(self) -> None:
         # Arrays are checked by the distribution, which knows the framework.
-        if isinstance(self.temperature, int | float) and not 0 < self.temperature < float("inf"):
+        t = self.temperature
+        if t is None or (
+            isinstance(t, int | float) and not _formulas.COLDEST <= t <= _formulas.HOTTEST
+        ):
             raise _errors.bad_temperature("GumbelSoftmax", self.temperature)
 
     @property
@@ -99,12 +102,11 @@ class GumbelSoftmax:
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
         """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
-        temperature = 0.0 * gumbel[..., 0] + self.temperature
-        soft = ops.exp(_formulas.exp_concrete(ops, logits, temperature, gumbel))
+        soft = ops.exp(_formulas.exp_concrete(ops, logits, self.temperature, gumbel))
         if not self.hard:
             return soft
         # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
-        return _formulas.straight_through(ops, ops.one_hot_argmax(logits + gumbel), soft)
+        return _formulas.straight_through(ops, _formulas.hardest(ops, logits, gumbel), soft)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
         """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""

@@ -3,7 +3,8 @@ r"""The mathematics of every distribution, once, over the array operations of a 
 Conventions: categories are the last axis; ``ops`` is a framework's operations; ``temperature`` has
 the batch's shape; ``log_value`` is the log of a point of the simplex; ``logit_value`` its binary
 counterpart. Logits of -inf mask a category: every ``where`` that looks superfluous keeps such an
-entry, and its gradient, from turning into NaN (0 * inf).
+entry, and its gradient, from turning into NaN (0 * inf). A row without any category left (no error
+can be raised where it is traced) has the value zero, of log density, entropy and gradient 0.
 """
 
 import math
@@ -14,6 +15,11 @@ Array = Any  # of the framework whose operations are passed in
 
 EULER = 0.5772156649015329
 LOWEST = -1e30  # stands for the log of zero where a density must stay finite
+# Temperatures are in [COLDEST, HOTTEST], logits count as infinite from HUGE on. So float32 holds
+# HUGE / COLDEST^2 (a gradient) and HOTTEST * LOWEST, and at FAR a category's probability is 0.
+COLDEST, HOTTEST = 2.0**-40, 2.0**20
+HUGE = 2.0**40
+FAR = -4 * HUGE
 
 
 class Ops(Protocol):
@@ -63,15 +69,45 @@ class Ops(Protocol):
         """
 
 
-def _finite(ops: Ops, x: Array) -> tuple[Array, Array]:
-    """Where x is finite, and x with zeros elsewhere."""
-    finite = abs(x) < math.inf
-    return finite, ops.where(finite, x, 0.0)
+def warm(ops: Ops, temperature: Array) -> Array:
+    """The temperature, moved into the range that is computed with; NaN goes to its lower end."""
+    return ops.clip(ops.where(temperature > COLDEST, temperature, COLDEST), COLDEST, HOTTEST)
+
+
+def tame(ops: Ops, given: Array, rows: bool) -> Array:
+    """Logits or probs that can't be refused: NaN masks, and so does a category's HUGE number."""
+    return ops.where(given < HUGE if rows else given == given, given, -math.inf)
+
+
+def _finite(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array, Array]:
+    """Where logits count as finite, and the logits with another number elsewhere."""
+    finite = abs(logits) < HUGE
+    return finite, ops.where(finite, logits, other)
 
 
 def _count(ops: Ops, kept: Array, logits: Array) -> Array:
     """The number of categories kept, in the logits' dtype (lgamma of it needs that precision)."""
-    return ops.sum(ops.where(kept, 0.0 * ops.stop_gradient(logits) + 1.0, 0.0))
+    count = ops.sum(ops.where(kept, 0.0 * ops.stop_gradient(logits) + 1.0, 0.0))
+    return ops.clip(count, 1.0, math.inf)
+
+
+def _log_p(ops: Ops, logits: Array) -> tuple[Array, Array]:
+    """Which categories are kept, and log_softmax with zeros elsewhere."""
+    kept, logits = _finite(ops, logits, FAR)
+    return kept, ops.where(kept, ops.log_softmax(logits), 0.0)
+
+
+def softmax(ops: Ops, logits: Array) -> Array:
+    """The probabilities, exactly 0 for a masked category."""
+    kept, log_p = _log_p(ops, logits)
+    return ops.where(kept, ops.exp(log_p), 0.0)
+
+
+def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
+    """The one-hot argmax of logits + noise among the categories kept; zeros if there are none."""
+    kept, finite = _finite(ops, logits)
+    scores = ops.where(kept, finite + noise, -math.inf)
+    return ops.where(kept, ops.one_hot_argmax(scores), 0.0)
 
 
 # Relaxed one-hot: Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
@@ -79,29 +115,29 @@ def _count(ops: Ops, kept: Array, logits: Array) -> Array:
 
 def exp_concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> Array:
     """log_softmax((logits + gumbel) / temperature)."""
-    kept, logits = _finite(ops, logits)
-    scores = (logits + gumbel) / temperature[..., None]
-    return ops.log_softmax(ops.where(kept, scores, -math.inf))
+    kept, logits = _finite(ops, logits, FAR)
+    value = ops.log_softmax((logits + gumbel) / temperature[..., None])
+    return ops.where(kept, value, -math.inf)
 
 
 def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
     """lgamma(K) + (K-1) log t + sum log_softmax(logits - t log_value), over the categories kept."""
-    kept, logits = _finite(ops, logits)
+    kept, logits = _finite(ops, logits, FAR)
+    # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
+    on = ops.where(kept, abs(log_value) < math.inf, log_value == -math.inf)
     # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|.
-    value = ops.where(kept, ops.clip(log_value, LOWEST, math.inf), 0.0)
-    scores = ops.log_softmax(ops.where(kept, logits - temperature[..., None] * value, -math.inf))
+    value = ops.where(kept & on, ops.clip(log_value, LOWEST, -LOWEST), 0.0)
+    scores = ops.log_softmax(logits - temperature[..., None] * value)
     k = _count(ops, kept, logits)
     terms = ops.sum(ops.where(kept, scores, 0.0))
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
-    # Off the face of the simplex that the categories kept span, or on a smaller one.
-    off = ops.where(kept, log_value == -math.inf, log_value != -math.inf)
-    return ops.where(ops.sum(ops.where(off, 1.0, 0.0)) > 0, -math.inf, density)
+    return ops.where(ops.sum(ops.where(on, 0.0, 1.0)) > 0, -math.inf, density)
 
 
 def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
     """The density on the simplex, from the log of the value: the log space's less sum log_value."""
-    kept, _ = _finite(ops, logits)
-    jacobian = ops.sum(ops.where(kept, ops.clip(log_value, LOWEST, math.inf), 0.0))
+    kept = (abs(logits) < HUGE) & (abs(log_value) < math.inf)
+    jacobian = ops.sum(ops.where(kept, ops.clip(log_value, LOWEST, -LOWEST), 0.0))
     return exp_concrete_log_prob(ops, logits, temperature, log_value) - jacobian
 
 
@@ -115,10 +151,15 @@ def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
 # Relaxed Bernoulli: Maddison et al. (2017), appendix B. Infinite logits are point masses.
 
 
+def _end(ops: Ops, sign: Array) -> Array:
+    """Plus infinity where the sign is positive, and minus infinity elsewhere."""
+    return ops.where(sign > 0, math.inf, -math.inf)
+
+
 def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array) -> Array:
     """(logits + logistic) / temperature."""
     spread, finite = _finite(ops, logits)
-    return ops.where(spread, (finite + logistic) / temperature, ops.stop_gradient(logits))
+    return ops.where(spread, (finite + logistic) / temperature, _end(ops, logits))
 
 
 def logit_concrete_log_prob(
@@ -126,18 +167,18 @@ def logit_concrete_log_prob(
 ) -> Array:
     """log t + d - 2 softplus(d), with d = logits - t logit_value."""
     spread, finite = _finite(ops, logits)
-    value = ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
+    on = ops.where(spread, abs(logit_value) < math.inf, logit_value == _end(ops, logits))
+    value = ops.where(spread & on, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
     d = finite - temperature * value
     density = ops.where(spread, ops.log(temperature) + d - 2 * ops.softplus(d), 0.0)
-    off = ops.where(spread, abs(logit_value) == math.inf, logit_value != logits)
-    return ops.where(off, -math.inf, density)
+    return ops.where(on, density, -math.inf)
 
 
 def binary_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
     """The density on (0, 1): the logit's, plus softplus(y) + softplus(-y) = -log(x (1 - x))."""
-    spread, _ = _finite(ops, logits)
+    spread = (abs(logits) < HUGE) & (abs(logit_value) < math.inf)
     y = ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
     jacobian = ops.where(spread, ops.softplus(y) + ops.softplus(-y), 0.0)
     return logit_concrete_log_prob(ops, logits, temperature, logit_value) + jacobian
@@ -178,21 +219,22 @@ def bernoulli_log_probs(ops: Ops, logits: Array) -> Array:
 
 def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
     """sum_k value_k log p_k; -inf where the value has weight on a masked category."""
-    kept, log_p = _finite(ops, ops.log_softmax(logits))
+    kept, log_p = _log_p(ops, logits)
+    number = value == value  # not NaN
     off = ops.where(value == 0, 0.0 * log_p, -math.inf)
-    return ops.sum(ops.where(kept, value * log_p, off))
+    return ops.sum(ops.where(kept & number, ops.where(number, value, 0.0) * log_p, off))
 
 
 def categorical_entropy(ops: Ops, logits: Array) -> Array:
     """-sum p log p."""
-    kept, log_p = _finite(ops, ops.log_softmax(logits))
+    kept, log_p = _log_p(ops, logits)
     return -ops.sum(ops.where(kept, ops.exp(log_p) * log_p, 0.0))
 
 
 def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
     """sum p (log p - log q); inf where p has weight that q has not."""
-    kept, log_p = _finite(ops, ops.log_softmax(logits))
-    within, log_q = _finite(ops, ops.log_softmax(other))
+    kept, log_p = _log_p(ops, logits)
+    within, log_q = _log_p(ops, other)
     # Said outright: where exp(log_p) underflows, p * inf would be NaN.
     terms = ops.where(within, ops.exp(log_p) * (log_p - log_q), math.inf)
     return ops.sum(ops.where(kept, terms, 0.0))
@@ -213,23 +255,21 @@ def logit(ops: Ops, probs: Array) -> Array:
     """log p - log(1 - p), infinite (with a zero gradient) at exactly 0 and 1."""
     inside = (probs > 0) & (probs < 1)
     p = ops.where(inside, probs, 0.5)
-    edge = ops.where(probs > 0, 0.0 * p + math.inf, -math.inf)
-    return ops.where(inside, ops.log(p) - ops.log1p(-p), edge)
+    return ops.where(inside, ops.log(p) - ops.log1p(-p), _end(ops, probs))
 
 
 def log_of(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
     """log max(value, tiny): finite, but for exact zeros of masked categories."""
     logs = ops.log(ops.clip(value, tiny, math.inf))
-    return ops.where((value > 0) | (logits > -math.inf), logs, -math.inf)
+    return ops.where((value > 0) | (logits > -HUGE), logs, -math.inf)
 
 
 def logit_of(ops: Ops, logits: Array, value: Array, tiny: float, eps: float) -> Array:
     """The logit of value clamped inside (0, 1): finite, but at the place of a point mass."""
     inside = ops.clip(value, tiny, 1 - eps / 2)
     finite = ops.log(inside) - ops.log1p(-inside)
-    edge = ops.where(value > 0, 0.0 * value + math.inf, -math.inf)
     between = (value > 0) & (value < 1)
-    return ops.where(between | (abs(logits) < math.inf), finite, edge)
+    return ops.where(between | (abs(logits) < HUGE), finite, _end(ops, value))
 
 
 def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:

@@ -28,7 +28,7 @@ def test_temperature(backend: Backend, name: str, t: float) -> None:
     """Not positive, NaN or infinite."""
     logits = backend.array(np.zeros(3))
     cls = getattr(backend.names, name)
-    text = f"{name} got temperature=.*; expected positive finite numbers. Give"
+    text = f"{name} got temperature=.*; expected positive numbers from .*. Give"
     refuses(text, lambda: cls(t, logits=logits))
     refuses(text, lambda: cls(backend.array([1.0, t]), logits=backend.array(np.zeros((2, 3, 2)))))
 
@@ -62,12 +62,12 @@ def test_probs_and_logits(backend: Backend, name: str) -> None:
 
     refuses(f"{name} got neither probs nor logits; .* Pass one", law())
     refuses(f"{name} got both probs and logits", law(probs=[0.5, 0.5], logits=[0.0, 0.0]))
-    refuses(f"{name} got logits with NaN or", law(logits=[0.0, NAN]))
-    refuses(f"{name} got logits with NaN or .*overflow", law(logits=[[0.0, 0.0], [INF, 0.0]]))
+    refuses(f"{name} got logits with NaN, ", law(logits=[0.0, NAN]))
+    refuses(f"{name} got logits with NaN, .*overflow", law(logits=[[0.0, 0.0], [INF, 0.0]]))
     refuses(f"{name} got probs that are", law(probs=[-0.1, 1.1]))
     refuses(f"{name} got probs that are .*Pass unbounded numbers", law(probs=[NAN, 0.5]))
     if rows:
-        refuses(f"{name} got probs .* sums to nothing", law(probs=[[0.5, 0.5], [0.0, 0.0]]))
+        refuses(f"{name} got probs .* a row of zeros", law(probs=[[0.5, 0.5], [0.0, 0.0]]))
         refuses(f"{name} got logits .* row of only -inf", law(logits=[-INF, -INF]))
         refuses(rf"{name} got logits of shape \(3, 0\); .* at least", law(logits=np.zeros((3, 0))))
         refuses(rf"{name} got probs of shape \(\);", law(probs=0.5))

@@ -2,34 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
-from numpyro.util import not_jax_tracer
 
 from relaxed_dists import _errors, _formulas
 
 from ._carrier import carried
-from ._ops import gumbel, logistic, ops
-
-# The lowest temperature that is computed with: a traced one cannot be refused, and one of zero or
-# less would give NaN. It is far below any of use.
-FLOOR = 2.0**-40
-
-
-def holds(condition: Any) -> bool:
-    """Whether all of a condition is true; true where it can't be known (a traced value)."""
-    return not not_jax_tracer(condition) or bool(np.all(condition))
-
-
-def as_array(x: Any) -> Array:
-    """x as a floating array, whose dtype gives way to others' where x is a Python number."""
-    x = jnp.asarray(float(x) if isinstance(x, int | float) else x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+from ._input import holds, known, real, result_dtype
+from ._ops import compute_dtype, gumbel, logistic, ops
 
 
 class _Masked(MaskedDistribution):
@@ -87,19 +71,23 @@ class LogitsDistribution(Distribution):
         _errors.one_of(name, probs, logits)
         validate = self._validate_args if validate_args is None else validate_args
         with jax.ensure_compile_time_eval():  # constants are checked under jit as well
-            given = as_array(logits if probs is None else probs)
+            what, given = ("logits", logits) if probs is None else ("probs", probs)
+            given = real(given, name, what)
+            heat = 0.0 if temperature is None else real(temperature, name, "temperature")
+            dtype = result_dtype(given, heat)
+            given = jnp.asarray(given, dtype)
             if self._rows and 0 in (given.ndim, *given.shape[-1:]):
-                parameter = "logits" if probs is None else "probs"
-                raise _errors.no_categories(name, parameter, given.shape)
-            if validate and given.size:
+                raise _errors.no_categories(name, what, given.shape)
+            if validate and given.size and known(given):
                 (self._check_logits if probs is None else self._check_probs)(given)
-        if probs is not None and self._rows:
-            given = _formulas.log_probs(ops, given)
-        elif probs is not None:
-            given = _formulas.logit(ops, given)
+            else:
+                given = _formulas.tame(ops, given, self._rows)
+        if probs is not None:
+            log = _formulas.log_probs if self._rows else _formulas.logit
+            given = log(ops, given.astype(compute_dtype(given))).astype(dtype)
         batch_shape = given.shape[: given.ndim - self._rows]
         if temperature is not None:
-            self.temperature = self._checked_temperature(temperature, validate)
+            self.temperature = self._checked_temperature(heat, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
             # Of the full shape, so that vmap can map over all leaves of a distribution.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
@@ -108,22 +96,25 @@ class LogitsDistribution(Distribution):
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
 
-    def _checked_temperature(self, temperature: Any, validate: bool) -> Array:
+    def _checked_temperature(self, heat: Array | float, like: Array, validate: bool) -> Array:
         with jax.ensure_compile_time_eval():
-            array = as_array(temperature)
-            if validate and not holds((array > 0) & (array < jnp.inf)):
-                raise _errors.bad_temperature(type(self).__name__, temperature)
-        return array
+            temperature = jnp.asarray(heat, compute_dtype(like))
+            if not validate or not known(temperature):
+                return cast(Array, _formulas.warm(ops, temperature))
+            low, high = _formulas.COLDEST, _formulas.HOTTEST
+            if not bool(((temperature >= low) & (temperature <= high)).all()):
+                raise _errors.bad_temperature(type(self).__name__, heat)
+        return temperature
 
     def _check_logits(self, logits: Array) -> None:
         top = logits.max(-1) if self._rows else logits
-        if not holds(jnp.isfinite(top) if self._rows else top < jnp.inf):
+        if not holds((abs(top) if self._rows else top) < _formulas.HUGE):
             raise _errors.bad_logits(type(self).__name__, logits, self._rows)
 
     def _check_probs(self, probs: Array) -> None:
         if self._rows:
-            total = probs.sum(-1)
-            fine = (probs.min(-1) >= 0) & (total > 0) & (total < jnp.inf)
+            top = probs.max(-1)
+            fine = (probs.min(-1) >= 0) & (top > 0) & (top < jnp.inf)
         else:
             fine = (probs >= 0) & (probs <= 1)
         if not holds(fine):
@@ -165,7 +156,10 @@ class LogitsDistribution(Distribution):
     @property
     def probs(self) -> Array:
         """The probabilities, normalised."""
-        return jax.nn.softmax(self.logits, -1) if self._rows else jax.nn.sigmoid(self.logits)
+        if not self._rows:
+            return jax.nn.sigmoid(self.logits)
+        logits = self.logits.astype(compute_dtype(self.logits))
+        return _formulas.softmax(ops, logits).astype(self.logits.dtype)
 
     def expand(self, batch_shape: Sequence[int]) -> Self:
         """The same law with its parameters broadcast to a batch shape."""
@@ -193,13 +187,11 @@ class LogitsDistribution(Distribution):
 
     def _parameters(self) -> tuple[Array, Array]:
         """Logits and temperature in the dtype to compute in, which is that of densities."""
-        dtype = jnp.promote_types(jnp.float32, self._dtype())
-        temperature = jnp.maximum(self.temperature.astype(dtype), FLOOR)
-        return self.logits.astype(dtype), temperature
+        return self.logits.astype(self.temperature.dtype), self.temperature
 
     def _dtype(self) -> Any:
         """The dtype of values: of the arrays, not their dtypes, since a number's gives way."""
-        return jnp.result_type(self.logits, self.temperature)
+        return self.logits.dtype
 
     def _as_value(self, x: Array) -> Array:
         """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
@@ -218,8 +210,10 @@ class LogitsDistribution(Distribution):
         return self.sample_with_intermediates(key, sample_shape)[0]
 
     def _check_value(self, value: Any) -> Array:
-        """The value as an array, if its shape fits."""
-        value = as_array(value)
+        """The value as a floating array, if its shape fits."""
+        value = real(value, f"{type(self).__name__}.log_prob", "a value")
+        if isinstance(value, float) or not jnp.issubdtype(value.dtype, jnp.floating):
+            value = jnp.asarray(value, compute_dtype(self.logits))
         expected = self.batch_shape + self.event_shape
         try:
             lax.broadcast_shapes(value.shape, expected)

@@ -13,6 +13,7 @@ from relaxed_dists._estimators import Estimator
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import one_hot, tolerance
+from ._input import real
 from ._ops import compute_dtype, ops
 
 
@@ -33,7 +34,8 @@ class _Discrete(LogitsDistribution):
         _errors.estimator_class(name, estimator)
         temperature = getattr(estimator, "temperature", None)
         if estimator is not None and temperature is not None:
-            array = self._checked_temperature(temperature, self._validate_args)
+            heat = real(temperature, name, "temperature")
+            array = self._checked_temperature(heat, self.logits, self._validate_args)
             if self._joint_shape(array.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, array.shape, self.batch_shape)
             # Of the batch shape, so that vmap can map over all leaves of a distribution.
@@ -98,9 +100,9 @@ class _Discrete(LogitsDistribution):
         if self.estimator is not None:
             return self.rsample(key, sample_shape)
         logits = self._compute_logits()
-        scores = lax.stop_gradient(logits + self._noise(key, sample_shape, logits))
-        hard = ops.one_hot_argmax(scores) if self._rows else scores > 0
-        return hard.astype(self.logits.dtype)
+        noise = self._noise(key, sample_shape, logits)
+        hard = _formulas.hardest(ops, logits, noise) if self._rows else logits + noise > 0
+        return lax.stop_gradient(hard.astype(self.logits.dtype))
 
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
@@ -208,7 +210,7 @@ class OneHotCategorical(_Discrete):
     @property
     def mode(self) -> Array:
         """The most probable value."""
-        return ops.one_hot_argmax(self.logits)
+        return _formulas.hardest(ops, self.logits)
 
 
 class Bernoulli(_Discrete):

@@ -9,10 +9,11 @@ from numpyro.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import RelaxedDistribution, holds
+from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
-from ._ops import ops
+from ._input import holds
+from ._ops import compute_dtype, ops
 from ._quadrature import entropy, moments
 
 
@@ -218,6 +219,7 @@ class RelaxedBernoulli(_RelaxedBinary):
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         logit = intermediates[0] if intermediates else behind(value, "logit")
+        value = self._check_value(value)
         if logit is None:
             logit = self._logit_of(self._check_value(value))
         logits, temperature = self._parameters()
@@ -235,7 +237,8 @@ class RelaxedBernoulli(_RelaxedBinary):
         value = self._within(value)
         finfo = jnp.finfo(value.dtype)
         tiny, eps = float(finfo.tiny), float(finfo.eps)
-        return cast(Array, _formulas.logit_of(ops, self.logits, value, tiny, eps))
+        exact = value.astype(compute_dtype(value))
+        return cast(Array, _formulas.logit_of(ops, self.logits, exact, tiny, eps))
 
     def cdf(self, value: Any) -> Array:
         """The probability of at most the value, sigmoid(temperature * logit(value) - logits).

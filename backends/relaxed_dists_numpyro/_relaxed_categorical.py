@@ -12,7 +12,7 @@ from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
-from ._ops import ops
+from ._ops import compute_dtype, ops
 from ._quadrature import entropy, moments
 
 
@@ -180,8 +180,9 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         log_value = intermediates[0] if intermediates else behind(value, "log_simplex")
+        value = self._check_value(value)
         if log_value is None:
-            log_value = self._log_of(self._check_value(value))
+            log_value = self._log_of(value)
         logits, temperature = self._parameters()
         return _formulas.concrete_log_prob(ops, logits, temperature, log_value.astype(logits.dtype))
 
@@ -191,7 +192,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             fine = (value >= 0).all(-1) & (abs(value.sum(-1) - 1) <= slack)
             self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
         tiny = float(jnp.finfo(value.dtype).tiny)
-        return cast(Array, _formulas.log_of(ops, self.logits, value, tiny))
+        exact = value.astype(compute_dtype(value))
+        return cast(Array, _formulas.log_of(ops, self.logits, exact, tiny))
 
     @property
     def mean(self) -> Array:
@@ -257,7 +259,7 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
             And the intermediates that its density uses.
         """
         log_value = self._log_value(key, sample_shape)
-        hard = ops.one_hot_argmax(log_value)
+        hard = _formulas.hardest(ops, log_value)
         value = _formulas.straight_through(ops, hard, jnp.exp(log_value)).astype(self._dtype())
         return attach(value, log_value, "log_simplex"), [log_value]
 

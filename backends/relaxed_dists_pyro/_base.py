@@ -10,32 +10,8 @@ from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
+from ._input import holds, known, real, result_dtype
 from ._ops import compute_dtype, gumbel, logistic, ops
-
-
-def is_known(condition: Tensor) -> bool:
-    """Whether Python can look at a condition: not under compile, vmap or a trace."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.is_batchedtensor(condition)
-        or torch._C._get_tracing_state()
-    )
-
-
-def holds(condition: Tensor) -> bool:
-    """Whether all of a condition is true; true where it can't be known."""
-    return not is_known(condition) or bool(condition.all())
-
-
-def as_tensor(x: Any, like: Any = None) -> Tensor:
-    """x as a floating tensor, of like's dtype and device where x is no tensor itself."""
-    if isinstance(x, Tensor):
-        return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    if isinstance(like, Tensor) and like.is_floating_point():
-        # A half would round a number such as 0.1 at its third digit.
-        dtype = compute_dtype(like) if isinstance(x, int | float) else like.dtype
-        return torch.as_tensor(x, dtype=dtype, device=like.device)
-    return torch.as_tensor(x, dtype=torch.get_default_dtype())
 
 
 class LogitsDistribution(TorchDistribution):
@@ -52,20 +28,24 @@ class LogitsDistribution(TorchDistribution):
         name = type(self).__name__
         _errors.one_of(name, probs, logits)
         validate = type(self)._validate_args if validate_args is None else validate_args
-        given = as_tensor(logits if probs is None else probs, temperature)
+        what, given = ("logits", logits) if probs is None else ("probs", probs)
+        given = real(given, name, what, temperature)
+        heat = 0.0 if temperature is None else real(temperature, name, "temperature", given)
+        dtype = result_dtype(given, heat)
+        device = getattr(given, "device", None) or getattr(heat, "device", None)
+        given = torch.as_tensor(given, dtype=dtype, device=device)
         if self._rows and 0 in (given.dim(), *given.shape[-1:]):
-            raise _errors.no_categories(name, "logits" if probs is None else "probs", given.shape)
-        if validate and given.numel():
+            raise _errors.no_categories(name, what, given.shape)
+        if validate and given.numel() and known(given):
             (self._check_logits if probs is None else self._check_probs)(given)
-        if probs is not None and self._rows:
-            given = _formulas.log_probs(ops, given)
-        elif probs is not None:
-            given = _formulas.logit(ops, given)
+        else:
+            given = _formulas.tame(ops, given, self._rows)
+        if probs is not None:
+            log = _formulas.log_probs if self._rows else _formulas.logit
+            given = log(ops, given.to(compute_dtype(given))).to(dtype)
         batch_shape = given.shape[: given.dim() - self._rows]
         if temperature is not None:
-            self.temperature = as_tensor(temperature, given)
-            if validate and not holds((self.temperature > 0) & (self.temperature < torch.inf)):
-                raise _errors.bad_temperature(name, temperature)
+            self.temperature = self._checked_temperature(heat, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
         event_shape = given.shape[given.dim() - self._rows :]
         self.logits = given.expand(batch_shape + event_shape)
@@ -73,16 +53,25 @@ class LogitsDistribution(TorchDistribution):
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
 
+    def _checked_temperature(self, heat: Tensor | float, like: Tensor, validate: bool) -> Tensor:
+        temperature = torch.as_tensor(heat, dtype=compute_dtype(like), device=like.device)
+        if not validate or not known(temperature):
+            return _formulas.warm(ops, temperature)
+        low, high = _formulas.COLDEST, _formulas.HOTTEST
+        if not bool(((temperature >= low) & (temperature <= high)).all()):
+            raise _errors.bad_temperature(type(self).__name__, heat)
+        return temperature
+
     def _check_logits(self, logits: Tensor) -> None:
         # One reduction reads them once: NaN and +inf pass through amax; a row of -inf shows as one.
         top = logits.amax(-1) if self._rows else logits
-        if not holds(torch.isfinite(top) if self._rows else top < torch.inf):
+        if not holds((abs(top) if self._rows else top) < _formulas.HUGE):
             raise _errors.bad_logits(type(self).__name__, logits, self._rows)
 
     def _check_probs(self, probs: Tensor) -> None:
         if self._rows:
-            total = probs.sum(-1)
-            fine = (probs.amin(-1) >= 0) & (total > 0) & (total < torch.inf)
+            top = probs.amax(-1)
+            fine = (probs.amin(-1) >= 0) & (top > 0) & (top < torch.inf)
         else:
             fine = (probs >= 0) & (probs <= 1)
         if not holds(fine):
@@ -98,7 +87,10 @@ class LogitsDistribution(TorchDistribution):
     @property
     def probs(self) -> Tensor:
         """The probabilities, normalised."""
-        return torch.softmax(self.logits, -1) if self._rows else torch.sigmoid(self.logits)
+        if not self._rows:
+            return torch.sigmoid(self.logits)
+        logits = self.logits.to(compute_dtype(self.logits))
+        return _formulas.softmax(ops, logits).to(self.logits.dtype)
 
     @property
     def param_shape(self) -> Size:
@@ -125,14 +117,11 @@ class LogitsDistribution(TorchDistribution):
 
     def _parameters(self) -> tuple[Tensor, Tensor]:
         """Logits and temperature in the dtype to compute in, which is that of densities."""
-        dtype = torch.promote_types(torch.float32, self._dtype())
-        return self.logits.to(dtype), self.temperature.to(dtype)
+        return self.logits.to(self.temperature.dtype), self.temperature
 
     def _dtype(self) -> torch.dtype:
         """The dtype of values."""
-        if "temperature" not in self.__dict__ or self.temperature.dim() == 0:
-            return self.logits.dtype
-        return torch.promote_types(self.logits.dtype, self.temperature.dtype)
+        return self.logits.dtype
 
     def _as_value(self, x: Tensor) -> Tensor:
         """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
@@ -154,8 +143,11 @@ class LogitsDistribution(TorchDistribution):
             return self.rsample(Size(sample_shape))
 
     def _check_value(self, value: Any) -> Tensor:
-        """The value as a tensor, if its shape fits."""
-        value = as_tensor(value, self.logits)
+        """The value as a floating tensor, if its shape fits."""
+        value = real(value, f"{type(self).__name__}.log_prob", "a value", self.logits)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            dtype = compute_dtype(self.logits)
+            value = torch.as_tensor(value, dtype=dtype, device=self.logits.device)
         expected = self.batch_shape + self.event_shape
         try:
             torch.broadcast_shapes(value.shape, expected)

@@ -11,9 +11,10 @@ from torch.distributions import constraints
 from relaxed_dists import _errors, _formulas
 from relaxed_dists._estimators import Estimator
 
-from ._base import LogitsDistribution, as_tensor, holds
+from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import tolerance
+from ._input import real
 from ._ops import compute_dtype, ops
 
 
@@ -33,9 +34,8 @@ class _Discrete(LogitsDistribution):
         _errors.estimator_class(name, estimator)
         temperature = getattr(estimator, "temperature", None)
         if estimator is not None and temperature is not None:
-            tensor = as_tensor(temperature, self.logits)
-            if self._validate_args and not holds((tensor > 0) & (tensor < torch.inf)):
-                raise _errors.bad_temperature(name, temperature)
+            heat = real(temperature, name, "temperature", self.logits)
+            tensor = self._checked_temperature(heat, self.logits, self._validate_args)
             if self._joint_shape(tensor.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
             estimator = dataclasses.replace(cast(Any, estimator), temperature=tensor)
@@ -93,8 +93,8 @@ class _Discrete(LogitsDistribution):
             return super().sample(sample_shape)
         with torch.no_grad():
             logits = self._compute_logits()
-            scores = logits + self._noise(sample_shape, logits)
-            hard = ops.one_hot_argmax(scores) if self._rows else scores > 0
+            noise = self._noise(sample_shape, logits)
+            hard = _formulas.hardest(ops, logits, noise) if self._rows else logits + noise > 0
             return hard.to(self.logits.dtype)
 
     def _checked(self, value: Any) -> Tensor:
@@ -197,7 +197,7 @@ class OneHotCategorical(_Discrete):
     @property
     def mode(self) -> Tensor:
         """The most probable value."""
-        return ops.one_hot_argmax(self.logits)
+        return _formulas.hardest(ops, self.logits)
 
 
 class Bernoulli(_Discrete):

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from relaxed_dists import _divergences, _quadrature
 
-from ._base import is_known
+from ._input import known
 from ._ops import ops
 
 
@@ -42,4 +42,4 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     if a is b:
         return True
     same = a == b
-    return not (a.requires_grad or b.requires_grad) and is_known(same) and bool(same.all())
+    return not (a.requires_grad or b.requires_grad) and known(same) and bool(same.all())

@@ -9,10 +9,11 @@ from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import RelaxedDistribution, holds
+from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
-from ._ops import ops
+from ._input import holds
+from ._ops import compute_dtype, ops
 from ._quadrature import entropy, moments
 
 
@@ -222,7 +223,8 @@ class RelaxedBernoulli(_RelaxedBinary):
     def _logit_of(self, value: Tensor) -> Tensor:
         value = self._within(value)
         finfo = torch.finfo(value.dtype)
-        logit = _formulas.logit_of(ops, self.logits, value, finfo.tiny, finfo.eps)
+        exact = value.to(compute_dtype(value))
+        logit = _formulas.logit_of(ops, self.logits, exact, finfo.tiny, finfo.eps)
         return cast(Tensor, logit)
 
     def cdf(self, value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
-from ._ops import ops
+from ._ops import compute_dtype, ops
 from ._quadrature import entropy, moments
 
 
@@ -185,7 +185,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             slack = tolerance(value.dtype, value.shape[-1])
             fine = (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() <= slack)
             self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
-        logs = _formulas.log_of(ops, self.logits, value, torch.finfo(value.dtype).tiny)
+        tiny = torch.finfo(value.dtype).tiny
+        logs = _formulas.log_of(ops, self.logits, value.to(compute_dtype(value)), tiny)
         return cast(Tensor, logs)
 
     @property
@@ -248,7 +249,7 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
             One-hot values of shape ``sample_shape + batch_shape + (K,)``.
         """
         log_value = self._log_value(sample_shape)
-        hard = ops.one_hot_argmax(log_value)
+        hard = _formulas.hardest(ops, log_value)
         value = _formulas.straight_through(ops, hard, log_value.exp())
         return attach(value.to(self._dtype()), log_value, "log_simplex")
 

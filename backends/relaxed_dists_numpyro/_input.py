@@ -1,0 +1,41 @@
+"""What is given: arrays of real numbers, their common dtype, and whether they can be looked at."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpyro.util import not_jax_tracer
+
+from relaxed_dists import _errors
+
+
+def known(x: Any) -> bool:
+    """Whether the numbers can be looked at: not those of a tracer."""
+    return bool(not_jax_tracer(x))
+
+
+def holds(condition: Any) -> bool:
+    """Whether all of a condition is true; true where it can't be known."""
+    return not known(condition) or bool(np.all(condition))
+
+
+def real(x: Any, name: str, what: str) -> Array | float:
+    """x as an array, or a Python float, which has no dtype of its own."""
+    try:
+        if isinstance(x, int | float):
+            return float(x)
+        array = jnp.asarray(x)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _errors.not_real(name, what, x) from error
+    kind = array.dtype
+    fine = any(jnp.issubdtype(kind, k) for k in (jnp.floating, jnp.integer, jnp.bool_))
+    if not fine or (jnp.issubdtype(kind, jnp.floating) and kind.itemsize == 1):
+        raise _errors.not_real(name, what, array)
+    return array
+
+
+def result_dtype(x: Array | float, y: Array | float) -> Any:
+    """JAX's promotion; the default dtype for what is not floating."""
+    dtype = jnp.result_type(x, y)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)

@@ -1,0 +1,51 @@
+"""What is given: arrays of real numbers, their common dtype, and whether they can be looked at."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relaxed_dists import _errors
+
+_FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def known(x: Tensor) -> bool:
+    """Whether the numbers can be looked at: not under compile or trace, nor inside vmap."""
+    functorch = torch._C._functorch
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
+        return False
+    while functorch.is_gradtrackingtensor(x):  # vmap of grad wraps twice
+        x = functorch.get_unwrapped(x)
+    return not functorch.is_batchedtensor(x)
+
+
+def holds(condition: Tensor) -> bool:
+    """Whether all of a condition is true; true where it can't be known."""
+    return not known(condition) or bool(condition.all())
+
+
+def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
+    """x as a tensor on like's device, or a Python float, which has no dtype of its own."""
+    if not isinstance(x, Tensor):
+        device = like.device if isinstance(like, Tensor) else None
+        try:
+            if isinstance(x, int | float):
+                return float(x)
+            # A copy: torch takes no negative strides, and warns of arrays that it can't write to.
+            x = torch.as_tensor(np.array(x) if hasattr(x, "__array__") else x, device=device)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise _errors.not_real(name, what, x) from error
+    if x.dtype not in _FLOATING + _WHOLE:
+        raise _errors.not_real(name, what, x)
+    return x
+
+
+def result_dtype(*given: Tensor | float) -> torch.dtype:
+    """That of torch.result_type, which can't be compiled; the default one for integers alone."""
+    floating = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
+    dtypes = {x.dtype for x in floating if x.dim()} or {x.dtype for x in floating}
+    return functools.reduce(torch.promote_types, dtypes or {torch.get_default_dtype()})
