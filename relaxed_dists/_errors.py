@@ -14,8 +14,8 @@ def one_of(name: str, probs: Any, logits: Any) -> None:
 def bad_temperature(name: str, temperature: Any) -> ValueError:
     """A temperature that is not positive, or that no floating number can be relaxed with."""
     return ValueError(
-        f"{name} got temperature={temperature}; expected positive numbers from 2**-40 to 2**20 "
-        "(1e-12 to 1e6). Give the annealing schedule a floor above zero."
+        f"{name} got temperature={temperature}; expected positive numbers from 2**-20 to 2**20 "
+        "(1e-6 to 1e6). Give the annealing schedule a floor above zero."
     )
 
 
@@ -47,8 +47,8 @@ def not_real(name: str, what: str, x: Any) -> ValueError:
 
 def bad_logits(name: str, logits: Any, rows: bool) -> ValueError:
     """Logits that no law has."""
-    got = "NaN, +inf, numbers from 2**40 up" + (", or a row of only -inf" if rows else "")
-    expected = "numbers below 2**40, " + (
+    got = "NaN, +inf, numbers from 2**24 up" + (", or a row of only -inf" if rows else "")
+    expected = "numbers below 2**24, " + (
         "or -inf to mask a category, and not a whole row of -inf" if rows else "or -inf"
     )
     return ValueError(

@@ -73,7 +73,7 @@ class GumbelSoftmax:
         hard: Whether the value is one-hot.
 
     Raises:
-        ValueError: If the temperature is not a number from 2**-40 to 2**20.
+        ValueError: If the temperature is not a number from 2**-20 to 2**20.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), sections 2.1

@@ -15,10 +15,11 @@ Array = Any  # of the framework whose operations are passed in
 
 EULER = 0.5772156649015329
 LOWEST = -1e30  # stands for the log of zero where a density must stay finite
-# Temperatures are in [COLDEST, HOTTEST], logits count as infinite from HUGE on. So float32 holds
-# HUGE / COLDEST^2 (a gradient) and HOTTEST * LOWEST, and at FAR a category's probability is 0.
-COLDEST, HOTTEST = 2.0**-40, 2.0**20
-HUGE = 2.0**40
+# Logits count as infinite from HUGE on, where float32 resolves no noise; temperatures are in
+# [COLDEST, HOTTEST]. So float32 holds HUGE / COLDEST^2 (a gradient) and HOTTEST * LOWEST, and at
+# FAR a category's probability is 0.
+COLDEST, HOTTEST = 2.0**-20, 2.0**20
+HUGE = 2.0**24
 FAR = -4 * HUGE
 
 
@@ -32,6 +33,7 @@ class Ops(Protocol):
     def lgamma(self, x: Array, /) -> Array: ...
     def digamma(self, x: Array, /) -> Array: ...
     def log_softmax(self, x: Array, /) -> Array: ...
+    def log_softmax_at(self, x: Array, temperature: Array, /) -> Array: ...
     def sum(self, x: Array, /) -> Array: ...
     def stack(self, x: Array, y: Array, /) -> Array: ...
     def where(self, condition: Array, x: Array | float, y: Array | float, /) -> Array: ...
@@ -116,7 +118,7 @@ def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 def exp_concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> Array:
     """log_softmax((logits + gumbel) / temperature)."""
     kept, logits = _finite(ops, logits, FAR)
-    value = ops.log_softmax((logits + gumbel) / temperature[..., None])
+    value = ops.log_softmax_at(logits + gumbel, temperature[..., None])
     return ops.where(kept, value, -math.inf)
 
 

@@ -25,6 +25,9 @@ class NumpyOps:
     def log_softmax(self, x: np.ndarray) -> np.ndarray:
         return special.log_softmax(x, -1)
 
+    def log_softmax_at(self, x: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+        return special.log_softmax(x / temperature, -1)
+
     def sum(self, x: np.ndarray) -> np.ndarray:
         return x.sum(-1)
 

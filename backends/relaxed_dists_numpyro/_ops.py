@@ -26,6 +26,12 @@ class _JaxOps:
     def log_softmax(self, x: Array) -> Array:
         return jax.nn.log_softmax(x, -1)
 
+    def log_softmax_at(self, x: Array, temperature: Array) -> Array:
+        # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
+        # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
+        top = lax.stop_gradient(x.max(-1, keepdims=True))
+        return jax.nn.log_softmax((x - top) / temperature, -1)
+
     def sum(self, x: Array) -> Array:
         return x.sum(-1)
 

@@ -26,6 +26,9 @@ class _TorchOps:
     def log_softmax(self, x: Tensor) -> Tensor:
         return torch.log_softmax(x, -1)
 
+    def log_softmax_at(self, x: Tensor, temperature: Tensor) -> Tensor:
+        return torch.log_softmax(x / temperature, -1)
+
     def sum(self, x: Tensor) -> Tensor:
         return x.sum(-1)
 
