@@ -68,6 +68,13 @@ class Torch(Backend):
     framework = "pyro"
     facade = "relaxed_dists.pyro"
 
+    def double(self) -> AbstractContextManager[Any]:
+        """Nothing to switch on but validation: torch.compile leaves it off in the whole process."""
+        import torch
+
+        torch.distributions.Distribution.set_default_validate_args(True)
+        return nullcontext()
+
     def array(self, x: Any, dtype: str = "float64") -> Any:
         """x as a tensor."""
         import torch

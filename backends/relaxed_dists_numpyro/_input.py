@@ -25,6 +25,8 @@ def real(x: Any, name: str, what: str) -> Array | float:
     try:
         if isinstance(x, int | float):
             return float(x)
+        if isinstance(x, str):  # which JAX would try as the name of a dtype
+            raise TypeError("a string")
         array = jnp.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
         raise _errors.not_real(name, what, x) from error
