@@ -113,8 +113,8 @@ class LogitsDistribution(Distribution):
 
     def _check_probs(self, probs: Array) -> None:
         if self._rows:
-            top = probs.max(-1)
-            fine = (probs.min(-1) >= 0) & (top > 0) & (top < jnp.inf)
+            total = probs.sum(-1, dtype=compute_dtype(probs))
+            fine = (probs.min(-1) >= 0) & (total > 0) & (total < jnp.inf)
         else:
             fine = (probs >= 0) & (probs <= 1)
         if not holds(fine):

@@ -70,8 +70,8 @@ class LogitsDistribution(TorchDistribution):
 
     def _check_probs(self, probs: Tensor) -> None:
         if self._rows:
-            top = probs.amax(-1)
-            fine = (probs.amin(-1) >= 0) & (top > 0) & (top < torch.inf)
+            total = probs.sum(-1, dtype=compute_dtype(probs))
+            fine = (probs.amin(-1) >= 0) & (total > 0) & (total < torch.inf)
         else:
             fine = (probs >= 0) & (probs <= 1)
         if not holds(fine):
