@@ -1,5 +1,6 @@
 """Anything as input: what hypothesis throws, what can't be refused, and the page that says so."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -36,37 +37,45 @@ TRACED: dict[str, tuple[list[float], list[Any], float, Any]] = {
 }
 
 
-def outcome(backend: Backend, name: str, t: float, logits: Any, how: str) -> list[np.ndarray]:
-    """A draw, its log_prob and their gradients by logits and temperature."""
-    cls, estimator = getattr(backend.names, name), backend.names.GumbelSoftmax
-    checks = {"validate_args": False} if how == "unvalidated" else {}
-    cls, estimator = getattr(backend.names, name), backend.names.GumbelSoftmax
+@functools.cache  # so that each law is compiled once
+def functions(backend: type[Backend], name: str, how: str) -> tuple[Any, Any]:
+    """Of logits and a temperature: a draw with its log_prob, and a number of them both."""
+    made = backend()
+    cls, estimator = getattr(made.names, name), made.names.GumbelSoftmax
     checks = {"validate_args": False} if how == "unvalidated" else {}
 
     def both(logits: Any, t: Any) -> Any:
         first = (t,) if name in RELAXED else ()
         law = cls(*first, logits=logits, **({} if first else {"estimator": estimator(t)}), **checks)
-        draw = law.rsample() if backend.framework == "pyro" else backend.draw(law, 0)
+        draw = law.rsample() if made.framework == "pyro" else made.draw(law, 0)
         return draw, law.log_prob(draw)
 
     def scalar(logits: Any, t: Any) -> Any:
         draw, log_prob = both(logits, t)
         return log_prob.sum() + (0 if name.startswith(("Exp", "Logit")) else draw[..., 0].sum())
 
-    logits, t = backend.array(logits, "float32"), backend.array(t, "float32")
-    if how == "compiled" and backend.framework == "pyro":
+    if how == "compiled" and made.framework == "pyro":
         import torch
 
-        both, scalar = (torch.compile(f, fullgraph=True, backend="eager") for f in (both, scalar))
-    elif how == "compiled":
+        return tuple(torch.compile(f, fullgraph=True, backend="eager") for f in (both, scalar))
+    if how == "compiled":
         import jax
 
-        both, scalar = jax.jit(both), jax.jit(scalar)
+        return jax.jit(both), jax.jit(jax.grad(scalar, (0, 1)))
+    return both, scalar
+
+
+def outcome(backend: Backend, name: str, t: float, logits: Any, how: str) -> list[np.ndarray]:
+    """A draw, its log_prob and their gradients by logits and temperature."""
+    both, scalar = functions(type(backend), name, how)
+    logits, t = backend.array(logits, "float32"), backend.array(t, "float32")
     if backend.framework == "pyro":
         import torch
 
         torch.manual_seed(0)
     values = [backend.numpy(x) for x in both(logits, t)]
+    if how == "compiled" and backend.framework == "numpyro":
+        return values + [backend.numpy(x) for x in scalar(logits, t)]
     return values + backend.grad(scalar, logits, t)
 
 
