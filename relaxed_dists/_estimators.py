@@ -1,6 +1,7 @@
 """Pathwise estimators for the discrete distributions: small values, the same in both backends."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from relaxed_dists import _errors, _formulas
@@ -24,6 +25,19 @@ class Estimator(Protocol):
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
         """A value from logits and logistic noise of the same shape."""
         ...
+
+
+def shown(x: Any) -> str:
+    """An estimator by its fields, an array by its number, or by its shape."""
+    if hasattr(x, "__dataclass_fields__"):
+        inside = ", ".join(f"{f.name}={shown(getattr(x, f.name))}" for f in fields(x))
+        return f"{type(x).__name__}({inside})"
+    if not hasattr(x, "shape"):
+        return repr(x)
+    try:
+        return f"{x.item():.4g}" if math.prod(x.shape) == 1 else str(tuple(x.shape))
+    except (TypeError, RuntimeError):  # traced
+        return str(tuple(x.shape))
 
 
 @dataclass(frozen=True)

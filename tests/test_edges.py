@@ -124,3 +124,24 @@ def test_a_bound_temperature_stays() -> None:
     bound = functools.partial(guide, temperature=0.123)
     _, called = accepting(guide, bound, lambda fn: None)
     assert called(temperature=0.7) == 0.123
+
+
+def test_repr(backend: Backend) -> None:
+    """In each framework's own way, with the temperature and the estimator; also while traced."""
+    names, logits = backend.names, backend.array(np.zeros((2, 3)))
+    relaxed = names.RelaxedOneHotCategorical(backend.array(0.5), logits=logits[0])
+    discrete = names.OneHotCategorical(logits=logits, estimator=names.GumbelSoftmax([0.5, 1.0]))
+    if backend.framework == "pyro":
+        assert repr(relaxed) == (
+            "RelaxedOneHotCategorical(temperature: 0.5, logits: torch.Size([3]))"
+        )
+        estimator = "estimator: GumbelSoftmax(temperature=(2,), hard=True)"
+        assert repr(discrete) == f"OneHotCategorical(logits: torch.Size([2, 3]), {estimator})"
+        return
+    assert repr(relaxed).endswith("with batch shape () and event shape (3,), temperature 0.5>")
+    estimator = "estimator GumbelSoftmax(temperature=(2,), hard=True)"
+    assert repr(discrete).endswith(f"with batch shape (2,) and event shape (3,), {estimator}>")
+    jax = pytest.importorskip("jax")
+    seen: list[str] = []
+    jax.jit(lambda law: seen.append(repr(law)))(relaxed)
+    assert seen[0].endswith("temperature ()>")

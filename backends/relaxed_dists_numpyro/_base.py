@@ -10,6 +10,7 @@ from jax import Array, lax
 from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
 
 from relaxed_dists import _errors, _formulas
+from relaxed_dists._estimators import shown
 
 from ._carrier import carried
 from ._input import holds, known, real, result_dtype
@@ -180,6 +181,11 @@ class LogitsDistribution(Distribution):
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
         """The law with its rightmost batch dimensions as event dimensions (default: all)."""
         return to_event(self, reinterpreted_batch_ndims)
+
+    def __repr__(self) -> str:
+        given = {"temperature": self.temperature, "estimator": self.estimator}
+        words = [f", {name} {shown(x)}" for name, x in given.items() if x is not None]
+        return super().__repr__()[:-1] + "".join(words) + ">"
 
     def _twin(self, cls: Any) -> Any:
         """The discrete law of a class with the same logits, which are checked already."""

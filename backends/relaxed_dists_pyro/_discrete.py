@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas
-from relaxed_dists._estimators import Estimator
+from relaxed_dists._estimators import Estimator, shown
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
@@ -55,6 +55,10 @@ class _Discrete(LogitsDistribution):
     def discrete(self) -> Any:
         """The same law without an estimator."""
         return self._twin(type(self))
+
+    def __repr__(self) -> str:
+        own = super().__repr__()
+        return own if self.estimator is None else f"{own[:-1]}, estimator: {shown(self.estimator)})"
 
     def _compute_logits(self) -> Tensor:
         return self.logits.to(compute_dtype(self.logits))
