@@ -188,14 +188,14 @@ def binary_concrete_log_prob(
 
 def logit_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
     """2 - log t: that of the logistic law, scaled."""
-    spread, _ = _finite(ops, logits)
-    return ops.where(spread, 2.0 - ops.log(temperature) + 0.0 * spread, 0.0)
+    spread, finite = _finite(ops, logits)
+    return ops.where(spread, 2.0 - ops.log(temperature) + 0.0 * finite, 0.0)
 
 
 def logit_concrete_variance(ops: Ops, logits: Array, temperature: Array) -> Array:
     """pi^2 / (3 t^2): that of the logistic law, scaled."""
-    spread, _ = _finite(ops, logits)
-    return ops.where(spread, math.pi**2 / 3 / temperature**2 + 0.0 * spread, 0.0)
+    spread, finite = _finite(ops, logits)
+    return ops.where(spread, math.pi**2 / 3 / temperature**2 + 0.0 * finite, 0.0)
 
 
 def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value: Array) -> Array:

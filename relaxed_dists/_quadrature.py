@@ -70,12 +70,10 @@ class _Rule:
         self.not_last = (centres < centres[-1]).astype(float)[:, None]
 
 
-_SINGLE = _Rule(inner=40, outer=50, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
-_DOUBLE = _Rule(inner=60, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
-
-
-def _rule_for(ops: Ops, x: Array) -> _Rule:
-    return _DOUBLE if ops.is_double(x) else _SINGLE
+_DOUBLE = _Rule(inner=80, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
+_SINGLE = _Rule(inner=40, outer=60, low=-18.0, high=24.0, end=25.0, interval=0.25, order=5)
+# For a value and its gradient, at each step of a training: 1e-7 of their size.
+_QUICK = _Rule(inner=40, outer=50, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
 
 
 def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
@@ -111,7 +109,7 @@ def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]
 
 def _excess(ops: Ops, offsets: Array, narrow: Array, flipped: Array) -> Array:
     """E max_k (offsets_k + V_k) - E V, where the largest offset is 0. Masked ones are LOWEST."""
-    rule = _rule_for(ops, offsets)
+    rule = _DOUBLE if ops.is_double(offsets) else _QUICK
 
     def function(
         wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
@@ -158,7 +156,7 @@ def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
 
 def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance of softmax((logits + G) / temperature), for each category."""
-    rule, warm = _rule_for(ops, logits), temperature > 1
+    rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(warm, temperature, 1.0)
     narrow = ops.where(warm, 1 / scale, temperature)
     _, offsets = _centred(ops, logits / scale[..., None])
