@@ -116,7 +116,8 @@ class GumbelSoftmax:
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
         """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
-        soft = ops.exp(_formulas.exp_concrete(ops, logits, self.temperature, gumbel))
+        temperature = 0.0 * gumbel[..., 0] + self.temperature
+        soft = ops.exp(_formulas.exp_concrete(ops, logits, temperature, gumbel))
         if not self.hard:
             return soft
         # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
