@@ -124,6 +124,17 @@ def exp_concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> 
 
 def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
     """lgamma(K) + (K-1) log t + sum log_softmax(logits - t log_value), over the categories kept."""
+    return _concrete_log_prob(ops, logits, temperature, log_value, False)
+
+
+def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+    """The density on the simplex, from the log of the value: the log space's less sum log_value."""
+    return _concrete_log_prob(ops, logits, temperature, log_value, True)
+
+
+def _concrete_log_prob(
+    ops: Ops, logits: Array, temperature: Array, log_value: Array, simplex: bool
+) -> Array:
     kept, logits = _finite(ops, logits, FAR)
     # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
     on = ops.where(kept, abs(log_value) < math.inf, log_value == -math.inf)
@@ -131,16 +142,10 @@ def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
     value = ops.where(kept & on, ops.clip(log_value, LOWEST, -LOWEST), 0.0)
     scores = ops.log_softmax(logits - temperature[..., None] * value)
     k = _count(ops, kept, logits)
-    terms = ops.sum(ops.where(kept, scores, 0.0))
+    # One sum of differences, since the two sums are large and cancel.
+    terms = ops.sum(ops.where(kept, scores - value if simplex else scores, 0.0))
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
     return ops.where(ops.sum(ops.where(on, 0.0, 1.0)) > 0, -math.inf, density)
-
-
-def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """The density on the simplex, from the log of the value: the log space's less sum log_value."""
-    kept = (abs(logits) < HUGE) & (abs(log_value) < math.inf)
-    jacobian = ops.sum(ops.where(kept, ops.clip(log_value, LOWEST, -LOWEST), 0.0))
-    return exp_concrete_log_prob(ops, logits, temperature, log_value) - jacobian
 
 
 def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:

@@ -1,6 +1,7 @@
 """Fixtures: a backend, its array operations in double precision, and the seed."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -39,3 +40,11 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     made = BACKENDS[request.param]()
     with made.double():
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _validation() -> Iterator[None]:
+    """Switch torch's validation on again, which torch.compile switches off for the process."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].distributions.Distribution.set_default_validate_args(True)

@@ -215,6 +215,18 @@ def test_float16_draws_stay_in_range(backend: Backend, name: str) -> None:
     assert (edge[0] == -np.inf).sum() == (7 if "OneHot" in name else 0)
 
 
+def test_shared_float16_temperature(backend: Backend) -> None:
+    """Its gradient is summed in float32: two rows' parts of 1e6 and -1e6 are 0, not NaN."""
+    logits = backend.array(np.zeros((2, 1000)), "float16")
+    value = backend.array(np.full((2, 1000), -np.log(1000)), "float32")
+
+    def difference(t: object) -> object:
+        log_prob = backend.names.ExpRelaxedOneHotCategorical(t, logits=logits).log_prob(value)
+        return log_prob[0] - log_prob[1]
+
+    assert backend.grad(difference, backend.array(0.001, "float16")) == [0.0]
+
+
 def test_functional_layer(backend: Backend) -> None:
     """gumbel_softmax is on the simplex, soft or hard; straight_through is the hard value."""
     names, logits = backend.names, backend.array(np.zeros((5, 3)))
