@@ -8,7 +8,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs build clean
+.PHONY: help demo test torture lint docs build clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -20,6 +20,10 @@ demo: $(STAMP) ## Train a categorical VAE in Pyro and NumPyro (options: ARGS="--
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS="-k kl")
 	$(BIN)/python -m pytest -n 2 --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
+
+torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: ARGS=--quick)
+	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.torture $(ARGS)
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .
