@@ -258,12 +258,12 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, of the batch shape: by quadrature, to 1e-6 (1e-10 in float64)."""
+        """The mean, of the batch shape, by quadrature to 1e-6 (1e-10 in float64)."""
         return moments(self._rows, *self._parameters())[0].to(self._dtype())
 
     @property
     def variance(self) -> Tensor:
-        """The variance, of the batch shape: by quadrature, as exact as the mean."""
+        """The variance, of the batch shape, by quadrature as exact as the mean's."""
         return moments(self._rows, *self._parameters())[1].to(self._dtype())
 
     @property
@@ -329,7 +329,7 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the value: the probability of one."""
+        """The mean of the value, that is the probability of one."""
         return self.discrete.mean
 
     @property

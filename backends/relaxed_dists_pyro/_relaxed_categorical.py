@@ -191,12 +191,12 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, of the shape of logits: by quadrature, to 1e-6 (1e-10 in float64)."""
+        """The mean, of the shape of logits, by quadrature to 1e-6 (1e-10 in float64)."""
         return moments(self._rows, *self._parameters())[0].to(self._dtype())
 
     @property
     def variance(self) -> Tensor:
-        """Each entry's variance, of the shape of logits: by quadrature, as exact as the mean."""
+        """Each entry's variance, of the shape of logits, by quadrature as exact as the mean's."""
         return moments(self._rows, *self._parameters())[1].to(self._dtype())
 
     @property
@@ -258,7 +258,7 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the one-hot value: the probabilities."""
+        """The mean of the one-hot value, that is the probabilities."""
         return self.discrete.mean
 
     @property
