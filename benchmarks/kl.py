@@ -1,0 +1,117 @@
+"""The time of the exact KL of relaxed laws, against the sampled KL that it replaces.
+
+A round runs each once, in turn; the table has the medians over the rounds. The sampled KL is
+log q - log p of a draw and its gradient, less the draw and its gradient, which stay. Run as
+``python benchmarks/kl.py``; it ends with an error where a goal is missed.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+SHAPE, ROUNDS = (100, 20, 10), 60
+T, U = 0.5, 2 / 3
+GOALS = {"equal temperatures": 3.0, "unequal temperatures": 10.0}
+
+
+def torch_steps() -> dict[str, Callable[[], object]]:
+    """Each step in torch: forward and backward to both laws' logits."""
+    import torch
+    from torch.distributions import kl_divergence
+
+    from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
+
+    torch.manual_seed(0)
+    logits, other = (torch.randn(SHAPE, requires_grad=True) for _ in range(2))
+    t, u = torch.tensor(T), torch.tensor(U)
+
+    def draw() -> None:
+        Law(t, logits=logits).rsample().sum().backward()
+
+    def sampled() -> None:
+        q, p = Law(t, logits=logits), Law(u, logits=other)
+        value = q.rsample()
+        (value.sum() + (q.log_prob(value) - p.log_prob(value)).sum()).backward()
+
+    def exact(u: object) -> None:
+        kl_divergence(Law(t, logits=logits), Law(u, logits=other)).sum().backward()
+
+    return {
+        "draw": draw,
+        "sampled": sampled,
+        "equal temperatures": lambda: exact(t),
+        "unequal temperatures": lambda: exact(u),
+    }
+
+
+def jax_steps() -> dict[str, Callable[[], object]]:
+    """The same in JAX, compiled."""
+    import jax
+    from numpyro.distributions import kl_divergence
+
+    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
+
+    logits, other = (jax.random.normal(jax.random.key(i), SHAPE) for i in range(2))
+    key = jax.random.key(2)
+
+    def draw(x: object, z: object, t: object, u: object) -> object:
+        return Law(t, logits=x).sample(key).sum()
+
+    def sampled(x: object, z: object, t: object, u: object) -> object:
+        q, p = Law(t, logits=x), Law(u, logits=z)
+        value = q.sample(key)
+        return value.sum() + (q.log_prob(value) - p.log_prob(value)).sum()
+
+    def exact(x: object, z: object, t: object, u: object) -> object:
+        return kl_divergence(Law(t, logits=x), Law(u, logits=z)).sum()
+
+    compiled = {f: jax.jit(jax.grad(f, (0, 1))) for f in (draw, sampled, exact)}
+
+    def run(f: Callable[..., object], u: float) -> Callable[[], object]:
+        return lambda: jax.block_until_ready(compiled[f](logits, other, T, u))
+
+    return {
+        "draw": run(draw, U),
+        "sampled": run(sampled, U),
+        "equal temperatures": run(exact, T),
+        "unequal temperatures": run(exact, U),
+    }
+
+
+def medians(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Milliseconds of each step, interleaved."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step()  # compiles
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> int:
+    """Print the table; the number of goals missed."""
+    table = Table(title=f"Exact KL, float32, {SHAPE}, medians of {ROUNDS} interleaved rounds")
+    for column in ("framework", "KL", "ms", "sampled KL's ms", "ratio", "goal"):
+        table.add_column(column)
+    missed = 0
+    for framework, steps in (("Pyro", torch_steps()), ("NumPyro", jax_steps())):
+        times = medians(steps)
+        replaced = times["sampled"] - times["draw"]
+        for name, goal in GOALS.items():
+            ratio = times[name] / replaced
+            missed += ratio > goal
+            numbers = (f"{times[name]:.2f}", f"{replaced:.2f}", f"{ratio:.1f}", f"{goal:.0f}")
+            table.add_row(framework, name, *numbers)
+    Console().print(table)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
