@@ -91,27 +91,27 @@ def concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Arr
         apart = ops.log(ops.sum(ops.where(kept, ops.exp(a - top[..., None]), 0.0)) / k)
         c = ops.where(ops.max(abs(a)) < 1, close, top + apart)
         d = ops.where(kept, a - c[..., None], 0.0)
-        ratio, weight, log_k = ops.expm1(d), ops.exp(d), ops.log(k)
+        ratio, weight = ops.expm1(d), ops.exp(d)
 
         def terms(t: Array) -> list[Array]:
-            t = (t + 0 * log_k[..., None])[..., 0] + log_k
-            up, down = ops.softplus(t), ops.softplus(-t)
-            # log R - log P as a sum of log((1 + exp(d - t)) / (1 + exp(-t))): so written it is
-            # exact where d is small and the terms cancel.
-            odds, log_r = ops.exp(-up), -k * down
-            change = ops.sum(ops.log1p(ratio * odds[..., None]))
-            larger = ops.exp(log_r + ops.where(change < 0, -change, 0.0))
-            values = [larger * ops.where(change < 0, 1.0, -1.0) * ops.expm1(-abs(change))]
+            odds = (ops.exp(-t) / k[..., None])[..., 0]  # of each of R's K equal categories
+            down, log_r = odds / (1 + odds), -k * ops.log1p(odds)
+            # log R - log P, a sum of log((1 + exp(d) odds) / (1 + odds)): so written it is exact
+            # where d is small and the terms cancel.
+            change = ops.sum(ops.log1p(ratio * down[..., None]))
+            r, p, less = ops.exp(log_r), ops.exp(log_r - change), ops.expm1(-abs(change))
+            values = [ops.where(change < 0, p, -r) * less]
             if wanted[0]:
                 # P sigmoid(d - t) less weight R sigmoid(-t), whose integral is weight / K.
-                p, r = ops.exp(log_r - change), ops.exp(log_r - up)
-                e = ops.exp(t)
-                values.append(p[..., None] / (weight + e[..., None]) - r[..., None])
+                values.append((p * odds)[..., None] / (1 + weight * odds[..., None]))
+                values.append(r * down)
             return values
 
         value, *rest = ops.integrate(terms, points, weights, a)
-        slope = ratio + k[..., None] * weight * rest[0] if wanted[0] else None
-        return [k * (c + value), None if slope is None else ops.where(kept, slope, 0.0), None]
+        if not wanted[0]:
+            return [k * (c + value), None, None]
+        slope = ratio + k[..., None] * weight * (rest[0] - rest[1][..., None])
+        return [k * (c + value), ops.where(kept, slope, 0.0), None]
 
     a = ops.where(kept & within, other_finite - finite, LOWEST)
     return _on_one_face(ops, kept, within, ops.with_gradient(function, a, k))
