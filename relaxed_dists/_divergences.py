@@ -29,9 +29,9 @@ _COTH = (
 
 def concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
     """The entropy on the simplex: that of log space, plus E sum_k log x_k."""
-    kept, _ = _finite(ops, logits)
-    a = ops.where(kept, logits - ops.stop_gradient(ops.max(logits))[..., None], -math.inf)
-    a = a / temperature[..., None]
+    kept, finite = _finite(ops, logits)
+    a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
+    a = ops.where(kept, a, -math.inf)
     k = _count(ops, kept, logits)
     total = ops.sum(ops.where(kept, a, 0.0)) + k * EULER / temperature
     mean_log = total - k * expected_logsumexp(ops, a, 1 / temperature)

@@ -95,7 +95,7 @@ def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]
 
     low, high, f, slope, shift = ops.integrate(terms, rule.gumbel, rule.weights, at)
     below, above = ops.where(flipped, high, low), ops.where(flipped, low, high)
-    below = ops.clip(below, 1e-37, 1.0)  # where it is less, P is 0
+    below = ops.clip(below, 1e-18, 1.0)  # where it is less, P is 0; float32 holds 1 / below^2
     # From the side on which the relative error is small: it is multiplied by K.
     log_f = ops.where(above < 0.5, ops.log1p(-ops.clip(above, 0.0, 0.5)), ops.log(below))
     powers = ops.constant(rule.to_powers, narrow)
@@ -137,11 +137,12 @@ def _excess(ops: Ops, offsets: Array, narrow: Array, flipped: Array) -> Array:
     return ops.with_gradient(function, offsets, narrow, flipped)
 
 
-def _centred(ops: Ops, a: Array) -> tuple[Array, Array]:
-    """The largest of a, and a less it: LOWEST, which no table reaches, where a is masked."""
+def _centred(ops: Ops, a: Array, scale: Array) -> tuple[Array, Array]:
+    """The largest of a / scale, and the rest less it: LOWEST, beyond all tables, where masked."""
     kept = a > -math.inf
-    largest = ops.stop_gradient(ops.max(a))
-    return largest, ops.where(kept, ops.where(kept, a, 0.0) - largest[..., None], LOWEST)
+    a = ops.where(kept, a, 0.0) / scale[..., None]  # not -inf: the scale's gradient would be NaN
+    largest = ops.stop_gradient(ops.max(ops.where(kept, a, LOWEST)))
+    return largest, ops.where(kept, a - largest[..., None], LOWEST)
 
 
 def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
@@ -149,7 +150,7 @@ def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
     # Not max(1, abs(r)): its gradient at a tie would be that of neither branch.
     wide = abs(r) > 1
     scale = ops.where(wide, abs(r), 1.0)
-    largest, offsets = _centred(ops, a / scale[..., None])
+    largest, offsets = _centred(ops, a, scale)
     excess = _excess(ops, offsets, ops.where(wide, 1 / scale, r), r < -1)
     return scale * (largest + excess) + EULER * r
 
@@ -159,7 +160,7 @@ def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array
     rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(warm, temperature, 1.0)
     narrow = ops.where(warm, 1 / scale, temperature)
-    _, offsets = _centred(ops, logits / scale[..., None])
+    _, offsets = _centred(ops, logits, scale)
     tables = _tables(ops, rule, narrow, narrow < 0)[:3]
 
     def terms(t: Array) -> list[Array]:

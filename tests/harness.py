@@ -53,6 +53,10 @@ class Backend:
         """The framework's vmap, over the first axis of all arguments."""
         raise NotImplementedError
 
+    def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """f, compiled as a whole where every operation would be compiled by itself otherwise."""
+        return f
+
     def divergence(self, p: Any, q: Any) -> Any:
         """The framework's own kl_divergence."""
         raise NotImplementedError
@@ -166,6 +170,12 @@ class Jax(Backend):
         import jax
 
         return jax.vmap(f)
+
+    def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """jax.jit."""
+        import jax
+
+        return jax.jit(f)
 
     def divergence(self, p: Any, q: Any) -> Any:
         """NumPyro's kl_divergence."""

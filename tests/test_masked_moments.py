@@ -50,6 +50,27 @@ def test_mean_and_variance(backend: Backend, law: str, by: str, dtype: str, rtol
     np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
 
 
+@precise
+def test_gradient_by_the_temperature(backend: Backend, dtype: str, rtol: float) -> None:
+    """Of the entropy, the moments and the KL: that of the categories left."""
+    t = backend.array([T, 2.0], dtype)
+
+    def gradient(logits: np.ndarray) -> np.ndarray:
+        rows = backend.array([logits, logits], dtype)
+
+        def f(t: Any) -> Any:
+            law = backend.names.RelaxedOneHotCategorical
+            made, other = law(t, logits=rows), law(1.0, logits=2 * rows)
+            kl = backend.divergence(made, other)  # at ratios of 2 and 1/2
+            return ((made.mean - 2 * made.variance)[:, 0] + made.entropy() + kl).sum()
+
+        return backend.grad(backend.compiled(f), t)[0]
+
+    expected = gradient(parameter("logits")[KEPT])
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(gradient(parameter("logits")), expected, rtol=10 * rtol)
+
+
 @pytest.mark.parametrize(("law", "t"), [("log space", T), ("simplex", 0.8)])
 @by
 @precise
