@@ -4,14 +4,10 @@ from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
 from ._estimators import GumbelSoftmax, StraightThrough
 from ._functional import gumbel_softmax, straight_through
-from ._relaxed_bernoulli import (
-    LogitRelaxedBernoulli,
-    RelaxedBernoulli,
+from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
+from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+from ._straight_through import (
     RelaxedBernoulliStraightThrough,
-)
-from ._relaxed_categorical import (
-    ExpRelaxedOneHotCategorical,
-    RelaxedOneHotCategorical,
     RelaxedOneHotCategoricalStraightThrough,
 )
 from ._svi import AnnealedSVI
