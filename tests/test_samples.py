@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from cases import CASES, DISCRETE, RELAXED, Case, parameters, values
-from harness import Backend
+from cases import CASES, DISCRETE, RELAXED, STRAIGHT_THROUGH, Case, parameters, values
+from harness import BACKENDS, Backend
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 relaxed = pytest.mark.parametrize("name", RELAXED)
@@ -213,6 +213,25 @@ def test_float16_draws_stay_in_range(backend: Backend, name: str) -> None:
     logits.flat[0] = 0.0
     edge = backend.numpy(backend.draw(cls(2e-5, logits=backend.array(logits, "float16")), 0))
     assert (edge[0] == -np.inf).sum() == (7 if "OneHot" in name else 0)
+
+
+def test_float16_under_jit_in_numpyro() -> None:
+    """Densities of draws and of copies, and modes, are finite, without a warning."""
+    jax, names = pytest.importorskip("jax"), BACKENDS["numpyro"]().names
+
+    @jax.jit
+    def run(logits: object, key: object) -> list[object]:
+        found = [names.OneHotCategorical(logits=logits).mode]
+        for name in RELAXED:
+            law = getattr(names, name)(0.1, logits=logits)
+            value = law.sample(key)
+            found += [value, law.log_prob(value)]
+            if name not in STRAIGHT_THROUGH:
+                found.append(law.log_prob(value + 0))
+        return found
+
+    logits = jax.numpy.linspace(-3, 3, 5, dtype="float16")
+    assert all(jax.numpy.isfinite(x).all() for x in run(logits, jax.random.key(0)))
 
 
 def test_shared_float16_temperature(backend: Backend) -> None:

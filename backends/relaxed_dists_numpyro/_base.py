@@ -82,7 +82,9 @@ class LogitsDistribution(Distribution):
             if validate and given.size and known(given):
                 (self._check_logits if probs is None else self._check_probs)(given)
             else:
-                given = _formulas.tame(ops, given, self._rows)
+                # Not in float16, to which JAX would cast the bound, with a warning.
+                wide = given.astype(compute_dtype(given))
+                given = _formulas.tame(ops, wide, self._rows).astype(dtype)
         if probs is not None:
             log = _formulas.log_probs if self._rows else _formulas.logit
             given = log(ops, given.astype(compute_dtype(given))).astype(dtype)

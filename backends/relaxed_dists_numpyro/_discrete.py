@@ -210,7 +210,7 @@ class OneHotCategorical(_Discrete):
     @property
     def mode(self) -> Array:
         """The most probable value."""
-        return _formulas.hardest(ops, self.logits)
+        return _formulas.hardest(ops, self._compute_logits()).astype(self.logits.dtype)
 
 
 class Bernoulli(_Discrete):

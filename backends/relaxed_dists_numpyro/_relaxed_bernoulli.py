@@ -238,7 +238,7 @@ class RelaxedBernoulli(_RelaxedBinary):
         finfo = jnp.finfo(value.dtype)
         tiny, eps = float(finfo.tiny), float(finfo.eps)
         exact = value.astype(compute_dtype(value))
-        return cast(Array, _formulas.logit_of(ops, self.logits, exact, tiny, eps))
+        return cast(Array, _formulas.logit_of(ops, self._parameters()[0], exact, tiny, eps))
 
     def cdf(self, value: Any) -> Array:
         """The probability of at most the value, sigmoid(temperature * logit(value) - logits).

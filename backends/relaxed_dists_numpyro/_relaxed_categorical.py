@@ -193,7 +193,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             self._refuse(value, fine, "points of the simplex", "Apply softmax to scores.")
         tiny = float(jnp.finfo(value.dtype).tiny)
         exact = value.astype(compute_dtype(value))
-        return cast(Array, _formulas.log_of(ops, self.logits, exact, tiny))
+        return cast(Array, _formulas.log_of(ops, self._parameters()[0], exact, tiny))
 
     @property
     def mean(self) -> Array:
