@@ -1,0 +1,160 @@
+"""Expected values for the page of derivations, by means that share nothing with the library.
+
+An expectation under a relaxed law is one over the uniform law of the simplex: a Gumbel is -log of a
+standard exponential, exponentials divided by their sum are uniform there, and the sum cancels. A
+product rule integrates over it for a few categories, NumPy draws from it for many. What one
+integral over the line gives is done by mpmath, or by the trapezoidal rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+from scipy.special import digamma, gammaln, log_softmax, logsumexp, softmax
+
+Array = np.ndarray
+
+
+def uniform_rule(k: int, number: int = 160) -> tuple[Array, Array]:
+    """Logs of points of the simplex of k corners, and the weights of their uniform law.
+
+    Sticks are broken, each by a tanh-sinh rule: both its parts are known in logs, to rounding.
+    """
+    v = np.linspace(-3.6, 3.6, number)
+    s = np.pi * np.sinh(v)
+    log_u, log_rest = -np.logaddexp(0, -s), -np.logaddexp(0, s)
+    width = np.log(np.pi * np.cosh(v) * (v[1] - v[0])) + log_u + log_rest
+    points, left, log_w = np.zeros((1, 0)), np.zeros(1), np.zeros(1)
+    for j in range(k - 1, 0, -1):  # j corners are left beside this one
+        first = (left[:, None] + log_u).reshape(-1, 1)
+        points = np.hstack([np.repeat(points, number, 0), first])
+        log_w = (log_w[:, None] + width + np.log(j) + (j - 1) * log_rest).ravel()
+        left = (left[:, None] + log_rest).ravel()
+    return np.hstack([points, left[:, None]]), np.exp(log_w)
+
+
+def log_density(logits: Array, t: float, y: Array) -> Array:
+    """Maddison et al. (2017), appendix C.3: of the log y of a relaxed sample."""
+    k = len(logits)
+    return gammaln(k) + (k - 1) * np.log(t) + log_softmax(logits - t * y, -1).sum(-1)
+
+
+def own_density(e: Array, t: Array) -> Array:
+    """The log density of the log of the sample that the exponentials e make."""
+    k = e.shape[-1]
+    return gammaln(k) + (k - 1) * np.log(t) + np.log(e).sum(-1) - k * np.log(e.sum(-1))
+
+
+def _values(log_s: Array, *law: Any) -> list[Array]:
+    """Sample, its square, -log density in log space and on the simplex, and log density ratio."""
+    logits, t, other, other_t = law
+    y = log_softmax((logits - log_s) / t, -1)
+    x, log_q = np.exp(y), log_density(logits, t, y)
+    return [x, x * x, -log_q, y.sum(-1) - log_q, log_q - log_density(other, other_t, y)]
+
+
+def expectations(logits: Array, t: float, other: Array, other_t: float) -> list[Any]:
+    """Mean, second moment, entropy of the log and on the simplex, and KL, by the product rule."""
+    kept = logits > -np.inf
+    log_s, w = uniform_rule(kept.sum())
+    values = [w @ f for f in _values(log_s, logits[kept], t, other[kept], other_t)]
+    rows = np.zeros((2, len(logits)))
+    rows[:, kept] = values[:2]
+    return [*rows, *values[2:]]
+
+
+def by_draws(number: int, rng: np.random.Generator, *law: Any) -> list[tuple[Any, Any]]:
+    """The same by draws, each with its standard error."""
+    e = rng.standard_exponential((number, len(law[0])))
+    values = _values(np.log(e) - np.log(e.sum(-1, keepdims=True)), *law)
+    return [(f.mean(0), f.std(0) / number**0.5) for f in values]
+
+
+def logsumexp_mean(a: Array, r: float) -> list[Any]:
+    """E logsumexp(a + r G), and its derivatives by r and a.
+
+    G is -log of a uniform point of the simplex, less the log of a gamma variable that is
+    independent of it, of mean digamma(K).
+    """
+    log_s, w = uniform_rule(len(a))
+    scores, mean_log = a - r * log_s, digamma(len(a))
+    choice = softmax(scores, -1)
+    by_r = w @ (choice * -log_s).sum(-1) - mean_log
+    return [w @ logsumexp(scores, -1) - r * mean_log, by_r, w @ choice]
+
+
+def line_law(a: Array, count: Array, r: float) -> list[Any]:
+    """E logsumexp(a + r G), and mean and second moment of softmax(a + r G), with a_k count_k times.
+
+    The page's integrals over the line for V = H + r G, by trapezoidal rules, without tables.
+    """
+    g, step = np.linspace(-6, 45, 511), 0.05
+    weights = np.exp(-g - np.exp(-g))
+    weights /= weights.sum()
+    # The wider Gumbel's cdf is averaged over the narrower: where r < -1 the wider one is mirrored.
+    wide = max(1.0, abs(r))
+    narrow = 1 / wide if wide > 1 else r
+    s = np.arange(-45, 45, step)
+    u = s[:, None] - (a - a.max()) / wide  # of points and categories
+    mirrored = -1 if r < -1 else 1
+    x = np.exp(np.clip(mirrored * (narrow * g - u[..., None]), -700, 60))
+    below, above = (np.exp(-x) @ weights, -np.expm1(-x) @ weights)[::mirrored]
+    F = np.clip(below, 1e-300, 1)
+    f = (x * np.exp(-x)) @ weights
+    slope = mirrored * (((x - 1) * x * np.exp(-x)) @ weights)
+    # From the side on which the relative error is small: it is multiplied by the categories.
+    log_f = np.where(above < 0.5, np.log1p(-np.minimum(above, 0.5)), np.log(F))
+    P = np.exp((log_f * count).sum(-1))
+    excess = (F[:, a.argmax()] - P).sum() * step
+    mean, rest = ((h / F * P[:, None]).sum(0) * step for h in (f, slope))
+    return [a.max() + wide * excess + r * np.euler_gamma, mean, mean + rest / wide]
+
+
+def cdf(r: float, t: float) -> list[Any]:
+    """F(t), f(t) and f'(t) of H + r G, by mpmath."""
+
+    def mean(h: Callable[[Any], Any]) -> Any:
+        weighted = lambda g: h(mp.exp(r * g - t)) * mp.exp(-g - mp.exp(-g))  # noqa: E731
+        return mp.quad(weighted, [-6, -2, 0, 2, 5, 10, 20, 60])
+
+    return [
+        mean(lambda x: mp.exp(-x)),
+        mean(lambda x: x * mp.exp(-x)),
+        mean(lambda x: (x - 1) * x * mp.exp(-x)),
+    ]
+
+
+def bessel_cdf(t: float) -> list[Any]:
+    """F(t) and f(t) of H + G: the product of two exponentials has a Bessel function's law."""
+    z = 2 * mp.exp(-mp.mpf(t) / 2)
+    return [z * mp.besselk(1, z), z * z / 2 * mp.besselk(0, z)]
+
+
+def kl_by_fractions(a: Array) -> Any:
+    """KL at one temperature, a the differences of the logits, all distinct: a sum that cancels.
+
+    sum_k exp(a_k) E_k is hypoexponential: a sum of exponential densities whose weights are those of
+    partial fractions, up to 1e100 and of both signs. mpmath has the digits.
+    """
+    with mp.workdps(60 + 20 * len(a)):
+        a = [mp.mpf(float(x)) for x in a]
+        k, w = len(a), [mp.exp(x) for x in a]
+        c = [mp.fprod(w[i] / (w[i] - w[j]) for j in range(k) if j != i) for i in range(k)]
+        total = mp.fdot(c, a)
+        return k * (total - mp.euler - mp.digamma(k)) - mp.fsum(a)
+
+
+def binary_kl(d: float) -> Any:
+    """The KL of two logistic laws d apart, by its definition."""
+    log_q = lambda u: -u - 2 * mp.log1p(mp.exp(-u))  # noqa: E731
+    f = lambda u: mp.exp(log_q(u)) * (log_q(u) - log_q(u - d))  # noqa: E731
+    return mp.quad(f, [-200, -60, -20, -5, 0, 5, 20, 60, 200])
+
+
+def coth_kl(d: float) -> Any:
+    """d coth(d / 2) - 2 with all digits."""
+    with mp.workdps(50):
+        return mp.mpf(d) * mp.coth(mp.mpf(d) / 2) - 2

@@ -1,0 +1,47 @@
+"""The check of the page of derivations, run as a reader runs it."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "docs/examples/check_derivations.py"
+
+# One formula off by a millionth, and one that is NaN.
+WRONG = """
+import sys
+sys.path.insert(0, {folder!r})
+import check_derivations, derivation_formulas
+right = derivation_formulas._formulas.exp_concrete_log_prob
+derivation_formulas._formulas.exp_concrete_log_prob = lambda *given: right(*given) + {error}
+check_derivations.FRAMEWORKS = {{{name!r}: check_derivations.FRAMEWORKS[{name!r}]}}
+check_derivations.groups = lambda quick: [derivation_formulas.own_samples()]
+sys.exit(check_derivations.main())
+"""
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, where warnings are errors, too."""
+    pytest.importorskip("rich")
+    command = [sys.executable, "-W", "error", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_every_formula_holds() -> None:
+    """Each framework that is installed has its rows."""
+    result = run(str(SCRIPT), "--quick")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "All are within their bounds." in result.stdout
+    assert ("NumPyro" in result.stdout) == bool(find_spec("numpyro"))
+    assert (" Pyro" in result.stdout) == bool(find_spec("pyro"))
+
+
+@pytest.mark.parametrize("error", ["1e-6", "float('nan')"])
+def test_a_wrong_formula_is_found(error: str) -> None:
+    """It fails where a formula is off by a millionth, or NaN."""
+    name = "pyro" if find_spec("pyro") else "numpyro"
+    result = run("-c", WRONG.format(folder=str(SCRIPT.parent), name=name, error=error))
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "1 of 4 are off." in result.stdout
