@@ -35,6 +35,8 @@ def nodes(number: int, low: float, high: float) -> tuple[Any, Any]:
 class _Rule:
     """The nodes of a precision: errors are below 1e-10, or below what float32 rounds.
 
+    (With a thousand categories and r from -50 to -5, below 1e-7, and below 1e-4 in float32.)
+
     Args:
         inner: The number of quantiles of a Gumbel over which the cdf is averaged.
         outer: The number of points of the integrals over t.
