@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "docs/examples/digits_vae.py"
+EXAMPLES = Path(__file__).parent.parent / "docs/examples"
+DEMO = EXAMPLES / "digits_vae.py"
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
+def run(*options: str, script: Path = DEMO) -> subprocess.CompletedProcess[str]:
     """The script in a process of its own, where warnings are errors, too."""
-    command = [sys.executable, "-W", "error", str(SCRIPT), *options]
+    command = [sys.executable, "-W", "error", str(script), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

@@ -42,6 +42,8 @@ def dense(name: str, x: jax.Array, width: int) -> jax.Array:
 class DigitsVAE:
     """The model, its guide, and the parameters once they are trained."""
 
+    latents = LATENTS
+
     def __init__(self, images: Array) -> None:
         self.images = jnp.asarray(images)
         self.mean = jnp.asarray(pixel_frequencies(images))
@@ -50,8 +52,8 @@ class DigitsVAE:
     def encoder(self, x: jax.Array) -> jax.Array:
         """The logits of every latent variable."""
         hidden = jnp.tanh(dense("encoder.1", x - self.mean, HIDDEN))
-        logits = dense("encoder.2", hidden, LATENTS * CLASSES)
-        return logits.reshape(*x.shape[:-1], LATENTS, CLASSES)
+        logits = dense("encoder.2", hidden, self.latents * CLASSES)
+        return logits.reshape(*x.shape[:-1], self.latents, CLASSES)
 
     def decoder(self, z: jax.Array) -> jax.Array:
         """The logits of every pixel, around those of the mean image."""
@@ -60,7 +62,7 @@ class DigitsVAE:
 
     def prior(self) -> dist.Distribution:
         """Every class as likely as every other."""
-        return OneHotCategorical(logits=jnp.zeros((LATENTS, CLASSES))).to_event(1)
+        return OneHotCategorical(logits=jnp.zeros((self.latents, CLASSES))).to_event(1)
 
     def pixels(self, z: jax.Array) -> dist.Distribution:
         """The law of an image, given its code."""

@@ -28,21 +28,23 @@ COMPILES = False
 class DigitsVAE(nn.Module):
     """The model and its guide."""
 
+    latents = LATENTS
+
     def __init__(self, images: Array) -> None:
         super().__init__()
         self.images = torch.as_tensor(images)
         self.mean = torch.as_tensor(pixel_frequencies(images), dtype=torch.float32)
         pixels = images.shape[-1]
         self.encode = nn.Sequential(
-            nn.Linear(pixels, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, LATENTS * CLASSES)
+            nn.Linear(pixels, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, self.latents * CLASSES)
         )
         self.decode = nn.Sequential(
-            nn.Linear(LATENTS * CLASSES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, pixels)
+            nn.Linear(self.latents * CLASSES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, pixels)
         )
 
     def encoder(self, x: Tensor) -> Tensor:
         """The logits of every latent variable."""
-        return self.encode(x - self.mean).unflatten(-1, (LATENTS, CLASSES))
+        return self.encode(x - self.mean).unflatten(-1, (self.latents, CLASSES))
 
     def decoder(self, z: Tensor) -> Tensor:
         """The logits of every pixel, around those of the mean image."""
@@ -50,7 +52,7 @@ class DigitsVAE(nn.Module):
 
     def prior(self) -> dist.Distribution:
         """Every class as likely as every other."""
-        return OneHotCategorical(logits=torch.zeros(LATENTS, CLASSES)).to_event(1)
+        return OneHotCategorical(logits=torch.zeros(self.latents, CLASSES)).to_event(1)
 
     def pixels(self, z: Tensor) -> dist.Distribution:
         """The law of an image, given its code."""
