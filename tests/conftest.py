@@ -23,6 +23,14 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_go() -> Iterator[None]:
+    """Free what JAX compiled for a module's tests: over the whole suite it would take gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of the random draws: 0, or that of the flag."""
