@@ -28,7 +28,7 @@ An exception is a failure.
   log_prob: it is not finite for a draw just made, the value detached and not.
   gradient: it is not finite, of a function of the draw and of its log_prob, by logits (a case a
     row) and by temperature. One too large for float16, as float32 shows, counts as right.
-  validation: own draws are refused.
+  validation: own draws are refused (TFP refuses whole batches: not counted).
   copy: log_prob is not finite for a value made of the draw's numbers alone. A straight-through
     value's say no density: there the error that names this is right.
 Compiled by torch.compile(fullgraph=True) or jax.jit: a part of the grid (K = {compiled}).
@@ -127,7 +127,7 @@ def _print(counts: list[Any], errors: list[Any], notes: list[str], quick: bool) 
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
 
     def table(title: str, columns: Sequence[str]) -> Table:
         made = Table(title=title, box=box.SIMPLE, title_justify="left")

@@ -143,8 +143,8 @@ class Jax:
         return _sample(law, jax.random.key(seed))
 
     def accepts(self, law: Any, value: Any) -> np.ndarray:
-        """What the law's support says of each value; TFP's laws have none to ask."""
-        return np.asarray(law.support(value) if hasattr(law, "support") else value < 0)
+        """What the law's support says of each value."""
+        return np.asarray(law.support(value))
 
     def run(self, subject: Subject, compiled: bool) -> Callable[..., list[np.ndarray]]:
         """A function to densities, with the value attached and not, and their gradients."""
@@ -229,7 +229,7 @@ def _differentiate(
     try:
         *densities, t_gradient, gradient = run(t, logits, weights, seed)
     except Exception:
-        counts.add("log_prob", np.ones(len(logits)))
+        counts.add("log_prob", np.ones(2 * len(logits)))
         counts.add("gradient", np.ones(len(logits) + 1))
         return
     counts.add("log_prob", ~np.isfinite(np.stack(densities)))
@@ -254,13 +254,13 @@ def _score(
         counts.add("validation", np.ones(len(logits)))
         counts.add("copy", np.ones(len(logits)))
         return
-    try:
-        law.log_prob(value)
-        counts.add("validation", np.zeros(len(logits)))
-    except Exception:
-        counts.add(
-            "validation", np.ones(len(logits)) if subject.ours else ~framework.accepts(law, value)
-        )
+    if hasattr(law, "support"):  # TFP's laws have none, and refuse a batch as a whole
+        refused = np.zeros(len(logits), bool)
+        try:
+            law.log_prob(value)
+        except Exception:
+            refused = refused | subject.ours | ~framework.accepts(law, value)
+        counts.add("validation", refused)
     copy = framework.array(framework.numpy(value), dtype)
     try:
         density = framework.numpy(subject.make(t, logits, False).log_prob(copy))
