@@ -23,14 +23,6 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_programs_go() -> Iterator[None]:
-    """Free what JAX compiled for a module's tests: over the whole suite it would take gigabytes."""
-    yield
-    if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
-
-
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of the random draws: 0, or that of the flag."""
@@ -51,8 +43,10 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 
 @pytest.fixture(autouse=True)
-def _validation() -> Iterator[None]:
-    """Switch torch's validation on again, which torch.compile switches off for the process."""
+def _global_state() -> Iterator[None]:
+    """Leave none: torch.compile switches torch's validation off, Pyro keeps parameters by name."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].distributions.Distribution.set_default_validate_args(True)
+    if "pyro" in sys.modules:
+        sys.modules["pyro"].clear_param_store()
