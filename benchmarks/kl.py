@@ -69,7 +69,7 @@ def jax_steps() -> dict[str, Callable[[], object]]:
     def exact(x: object, z: object, t: object, u: object) -> object:
         return kl_divergence(Law(t, logits=x), Law(u, logits=z)).sum()
 
-    compiled = {f: jax.jit(jax.grad(f, (0, 1))) for f in (draw, sampled, exact)}
+    compiled = {f: jax.jit(jax.value_and_grad(f, (0, 1))) for f in (draw, sampled, exact)}
 
     def run(f: Callable[..., object], u: float) -> Callable[[], object]:
         return lambda: jax.block_until_ready(compiled[f](logits, other, T, u))

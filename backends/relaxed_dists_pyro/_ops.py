@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
-CHUNK = 2**14  # elements at a time in an integral: temporaries that malloc does not give back
+CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
 
 class _TorchOps:
