@@ -139,7 +139,7 @@ def logit_concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) 
     (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
     d = abs(other_finite - finite)
     small = d < 1
-    # Near 0 the two terms cancel: the series of x coth x - 1 at x = d / 2, to the 16th power.
+    # Near 0 the two terms cancel: the series of x coth x - 1 at x = d / 2.
     square, series = ops.where(small, d * d / 4, 0.0), 0.0 * d
     for coefficient in _COTH[::-1]:
         series = (series + coefficient) * square

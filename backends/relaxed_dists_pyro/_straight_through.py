@@ -1,6 +1,7 @@
 """The straight-through laws: a hard value forward, the relaxed gradient backward."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,28 @@ from ._relaxed_bernoulli import RelaxedBernoulli
 from ._relaxed_categorical import RelaxedOneHotCategorical
 
 
-class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
+class _HardValue:
+    """The moments of the value, which are those of the discrete law."""
+
+    discrete: Any
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the hard value, that is the probabilities."""
+        return self.discrete.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the hard value, p (1 - p) for each entry."""
+        return self.discrete.variance
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable hard value; of two equally probable numbers 0."""
+        return self.discrete.mode
+
+
+class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategorical):
     r"""A one-hot value forward, the relaxed gradient backward.
 
     The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
@@ -60,23 +82,8 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     def _log_of(self, value: Tensor) -> Tensor:
         raise _errors.lost(type(self).__name__)
 
-    @property
-    def mean(self) -> Tensor:
-        """The mean of the one-hot value, that is the probabilities."""
-        return self.discrete.mean
 
-    @property
-    def variance(self) -> Tensor:
-        """The variance of the one-hot value, p (1 - p) for each entry."""
-        return self.discrete.variance
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable one-hot value."""
-        return self.discrete.mode
-
-
-class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
+class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
     r"""A value of 0 or 1 forward, the relaxed gradient backward.
 
     The value is a draw x of :class:`RelaxedBernoulli` rounded, its gradient that of x, and
@@ -126,18 +133,3 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
     def icdf(self, q: Tensor) -> Tensor:
         """An error that names the laws that have one."""
         raise _errors.no_cdf(type(self).__name__)
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of the value, that is the probability of one."""
-        return self.discrete.mean
-
-    @property
-    def variance(self) -> Tensor:
-        """The variance of the value, p (1 - p)."""
-        return self.discrete.variance
-
-    @property
-    def mode(self) -> Tensor:
-        """The more probable value; 0 at a tie."""
-        return self.discrete.mode
