@@ -30,14 +30,15 @@ def reference(name: str, logits: Any, t: Any, value: Any) -> np.ndarray:
         y = value if name.startswith("Exp") else np.log(value)
     if not rows(name):  # two categories, the second with a logit of 0
         x = expit(value) if name.startswith("Logit") else value
-        logits, y = np.stack([logits, 0 * logits], -1), np.stack([np.log(x), np.log1p(-x)], -1)
+        logits, y = np.stack([logits, np.zeros_like(logits)], -1), np.stack([np.log(x), np.log1p(-x)], -1)
     kept = logits > -INF
+    off = (~kept & (y > -INF)).any(-1)  # weight on a masked category
     y = np.where(kept, y, 0)
     k = kept.sum(-1)
     scores = log_softmax(np.where(kept, logits - np.asarray(t)[..., None] * y, -INF), -1)
     log_space = name.startswith(("Exp", "Logit"))
     terms = np.where(kept, scores, 0).sum(-1) - (0 if log_space else y.sum(-1))
-    return gammaln(k) + (k - 1) * np.log(t) + terms
+    return np.where(off, -INF, gammaln(k) + (k - 1) * np.log(t) + terms)
 
 
 def base(name: str) -> tuple[Any, Any]:
