@@ -30,7 +30,10 @@ def reference(name: str, logits: Any, t: Any, value: Any) -> np.ndarray:
         y = value if name.startswith("Exp") else np.log(value)
     if not rows(name):  # two categories, the second with a logit of 0
         x = expit(value) if name.startswith("Logit") else value
-        logits, y = np.stack([logits, np.zeros_like(logits)], -1), np.stack([np.log(x), np.log1p(-x)], -1)
+        logits, y = (
+            np.stack([logits, np.zeros_like(logits)], -1),
+            np.stack([np.log(x), np.log1p(-x)], -1),
+        )
     kept = logits > -INF
     off = (~kept & (y > -INF)).any(-1)  # weight on a masked category
     y = np.where(kept, y, 0)

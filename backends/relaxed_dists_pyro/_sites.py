@@ -1,0 +1,52 @@
+"""The law of a sample site, inside the wrappers that Pyro puts around it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from torch import distributions as torch_dist
+
+from ._base import LogitsDistribution
+from ._discrete import Bernoulli, OneHotCategorical
+
+
+def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
+    """What a site draws from, with its innermost law changed and the wrappers as they were.
+
+    Args:
+        fn: A law, perhaps made independent, masked or expanded.
+        change: From the innermost law to the one in its place, of the same batch shape.
+    """
+    if isinstance(fn, torch_dist.Independent):
+        return rewrapped(fn.base_dist, change).to_event(fn.reinterpreted_batch_ndims)
+    if isinstance(fn, dist.MaskedDistribution):
+        return rewrapped(fn.base_dist, change).mask(fn._mask)
+    if isinstance(fn, ExpandedDistribution):
+        return rewrapped(fn.base_dist, change).expand(fn.batch_shape)
+    return change(fn)
+
+
+def innermost(fn: Any) -> Any:
+    """The law inside the wrappers."""
+    while isinstance(fn, torch_dist.Independent | dist.MaskedDistribution | ExpandedDistribution):
+        fn = fn.base_dist
+    return fn
+
+
+def discrete(law: Any) -> Any:
+    """The plain one-hot or Bernoulli law with a law's parameters; None if there is none.
+
+    Args:
+        law: A law without wrappers: of this library or torch's own.
+    """
+    if isinstance(law, LogitsDistribution):
+        return law.discrete
+    for ours in (OneHotCategorical, Bernoulli):
+        theirs = getattr(torch_dist, ours.__name__)  # Pyro's straight-through one is of it as well
+        if isinstance(law, theirs):
+            # As it was given: logits made from probs of 0 would be -16, and no mask.
+            given = getattr(law, "_categorical", law).__dict__
+            name = "probs" if "probs" in given else "logits"
+            return ours(**{name: getattr(law, name)}, validate_args=False)
+    return None

@@ -1,0 +1,78 @@
+"""The law of a site, found inside the frameworks' wrappers and turned into its discrete twin."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Backend
+
+PROBS = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
+
+
+def wrapped(backend: Backend, law: Any) -> Any:
+    """Expanded as the framework does it, masked, and made independent."""
+    law = law.expand((4, 2)).to_event(1)
+    return law.mask(backend.array([1, 0, 1, 1], "bool"))
+
+
+def theirs(backend: Backend) -> list[tuple[Any, str]]:
+    """The framework's own laws, and the name of their twin."""
+    dist = importlib.import_module(f"{backend.framework}.distributions")
+    probs = backend.array(PROBS[:, 2])
+    found = [
+        (dist.Bernoulli(probs=probs), "Bernoulli"),
+        (dist.Bernoulli(logits=probs), "Bernoulli"),
+    ]
+    if hasattr(dist, "OneHotCategorical"):
+        found.append((dist.OneHotCategorical(probs=backend.array(PROBS)), "OneHotCategorical"))
+        straight = dist.OneHotCategoricalStraightThrough(probs=backend.array(PROBS))
+        found.append((straight, "OneHotCategorical"))
+    return found
+
+
+def ours(backend: Backend) -> list[tuple[Any, str]]:
+    """Laws of both families, and the name of their twin."""
+    names, probs = backend.names, backend.array(PROBS)
+    estimator = names.StraightThrough()
+    return [
+        (names.OneHotCategorical(probs=probs, estimator=estimator), "OneHotCategorical"),
+        (names.Bernoulli(probs=probs[:, 2]), "Bernoulli"),
+        (names.ExpRelaxedOneHotCategorical(0.5, probs=probs), "OneHotCategorical"),
+        (names.RelaxedBernoulliStraightThrough(0.5, probs=probs[:, 2]), "Bernoulli"),
+    ]
+
+
+def test_discrete(backend: Backend) -> None:
+    """The twin has the law's own probabilities, an exact 0 among them, also in the wrappers."""
+    sites = importlib.import_module(f"relaxed_dists_{backend.framework}._sites")
+    for law, name in theirs(backend) + ours(backend):
+        twin = sites.discrete(law)
+        assert type(twin) is getattr(backend.names, name)
+        assert twin.estimator is None
+        expected = backend.numpy(law.probs)
+        np.testing.assert_allclose(backend.numpy(twin.probs), expected, rtol=1e-6)
+        assert ((backend.numpy(twin.probs) == 0) == (expected == 0)).all()
+        inside = wrapped(backend, law)
+        assert type(sites.innermost(inside)) is type(law)
+        around = sites.rewrapped(inside, sites.discrete)
+        assert around.batch_shape == inside.batch_shape
+        assert around.event_shape == inside.event_shape
+        assert type(sites.innermost(around)) is type(twin)
+        value = np.ones(inside.shape()) * (np.eye(3)[1] if "Hot" in name else 1)
+        mass = np.log((expected[:, 1] if "Hot" in name else expected) + 1e-300).sum()
+        got = backend.numpy(around.log_prob(backend.array(value)))
+        assert got[1] == 0  # masked
+        if "Hot" in name:  # a probability of 0 is among the others
+            np.testing.assert_allclose(got[[0, 2, 3]], mass, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Normal", "Categorical"])
+def test_other_laws(backend: Backend, name: str) -> None:
+    """They have no one-hot or Bernoulli twin."""
+    dist = importlib.import_module(f"{backend.framework}.distributions")
+    sites = importlib.import_module(f"relaxed_dists_{backend.framework}._sites")
+    probs = backend.array([0.5, 0.5])
+    law = dist.Normal(probs, probs) if name == "Normal" else dist.Categorical(probs=probs)
+    assert sites.discrete(sites.innermost(law.expand((3, *law.batch_shape)).to_event(1))) is None
