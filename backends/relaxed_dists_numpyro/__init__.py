@@ -2,6 +2,7 @@
 
 from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
+from ._discretize import discretize
 from ._estimators import GumbelSoftmax, StraightThrough
 from ._functional import gumbel_softmax, straight_through
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
@@ -24,6 +25,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
     "StraightThrough",
+    "discretize",
     "gumbel_softmax",
     "straight_through",
 ]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from ._base import LogitsDistribution
+from ._base import LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli
 
 
@@ -40,8 +41,26 @@ def discrete(law: Any) -> Any:
     """
     if isinstance(law, LogitsDistribution):
         return law.discrete
+    if isinstance(law, dist.RelaxedBernoulliLogits):
+        return Bernoulli(logits=jnp.broadcast_to(law.logits, law.batch_shape), validate_args=False)
     if isinstance(law, dist.BernoulliProbs):
         return Bernoulli(probs=law.probs, validate_args=False)
     if isinstance(law, dist.BernoulliLogits):
         return Bernoulli(logits=law.logits, validate_args=False)
     return None
+
+
+def kind(fn: Any) -> str | None:
+    """Which sort of law a site draws from: relaxed, estimated, discrete, or none of these.
+
+    Args:
+        fn: A law, perhaps in wrappers: of this library or the framework's own.
+    """
+    law = innermost(fn)
+    if isinstance(law, RelaxedDistribution | dist.RelaxedBernoulliLogits):
+        return "relaxed"
+    if isinstance(law, dist.TransformedDistribution):
+        return kind(law.base_dist)
+    if isinstance(law, LogitsDistribution):  # an estimated law's support is not marked discrete
+        return "estimated" if law.has_rsample else "discrete"
+    return "discrete" if getattr(law.support, "is_discrete", False) else None

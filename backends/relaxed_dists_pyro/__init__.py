@@ -4,6 +4,7 @@ from relaxed_dists._estimators import GumbelSoftmax, StraightThrough
 
 from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
+from ._discretize import discretize
 from ._functional import gumbel_softmax, straight_through
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
@@ -25,6 +26,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
     "StraightThrough",
+    "discretize",
     "gumbel_softmax",
     "straight_through",
 ]

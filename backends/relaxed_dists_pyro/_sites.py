@@ -6,9 +6,18 @@ from typing import Any
 import pyro.distributions as dist
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import distributions as torch_dist
+from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
+from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
-from ._base import LogitsDistribution
+from ._base import LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
+
+_THEIRS_RELAXED = (
+    torch_dist.RelaxedOneHotCategorical,
+    torch_dist.RelaxedBernoulli,
+    ExpRelaxedCategorical,
+    LogitRelaxedBernoulli,
+)
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
@@ -42,6 +51,9 @@ def discrete(law: Any) -> Any:
     """
     if isinstance(law, LogitsDistribution):
         return law.discrete
+    if isinstance(law, _THEIRS_RELAXED):
+        twin = OneHotCategorical if len(law.event_shape) else Bernoulli
+        return twin(logits=law.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
         theirs = getattr(torch_dist, ours.__name__)  # Pyro's straight-through one is of it as well
         if isinstance(law, theirs):
@@ -50,3 +62,22 @@ def discrete(law: Any) -> Any:
             name = "probs" if "probs" in given else "logits"
             return ours(**{name: getattr(law, name)}, validate_args=False)
     return None
+
+
+def kind(fn: Any) -> str | None:
+    """Which sort of law a site draws from: relaxed, estimated, discrete, or none of these.
+
+    Args:
+        fn: A law, perhaps in wrappers: of this library or the framework's own.
+    """
+    law = innermost(fn)
+    if isinstance(law, (RelaxedDistribution, *_THEIRS_RELAXED)):
+        return "relaxed"
+    if isinstance(law, torch_dist.TransformedDistribution):
+        return kind(law.base_dist)
+    try:
+        if not law.support.is_discrete:
+            return None
+    except (AttributeError, NotImplementedError):  # a law that does not state its support
+        return None
+    return "estimated" if law.has_rsample else "discrete"

@@ -1,0 +1,145 @@
+"""The discrete model: each relaxed or estimated site replaced by its discrete twin."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Never
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import constraints, register_kl
+
+from relaxed_dists import _errors_inference as _errors
+
+from ._discrete import Bernoulli, OneHotCategorical, _Discrete
+from ._kl import _kl_discrete, _refuse_spaces
+from ._relaxed_bernoulli import LogitRelaxedBernoulli
+from ._relaxed_categorical import ExpRelaxedOneHotCategorical
+from ._sites import discrete, kind, rewrapped
+
+
+class _Image(constraints.Constraint):
+    """The values whose image is in a discrete support."""
+
+    is_discrete = True
+
+    def __init__(self, support: Any, image: Callable[[Tensor], Tensor]) -> None:
+        self.event_dim, self._support, self._image = support.event_dim, support, image
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each image is in the support."""
+        return self._support.check(self._image(value))
+
+
+class _Logarithmic(_Discrete):
+    """A law of the log or the logit of hard values: infinite ones, which the model maps back."""
+
+    _image: Callable[[Tensor], Tensor]
+    _preimage: Callable[[Tensor], Tensor]
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw. Args and Returns as those of the law of hard values."""
+        return self._preimage(super().sample(sample_shape))
+
+    def _checked(self, value: Any) -> Tensor:
+        return super()._checked(self._image(self._check_value(value)))
+
+    @property
+    def mean(self) -> Never:
+        """An error that says that there is none."""
+        raise _errors.no_moments(type(self).__name__)
+
+    variance = mean
+
+
+class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
+    """The law of the log of a one-hot value: 0 at the category, and -inf elsewhere."""
+
+    _image, _preimage = staticmethod(torch.exp), staticmethod(torch.log)
+    support: Any = _Image(constraints.one_hot, torch.exp)
+    _support_text = "logs of one-hot vectors (shown are the exponentials)"
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All values. Args and Returns as those of the law of hard values."""
+        return super().enumerate_support(expand).log()
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value."""
+        return super().mode.log()
+
+
+class LogitBernoulli(_Logarithmic, Bernoulli):
+    """The law of the logit of 0 or 1: minus or plus infinity."""
+
+    _image, _preimage = staticmethod(torch.sigmoid), staticmethod(torch.logit)
+    support: Any = _Image(constraints.boolean, torch.sigmoid)
+    _support_text = "infinite numbers (shown are their sigmoids)"
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Both values. Args and Returns as those of the law of hard values."""
+        return super().enumerate_support(expand).logit()
+
+    @property
+    def mode(self) -> Tensor:
+        """The more probable value."""
+        return super().mode.logit()
+
+
+for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
+    register_kl(_log, _log)(_kl_discrete)
+    register_kl(_log, _hard)(_refuse_spaces)
+    register_kl(_hard, _log)(_refuse_spaces)
+
+
+def _twin(law: Any) -> Any:
+    if isinstance(law, ExpRelaxedOneHotCategorical):
+        return law._twin(LogOneHotCategorical)
+    if isinstance(law, LogitRelaxedBernoulli):
+        return law._twin(LogitBernoulli)
+    return discrete(law)
+
+
+class _Discretize(Messenger):
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and kind(msg["fn"]) in ("relaxed", "estimated"):
+            msg["fn"] = rewrapped(msg["fn"], lambda law: _twin(law) or self._refuse(msg["name"]))
+
+    def _refuse(self, name: str) -> Never:
+        raise _errors.no_twin(name)
+
+
+def discretize(fn: Callable[..., Any] | None = None) -> Any:
+    r"""The discrete model or guide of a relaxed one, under which any ELBO scores it.
+
+    An effect handler. Each latent site that draws from a relaxed law, or from a discrete one with
+    an estimator, draws from its discrete twin instead: the one-hot or Bernoulli law with the same
+    logits. In the place of a law of logs or logits stands the law of the log or the logit of the
+    hard value (0 and -inf, or -inf and inf), so that what the model computes from it is hard. So
+    ``discretize(relax(model, temperature))`` scores exactly what the model does.
+
+    Discrete laws without an estimator, continuous laws and observed sites stay as they are.
+
+    Args:
+        fn: A model or a guide; without one the handler is a context manager.
+
+    Returns:
+        The model or the guide with its sites replaced.
+
+    Raises:
+        ValueError: If a site's law is made from a relaxed one by a transform.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5: relaxed models are
+        trained, and their discrete ones evaluated.
+
+    Example:
+        >>> import pyro
+        >>> from relaxed_dists.pyro import RelaxedOneHotCategorical
+        >>> _ = torch.manual_seed(0)
+        >>> def guide():
+        ...     return pyro.sample("z", RelaxedOneHotCategorical(0.5, logits=torch.zeros(3)))
+        >>> sorted(discretize(guide)().tolist())
+        [0.0, 0.0, 1.0]
+    """
+    handler = _Discretize()
+    return handler if fn is None else handler(fn)

@@ -1,0 +1,196 @@
+"""The statements of both frameworks behind one interface, so that a model is written once."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from harness import Backend
+
+
+class Language:
+    """What a model, and a test of one, needs of a framework."""
+
+    mean_field: str  # an ELBO that knows more of a discrete guide than its samples
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def sample(self, name: str, law: Any, obs: Any = None) -> Any:
+        """A sample statement."""
+        raise NotImplementedError
+
+    def plate(self, name: str, size: int, dim: int, subsample: int | None = None) -> Any:
+        """A plate."""
+        raise NotImplementedError
+
+    def normal(self, loc: Any, scale: Any) -> Any:
+        """A normal law."""
+        raise NotImplementedError
+
+    def exp(self, x: Any) -> Any:
+        """The exponential."""
+        raise NotImplementedError
+
+    def sigmoid(self, x: Any) -> Any:
+        """The logistic function."""
+        raise NotImplementedError
+
+    def sigmoid_of(self, law: Any) -> Any:
+        """The law of the logistic function of a draw."""
+        raise NotImplementedError
+
+    def mask(self, mask: Any) -> AbstractContextManager[Any]:
+        """The handler that leaves out where the mask is false."""
+        raise NotImplementedError
+
+    def scale(self, scale: Any) -> AbstractContextManager[Any]:
+        """The handler that multiplies log densities."""
+        raise NotImplementedError
+
+    def trace(self, model: Callable[..., Any], seed: int) -> dict[str, Any]:
+        """The sites of a run of the model."""
+        raise NotImplementedError
+
+    def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
+        """An estimate by the framework's ELBO of that name."""
+        raise NotImplementedError
+
+
+class Pyro(Language):
+    """Pyro."""
+
+    mean_field = "TraceEnum_ELBO"
+
+    def sample(self, name: str, law: Any, obs: Any = None) -> Any:
+        """pyro.sample."""
+        import pyro
+
+        return pyro.sample(name, law, obs=obs)
+
+    def plate(self, name: str, size: int, dim: int, subsample: int | None = None) -> Any:
+        """pyro.plate."""
+        import pyro
+
+        return pyro.plate(name, size, subsample_size=subsample, dim=dim)
+
+    def normal(self, loc: Any, scale: Any) -> Any:
+        """pyro.distributions.Normal."""
+        import pyro
+
+        return pyro.distributions.Normal(loc, scale)
+
+    def exp(self, x: Any) -> Any:
+        """torch.exp."""
+        return x.exp()
+
+    def sigmoid(self, x: Any) -> Any:
+        """torch.sigmoid."""
+        return x.sigmoid()
+
+    def sigmoid_of(self, law: Any) -> Any:
+        """A TransformedDistribution."""
+        import pyro.distributions as dist
+
+        return dist.TransformedDistribution(law, [dist.transforms.SigmoidTransform()])
+
+    def mask(self, mask: Any) -> AbstractContextManager[Any]:
+        """poutine.mask."""
+        from pyro import poutine
+
+        return poutine.mask(mask=mask)
+
+    def scale(self, scale: Any) -> AbstractContextManager[Any]:
+        """poutine.scale."""
+        from pyro import poutine
+
+        return poutine.scale(scale=scale)
+
+    def trace(self, model: Callable[..., Any], seed: int) -> dict[str, Any]:
+        """poutine.trace."""
+        import pyro
+
+        pyro.set_rng_seed(seed)
+        return dict(pyro.poutine.trace(model).get_trace().nodes)
+
+    def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
+        """Its loss, vectorised."""
+        import pyro.infer
+        import torch
+
+        pyro.set_rng_seed(seed)
+        if "Enum" in name:
+            guide = pyro.infer.config_enumerate(guide)
+        elbo = getattr(pyro.infer, name)(num_particles=particles, vectorize_particles=True)
+        with torch.no_grad():
+            return -elbo.loss(model, guide)
+
+
+class NumPyro(Language):
+    """NumPyro."""
+
+    mean_field = "TraceMeanField_ELBO"
+
+    def sample(self, name: str, law: Any, obs: Any = None) -> Any:
+        """numpyro.sample."""
+        import numpyro
+
+        return numpyro.sample(name, law, obs=obs)
+
+    def plate(self, name: str, size: int, dim: int, subsample: int | None = None) -> Any:
+        """numpyro.plate."""
+        import numpyro
+
+        return numpyro.plate(name, size, subsample_size=subsample, dim=dim)
+
+    def normal(self, loc: Any, scale: Any) -> Any:
+        """numpyro.distributions.Normal."""
+        import numpyro
+
+        return numpyro.distributions.Normal(loc, scale)
+
+    def exp(self, x: Any) -> Any:
+        """jax.numpy.exp."""
+        import jax.numpy as jnp
+
+        return jnp.exp(x)
+
+    def sigmoid(self, x: Any) -> Any:
+        """jax.nn.sigmoid."""
+        import jax
+
+        return jax.nn.sigmoid(x)
+
+    def sigmoid_of(self, law: Any) -> Any:
+        """A TransformedDistribution."""
+        import numpyro.distributions as dist
+
+        return dist.TransformedDistribution(law, [dist.transforms.SigmoidTransform()])
+
+    def mask(self, mask: Any) -> AbstractContextManager[Any]:
+        """numpyro.handlers.mask."""
+        from numpyro import handlers
+
+        return handlers.mask(mask=mask)
+
+    def scale(self, scale: Any) -> AbstractContextManager[Any]:
+        """numpyro.handlers.scale."""
+        from numpyro import handlers
+
+        return handlers.scale(scale=scale)
+
+    def trace(self, model: Callable[..., Any], seed: int) -> dict[str, Any]:
+        """numpyro.handlers.trace."""
+        from numpyro import handlers
+
+        return dict(handlers.trace(handlers.seed(model, seed)).get_trace())
+
+    def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
+        """Its loss, vectorised."""
+        import jax
+        import numpyro.infer
+
+        elbo = getattr(numpyro.infer, name)(num_particles=particles)
+        return -float(elbo.loss(jax.random.key(seed), {}, model, guide))
+
+
+LANGUAGES: dict[str, type[Language]] = {"pyro": Pyro, "numpyro": NumPyro}
