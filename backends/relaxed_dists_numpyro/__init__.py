@@ -5,6 +5,8 @@ from ._discrete import Bernoulli, OneHotCategorical
 from ._discretize import discretize
 from ._estimators import GumbelSoftmax, StraightThrough
 from ._functional import gumbel_softmax, straight_through
+from ._gumbel_softmax import GumbelSoftmaxReparam
+from ._relax import RelaxedReparam, relax
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 from ._straight_through import (
@@ -18,14 +20,17 @@ __all__ = [
     "Bernoulli",
     "ExpRelaxedOneHotCategorical",
     "GumbelSoftmax",
+    "GumbelSoftmaxReparam",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
     "RelaxedBernoulli",
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
+    "RelaxedReparam",
     "StraightThrough",
     "discretize",
     "gumbel_softmax",
+    "relax",
     "straight_through",
 ]

@@ -6,6 +6,8 @@ from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
 from ._discretize import discretize
 from ._functional import gumbel_softmax, straight_through
+from ._gumbel_softmax import GumbelSoftmaxReparam
+from ._relax import RelaxedReparam, relax
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 from ._straight_through import (
@@ -19,14 +21,17 @@ __all__ = [
     "Bernoulli",
     "ExpRelaxedOneHotCategorical",
     "GumbelSoftmax",
+    "GumbelSoftmaxReparam",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
     "RelaxedBernoulli",
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
+    "RelaxedReparam",
     "StraightThrough",
     "discretize",
     "gumbel_softmax",
+    "relax",
     "straight_through",
 ]
