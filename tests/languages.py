@@ -51,6 +51,10 @@ class Language:
         """The sites of a run of the model."""
         raise NotImplementedError
 
+    def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
+        """evidence_bounds, without a progress bar."""
+        raise NotImplementedError
+
     def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
         """An estimate by the framework's ELBO of that name."""
         raise NotImplementedError
@@ -111,6 +115,14 @@ class Pyro(Language):
 
         pyro.set_rng_seed(seed)
         return dict(pyro.poutine.trace(model).get_trace().nodes)
+
+    def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
+        """evidence_bounds, after setting the seed."""
+        import pyro
+
+        pyro.set_rng_seed(seed)
+        how = {"progress_bar": False, **kwargs}
+        return self.backend.names.evidence_bounds(model, guide, *args, **how)
 
     def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
         """Its loss, vectorised."""
@@ -183,6 +195,14 @@ class NumPyro(Language):
         from numpyro import handlers
 
         return dict(handlers.trace(handlers.seed(model, seed)).get_trace())
+
+    def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
+        """evidence_bounds, with a key and no parameters."""
+        import jax
+
+        how = {"progress_bar": False, **kwargs}
+        key = jax.random.key(seed)
+        return self.backend.names.evidence_bounds(key, {}, model, guide, *args, **how)
 
     def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
         """Its loss, vectorised."""

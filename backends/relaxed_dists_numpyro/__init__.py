@@ -1,9 +1,12 @@
 """relaxed-dists for NumPyro. Import from :mod:`relaxed_dists.numpyro`."""
 
+from relaxed_dists._evidence import EvidenceBounds
+
 from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
 from ._discretize import discretize
 from ._estimators import GumbelSoftmax, StraightThrough
+from ._evidence import evidence_bounds
 from ._functional import gumbel_softmax, straight_through
 from ._gumbel_softmax import GumbelSoftmaxReparam
 from ._relax import RelaxedReparam, relax
@@ -18,6 +21,7 @@ from ._svi import AnnealedSVI
 __all__ = [
     "AnnealedSVI",
     "Bernoulli",
+    "EvidenceBounds",
     "ExpRelaxedOneHotCategorical",
     "GumbelSoftmax",
     "GumbelSoftmaxReparam",
@@ -30,6 +34,7 @@ __all__ = [
     "RelaxedReparam",
     "StraightThrough",
     "discretize",
+    "evidence_bounds",
     "gumbel_softmax",
     "relax",
     "straight_through",

@@ -1,0 +1,363 @@
+"""Bounds of the evidence against enumeration and closed forms."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, logsumexp
+from scipy.stats import norm
+
+from harness import Backend
+from languages import LANGUAGES, Language
+from relaxed_dists._evidence import Running
+
+X = np.array([0.4, -0.8, 1.7, 0.1])
+LOCS = np.array([-1.0, 0.0, 1.5])
+PRIOR = np.log([0.5, 0.3, 0.2])
+LOGITS = np.array([[0.3, 0.8, 0.5], [1.0, 1.2, -0.4], [-0.5, 0.0, 0.9], [0.2, 0.6, 0.0]])
+
+# For each datum and category: log q(z), and the log weight log p(x, z) - log q(z).
+LOG_Q = log_softmax(LOGITS, -1)
+LOG_W = PRIOR + norm.logpdf(X[:, None], LOCS) - LOG_Q
+ELBO = (np.exp(LOG_Q) * LOG_W).sum(-1)
+EVIDENCE = logsumexp(LOG_Q + LOG_W, -1)
+
+
+@pytest.fixture
+def language(backend: Backend) -> Language:
+    """The statements of the backend's framework."""
+    return LANGUAGES[backend.framework](backend)
+
+
+def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any, Any]:
+    """A category for each datum; the options: subsample (a size), handlers, masks and scales."""
+    backend = language.backend
+    names, array = backend.names, backend.array
+
+    def law(logits: Any, guide: bool) -> Any:
+        if how == "relaxed":
+            return names.ExpRelaxedOneHotCategorical(0.5, logits=logits)
+        soft = names.GumbelSoftmax(0.5, hard=False) if how == "estimated" and guide else None
+        return names.OneHotCategorical(logits=logits, estimator=soft)
+
+    def within(handlers: list[Callable[[], Any]]) -> ExitStack:
+        stack = ExitStack()
+        for handler in handlers:
+            stack.enter_context(handler())
+        return stack
+
+    x, logits = array(options.get("x", X)), array(options.get("logits", LOGITS))
+
+    def model() -> None:
+        with (
+            within(options.get("around", [])),
+            language.plate("data", len(x), -1, options.get("subsample")) as rows,
+        ):
+            with within(options.get("latent", [])):
+                z = language.sample("z", law(array(PRIOR), False))
+            z = language.exp(z) if how == "relaxed" else z
+            loc = (z * array(LOCS)).sum(-1)
+            language.sample("x", language.normal(loc, array(1.0)), obs=x[rows])
+
+    def guide() -> None:
+        with (
+            within(options.get("around", [])),
+            language.plate("data", len(x), -1, options.get("subsample")) as rows,
+        ):
+            language.sample("z", law(logits[rows], True))
+
+    return model, guide
+
+
+def hierarchy(language: Language, with_top: bool) -> tuple[Any, Any]:
+    """A category shared by all data, which shifts them, beside the category of each."""
+    names, array = language.backend.names, language.backend.array
+
+    def model() -> None:
+        top = language.sample("top", names.OneHotCategorical(logits=array(PRIOR)))
+        with language.plate("data", len(X), -1):
+            z = language.sample("z", names.OneHotCategorical(logits=array(PRIOR)))
+            loc = ((z + top) * array(LOCS)).sum(-1)
+            language.sample("x", language.normal(loc, array(1.0)), obs=array(X))
+
+    def guide() -> None:
+        if with_top:
+            language.sample("top", names.OneHotCategorical(logits=array([0.1, 0.0, 0.3])))
+        with language.plate("data", len(X), -1):
+            language.sample("z", names.OneHotCategorical(logits=array(LOGITS)))
+
+    return model, guide
+
+
+def hierarchy_evidence() -> float:
+    """Its log evidence, summed over all values."""
+    inner = PRIOR + norm.logpdf(X[:, None], (LOCS[:, None] + LOCS)[:, None, :])
+    return float(logsumexp(PRIOR + logsumexp(inner, -1).sum(-1)))
+
+
+def near(got: float, expected: float, error: float, bias: float = 0.0) -> bool:
+    """Within 5 standard errors (false alarms 6e-7), and a bias that is known to be smaller."""
+    return abs(got - expected) < 5 * error + bias
+
+
+# The running sums, without a framework.
+
+
+def chunks(weights: np.ndarray) -> Iterator[np.ndarray]:
+    """Pieces of 1, 2, 3, ... samples."""
+    start = size = 0
+    while start < len(weights):
+        size += 1
+        yield weights[start : start + size]
+        start += size
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6, -1e6])
+def test_running_sums_are_those_of_all_samples(shift: float) -> None:
+    """Means, log means and errors as NumPy and SciPy have them at once; rtol 1e-9."""
+    weights = np.random.default_rng(0).normal(shift, 3, (200, 5))
+    running = Running()
+    for piece in chunks(weights):
+        running.add(piece)
+    got = running.bounds(2.0)
+    log_mean = logsumexp(weights, 0) - np.log(200)
+    relative = np.exp(weights - log_mean)  # of mean 1
+    np.testing.assert_allclose(got.elbo, 2 * weights.mean(0).sum(), rtol=1e-12)
+    np.testing.assert_allclose(got.importance_weighted, 2 * log_mean.sum(), rtol=1e-12)
+    for error, values in (
+        (got.elbo_error, weights),
+        (got.importance_weighted_error, relative),
+    ):
+        expected = 2 * np.sqrt((values.var(0, ddof=1) / 200).sum())
+        np.testing.assert_allclose(error, expected, rtol=1e-9)
+
+
+def test_running_sums_of_impossible_values() -> None:
+    """A weight of zero takes the ELBO to -inf and leaves the other bound; all zero both."""
+    running = Running()
+    running.add([[-np.inf], [-np.inf]])
+    assert running.bounds()[::2] == (-np.inf, -np.inf)
+    running.add([[0.0], [0.0]])
+    got = running.bounds()
+    assert got.elbo == -np.inf
+    np.testing.assert_allclose(got.importance_weighted, np.log(0.5))
+    # The weights 0, 0, 1, 1 have the mean 1/2 and the sample variance 1/3.
+    np.testing.assert_allclose(got.importance_weighted_error, np.sqrt(1 / 3 / 4) / 0.5)
+
+
+def test_the_error_of_one_sample_is_unknown() -> None:
+    """NaN, without a warning."""
+    running = Running()
+    running.add([[1.0, 2.0]])
+    elbo, error, weighted, weighted_error = running.bounds()
+    assert elbo == weighted == 3.0
+    assert np.isnan([error, weighted_error]).all()
+
+
+# The bounds of models.
+
+
+@pytest.mark.parametrize("how", ["plain", "relaxed", "estimated"])
+def test_a_mixture(language: Language, how: str, seed: int) -> None:
+    """Both bounds and both errors, by enumeration, whatever the laws that were trained.
+
+    The importance-weighted bound of 4,000 samples is 2e-4 below the evidence; the errors, of which
+    the smallest is 0.01, are estimated to 10 %.
+    """
+    got = language.bounds(*mixture(language, how), seed, num_samples=4000, chunk_size=1500)
+    assert near(got.elbo, ELBO.sum(), got.elbo_error)
+    error = got.importance_weighted_error
+    assert near(got.importance_weighted, EVIDENCE.sum(), error, 1e-3)
+    q = np.exp(LOG_Q)
+    variance = (q * LOG_W**2).sum(-1) - ELBO**2
+    relative = (q * np.exp(2 * (LOG_W - EVIDENCE[:, None]))).sum(-1) - 1
+    np.testing.assert_allclose(got.elbo_error, np.sqrt(variance.sum() / 4000), rtol=0.1)
+    np.testing.assert_allclose(error, np.sqrt(relative.sum() / 4000), rtol=0.1)
+
+
+@pytest.mark.parametrize("with_top", [True, False])
+def test_a_latent_variable_that_data_share(language: Language, with_top: bool, seed: int) -> None:
+    """One weight for all data together; taking data apart would give a number 0.5 away.
+
+    Also where the guide lacks that variable, which is then drawn from the model.
+    """
+    got = language.bounds(*hierarchy(language, with_top), seed, num_samples=4000, chunk_size=4000)
+    error = got.importance_weighted_error
+    assert error < 0.05
+    assert near(got.importance_weighted, hierarchy_evidence(), error, 5e-3)
+
+
+def test_a_continuous_latent_variable(language: Language, seed: int) -> None:
+    """x = z + e of normal z and e has the evidence N(x; 0, 2)."""
+    array = language.backend.array
+
+    def model(x: Any) -> None:
+        with language.plate("data", len(X), -1):
+            z = language.sample("z", language.normal(array(0.0), array(1.0)))
+            language.sample("x", language.normal(z, array(1.0)), obs=x)
+
+    def guide(x: Any) -> None:
+        with language.plate("data", len(X), -1):
+            language.sample("z", language.normal(x / 2, array(0.8)))
+
+    got = language.bounds(model, guide, seed, array(X), num_samples=2000, chunk_size=1000)
+    evidence = norm.logpdf(X, 0, np.sqrt(2)).sum()
+    assert near(got.importance_weighted, evidence, got.importance_weighted_error, 1e-3)
+    # log p(x, z) - log q(z) is log p(x) less the divergence of the guide from N(x / 2, 1/2).
+    divergence = len(X) * (0.5 * (0.64 / 0.5 - 1 - np.log(0.64 / 0.5)))
+    assert near(got.elbo, evidence - divergence, got.elbo_error)
+
+
+def test_chunks(language: Language, seed: int) -> None:
+    """Of any size, one among them; in NumPyro the very same numbers, in Pyro other draws."""
+    model, guide = mixture(language)
+    pieces = {
+        size: language.bounds(model, guide, seed, num_samples=60, chunk_size=size)
+        for size in (1, 7, 60)
+    }
+    for got in pieces.values():
+        if language.backend.framework == "numpyro":
+            np.testing.assert_allclose(got, pieces[60], rtol=1e-9)
+        error = got.elbo_error
+        assert near(got.elbo, ELBO.sum(), error)
+        assert near(got.importance_weighted, EVIDENCE.sum(), got.importance_weighted_error, 0.05)
+
+
+def test_a_shared_plate_may_be_subsampled(language: Language, seed: int) -> None:
+    """Of four equal data, two drawn once: each bound and error is twice the minibatch's."""
+    same = {"x": np.full(4, X[0]), "logits": np.tile(LOGITS[0], (4, 1))}
+    model, guide = mixture(language, subsample=2, **same)
+    got = language.bounds(model, guide, seed, num_samples=2000, chunk_size=500)
+    assert near(got.elbo, 4 * ELBO[0], got.elbo_error)
+    assert near(got.importance_weighted, 4 * EVIDENCE[0], got.importance_weighted_error, 2e-3)
+    relative = (np.exp(LOG_Q[0] + 2 * (LOG_W[0] - EVIDENCE[0]))).sum() - 1
+    expected = 2 * np.sqrt(2 * relative / 2000)
+    np.testing.assert_allclose(got.importance_weighted_error, expected, rtol=0.2)
+
+
+def test_the_minibatch_stays_from_chunk_to_chunk(language: Language, seed: int) -> None:
+    """With a guide that is the posterior a log weight is the evidence: its variance is none."""
+    posterior = PRIOR + norm.logpdf(X[:, None], LOCS)
+    model, guide = mixture(language, subsample=2, logits=posterior)
+    got = language.bounds(model, guide, seed, num_samples=9, chunk_size=3)
+    pairs = [2 * EVIDENCE[list(pair)].sum() for pair in itertools.combinations(range(4), 2)]
+    assert min(abs(np.array(pairs) - got.elbo)) < 1e-6
+    assert got.elbo_error < 1e-6
+
+
+def test_masks_and_scales_around_model_and_guide(language: Language, seed: int) -> None:
+    """What is masked in both adds nothing; one scale at all sites multiplies the bounds."""
+    keep = np.array([True, False, True, True])
+    handlers = [
+        lambda: language.mask(language.backend.array(keep, "bool")),
+        lambda: language.scale(0.5),
+    ]
+    model, guide = mixture(language, around=handlers)
+    got = language.bounds(model, guide, seed, num_samples=2000, chunk_size=1000)
+    assert near(got.elbo, 0.5 * ELBO[keep].sum(), got.elbo_error)
+    error = got.importance_weighted_error
+    assert near(got.importance_weighted, 0.5 * EVIDENCE[keep].sum(), error, 1e-3)
+
+
+def test_temperature_reaches_those_that_take_it(language: Language, seed: int) -> None:
+    """The guide here, and not the model; it has no influence."""
+    model, guide = mixture(language, "relaxed")
+    seen = []
+
+    def warm(temperature: float) -> None:
+        seen.append(temperature)
+        guide()
+
+    got = language.bounds(model, warm, seed, num_samples=4, temperature=0.5)
+    assert set(seen) == {0.5}
+    assert got == language.bounds(model, guide, seed, num_samples=4)
+
+
+# What is refused.
+
+
+def test_unlike_scales_are_refused(language: Language) -> None:
+    """A scale at one site, and a subsampled plate beside a site that is not in it."""
+    model, guide = mixture(language, latent=[lambda: language.scale(0.5)])
+    with pytest.raises(ValueError, match=r"sites with the scales z: 0\.5, x: 1\.0, z: 1\.0"):
+        language.bounds(model, guide, 0)
+    names, array = language.backend.names, language.backend.array
+
+    def part() -> None:
+        language.sample("top", names.Bernoulli(logits=array(0.0)))
+        with language.plate("data", 4, -1, 2):
+            language.sample("z", names.Bernoulli(logits=array(0.0)))
+
+    with pytest.raises(ValueError, match=r"a plate around all sites of model and guide may be"):
+        language.bounds(part, part, 0)
+
+
+def test_a_continuous_guide_is_refused(language: Language) -> None:
+    """Where the discrete model draws a hard value."""
+    array = language.backend.array
+    model, _ = mixture(language, "relaxed")
+
+    def guide() -> None:
+        with language.plate("data", 4, -1):
+            law = language.normal(array(np.zeros((4, 3))), array(1.0))
+            language.sample("z", law.to_event(1))
+
+    with pytest.raises(ValueError, match=r"the site 'z', .* and the guide from Normal; expected a"):
+        language.bounds(model, guide, 0)
+
+
+def test_bad_arguments_are_refused(language: Language) -> None:
+    """Numbers that count nothing, and a model without sites."""
+    model, guide = mixture(language)
+    for name, count in (("num_samples", 0), ("chunk_size", -1), ("num_samples", 2.5)):
+        with pytest.raises(ValueError, match=f"got {name}={count}; expected a whole number"):
+            language.bounds(model, guide, 0, **{name: count})
+    with pytest.raises(ValueError, match="a model without sample sites"):
+        language.bounds(lambda: None, lambda: None, 0)
+
+
+def test_the_progress_bar(language: Language, capsys: pytest.CaptureFixture[str]) -> None:
+    """It counts samples, and is not there unless asked for."""
+    model, guide = mixture(language)
+    language.bounds(model, guide, 0, num_samples=6, chunk_size=2, progress_bar=True)
+    assert "6/6" in capsys.readouterr().err
+    language.bounds(model, guide, 0, num_samples=6)
+    assert capsys.readouterr().err == ""
+
+
+PEAK = """
+import resource, sys
+sys.path[:0] = {path!r}
+import numpy as np
+from harness import BACKENDS
+from languages import LANGUAGES
+language = LANGUAGES[{name!r}](BACKENDS[{name!r}]())
+names, array = language.backend.names, language.backend.array
+logits = array(np.zeros(20_000), "float32")
+def model():
+    with language.plate("data", 20_000, -1):
+        z = language.sample("z", names.Bernoulli(logits=logits))
+        language.sample("x", names.Bernoulli(logits=z), obs=logits)
+def guide():
+    with language.plate("data", 20_000, -1):
+        language.sample("z", names.Bernoulli(logits=logits))
+for samples in (20, 400):
+    language.bounds(model, guide, 0, num_samples=samples, chunk_size=10)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_samples(language: Language) -> None:
+    """From 20 to 400 samples of 20,000 data the peak grows by less than a fifth of their weights.
+
+    They are 32 MB in float32, and the latent values as much.
+    """
+    code = PEAK.format(path=[p for p in sys.path if p], name=language.backend.framework)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    few, many = (int(line) for line in result.stdout.split())  # kilobytes
+    assert many - few < 6_000, result.stdout
