@@ -159,6 +159,24 @@ def no_temperature() -> ValueError:
     )
 
 
+def not_a_schedule(entry: str, got: Any) -> ValueError:
+    """A temperature that is neither a schedule nor a number."""
+    return ValueError(
+        f"AnnealedSVI got {entry} of type {type(got).__name__}; expected a schedule (a function "
+        "from a step to a temperature), a number, or a dict, list or tuple of them. "
+        "Take one from relaxed_dists.schedules."
+    )
+
+
+def bad_scheduled(entry: str, temperature: Any) -> ValueError:
+    """A schedule's temperature that is not positive and finite."""
+    which = "" if entry == "temperature" else f" {entry}"
+    return ValueError(
+        f"The temperature schedule{which} yielded {temperature}; expected positive finite numbers. "
+        "Give the schedule a floor above zero."
+    )
+
+
 def estimator_class(name: str, estimator: Any) -> None:
     """Refuse the class of an estimator in place of a value of it."""
     if isinstance(estimator, type):

@@ -1,18 +1,31 @@
 r"""Temperature schedules: pure functions from a step to a temperature.
 
 A schedule takes a Python integer, a NumPy array, a torch tensor or a (traced) JAX array, and
-returns a number or an array of the same library. Any callable can stand in a schedule's place;
-an optax schedule does for JAX steps.
+returns a number or an array of the same library, of the step's shape. Any callable can stand in a
+schedule's place; an optax schedule does for JAX steps. An argument out of its range, such as a
+temperature that is not positive and finite, is a ``ValueError``.
 """
 
 import math
 import sys
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Schedule", "constant", "cosine", "exponential", "linear"]
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_time",
+    "join",
+    "linear",
+    "piecewise",
+    "polynomial",
+    "warmup",
+]
 
 Schedule = Callable[[Any], Any]
 """A function from a step to a temperature."""
@@ -47,6 +60,21 @@ def _positive(**arguments: float) -> None:
             )
 
 
+def _rate(rate: float) -> None:
+    if not 0 <= rate < math.inf:
+        raise ValueError(
+            f"The schedule got rate={rate!r}; expected a finite number of at least 0. "
+            "Give the decay per step as a positive number."
+        )
+
+
+def _since(step: Any, start: float) -> Any:
+    """The number of steps since a start, 0 before it."""
+    if isinstance(step, int | float):
+        return max(step - start, 0)
+    return _library(step).where(step < start, 0, step - start)
+
+
 def constant(value: float) -> Schedule:
     r"""The same temperature at every step: :math:`\tau_s = v`.
 
@@ -54,10 +82,7 @@ def constant(value: float) -> Schedule:
         value: The temperature, positive.
 
     Returns:
-        A function from a step to the temperature, with the step's shape.
-
-    Raises:
-        ValueError: If the value is not positive and finite.
+        A function from a step to the temperature.
 
     Example:
         >>> constant(0.5)(100)
@@ -76,10 +101,7 @@ def linear(start: float, stop: float, steps: int) -> Schedule:
         steps: The number of steps from ``start`` to ``stop``, at least 1.
 
     Returns:
-        A function from a step to the temperature, with the step's shape.
-
-    Raises:
-        ValueError: If an argument is not positive and finite.
+        A function from a step to the temperature.
 
     Example:
         >>> linear(1.0, 0.5, steps=100)(50)
@@ -99,10 +121,7 @@ def exponential(start: float, rate: float, floor: float, every: int = 1) -> Sche
         every: Renew the temperature only every so many steps, at least 1.
 
     Returns:
-        A function from a step to the temperature, with the step's shape.
-
-    Raises:
-        ValueError: If an argument is out of its range.
+        A function from a step to the temperature.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -113,11 +132,7 @@ def exponential(start: float, rate: float, floor: float, every: int = 1) -> Sche
         [1.0, 1.0, 0.9048, 0.5]
     """
     _positive(start=start, floor=floor, every=every)
-    if not 0 <= rate < math.inf:
-        raise ValueError(
-            f"The schedule got rate={rate!r}; expected a finite number of at least 0. "
-            "Give the decay per step as a positive number; the minus sign is already there."
-        )
+    _rate(rate)
     return _schedule(
         lambda xp, step: xp.clip(start * xp.exp(-rate * (step // every * every)), floor, math.inf)
     )
@@ -132,10 +147,7 @@ def cosine(start: float, stop: float, steps: int) -> Schedule:
         steps: The number of steps from ``start`` to ``stop``, at least 1.
 
     Returns:
-        A function from a step to the temperature, with the step's shape.
-
-    Raises:
-        ValueError: If an argument is not positive and finite.
+        A function from a step to the temperature.
 
     Example:
         >>> round(cosine(1.0, 0.5, steps=100)(50), 6)
@@ -149,22 +161,130 @@ def cosine(start: float, stop: float, steps: int) -> Schedule:
     )
 
 
-def checked(temperature: Any) -> Any:
-    """Return a schedule's temperature, or say that it is not positive and finite.
+def inverse_time(start: float, rate: float, floor: float) -> Schedule:
+    r"""Ever slower: :math:`\tau_s = \max(f, a / (1 + r s))`.
 
     Args:
-        temperature: A number or a concrete array.
+        start: The temperature at step 0, positive.
+        rate: What the inverse temperature grows by in a step, in units of its first; at least 0.
+        floor: The lowest temperature, positive.
 
     Returns:
-        The temperature, as it was given.
+        A function from a step to the temperature.
 
-    Raises:
-        ValueError: If an entry is not positive, or is NaN or infinite.
+    Example:
+        >>> schedule = inverse_time(1.0, rate=0.01, floor=0.2)
+        >>> [schedule(step) for step in (0, 100, 1000)]
+        [1.0, 0.5, 0.2]
     """
-    fine = (temperature > 0) & (temperature < math.inf)
-    if not bool(fine.all() if hasattr(fine, "all") else fine):
+    _positive(start=start, floor=floor)
+    _rate(rate)
+    return _schedule(lambda xp, step: xp.clip(start / (1.0 + rate * step), floor, math.inf))
+
+
+def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
+    r"""A power of the steps left: :math:`\tau_s = b + (a - b)(1 - \min(s / n, 1))^p`.
+
+    Args:
+        start: The temperature at step 0, positive.
+        stop: The temperature from step ``steps`` on, positive.
+        steps: The number of steps from ``start`` to ``stop``, at least 1.
+        power: The power: 1 is :func:`linear`, above 1 is fast first, below 1 slow first.
+
+    Returns:
+        A function from a step to the temperature.
+
+    Example:
+        >>> polynomial(1.0, 0.5, steps=100, power=2)(50)
+        0.625
+    """
+    _positive(start=start, stop=stop, steps=steps, power=power)
+    return _schedule(
+        lambda xp, step: stop + (start - stop) * (1.0 - xp.clip(step / steps, 0.0, 1.0)) ** power
+    )
+
+
+def piecewise(start: float, changes: Mapping[int, float]) -> Schedule:
+    """Constant from one given step to the next.
+
+    Args:
+        start: The temperature from step 0 on, positive.
+        changes: From a step, above 0, to the temperature from that step on, positive.
+
+    Returns:
+        A function from a step to the temperature.
+
+    Example:
+        >>> schedule = piecewise(1.0, {100: 0.7, 200: 0.5})
+        >>> [schedule(step) for step in (0, 99, 100, 200, 5000)]
+        [1.0, 1.0, 0.7, 0.5, 0.5]
+    """
+    _positive(start=start)
+    for step, value in changes.items():
+        _positive(step=step, temperature=value)
+    ordered = sorted(changes.items())
+
+    def temperature(xp: Any, step: Any) -> Any:
+        now = start + 0.0 * step
+        for change, value in ordered:
+            now = xp.where(step < change, now, value)
+        return now
+
+    return _schedule(temperature)
+
+
+def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
+    """One schedule after the other, each with its own steps counted from its boundary.
+
+    Args:
+        schedules: The schedules, in the order of their steps.
+        boundaries: The first step of each schedule but the first, increasing and above 0.
+
+    Returns:
+        A function from a step to the temperature.
+
+    Example:
+        >>> schedule = join([linear(2.0, 1.0, steps=10), constant(0.5)], [10])
+        >>> [schedule(step) for step in (0, 9, 10, 11)]
+        [2.0, 1.1, 0.5, 0.5]
+    """
+    starts = [0, *boundaries]
+    if len(schedules) != len(starts) or sorted({*starts}) != starts:
         raise ValueError(
-            f"The temperature schedule yielded {temperature}; expected positive finite numbers. "
-            "Give the schedule a floor above zero."
+            f"join got {len(schedules)} schedules and the boundaries {list(boundaries)}; expected "
+            "one boundary fewer than schedules, increasing and above 0. Give the first step of "
+            "each schedule but the first."
         )
-    return temperature
+
+    def schedule(step: Any) -> Any:
+        if isinstance(step, int | float):
+            place = bisect_right(boundaries, step)
+            return schedules[place](step - starts[place])
+        now = schedules[0](step)
+        for start, after in zip(starts[1:], schedules[1:], strict=True):
+            now = _library(step).where(step < start, now, after(_since(step, start)))
+        return now
+
+    return schedule
+
+
+def warmup(schedule: Schedule, steps: int) -> Schedule:
+    """Hold a schedule's first temperature, then start it, delayed by as many steps.
+
+    At the steps 0 to ``steps`` the temperature is ``schedule(0)``; at step ``steps + s`` it is
+    ``schedule(s)``. What is warmed up is the model: the temperature only waits.
+
+    Args:
+        schedule: The schedule to start later.
+        steps: The number of steps to wait, at least 1.
+
+    Returns:
+        A function from a step to the temperature.
+
+    Example:
+        >>> schedule = warmup(linear(1.0, 0.5, steps=100), steps=50)
+        >>> [schedule(step) for step in (0, 50, 100, 150)]
+        [1.0, 1.0, 0.75, 0.5]
+    """
+    _positive(steps=steps)
+    return lambda step: schedule(_since(step, steps))

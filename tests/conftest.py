@@ -1,6 +1,5 @@
 """Fixtures: a backend, its array operations in double precision, and the seed."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 
@@ -29,15 +28,11 @@ def seed(request: pytest.FixtureRequest) -> int:
     return request.config.getoption("--seed") or 0
 
 
-def _installed(name: str) -> pytest.param:
-    missing = importlib.util.find_spec(BACKENDS[name].framework) is None
-    return pytest.param(name, marks=pytest.mark.skipif(missing, reason="framework not installed"))
-
-
-@pytest.fixture(params=[_installed(name) for name in BACKENDS])
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend that is installed, in double precision unless asked otherwise."""
     made = BACKENDS[request.param]()
+    pytest.importorskip(made.framework)
     with made.double():
         yield made
 

@@ -5,7 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from relaxed_dists.schedules import checked, constant, cosine, exponential, linear
+from relaxed_dists import schedules
+from relaxed_dists._annealing import at_step, checked
+from relaxed_dists.schedules import (
+    constant,
+    cosine,
+    exponential,
+    inverse_time,
+    join,
+    linear,
+    piecewise,
+    polynomial,
+    warmup,
+)
 
 SCHEDULES = {
     "constant": (constant(0.7), lambda s: 0.7),
@@ -18,12 +30,36 @@ SCHEDULES = {
         cosine(1.0, 0.4, 50),
         lambda s: 0.4 + 0.3 * (1 + math.cos(math.pi * min(s / 50, 1))),
     ),
+    "inverse_time": (inverse_time(2.0, 0.1, 0.4), lambda s: max(0.4, 2.0 / (1 + 0.1 * s))),
+    "polynomial": (
+        polynomial(1.0, 0.4, 50, power=1.5),
+        lambda s: 0.4 + 0.6 * (1 - min(s / 50, 1)) ** 1.5,
+    ),
+    "piecewise": (
+        piecewise(1.0, {50: 0.4, 10: 0.7}),
+        lambda s: 1.0 if s < 10 else 0.7 if s < 50 else 0.4,
+    ),
+    "join": (
+        # The exponential would overflow at the steps before its own, where it does not count.
+        join([linear(2.0, 1.0, 10), constant(0.9), exponential(0.8, 99.0, 0.4)], [10, 50]),
+        lambda s: 2.0 - 0.1 * s if s < 10 else 0.9 if s < 50 else 0.8 if s == 50 else 0.4,
+    ),
+    "warmup": (warmup(linear(1.0, 0.4, 41), 10), lambda s: 1.0 - 0.6 * min(max(s - 10, 0) / 41, 1)),
+    "warmup of join": (
+        warmup(join([constant(1.0), linear(0.7, 0.4, 10)], [39]), 10),
+        lambda s: 1.0 if s < 49 else 0.7 - 0.3 * min((s - 49) / 10, 1),
+    ),
 }
 STEPS = [0, 1, 9, 10, 49, 50, 51, 1000]
-schedules = pytest.mark.parametrize("name", SCHEDULES)
+every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
-@schedules
+def test_each_schedule_is_in_the_table() -> None:
+    """All public names but the type."""
+    assert set(schedules.__all__) - {"Schedule"} <= set(SCHEDULES)
+
+
+@every_schedule
 def test_python_and_numpy_steps(name: str) -> None:
     """A Python step gives a Python float, an array an array."""
     schedule, formula = SCHEDULES[name]
@@ -33,7 +69,7 @@ def test_python_and_numpy_steps(name: str) -> None:
     np.testing.assert_allclose(schedule(np.array(STEPS)), expected, rtol=1e-12)
 
 
-@schedules
+@every_schedule
 def test_torch_steps(name: str) -> None:
     """A tensor of integers gives a tensor."""
     torch = pytest.importorskip("torch")
@@ -43,7 +79,7 @@ def test_torch_steps(name: str) -> None:
     np.testing.assert_allclose(result.numpy(), [formula(s) for s in STEPS], rtol=1e-6)
 
 
-@schedules
+@every_schedule
 def test_jax_steps(name: str) -> None:
     """Traced by jit, vmap and scan."""
     jax = pytest.importorskip("jax")
@@ -53,6 +89,44 @@ def test_jax_steps(name: str) -> None:
     np.testing.assert_allclose(jax.vmap(schedule)(steps), expected, rtol=1e-6)
     scanned = jax.lax.scan(lambda s, _: (s + 1, schedule(s)), 0, length=60)[1]
     np.testing.assert_allclose(scanned, [formula(s) for s in range(60)], rtol=1e-6)
+
+
+@every_schedule
+def test_no_schedule_is_ever_below_its_last_temperature(name: str) -> None:
+    """In float32, at all steps and at a far one: 0.4 or 0.5 is the lowest, 0.7 of the constant."""
+    jax = pytest.importorskip("jax")
+    steps = jax.numpy.array([*range(200), 10**6, 2**31 - 1])
+    lowest = {"constant": 0.7, "exponential": 0.5}.get(name, 0.4)
+    assert float(SCHEDULES[name][0](steps).min()) >= np.float32(lowest) * (1 - 2**-23)
+
+
+def test_optax_agrees() -> None:
+    """Its polynomial, its join and its piecewise constant schedule, which takes factors."""
+    optax = pytest.importorskip("optax")
+    pairs = [
+        (polynomial(1.0, 0.4, 50, 1.5), optax.polynomial_schedule(1.0, 0.4, 1.5, 50)),
+        (
+            piecewise(1.0, {10: 0.5, 50: 0.1}),
+            optax.piecewise_constant_schedule(1, {10: 0.5, 50: 0.2}),
+        ),
+        (
+            join([linear(1.0, 0.5, 9), cosine(0.8, 0.4, 40)], [10]),
+            optax.join_schedules(
+                [optax.linear_schedule(1.0, 0.5, 9), optax.cosine_decay_schedule(0.8, 40, 0.5)],
+                [10],
+            ),
+        ),
+    ]
+    for ours, theirs in pairs:
+        steps = np.arange(100)
+        np.testing.assert_allclose(ours(steps), [theirs(s) for s in steps], rtol=1e-6)
+
+
+def test_a_joined_schedule_of_python_steps_calls_one_schedule_with_a_python_step() -> None:
+    """A table looked up by its index is a schedule there, too."""
+    table = [0.9, 0.8, 0.7]
+    schedule = warmup(join([constant(1.0), table.__getitem__], [5]), 2)
+    assert [schedule(s) for s in range(6, 10)] == [1.0, 0.9, 0.8, 0.7]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +139,30 @@ def test_jax_steps(name: str) -> None:
         (lambda: exponential(1.0, -0.1, 0.5), r"got rate=-0.1; expected a finite number of at"),
         (lambda: exponential(1.0, 0.1, 0.0), r"got floor=0.0"),
         (lambda: exponential(1.0, 0.1, 0.5, every=0), r"got every=0"),
+        (
+            lambda: inverse_time(1.0, -1.0, 0.5),
+            r"got rate=-1.0; .* Give the decay per step as a posi",
+        ),
+        (lambda: inverse_time(1.0, 0.1, 0.0), r"got floor=0.0"),
+        (lambda: polynomial(1.0, 0.5, 10, 0.0), r"got power=0.0; .* Give a power above zero"),
+        (lambda: polynomial(0.0, 0.5, 10, 1.0), r"got start=0.0"),
+        (lambda: piecewise(1.0, {0: 0.5}), r"got step=0; .* Give a step above zero"),
+        (lambda: piecewise(1.0, {5: -0.5}), r"got temperature=-0.5; expected"),
+        (lambda: piecewise(math.nan, {}), r"got start=nan"),
+        (lambda: warmup(constant(1.0), 0), r"got steps=0"),
+        (
+            lambda: join([constant(1.0)] * 2, [3, 2]),
+            r"^join got 2 schedules and the boundaries \[3, 2\]; expected one boundary fewer than "
+            r"schedules, increasing and above 0. Give the first step of each schedule but the f",
+        ),
+        (lambda: join([constant(1.0)] * 3, [3, 2]), r"got 3 schedules and the boundaries \[3, 2\]"),
+        (lambda: join([constant(1.0)] * 3, [3, 3]), r"the boundaries \[3, 3\]"),
+        (lambda: join([constant(1.0)] * 2, [0]), r"the boundaries \[0\]"),
+        (lambda: join([], []), r"join got 0 schedules"),
+        (
+            lambda: checked(at_step({"a": 1.0, "b": [constant(0.5), lambda s: -s]}, 2)),
+            r"schedule temperature\['b'\]\[1\] yielded -2; expected positive finite numbers",
+        ),
         (lambda: checked(-0.5), r"schedule yielded -0.5; .* Give the schedule a floor above zero"),
         (lambda: checked(np.array([1.0, np.nan])), r"schedule yielded \[ 1. nan\]"),
     ],

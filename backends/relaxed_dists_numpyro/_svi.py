@@ -1,18 +1,20 @@
 """SVI with an annealed temperature."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import tqdm
 from numpyro.infer import SVI
 from numpyro.infer.autoguide import AutoGuide
+from numpyro.infer.svi import SVIRunResult
 from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
-from relaxed_dists._annealing import accepting
-from relaxed_dists.schedules import Schedule, checked
+from relaxed_dists._annealing import accepting, at_step, checked, mapped, schedules, shown
 
 
 def _unwrap(fn: Any) -> Any:
@@ -46,14 +48,19 @@ class AnnealedSVI(SVI):
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
     signature takes it. The step is the one that the optimiser's state counts, so the temperature is
     right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved state. A
-    ``temperature=`` given to a method stands in place of the schedule's.
+    ``temperature=`` given to a method stands in place of the schedule's. A whole run is compiled
+    once.
+
+    The state holds all there is to a restart: parameters, optimiser, step, random key and what
+    ``numpyro.mutable`` keeps, which NumPyro itself drops with several particles.
 
     Args:
         model: A NumPyro model.
         guide: A NumPyro guide.
         optim: A NumPyro or optax optimiser.
         loss: A NumPyro ELBO.
-        temperature: A schedule: any callable from a (traced) step to a positive number.
+        temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
+            list or tuple of schedules and numbers: model and guide get the same, of numbers.
         static_kwargs: Further arguments of model and guide that stay fixed.
 
     Raises:
@@ -85,12 +92,12 @@ class AnnealedSVI(SVI):
         guide: Callable[..., Any],
         optim: Any,
         loss: Any,
-        temperature: Schedule,
+        temperature: Any,
         **static_kwargs: Any,
     ) -> None:
         model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss, **static_kwargs)
-        self.temperature = temperature
+        self.temperature = schedules(temperature)
 
     def current_temperature(self, svi_state: Any) -> Any:
         """The temperature of the next update.
@@ -101,15 +108,14 @@ class AnnealedSVI(SVI):
         Returns:
             The schedule's temperature at the step that the optimiser's state holds.
         """
-        temperature: Any = self._annealed(svi_state.optim_state[0], {})["temperature"]
-        return temperature
+        return self._annealed(svi_state.optim_state[0], {})["temperature"]
 
     def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "temperature" in kwargs:
             return kwargs
-        temperature = self.temperature(step)
-        if not_jax_tracer(temperature):
-            checked(temperature)
+        temperature = at_step(self.temperature, step)
+        with jax.ensure_compile_time_eval():  # constants are checked under jit as well
+            checked(temperature, not_jax_tracer)
         return {**kwargs, "temperature": temperature}
 
     def init(
@@ -151,10 +157,16 @@ class AnnealedSVI(SVI):
         rng_key: Any,
         num_steps: int,
         *args: Any,
+        progress_bar: bool = True,
+        stable_update: bool = False,
+        forward_mode_differentiation: bool = False,
         init_state: Any = None,
+        init_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Take a number of steps, the schedule followed. Args and Returns as those of SVI.
+
+        The progress bar shows the loss as SVI's does, and the temperature of the last step.
 
         Raises:
             ValueError: If the schedule yields a temperature that is not positive in these steps.
@@ -163,9 +175,35 @@ class AnnealedSVI(SVI):
             # The loop is traced, so all its temperatures are looked at before it starts.
             first = 0 if init_state is None else init_state.optim_state[0]
             with jax.ensure_compile_time_eval():  # in case that run itself is under jit
-                ahead = jax.vmap(self.temperature)(first + jnp.arange(num_steps))
-                ends = (ahead.min(), ahead.max())
-            for end in ends:
-                if not_jax_tracer(end):
-                    checked(end)
-        return super().run(rng_key, num_steps, *args, init_state=init_state, **kwargs)
+                steps = first + jnp.arange(num_steps)
+                ahead = jax.vmap(lambda step: at_step(self.temperature, step))(steps)
+                for end in (jnp.min, jnp.max):
+                    checked(mapped(end, ahead), not_jax_tracer)
+        how: dict[str, Any] = {"forward_mode_differentiation": forward_mode_differentiation}
+        if not progress_bar or num_steps < 1:
+            how |= {"stable_update": stable_update, "init_params": init_params}
+            how |= {"progress_bar": False, "init_state": init_state}
+            return super().run(rng_key, num_steps, *args, **how, **kwargs)
+        # SVI's own loop with a bar, whose text can't be added to.
+        state, every = init_state, max(num_steps // 20, 1)
+        if state is None:
+            state = self.init(rng_key, *args, init_params=init_params, **kwargs)
+        step = self.stable_update if stable_update else self.update
+        update = jax.jit(lambda state: step(state, *args, **how, **kwargs))
+        losses: list[Any] = []
+        with tqdm.trange(1, num_steps + 1) as bar:
+            for i in bar:
+                count = state.optim_state[0]
+                state, loss = update(state)
+                losses.append(loss)
+                if i % every == 0:
+                    # A batch at a time, so as not to wait for the device at every step.
+                    losses[i - every :] = last = jax.device_get(losses[i - every :])
+                    valid = [x for x in last if x == x] if stable_update else last
+                    mean = sum(valid) / len(valid) if valid else math.nan
+                    text = (
+                        f"init loss: {losses[0]:.4f}, avg. loss [{i - every + 1}-{i}]: {mean:.4f}"
+                    )
+                    text += f", {shown(self._annealed(count, kwargs)['temperature'])}"
+                    bar.set_postfix_str(text, refresh=False)
+        return SVIRunResult(self.get_params(state), state, jnp.stack(losses))

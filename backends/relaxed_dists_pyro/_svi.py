@@ -3,12 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from pyro.infer import SVI
+import pyro
+import torch
+from pyro.infer import (
+    SVI,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+)
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import _bound_partial
+from pyro.util import get_rng_state, set_rng_state
 
-from relaxed_dists._annealing import accepting
-from relaxed_dists.schedules import Schedule, checked
+from relaxed_dists._annealing import accepting, at_step, checked, entries, mapped, schedules
+
+_COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO)
 
 
 def _unwrap(fn: Any) -> Any:
@@ -21,18 +31,62 @@ def _unwrap(fn: Any) -> Any:
     return getattr(fn, "forward", None)
 
 
+class _Places:
+    """A nest of numbers, each as its place among the first arguments; equal if it looks equal."""
+
+    def __init__(self, temperature: Any) -> None:
+        self.tensors = [torch.as_tensor(entry) for _, entry in entries(temperature)]
+        places = iter(range(len(self.tensors)))
+        self.nest = mapped(lambda entry: next(places), temperature)
+
+    def __eq__(self, other: object) -> bool:
+        return repr(self.nest) == repr(getattr(other, "nest", None))
+
+    def __hash__(self) -> int:
+        return hash(repr(self.nest))
+
+
+def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiling ELBO's loss_and_grads that takes temperature= and does not compile it in.
+
+    Such an ELBO compiles once for every value of a keyword argument, while the first arguments are
+    tensors that may change. So there the temperatures go, in the default dtype.
+    """
+
+    def from_tensors(fn: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, temperature: _Places, **kwargs: Any) -> Any:
+            rest = args[len(temperature.tensors) :]
+            return fn(*rest, temperature=mapped(args.__getitem__, temperature.nest), **kwargs)
+
+        return call
+
+    inner = [from_tensors(fn) for fn in fns]  # made once: the ELBO tells them apart by their id
+
+    def call(model: Any, guide: Any, *args: Any, temperature: Any, **kwargs: Any) -> Any:
+        if isinstance(loss, JitTraceMeanField_ELBO):
+            # Pyro looks for what this one has compiled under another's name, and compiles again.
+            vars(loss)["_loss_and_surrogate_loss"] = vars(loss).get("_differentiable_loss")
+        places = _Places(temperature)
+        return loss.loss_and_grads(*inner, *places.tensors, *args, temperature=places, **kwargs)
+
+    return call
+
+
 class AnnealedSVI(SVI):
     r"""Pyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
-    signature takes it. A ``temperature=`` given to a method stands in place of the schedule's.
+    signature takes it. A ``temperature=`` given to a method stands in place of the schedule's. An
+    ELBO that compiles (``JitTrace_ELBO`` and the like) does so once, not at each temperature. A
+    schedule of the learning rate is called as in Pyro, ``optim.step()``.
 
     Args:
         model: A Pyro model.
         guide: A Pyro guide.
         optim: A Pyro optimiser.
         loss: A Pyro ELBO.
-        temperature: A schedule: any callable from the step to a positive number.
+        temperature: A schedule: any callable from the step to a positive number. Or a dict, list or
+            tuple of schedules and numbers: model and guide get the same, of numbers.
 
     Raises:
         ValueError: If neither model nor guide takes a temperature, or the schedule's is not
@@ -64,17 +118,20 @@ class AnnealedSVI(SVI):
         guide: Callable[..., Any],
         optim: Any,
         loss: Any,
-        temperature: Schedule,
+        temperature: Any,
     ) -> None:
         model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss)
-        self.temperature = temperature
+        if isinstance(loss, _COMPILED):
+            self.loss_and_grads = _compiled_once(loss, model, guide)
+        self.temperature = schedules(temperature)
         self.steps = 0
+        self._loaded: dict[str, Any] = {}
 
     def _annealed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "temperature" in kwargs:
             return kwargs
-        return {**kwargs, "temperature": checked(self.temperature(self.steps))}
+        return {**kwargs, "temperature": checked(at_step(self.temperature, self.steps))}
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take a gradient step at the schedule's temperature, and count it.
@@ -104,18 +161,36 @@ class AnnealedSVI(SVI):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The step and the optimiser's state; the parameters are saved by Pyro's param store.
+        """All that a restart needs: with it, training goes on as if it had not been interrupted.
 
         Returns:
-            A dictionary for ``torch.save``.
+            A dictionary for ``torch.save``: ``steps``, the optimiser's state ``optim``, the state
+            ``params`` of Pyro's param store, and that of the random generators, ``rng``. It holds
+            the live tensors: save it, or copy it deeply, before the next step.
         """
-        return {"steps": self.steps, "optim": self.optim.get_state()}
+        optim = {**self._loaded, **self.optim.get_state()}
+        params, rng = pyro.get_param_store().get_state(), get_rng_state()
+        return {"steps": self.steps, "optim": optim, "params": params, "rng": rng}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
+        Parameters and random generators are global in Pyro, and are set for all. Load the file by
+        ``torch.load(path, weights_only=False)``, since Pyro's param store holds constraints. A
+        plain ``torch.nn.Module`` takes the loaded parameters only if the model names it by
+        ``pyro.module(..., update_module_params=True)``.
+
         Args:
-            state: What :meth:`state_dict` returned.
+            state: What :meth:`state_dict` returned. What is left out of it stays as it is.
         """
-        self.steps = state["steps"]
-        self.optim.set_state(state["optim"])
+        self.steps = state.get("steps", self.steps)
+        if "params" in state:
+            pyro.get_param_store().set_state(state["params"])
+        if "optim" in state:
+            # Pyro hands a state to the optimisers that it makes from now on, and saves none of the
+            # states that still wait.
+            self._loaded = state["optim"]
+            self.optim.optim_objs.clear()
+            self.optim.set_state(dict(self._loaded))
+        if "rng" in state:
+            set_rng_state(state["rng"])
