@@ -96,7 +96,7 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
         numbers: How many numbers the sites of a sample hold.
         bar: Whether to show the bar.
     """
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    from tqdm.auto import tqdm
 
     size = chunk(num_samples, chunk_size, numbers)
     with tqdm(total=num_samples, disable=not bar, unit="sample") as progress:
