@@ -11,10 +11,10 @@ def one_of(name: str, probs: Any, logits: Any) -> None:
         raise ValueError(f"{name} got {got}; expected exactly one of them. Pass one by its name.")
 
 
-def bad_temperature(name: str, temperature: Any) -> ValueError:
+def bad_temperature(name: str, temperature: Any, field: str = "temperature") -> ValueError:
     """A temperature that is not positive, or that no floating number can be relaxed with."""
     return ValueError(
-        f"{name} got temperature={temperature}; expected positive numbers from 2**-20 to 2**20 "
+        f"{name} got {field}={temperature}; expected positive numbers from 2**-20 to 2**20 "
         "(1e-6 to 1e6). Give the annealing schedule a floor above zero."
     )
 
@@ -177,13 +177,46 @@ def bad_scheduled(entry: str, temperature: Any) -> ValueError:
     )
 
 
-def estimator_class(name: str, estimator: Any) -> None:
-    """Refuse the class of an estimator in place of a value of it."""
+def no_such_estimator(name: str, estimator: Any) -> ValueError:
+    """An estimator that is none: a number, or the class of one."""
+    got, remedy = repr(estimator), "Give one, such as GumbelSoftmax(temperature)"
     if isinstance(estimator, type):
-        raise ValueError(
-            f"{name} got the class {estimator.__name__} as its estimator; expected a value of it. "
-            f"Call it: {estimator.__name__}(...)."
-        )
+        got = f"the class {estimator.__name__}"
+        remedy = f"Call it: {estimator.__name__}(...)"
+    return ValueError(
+        f"{name} got {got} as its estimator; expected a value such as StraightThrough(), or a "
+        f"function of logits, the one-hot draw and its Gumbel noise. {remedy}."
+    )
+
+
+def no_samples(name: str, samples: Any) -> ValueError:
+    """A number of samples that is none."""
+    return ValueError(
+        f"{name} got samples={samples!r}; expected a whole number of at least 1. "
+        "Take 10, or GumbelSoftmax(temperature) for one draw of the noise."
+    )
+
+
+def bad_gap(name: str, gap: Any) -> ValueError:
+    """A gap that is negative or not finite."""
+    return ValueError(
+        f"{name} got gap={gap!r}; expected a finite number of at least 0. Its authors take 1."
+    )
+
+
+def too_cold(temperature: float) -> ValueError:
+    """A temperature below 1 for ReinMax."""
+    return ValueError(
+        f"ReinMax got temperature={temperature}; expected a number of at least 1, since below it "
+        "the bias grows and the variance does not fall. Do not anneal it; take 1."
+    )
+
+
+NO_SECOND = (
+    "ReinMax and ReinMaxRao got asked for a second derivative; expected first ones only, since "
+    "their gradient is no derivative of anything. Take GumbelSoftmax(temperature), whose soft "
+    "sample has one."
+)
 
 
 def no_enumeration(name: str) -> NotImplementedError:

@@ -1,30 +1,23 @@
 """Pathwise estimators for the discrete distributions: small values, the same in both backends."""
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 from relaxed_dists import _errors, _formulas
 from relaxed_dists._formulas import Array, Ops
 
-__all__ = ["Estimator", "GumbelSoftmax", "StraightThrough"]
-
-
-class Estimator(Protocol):
-    """What a discrete distribution asks of its estimator: a value that carries a gradient."""
-
-    @property
-    def soft(self) -> bool:
-        """Whether the value is a point of the simplex, not a corner of it."""
-        ...
-
-    def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
-        """A value of shape ``(..., K)`` from logits and Gumbel noise of that shape."""
-        ...
-
-    def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
-        """A value from logits and logistic noise of the same shape."""
-        ...
+__all__ = [
+    "DecoupledGumbelSoftmax",
+    "Estimator",
+    "GappedStraightThrough",
+    "GumbelRao",
+    "GumbelSoftmax",
+    "ReinMax",
+    "ReinMaxRao",
+    "StraightThrough",
+]
 
 
 def shown(x: Any) -> str:
@@ -40,8 +33,93 @@ def shown(x: Any) -> str:
         return str(tuple(x.shape))
 
 
+def value(ops: Ops, estimator: Any, rows: bool, logits: Array, noise: Array, more: Any) -> Array:
+    """An estimator's value, one-hot or binary: a number is the first of two categories."""
+    if rows:
+        return estimator.one_hot(ops, logits, noise, more)
+    if hasattr(estimator, "binary"):
+        return estimator.binary(ops, logits, noise)
+    two = _formulas.bernoulli_log_probs(ops, logits)
+    return estimator.one_hot(ops, two, ops.stack(noise, 0.0 * noise), more)[..., 0]
+
+
+def checked(name: str, estimator: Any) -> Any:
+    """The estimator of a law, a function made one; else an error."""
+    if estimator is None or hasattr(estimator, "one_hot"):
+        if not isinstance(estimator, type):
+            return estimator
+    elif callable(estimator):
+        return Own(estimator)
+    raise _errors.no_such_estimator(name, estimator)
+
+
+def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
+    """An estimator with its temperatures changed; None stays None."""
+    if estimator is None or not estimator.temperatures:
+        return estimator
+    new = {name: change(getattr(estimator, name)) for name in estimator.temperatures}
+    return replace(estimator, **new)
+
+
+def _heat(temperature: Any, gumbel: Array) -> Array:
+    """A temperature for each row of the noise."""
+    return 0.0 * gumbel[..., 0] + temperature
+
+
+def _relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
+    """softmax((logits + noise) / temperature)."""
+    return ops.exp(_formulas.exp_concrete(ops, logits, _heat(temperature, noise), noise))
+
+
+class Estimator:
+    """What a discrete distribution asks of its estimator: a value that carries a gradient."""
+
+    temperatures: ClassVar[tuple[str, ...]] = ()
+    """The names of the fields that are temperatures."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their range."""
+        # Arrays are checked by the distribution, which knows the framework.
+        for name in self.temperatures:
+            t = getattr(self, name)
+            fine = not isinstance(t, int | float) or _formulas.COLDEST <= t <= _formulas.HOTTEST
+            if t is None or not fine:
+                raise _errors.bad_temperature(type(self).__name__, t, name)
+        samples = getattr(self, "samples", 1)
+        if not isinstance(samples, int) or samples < 1:
+            raise _errors.no_samples(type(self).__name__, samples)
+
+    @property
+    def soft(self) -> bool:
+        """Whether the value is a point of the simplex, not a corner of it."""
+        return False
+
+    @property
+    def draws(self) -> int:
+        """How many more arrays of Gumbel noise it takes."""
+        return getattr(self, "samples", 0)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A value of shape ``(..., K)`` from logits and Gumbel noise of that shape.
+
+        The hard value is the argmax of logits + gumbel; ``more`` is ``(draws, ..., K)``.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class StraightThrough:
+class Own(Estimator):
+    """A function of the user's, of logits, the one-hot draw and the Gumbel noise behind it."""
+
+    function: Callable[[Array, Array, Array], Array]
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """The function's value."""
+        return self.function(logits, _formulas.hardest(ops, logits, gumbel), gumbel)
+
+
+@dataclass(frozen=True)
+class StraightThrough(Estimator):
     r"""A hard sample whose gradient is that of the probabilities.
 
     The value is the one-hot :math:`D`, the gradient :math:`g J(\mathrm{softmax}(\theta))` with
@@ -57,12 +135,7 @@ class StraightThrough:
         StraightThrough()
     """
 
-    @property
-    def soft(self) -> bool:
-        """False, since its values are one-hot."""
-        return False
-
-    def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A one-hot value with the gradient of softmax(logits)."""
         hard = _formulas.hardest(ops, logits, gumbel)
         return _formulas.straight_through(ops, hard, _formulas.softmax(ops, logits))
@@ -74,7 +147,7 @@ class StraightThrough:
 
 
 @dataclass(frozen=True)
-class GumbelSoftmax:
+class GumbelSoftmax(Estimator):
     r"""The Gumbel-Softmax sample of the same noise, or its gradient behind the hard sample.
 
     The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`. With ``hard=True`` (straight-
@@ -98,26 +171,18 @@ class GumbelSoftmax:
         GumbelSoftmax(temperature=0.5, hard=True)
     """
 
+    temperatures = ("temperature",)
     temperature: Any
     hard: bool = True
-
-    def __post_init__(self) -> None:
-        # Arrays are checked by the distribution, which knows the framework.
-        t = self.temperature
-        if t is None or (
-            isinstance(t, int | float) and not _formulas.COLDEST <= t <= _formulas.HOTTEST
-        ):
-            raise _errors.bad_temperature("GumbelSoftmax", self.temperature)
 
     @property
     def soft(self) -> bool:
         """Whether the value is a point of the simplex, not a corner of it."""
         return not self.hard
 
-    def one_hot(self, ops: Ops, logits: Array, gumbel: Array) -> Array:
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
-        temperature = 0.0 * gumbel[..., 0] + self.temperature
-        soft = ops.exp(_formulas.exp_concrete(ops, logits, temperature, gumbel))
+        soft = _relaxed(ops, logits, self.temperature, gumbel)
         if not self.hard:
             return soft
         # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
@@ -131,3 +196,205 @@ class GumbelSoftmax:
             return soft
         hard = ops.where(logits + logistic > 0, 0.0 * soft + 1.0, 0.0)
         return _formulas.straight_through(ops, hard, soft)
+
+
+@dataclass(frozen=True)
+class DecoupledGumbelSoftmax(Estimator):
+    r"""A Gumbel-Softmax sample of one temperature with the gradient at another.
+
+    The value is :math:`\mathrm{softmax}((\theta + G)/\tau_f)`, soft, and its gradient that of
+    :math:`\mathrm{softmax}((\theta + G)/\tau_b)`, with the same noise. At equal temperatures it is
+    ``GumbelSoftmax(temperature, hard=False)``; as the forward one goes to 0 it becomes
+    ``GumbelSoftmax(backward, hard=True)``. The law is the same whatever the temperatures.
+
+    Args:
+        forward: The temperature of the value: a positive number, or an array that broadcasts with
+            the batch shape.
+        backward: The temperature of the gradient, alike.
+
+    Raises:
+        ValueError: If a temperature is not a number from 2**-20 to 2**20.
+
+    Reference:
+        Shah, Yan, Mozer, Liu, *Improving Discrete Optimisation Via Decoupled Straight-Through
+        Gumbel-Softmax* (2024).
+
+    Example:
+        >>> DecoupledGumbelSoftmax(forward=0.3, backward=1.0)
+        DecoupledGumbelSoftmax(forward=0.3, backward=1.0)
+    """
+
+    temperatures = ("forward", "backward")
+    forward: Any
+    backward: Any
+
+    @property
+    def soft(self) -> bool:
+        """True, since its values are points of the simplex."""
+        return True
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """The soft value of one temperature, the gradient of the other's."""
+        forward, backward = (
+            _relaxed(ops, logits, t, gumbel) for t in (self.forward, self.backward)
+        )
+        return _formulas.straight_through(ops, forward, backward)
+
+
+@dataclass(frozen=True)
+class GumbelRao(Estimator):
+    r"""Straight-through Gumbel-Softmax, its noise averaged given the hard sample.
+
+    The value is the one-hot :math:`D`, the gradient the mean of that of
+    :math:`\mathrm{softmax}((\theta + G)/\tau)` over draws of the noise G for which D is the argmax;
+    G counts as constant, so that the mean is that of ``GumbelSoftmax(temperature)``, with less
+    variance.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape.
+        samples: The number of draws of the noise, at least 1; memory grows with it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Paulus, Maddison, Krause, *Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient
+        Estimator* (2021), section 3.
+
+    Example:
+        >>> GumbelRao(0.5, samples=10)
+        GumbelRao(temperature=0.5, samples=10)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    samples: int = 10
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with the mean gradient of soft values that have it as their argmax."""
+        hard = _formulas.hardest(ops, logits, gumbel)
+        noise = _formulas.conditional_gumbel(ops, logits, hard, more)
+        soft = _relaxed(ops, logits, self.temperature, noise).mean(0)
+        return _formulas.straight_through(ops, hard, soft)
+
+
+@dataclass(frozen=True)
+class GappedStraightThrough(Estimator):
+    r"""A hard sample with the gradient of a softmax in which it leads by a gap.
+
+    The value is the one-hot :math:`D`, the gradient that of :math:`\mathrm{softmax}((\theta +
+    m)/\tau)`, where the constant m lifts the drawn category to the largest logit and lowers those
+    that are nearer to it than the gap.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape.
+        gap: How far the drawn category leads, at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Fan, Chi, Rudnicky, Ramadge, *Training Discrete Deep Generative Models via Gapped
+        Straight-Through Estimator* (2022), section 4.
+
+    Example:
+        >>> GappedStraightThrough(0.5)
+        GappedStraightThrough(temperature=0.5, gap=1.0)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    gap: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.gap < math.inf:
+            raise _errors.bad_gap(type(self).__name__, self.gap)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with the gradient of a softmax that it leads."""
+        hard = _formulas.hardest(ops, logits, gumbel)
+        move = _formulas.gap(ops, logits, hard, self.gap)
+        return _formulas.straight_through(ops, hard, _relaxed(ops, logits, self.temperature, move))
+
+
+@dataclass(frozen=True)
+class ReinMax(Estimator):
+    r"""A hard sample with a gradient that is exact for quadratic functions.
+
+    The value is the one-hot :math:`D`, the gradient :math:`2 J(\pi_D) g - J(\pi) g / 2` with
+    :math:`\pi = \mathrm{softmax}(\theta)` and :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2`
+    (Heun's method, of second order). Exact for quadratic functions at temperature 1. It has no
+    second derivative.
+
+    Args:
+        temperature: A number of at least 1, or an array that broadcasts with the batch shape.
+
+    Raises:
+        ValueError: If the temperature is out of its range.
+
+    Reference:
+        Liu, Dong, Liu, Yu, Gao, *Bridging Discrete and Backpropagation: Straight-Through and
+        Beyond* (2023), algorithm 2.
+
+    Example:
+        >>> ReinMax()
+        ReinMax(temperature=1.0)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # benchmarks/bias.py: below 1 the bias is larger on every function, the variance no smaller.
+        if isinstance(self.temperature, int | float) and self.temperature < 1:
+            raise _errors.too_cold(self.temperature)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with Heun's gradient."""
+        hard = _formulas.hardest(ops, logits, gumbel)
+        pi = _formulas.softmax(ops, logits)
+        pi_d = (_relaxed(ops, logits, self.temperature, 0.0 * gumbel) + hard) / 2
+        slope = 2 * ops.slope(logits, pi_d) - ops.slope(logits, pi) / 2
+        return ops.stop_gradient(hard) + slope
+
+
+@dataclass(frozen=True)
+class ReinMaxRao(Estimator):
+    r"""ReinMax with its first term averaged over Gumbel-Softmax samples, for less variance.
+
+    As :class:`ReinMax`, with :math:`J(\pi_D)` replaced by the mean over draws of :math:`J(x)/\tau`,
+    where :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)` and G is Gumbel noise for which D is
+    the argmax. It has no second derivative.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape.
+        samples: The number of draws of the noise, at least 1; memory grows with it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Wang, Bui, *Beyond ReinMax: Low-Variance Gradient Estimators for Discrete Latent Variables*
+        (2026), section 3.
+
+    Example:
+        >>> ReinMaxRao(0.7)
+        ReinMaxRao(temperature=0.7, samples=10)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    samples: int = 10
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with Heun's gradient, averaged."""
+        hard = _formulas.hardest(ops, logits, gumbel)
+        pi = _formulas.softmax(ops, logits)
+        middle = _formulas.log_middle(ops, logits, hard)
+        noise = _formulas.conditional_gumbel(ops, middle, hard, more)
+        x = _relaxed(ops, middle, self.temperature, noise)
+        scale = 2 / _heat(self.temperature, x)[..., None]
+        slope = (scale * ops.slope(logits, x)).mean(0) - ops.slope(logits, pi) / 2
+        return ops.stop_gradient(hard) + slope

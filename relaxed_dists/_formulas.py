@@ -40,6 +40,11 @@ class Ops(Protocol):
     def clip(self, x: Array, low: float, high: float, /) -> Array: ...
     def one_hot_argmax(self, x: Array, /) -> Array: ...
     def stop_gradient(self, x: Array, /) -> Array: ...
+    def slope(self, logits: Array, p: Array, /) -> Array:
+        """Zeros, of p's shape, whose derivative by the logits is J(p) = diag(p) - p p^T.
+
+        It is no Jacobian of anything, so that a second derivative raises an error.
+        """
 
     # For the quadrature.
     def expm1(self, x: Array, /) -> Array: ...
@@ -283,3 +288,33 @@ def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:
     """The hard value, with the gradient of the soft one."""
     # In this order the result is exactly the hard value: soft - soft is 0, and only then is added.
     return ops.stop_gradient(hard) + (soft - ops.stop_gradient(soft))
+
+
+# What the estimators are made of.
+
+
+def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> Array:
+    """Gumbel noise given that the hard value is the argmax of logits + noise; a constant.
+
+    Paulus et al. (2021), section 3: with l = log_softmax(logits), the largest score is a Gumbel
+    variable g, and the others -log(exp(-g) + exp(-l_k - g_k)). Less l, so that none overflows.
+    """
+    _, log_p = _log_p(ops, logits)
+    top = ops.sum(hard * gumbel)[..., None]
+    others = gumbel - ops.softplus(log_p + gumbel - top)
+    return ops.stop_gradient(ops.where(hard > 0, top - log_p, others))
+
+
+def gap(ops: Ops, logits: Array, hard: Array, size: float) -> Array:
+    """What lifts the hard category to the largest logit, and others below it by a gap or more."""
+    _, logits = _finite(ops, logits, FAR)
+    top = ops.max(logits)[..., None]
+    lowered = ops.clip(logits + size - top, 0.0, math.inf)
+    return ops.stop_gradient(ops.where(hard > 0, top - logits, -lowered))
+
+
+def log_middle(ops: Ops, logits: Array, hard: Array) -> Array:
+    """log(p + hard), that is log of their mean but for a constant; -inf masks."""
+    kept, log_p = _log_p(ops, logits)
+    middle = ops.where(hard > 0, ops.log1p(ops.exp(log_p)), log_p)
+    return ops.where(kept, middle, -math.inf)

@@ -5,7 +5,15 @@ from relaxed_dists._evidence import EvidenceBounds
 from . import _kl  # noqa: F401  (registers the divergences)
 from ._discrete import Bernoulli, OneHotCategorical
 from ._discretize import discretize
-from ._estimators import GumbelSoftmax, StraightThrough
+from ._estimators import (
+    DecoupledGumbelSoftmax,
+    GappedStraightThrough,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    ReinMaxRao,
+    StraightThrough,
+)
 from ._evidence import evidence_bounds
 from ._functional import gumbel_softmax, straight_through
 from ._gumbel_softmax import GumbelSoftmaxReparam
@@ -21,12 +29,17 @@ from ._svi import AnnealedSVI
 __all__ = [
     "AnnealedSVI",
     "Bernoulli",
+    "DecoupledGumbelSoftmax",
     "EvidenceBounds",
     "ExpRelaxedOneHotCategorical",
+    "GappedStraightThrough",
+    "GumbelRao",
     "GumbelSoftmax",
     "GumbelSoftmaxReparam",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
+    "ReinMax",
+    "ReinMaxRao",
     "RelaxedBernoulli",
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",

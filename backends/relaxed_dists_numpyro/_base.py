@@ -1,6 +1,5 @@
 """What all distributions share in JAX: parameters and their checks, pytrees, expand, noise."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self, cast
 
@@ -10,7 +9,7 @@ from jax import Array, lax
 from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
 
 from relaxed_dists import _errors, _formulas
-from relaxed_dists._estimators import shown
+from relaxed_dists._estimators import renewed, shown
 
 from ._carrier import carried
 from ._input import holds, known, real, result_dtype
@@ -171,9 +170,7 @@ class LogitsDistribution(Distribution):
         logits = jnp.broadcast_to(logits, batch_shape + self.event_shape)
         if temperature is not None:
             temperature = jnp.broadcast_to(temperature, batch_shape)
-        if hasattr(estimator, "temperature"):
-            wide = jnp.broadcast_to(estimator.temperature, batch_shape)
-            estimator = dataclasses.replace(estimator, temperature=wide)
+        estimator = renewed(estimator, lambda t: jnp.broadcast_to(t, batch_shape))
         return self.tree_unflatten(aux, (logits, temperature, estimator))
 
     def mask(self, mask: Any) -> _Masked:

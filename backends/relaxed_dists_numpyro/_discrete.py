@@ -1,20 +1,20 @@
 """The discrete distributions with a pathwise estimator, and their KL divergences."""
 
-import dataclasses
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, lax, random
 from numpyro.distributions import constraints
 
-from relaxed_dists import _errors, _formulas
+from relaxed_dists import _errors, _estimators, _formulas
 from relaxed_dists._estimators import Estimator
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import one_hot, tolerance
 from ._input import real
-from ._ops import compute_dtype, ops
+from ._ops import compute_dtype, gumbel, ops
 
 
 class _Discrete(LogitsDistribution):
@@ -25,23 +25,23 @@ class _Discrete(LogitsDistribution):
         self,
         probs: Any = None,
         logits: Any = None,
-        estimator: Estimator | None = None,
+        estimator: Estimator | Callable[..., Any] | None = None,
         *,
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(probs, logits, validate_args=validate_args)
         name = type(self).__name__
-        _errors.estimator_class(name, estimator)
-        temperature = getattr(estimator, "temperature", None)
-        if estimator is not None and temperature is not None:
+        validate = self._validate_args
+
+        def fitted(temperature: Any) -> Array:
             heat = real(temperature, name, "temperature")
-            array = self._checked_temperature(heat, self.logits, self._validate_args)
+            array = self._checked_temperature(heat, self.logits, validate)
             if self._joint_shape(array.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, array.shape, self.batch_shape)
             # Of the batch shape, so that vmap can map over all leaves of a distribution.
-            wide = jnp.broadcast_to(array, self.batch_shape)
-            estimator = dataclasses.replace(cast(Any, estimator), temperature=wide)
-        self.estimator = estimator
+            return jnp.broadcast_to(array, self.batch_shape)
+
+        self.estimator = _estimators.renewed(_estimators.checked(name, estimator), fitted)
 
     @property
     def has_rsample(self) -> bool:
@@ -83,8 +83,12 @@ class _Discrete(LogitsDistribution):
         if self.estimator is None:
             raise _errors.no_estimator(type(self).__name__)
         logits = self._compute_logits()
-        draw = self.estimator.one_hot if self._rows else self.estimator.binary
-        value = draw(ops, logits, self._noise(key, sample_shape, logits)).astype(self.logits.dtype)
+        noise = more = self._noise(key, sample_shape, logits)
+        if self.estimator.draws:
+            shape = (self.estimator.draws, *noise.shape, *(() if self._rows else (2,)))
+            more = gumbel(random.fold_in(key, 1), shape, logits.dtype)
+        value = _estimators.value(ops, self.estimator, self._rows, logits, noise, more)
+        value = value.astype(self.logits.dtype)
         return attach(value, True, "soft") if self.estimator.soft else value
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:

@@ -1,6 +1,14 @@
 """relaxed-dists for Pyro. Import from :mod:`relaxed_dists.pyro`."""
 
-from relaxed_dists._estimators import GumbelSoftmax, StraightThrough
+from relaxed_dists._estimators import (
+    DecoupledGumbelSoftmax,
+    GappedStraightThrough,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    ReinMaxRao,
+    StraightThrough,
+)
 from relaxed_dists._evidence import EvidenceBounds
 
 from . import _kl  # noqa: F401  (registers the divergences)
@@ -21,12 +29,17 @@ from ._svi import AnnealedSVI
 __all__ = [
     "AnnealedSVI",
     "Bernoulli",
+    "DecoupledGumbelSoftmax",
     "EvidenceBounds",
     "ExpRelaxedOneHotCategorical",
+    "GappedStraightThrough",
+    "GumbelRao",
     "GumbelSoftmax",
     "GumbelSoftmaxReparam",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
+    "ReinMax",
+    "ReinMaxRao",
     "RelaxedBernoulli",
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",

@@ -1,21 +1,20 @@
 """The discrete distributions with a pathwise estimator, and their KL divergences."""
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from relaxed_dists import _errors, _formulas
+from relaxed_dists import _errors, _estimators, _formulas
 from relaxed_dists._estimators import Estimator, shown
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import tolerance
 from ._input import real
-from ._ops import compute_dtype, ops
+from ._ops import compute_dtype, gumbel, ops
 
 
 class _Discrete(LogitsDistribution):
@@ -26,20 +25,21 @@ class _Discrete(LogitsDistribution):
         self,
         probs: Any = None,
         logits: Any = None,
-        estimator: Estimator | None = None,
+        estimator: Estimator | Callable[..., Any] | None = None,
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(probs, logits, None, validate_args)
         name = type(self).__name__
-        _errors.estimator_class(name, estimator)
-        temperature = getattr(estimator, "temperature", None)
-        if estimator is not None and temperature is not None:
+        validate = self._validate_args
+
+        def fitted(temperature: Any) -> Tensor:
             heat = real(temperature, name, "temperature", self.logits)
-            tensor = self._checked_temperature(heat, self.logits, self._validate_args)
+            tensor = self._checked_temperature(heat, self.logits, validate)
             if self._joint_shape(tensor.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
-            estimator = dataclasses.replace(cast(Any, estimator), temperature=tensor)
-        self.estimator = estimator
+            return tensor
+
+        self.estimator = _estimators.renewed(_estimators.checked(name, estimator), fitted)
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -87,8 +87,12 @@ class _Discrete(LogitsDistribution):
         if self.estimator is None:
             raise _errors.no_estimator(type(self).__name__)
         logits = self._compute_logits()
-        draw = self.estimator.one_hot if self._rows else self.estimator.binary
-        value = draw(ops, logits, self._noise(sample_shape, logits, key)).to(self.logits.dtype)
+        noise = more = self._noise(sample_shape, logits, key)
+        if self.estimator.draws:
+            shape = (self.estimator.draws, *noise.shape, *(() if self._rows else (2,)))
+            more = gumbel(torch.Size(shape), logits, key)
+        value = _estimators.value(ops, self.estimator, self._rows, logits, noise, more)
+        value = value.to(self.logits.dtype)
         return attach(value, True, "soft") if self.estimator.soft else value
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:

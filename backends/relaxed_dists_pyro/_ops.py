@@ -5,7 +5,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import softplus
+
+from relaxed_dists import _errors
 
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
@@ -18,6 +20,9 @@ class _TorchOps:
     digamma = staticmethod(torch.digamma)
     expm1 = staticmethod(torch.expm1)
     stop_gradient = staticmethod(torch.detach)
+
+    def slope(self, logits: Tensor, p: Tensor) -> Tensor:
+        return cast(Tensor, _Slope.apply(logits, p))
 
     def softplus(self, x: Tensor) -> Tensor:
         # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
@@ -42,7 +47,8 @@ class _TorchOps:
         return torch.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Tensor) -> Tensor:
-        return one_hot(x.argmax(-1), x.shape[-1]).to(x.dtype)
+        # Not torch's one_hot, which vmap of grad can't map.
+        return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 
     def max(self, x: Tensor) -> Tensor:
         return x.amax(-1)
@@ -123,6 +129,46 @@ class _WithGradient(torch.autograd.Function):
             part = (g if i else g[..., None]) * gradient if wanted[i] else None
             totals.append(None if part is None else part.sum_to_size(argument.shape))
         return tuple(totals)
+
+
+class _Slope(torch.autograd.Function):
+    """Zeros with the derivative diag(p) - p p^T, and no second one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, p: Tensor) -> Tensor:
+        return torch.zeros_like(p)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.shape = inputs[0].shape
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (p,) = ctx.saved_tensors
+        # For a second derivative, which torch.compile has none of anyway.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            p = _Once.apply(p)
+        return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
+
+
+class _Once(torch.autograd.Function):
+    """The same numbers, which can't be differentiated."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None: ...
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise NotImplementedError(_errors.NO_SECOND)
 
 
 ops = _TorchOps()
