@@ -1,4 +1,4 @@
-"""The errors of what judges a model, the same text in both backends."""
+"""The errors of models that are evaluated or paired wrongly, the same text in both backends."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,4 +38,29 @@ def soft_guide(name: str, law: str) -> ValueError:
         f"law and the guide from {law}; expected a discrete or relaxed law in the guide as well. "
         "Evaluate with a guide whose own sites are relaxed, such as AutoRelaxed, or evaluate the "
         "relaxed model with the framework's ELBO."
+    )
+
+
+def no_density() -> ValueError:
+    """A sampler or a guide that moves through the values of a law with an estimator."""
+    return ValueError(
+        "HMC, NUTS or an autoguide got a site of a discrete law with a pathwise estimator; "
+        "expected a continuous law, since the estimator's gradient is that of no density. Relax "
+        "the model: relax(model, temperature). Or drop the estimator, and let the framework "
+        "enumerate the site, or block it."
+    )
+
+
+def mixed(name: str, model: str, guide: str) -> ValueError:
+    """A site with a mass on one side and a density on the other."""
+    binary = "Bernoulli" in model + guide
+    relaxed = "RelaxedBernoulli" if binary else "RelaxedOneHotCategorical"
+    hard = "Bernoulli" if binary else "OneHotCategorical"
+    return ValueError(
+        f"AnnealedSVI got the site '{name}', which the model draws from {model} and the guide from "
+        f"{guide}; expected two relaxed laws or two discrete ones, since a density and a mass make "
+        f"no bound. Write one of three: {relaxed} in both; {hard} in both, with an estimator in "
+        f"the guide, {hard}(..., estimator=GumbelSoftmax(temperature)); or relax(model, "
+        f"temperature), whose site is '{name.removesuffix('_relaxed')}_relaxed', with a guide of "
+        f"it. To go on with the mixture, name the site: allow_mixed=['{name}']."
     )

@@ -51,6 +51,22 @@ class Language:
         """The sites of a run of the model."""
         raise NotImplementedError
 
+    def param(self, name: str) -> Any:
+        """A parameter, 0 at first."""
+        raise NotImplementedError
+
+    def steps(self, model: Any, guide: Any, **options: Any) -> Callable[[], Any]:
+        """A function that takes a step of AnnealedSVI each time it is called."""
+        raise NotImplementedError
+
+    def first_step(self, model: Any, guide: Any, **options: Any) -> None:
+        """One step of AnnealedSVI."""
+        self.steps(model, guide, **options)()
+
+    def hmc(self, kernel: str, model: Any) -> dict[str, Any]:
+        """A few draws by HMC or NUTS."""
+        raise NotImplementedError
+
     def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
         """evidence_bounds, without a progress bar."""
         raise NotImplementedError
@@ -115,6 +131,31 @@ class Pyro(Language):
 
         pyro.set_rng_seed(seed)
         return dict(pyro.poutine.trace(model).get_trace().nodes)
+
+    def param(self, name: str) -> Any:
+        """pyro.param."""
+        import pyro
+        import torch
+
+        return pyro.param(name, torch.tensor(0.0))
+
+    def steps(self, model: Any, guide: Any, **options: Any) -> Callable[[], Any]:
+        """AnnealedSVI.step, with Trace_ELBO at temperature 0.5."""
+        import pyro.infer
+        import pyro.optim
+
+        adam, loss = pyro.optim.Adam({"lr": 0.01}), pyro.infer.Trace_ELBO()
+        svi = self.backend.names.AnnealedSVI(model, guide, adam, loss, lambda step: 0.5, **options)
+        return svi.step
+
+    def hmc(self, kernel: str, model: Any) -> dict[str, Any]:
+        """pyro.infer.MCMC."""
+        import pyro.infer
+
+        how = {"num_samples": 4, "warmup_steps": 2, "disable_progbar": True}
+        mcmc = pyro.infer.MCMC(getattr(pyro.infer, kernel)(model), **how)
+        mcmc.run()
+        return {name: x.numpy() for name, x in mcmc.get_samples().items()}
 
     def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
         """evidence_bounds, after setting the seed."""
@@ -195,6 +236,31 @@ class NumPyro(Language):
         from numpyro import handlers
 
         return dict(handlers.trace(handlers.seed(model, seed)).get_trace())
+
+    def param(self, name: str) -> Any:
+        """numpyro.param."""
+        import numpyro
+
+        return numpyro.param(name, 0.0)
+
+    def steps(self, model: Any, guide: Any, **options: Any) -> Callable[[], Any]:
+        """AnnealedSVI.init, which looks at the sites, with Trace_ELBO at temperature 0.5."""
+        import jax
+        import numpyro
+
+        adam, loss = numpyro.optim.Adam(0.01), numpyro.infer.Trace_ELBO()
+        svi = self.backend.names.AnnealedSVI(model, guide, adam, loss, lambda step: 0.5, **options)
+        return lambda: svi.init(jax.random.key(0))
+
+    def hmc(self, kernel: str, model: Any) -> dict[str, Any]:
+        """numpyro.infer.MCMC."""
+        import jax
+        import numpyro.infer
+
+        how = {"num_samples": 4, "num_warmup": 2, "progress_bar": False}
+        mcmc = numpyro.infer.MCMC(getattr(numpyro.infer, kernel)(model), **how)
+        mcmc.run(jax.random.key(0))
+        return dict(mcmc.get_samples())
 
     def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
         """evidence_bounds, with a key and no parameters."""

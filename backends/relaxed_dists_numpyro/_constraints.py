@@ -1,7 +1,7 @@
 """The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
 
 import math
-from typing import Any
+from typing import Any, Never
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,8 @@ from jax import Array
 from jax.scipy.special import logsumexp
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import ParameterFreeTransform
+
+from relaxed_dists import _errors_evidence as _errors
 
 
 def tolerance(dtype: Any, k: int) -> float:
@@ -49,6 +51,28 @@ class OneHot(constraints._SingletonConstraint):
 
 
 one_hot = OneHot()
+
+
+# Not marked discrete, though they are: NumPyro's HMC and its autoguides then ask for the transform
+# to unconstrained space, whose error says more than NumPyro's own.
+
+
+class EstimatedOneHot(OneHot):
+    """One-hot vectors drawn with a pathwise estimator."""
+
+    is_discrete = False
+
+
+class EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
+    """Zeros and ones drawn with a pathwise estimator."""
+
+    is_discrete = False
+
+
+@biject_to.register(EstimatedOneHot)
+@biject_to.register(EstimatedBoolean)
+def _no_transform(constraint: Any) -> Never:
+    raise _errors.no_density()
 
 
 class LogSimplexTransform(ParameterFreeTransform):

@@ -12,13 +12,14 @@ from relaxed_dists._estimators import Estimator
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
-from ._constraints import one_hot, tolerance
+from ._constraints import EstimatedBoolean, EstimatedOneHot, one_hot, tolerance
 from ._input import real
 from ._ops import compute_dtype, gumbel, ops
 
 
 class _Discrete(LogitsDistribution):
     _support_text = ""
+    _supports: Any  # two: without an estimator, and with one
     estimator: Estimator | None
 
     def __init__(
@@ -52,6 +53,11 @@ class _Discrete(LogitsDistribution):
     def has_enumerate_support(self) -> bool:
         """Whether the law can be enumerated, as it can without an estimator."""
         return self.estimator is None
+
+    @property
+    def support(self) -> Any:
+        """The hard values; with an estimator they have no transform to unconstrained space."""
+        return self._supports[self.estimator is not None]
 
     @property
     def discrete(self) -> Any:
@@ -193,7 +199,7 @@ class OneHotCategorical(_Discrete):
         True
     """
 
-    support = one_hot
+    _supports: Any = (one_hot, EstimatedOneHot())
     _support_text = "one-hot vectors"
 
     def enumerate_support(self, expand: bool = True) -> Array:
@@ -242,7 +248,7 @@ class Bernoulli(_Discrete):
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    support = constraints.boolean
+    _supports: Any = (constraints.boolean, EstimatedBoolean())
     _rows = False
     _support_text = "zeros and ones"
 

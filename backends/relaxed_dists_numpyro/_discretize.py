@@ -75,7 +75,7 @@ class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
     """The law of the log of a one-hot value: 0 at the category, and -inf elsewhere."""
 
     _image, _preimage = staticmethod(jnp.exp), staticmethod(jnp.log)
-    support = _LogOneHot()
+    _supports: Any = (_LogOneHot(), None)
     _support_text = "logs of one-hot vectors (shown are the exponentials)"
 
     def enumerate_support(self, expand: bool = True) -> Array:
@@ -92,7 +92,7 @@ class LogitBernoulli(_Logarithmic, Bernoulli):
     """The law of the logit of 0 or 1: minus or plus infinity."""
 
     _image, _preimage = staticmethod(sigmoid), staticmethod(logit)
-    support = _LogitBoolean()
+    _supports: Any = (_LogitBoolean(), None)
     _support_text = "infinite numbers (shown are their sigmoids)"
 
     def enumerate_support(self, expand: bool = True) -> Array:

@@ -17,7 +17,7 @@ from ._base import RelaxedDistribution
 from ._ops import ops
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
-from ._sites import discrete, innermost, rewrapped
+from ._sites import discrete, innermost, kind, rewrapped
 
 
 def _gives(handler: Any, site: dict[str, Any]) -> str:
@@ -171,10 +171,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
 
     def _choose(self, site: dict[str, Any]) -> RelaxedReparam | None:
         fn, name = site["fn"], site["name"]
-        try:
-            is_discrete = fn.support.is_discrete
-        except NotImplementedError:
-            is_discrete = False
+        is_discrete = kind(fn) in ("discrete", "estimated")
         law = type(innermost(fn)).__name__
         if not self._chosen.has(name, law, is_discrete, site["is_observed"]):
             return None

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -16,30 +16,14 @@ from numpyro.util import not_jax_tracer
 
 from relaxed_dists._annealing import accepting, at_step, checked, mapped, schedules, shown
 
+from ._pairing import Pairing
+
 
 def _unwrap(fn: Any) -> Any:
     """What a handler or an autoguide calls; its own signature is *args, **kwargs."""
     if isinstance(fn, Messenger):
         return fn.fn
     return fn.model if isinstance(fn, AutoGuide) else None
-
-
-class _LatentDiscrete(Messenger):
-    """Notes the latent discrete sites, and which of them the guide draws with an estimator.
-
-    NumPyro warns of every discrete site, the prior of an estimated one among them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-        self.estimated: set[str] = set()
-
-    def postprocess_message(self, msg: dict[str, Any]) -> None:
-        if msg["type"] == "sample" and not msg["is_observed"] and msg["fn"].support.is_discrete:
-            self.seen.add(msg["name"])
-            if msg["fn"].has_rsample:
-                self.estimated.add(msg["name"])
 
 
 class AnnealedSVI(SVI):
@@ -61,10 +45,13 @@ class AnnealedSVI(SVI):
         loss: A NumPyro ELBO.
         temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
             list or tuple of schedules and numbers: model and guide get the same, of numbers.
+        allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
+            the other way round.
         static_kwargs: Further arguments of model and guide that stay fixed.
 
     Raises:
-        ValueError: If neither model nor guide takes a temperature, or the schedule's is not
+        ValueError: If neither model nor guide takes a temperature, a site is relaxed on one side
+            and discrete on the other (seen by ``init``), or the schedule's is not
             positive and finite. Where the step is traced (``update`` under ``jit``) that can't be
             seen; the distributions then compute with the lowest temperature that they know.
 
@@ -93,11 +80,14 @@ class AnnealedSVI(SVI):
         optim: Any,
         loss: Any,
         temperature: Any,
+        *,
+        allow_mixed: Collection[str] = (),
         **static_kwargs: Any,
     ) -> None:
         model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss, **static_kwargs)
         self.temperature = schedules(temperature)
+        self.allow_mixed = allow_mixed
 
     def current_temperature(self, svi_state: Any) -> Any:
         """The temperature of the next update.
@@ -123,11 +113,11 @@ class AnnealedSVI(SVI):
     ) -> Any:
         """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
         kwargs = self._annealed(0, kwargs)
-        sites = _LatentDiscrete()
+        sites = Pairing(self.allow_mixed)
         with warnings.catch_warnings(), sites:
             warnings.filterwarnings("ignore", ".* does not support models with discrete latent")
             state = super().init(rng_key, *args, init_params=init_params, **kwargs)
-        plain = sorted(sites.seen - sites.estimated)
+        plain = sites.plain()
         if plain and not self.loss.can_infer_discrete:
             warnings.warn(
                 f"SVI with {type(self.loss).__name__} does not support the discrete latent sites "

@@ -1,11 +1,14 @@
 """The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
 
 import math
+from typing import Never
 
 import torch
 from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.transforms import Transform
+
+from relaxed_dists import _errors_evidence as _errors
 
 
 def tolerance(dtype: torch.dtype, k: int) -> float:
@@ -60,6 +63,22 @@ class LogSimplexTransform(Transform):
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
         """One entry less."""
         return torch.Size((*shape[:-1], shape[-1] - 1))
+
+
+class EstimatedOneHot(type(constraints.one_hot)):  # type: ignore[misc]
+    """One-hot vectors drawn with a pathwise estimator."""
+
+
+class EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
+    """Zeros and ones drawn with a pathwise estimator."""
+
+
+@biject_to.register(EstimatedOneHot)
+@transform_to.register(EstimatedOneHot)
+@biject_to.register(EstimatedBoolean)
+@transform_to.register(EstimatedBoolean)
+def _no_transform(constraint: constraints.Constraint) -> Never:
+    raise _errors.no_density()
 
 
 @biject_to.register(LogSimplex)

@@ -12,13 +12,14 @@ from relaxed_dists._estimators import Estimator, shown
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
-from ._constraints import tolerance
+from ._constraints import EstimatedBoolean, EstimatedOneHot, tolerance
 from ._input import real
 from ._ops import compute_dtype, gumbel, ops
 
 
 class _Discrete(LogitsDistribution):
     _support_text = ""
+    _supports: Any  # two: without an estimator, and with one
     estimator: Estimator | None
 
     def __init__(
@@ -50,6 +51,11 @@ class _Discrete(LogitsDistribution):
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """Whether the law can be enumerated, as it can without an estimator."""
         return self.estimator is None
+
+    @property
+    def support(self) -> Any:
+        """The hard values; with an estimator they have no transform to unconstrained space."""
+        return self._supports[self.estimator is not None]
 
     @property
     def discrete(self) -> Any:
@@ -184,7 +190,7 @@ class OneHotCategorical(_Discrete):
         True
     """
 
-    support = constraints.one_hot
+    _supports: Any = (constraints.one_hot, EstimatedOneHot())
     _support_text = "one-hot vectors"
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -233,7 +239,7 @@ class Bernoulli(_Discrete):
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    support = constraints.boolean
+    _supports: Any = (constraints.boolean, EstimatedBoolean())
     _rows = False
     _support_text = "zeros and ones"
 

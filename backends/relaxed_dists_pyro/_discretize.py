@@ -55,7 +55,7 @@ class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
     """The law of the log of a one-hot value: 0 at the category, and -inf elsewhere."""
 
     _image, _preimage = staticmethod(torch.exp), staticmethod(torch.log)
-    support: Any = _Image(constraints.one_hot, torch.exp)
+    _supports: Any = (_Image(constraints.one_hot, torch.exp), None)
     _support_text = "logs of one-hot vectors (shown are the exponentials)"
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -72,7 +72,7 @@ class LogitBernoulli(_Logarithmic, Bernoulli):
     """The law of the logit of 0 or 1: minus or plus infinity."""
 
     _image, _preimage = staticmethod(torch.sigmoid), staticmethod(torch.logit)
-    support: Any = _Image(constraints.boolean, torch.sigmoid)
+    _supports: Any = (_Image(constraints.boolean, torch.sigmoid), None)
     _support_text = "infinite numbers (shown are their sigmoids)"
 
     def enumerate_support(self, expand: bool = True) -> Tensor:

@@ -1,6 +1,6 @@
 """SVI with an annealed temperature."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pyro
@@ -17,6 +17,8 @@ from pyro.poutine.messenger import _bound_partial
 from pyro.util import get_rng_state, set_rng_state
 
 from relaxed_dists._annealing import accepting, at_step, checked, entries, mapped, schedules
+
+from ._pairing import Pairing
 
 _COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO)
 
@@ -87,9 +89,12 @@ class AnnealedSVI(SVI):
         loss: A Pyro ELBO.
         temperature: A schedule: any callable from the step to a positive number. Or a dict, list or
             tuple of schedules and numbers: model and guide get the same, of numbers.
+        allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
+            the other way round.
 
     Raises:
-        ValueError: If neither model nor guide takes a temperature, or the schedule's is not
+        ValueError: If neither model nor guide takes a temperature, a site is relaxed on one side
+            and discrete on the other (seen by the first step), or the schedule's is not
             positive and finite.
 
     Reference:
@@ -119,12 +124,15 @@ class AnnealedSVI(SVI):
         optim: Any,
         loss: Any,
         temperature: Any,
+        *,
+        allow_mixed: Collection[str] = (),
     ) -> None:
         model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss)
         if isinstance(loss, _COMPILED):
             self.loss_and_grads = _compiled_once(loss, model, guide)
         self.temperature = schedules(temperature)
+        self._pairing = Pairing(allow_mixed)
         self.steps = 0
         self._loaded: dict[str, Any] = {}
 
@@ -143,7 +151,8 @@ class AnnealedSVI(SVI):
         Returns:
             The loss before the step.
         """
-        loss: float = super().step(*args, **self._annealed(kwargs))
+        with self._pairing:
+            loss: float = super().step(*args, **self._annealed(kwargs))
         self.steps += 1
         return loss
 

@@ -1,0 +1,31 @@
+"""The check that no site has a mass on one side and a density on the other."""
+
+from collections.abc import Collection
+from typing import Any
+
+from numpyro.primitives import Messenger
+
+from relaxed_dists._pairing import Pairs
+
+from ._sites import innermost, kind
+
+
+class Pairing(Messenger):
+    """Looks at the sites of guide and model that are run within it."""
+
+    def __init__(self, allow_mixed: Collection[str]) -> None:
+        super().__init__()
+        self._pairs = Pairs(allow_mixed)
+
+    def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Note a latent site."""
+        if msg["type"] == "sample" and not msg["is_observed"]:
+            law = msg["fn"]
+            self._pairs.see(msg["name"], kind(law), type(innermost(law)).__name__)
+
+    def plain(self) -> list[str]:
+        """The discrete sites that the guide draws without a gradient.
+
+        NumPyro itself warns of every discrete site, the prior of an estimated one among them.
+        """
+        return self._pairs.plain()

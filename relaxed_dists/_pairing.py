@@ -1,0 +1,33 @@
+"""Which laws model and guide draw a site from; what both backends share."""
+
+from collections.abc import Collection
+
+from relaxed_dists import _errors_evidence as _errors
+
+
+class Pairs:
+    """The sorts of law of each latent site, noted as the guide and then the model is run."""
+
+    def __init__(self, allow_mixed: Collection[str]) -> None:
+        self._allowed = frozenset(allow_mixed)
+        self._seen: dict[str, list[tuple[str, str]]] = {}
+
+    def see(self, name: str, kind: str | None, law: str) -> None:
+        """Note a site; refuse a relaxed law beside a discrete one.
+
+        Args:
+            name: The site's name.
+            kind: The sort of its law: relaxed, estimated, discrete or None.
+            law: The name of its law.
+        """
+        if kind is None:
+            return
+        seen = self._seen.setdefault(name, [])
+        seen.append((kind, law))
+        if name not in self._allowed and len({kind == "relaxed" for kind, _ in seen}) > 1:
+            raise _errors.mixed(name, model=law, guide=seen[0][1])
+
+    def plain(self) -> list[str]:
+        """The discrete sites that no guide draws with a gradient."""
+        kinds = {name: {kind for kind, _ in seen} for name, seen in self._seen.items()}
+        return sorted(name for name, found in kinds.items() if found == {"discrete"})

@@ -1,0 +1,159 @@
+"""What is refused, since it optimises or samples nothing: the errors name what to write instead."""
+
+import importlib
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Backend
+from languages import LANGUAGES, Language
+
+
+@pytest.fixture
+def language(backend: Backend) -> Language:
+    """The statements of the backend's framework."""
+    return LANGUAGES[backend.framework](backend)
+
+
+def laws(language: Language) -> dict[str, list[Any]]:
+    """Laws of one binary variable by their sort, the framework's own among them."""
+    names, half = language.backend.names, language.backend.array(0.5)
+    dist = importlib.import_module(f"{language.backend.framework}.distributions")
+    return {
+        "relaxed": [
+            names.RelaxedBernoulli(0.5, probs=half),
+            names.RelaxedBernoulliStraightThrough(0.5, probs=half),
+            dist.RelaxedBernoulli(half, probs=half),
+        ],
+        "discrete": [
+            names.Bernoulli(probs=half),
+            names.Bernoulli(probs=half, estimator=names.StraightThrough()),
+            dist.Bernoulli(probs=half),
+        ],
+    }
+
+
+def both(language: Language, prior: Any, posterior: Any) -> tuple[Any, Any]:
+    """A model and a guide of one site, in a plate and made independent."""
+
+    def fn(law: Any) -> Callable[..., None]:
+        def call(temperature: Any) -> None:
+            language.param("w")
+            with language.plate("rows", 2, -1):
+                language.sample("z", law.expand((2, 3)).to_event(1))
+
+        return call
+
+    return fn(prior), fn(posterior)
+
+
+def test_a_mass_beside_a_density_is_refused(language: Language) -> None:
+    """In both directions, for each law: at the first step, with the site and three ways out."""
+    sorts = laws(language)
+    for relaxed, discrete in itertools.product(sorts["relaxed"], sorts["discrete"]):
+        for prior, posterior in ((relaxed, discrete), (discrete, relaxed)):
+            with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'") as error:
+                language.first_step(*both(language, prior, posterior))
+            text = str(error.value)
+            for way in (
+                "RelaxedBernoulli in both",
+                "Bernoulli in both, with an estimator in the guide",
+                "relax(model, temperature), whose site is 'z_relaxed'",
+                "allow_mixed=['z']",
+            ):
+                assert way in text
+
+
+def test_the_right_pairs_are_not_refused(language: Language) -> None:
+    """Relaxed with relaxed, and discrete with an estimator."""
+    sorts = laws(language)
+    language.first_step(*both(language, sorts["relaxed"][0], sorts["relaxed"][1]))
+    language.first_step(*both(language, sorts["discrete"][2], sorts["discrete"][1]))
+
+
+def test_a_mixture_asked_for_by_name(language: Language) -> None:
+    """It is taken, and another name does not help."""
+    sorts = laws(language)
+    mixed = both(language, sorts["discrete"][0], sorts["relaxed"][1])
+    language.first_step(*mixed, allow_mixed=["z"])
+    with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'"):
+        language.first_step(*mixed, allow_mixed=["y"])
+
+
+def test_a_refused_step_is_refused_again(language: Language) -> None:
+    """Only a step that ends well is the last one looked at."""
+    sorts = laws(language)
+    step = language.steps(*both(language, sorts["discrete"][0], sorts["relaxed"][0]))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'"):
+            step()
+
+
+def test_relaxed_models_and_their_guides(language: Language) -> None:
+    """relax(model) with a guide of its auxiliary site, which a discrete guide of it is not."""
+    names = language.backend.names
+    prior = laws(language)["discrete"][0]
+
+    def model(temperature: Any) -> None:
+        names.relax(lambda: language.sample("z", prior), temperature)()
+
+    def guide(kind: str) -> Callable[..., None]:
+        def call(temperature: Any) -> None:
+            language.param("w")
+            law = getattr(names, kind)
+            given = (temperature,) if "Relaxed" in kind else ()
+            language.sample("z_relaxed", law(*given, probs=language.backend.array(0.5)))
+
+        return call
+
+    language.first_step(model, guide("LogitRelaxedBernoulli"))
+    with pytest.raises(ValueError, match="AnnealedSVI got the site 'z_relaxed'") as error:
+        language.first_step(model, guide("Bernoulli"))
+    assert "whose site is 'z_relaxed'" in str(error.value)
+
+
+@pytest.mark.parametrize("kernel", ["HMC", "NUTS"])
+@pytest.mark.parametrize("name", ["OneHotCategorical", "Bernoulli"])
+def test_hmc_refuses_an_estimator(language: Language, kernel: str, name: str) -> None:
+    """Also within wrappers and in a plate: the error says to use relax."""
+    names = language.backend.names
+    logits = language.backend.array(np.zeros(3))
+    law = getattr(names, name)(logits=logits, estimator=names.GumbelSoftmax(0.5))
+
+    def model() -> None:
+        with language.plate("rows", 2, -1):
+            z = language.sample("z", law.expand((2, 3)).to_event(1) if name == "Bernoulli" else law)
+            loc = (z * logits).sum(-1)
+            language.sample("x", language.normal(loc, loc + 1), obs=logits[:2])
+
+    with pytest.raises(ValueError, match=r"pathwise estimator; .* relax\(model, temperature\)"):
+        language.hmc(kernel, model)
+
+
+def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
+    """As the error advises."""
+    names, zero = language.backend.names, language.backend.array(0.0)
+    law = names.Bernoulli(logits=zero, estimator=names.GumbelSoftmax(0.5))
+
+    def model() -> None:
+        z = language.sample("z", law)
+        language.sample("x", language.normal(z, zero + 1), obs=zero)
+
+    draws = language.hmc("NUTS", names.relax(model, 0.5))
+    assert np.isfinite(draws["z_relaxed"]).all()
+
+
+def test_numpyro_warns_of_plain_sites_only(backend: Backend, language: Language) -> None:
+    """A discrete site without an estimator can't be trained by its samples; others can."""
+    if backend.framework == "pyro":
+        pytest.skip("Pyro's ELBOs train plain discrete sites by their score function")
+    plain, estimated = laws(language)["discrete"][:2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        language.first_step(*both(language, plain, estimated))
+    with pytest.warns(UserWarning, match=r"the discrete latent sites \['z'\]: their guide has no"):
+        language.first_step(*both(language, plain, plain))
