@@ -3,12 +3,8 @@
 # ruff: noqa: E402 - the framework may be missing, and is looked for first
 
 import functools
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -341,40 +337,9 @@ def gate_svi(optimiser: str, particles: int = 1) -> AnnealedSVI:
     )
 
 
-def save(state: Any, path: Path) -> None:
-    """The leaves of a state, keys as their bits."""
-    leaves = [
-        random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-        for x in jax.tree.leaves(state)
-    ]
-    np.savez(path, *map(np.asarray, leaves))
-
-
-def load(svi: AnnealedSVI, path: Path) -> Any:
-    """The saved leaves, in the structure of a fresh state."""
-    like, structure = jax.tree.flatten(svi.init(random.key(99)))
-    with np.load(path) as file:
-        saved = [file[f"arr_{i}"] for i in range(len(like))]
-    leaves = [
-        random.wrap_key_data(x) if jnp.issubdtype(y.dtype, jax.dtypes.prng_key) else x
-        for x, y in zip(saved, like, strict=True)
-    ]
-    return jax.tree.unflatten(structure, leaves)
-
-
-def go_on(optimiser: str, particles: int, steps: int, before: Path, after: Path) -> None:
-    """Take the steps left from a saved state, and save the parameters and the losses."""
-    svi = gate_svi(optimiser, particles)
-    state = load(svi, before)
-    result = svi.run(random.key(1), steps, progress_bar=False, init_state=state)
-    np.savez(after, logits=result.params["logits"], losses=result.losses)
-
-
 @pytest.mark.parametrize(("optimiser", "particles"), [("numpyro", 1), ("optax", 4)])
-def test_one_trajectory_by_run_by_updates_and_cut_in_two(
-    optimiser: str, particles: int, tmp_path: Path
-) -> None:
-    """2,000 steps by run = by jitted updates = 900 steps, a file, a new process, 1,100 steps.
+def test_one_trajectory_by_run_by_updates_and_cut_in_two(optimiser: str, particles: int) -> None:
+    """2,000 steps by run = by jitted updates = 900 steps and 1,100 more by a run from their state.
 
     Temperature, noise and optimiser go on as if nothing had happened: equal to rtol 1e-4, while
     a temperature that starts again would be off by more than 1e-2 (the next test).
@@ -386,25 +351,16 @@ def test_one_trajectory_by_run_by_updates_and_cut_in_two(
     state, update, losses = by_updates.init(random.key(0)), jax.jit(by_updates.update), []
     for step in range(2000):
         if step == 900:
-            save(state, tmp_path / "before.npz")
+            before = state
         state, loss = update(state)
         losses.append(loss)
     logits = by_updates.get_params(state)["logits"]
     np.testing.assert_allclose(logits, whole.params["logits"], rtol=1e-4)
     np.testing.assert_allclose(np.array(losses), whole.losses, rtol=1e-3, atol=1e-3)
 
-    script = "import sys, test_svi_numpyro as t; "
-    script += "t.go_on(sys.argv[1], int(sys.argv[2]), 1100, *sys.argv[3:])"
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    files = [str(tmp_path / name) for name in ("before.npz", "after.npz")]
-    subprocess.run(
-        [sys.executable, "-c", script, optimiser, str(particles), *files],
-        check=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    with np.load(tmp_path / "after.npz") as after:
-        np.testing.assert_allclose(after["logits"], whole.params["logits"], rtol=1e-4)
-        np.testing.assert_allclose(after["losses"], whole.losses[900:], rtol=1e-3, atol=1e-3)
+    after = by_updates.run(random.key(1), 1100, progress_bar=False, init_state=before)
+    np.testing.assert_allclose(after.params["logits"], whole.params["logits"], rtol=1e-4)
+    np.testing.assert_allclose(after.losses, whole.losses[900:], rtol=1e-3, atol=1e-3)
 
 
 def test_a_run_whose_temperature_starts_again_ends_elsewhere() -> None:

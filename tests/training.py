@@ -39,7 +39,7 @@ OPTIMISERS: dict[str, dict[str, Callable[[], Any]]] = {
         "clipped adam": lambda: _pyro().ClippedAdam({"lr": 0.05, "clip_norm": 0.1, "lrd": 0.9}),
         "adam of clipped": lambda: _pyro().Adam({"lr": 0.05}, {"clip_norm": 0.1}),
         "scheduler": lambda: _pyro().StepLR(
-            {"optimizer": _torch().Adam, "optim_args": {"lr": 0.1}, "step_size": 2, "gamma": 0.5}
+            {"optimizer": _torch().Adam, "optim_args": {"lr": 0.1}, "step_size": 2, "gamma": 0.9}
         ),
     },
     "numpyro": {
@@ -48,7 +48,7 @@ OPTIMISERS: dict[str, dict[str, Callable[[], Any]]] = {
             0.05, clip_norm=0.1
         ),
         "adam of clipped": lambda: _optax().chain(_optax().clip(0.1), _optax().adam(0.05)),
-        "scheduler": lambda: _optax().adam(_optax().exponential_decay(0.1, 2, 0.5)),
+        "scheduler": lambda: _optax().adam(_optax().exponential_decay(0.1, 2, 0.9)),
     },
 }
 

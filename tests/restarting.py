@@ -1,0 +1,101 @@
+"""A training that saves all it needs after each step, as a process that may be killed.
+
+    python restarting.py FRAMEWORK CHECKPOINT STEPS
+
+goes on from the checkpoint, if there is one, for so many steps. It prints the number of each step
+when it is on disk, and the parameters at the end.
+"""
+
+import functools
+import importlib
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import BACKENDS, Backend
+from relaxed_dists.schedules import cosine, linear, warmup
+from training import DATA, OPTIMISERS, Sides, elbo
+
+
+class Mixture(Sides):
+    """Minibatches of a mixture, relaxed on both sides."""
+
+    def model(self, x: Any, temperature: Any) -> None:
+        """Each row belongs to one of three components."""
+        probs, means = self.array([0.5, 0.3, 0.2]), self.array([-1.0, 0.0, 2.0])
+        with self.rows() as i:
+            z = self.ppl.sample("z", self.law(temperature["prior"], probs=probs))
+            self.ppl.sample("x", self.normal(z @ means, 1.0), obs=x[i])
+
+    def guide(self, x: Any, temperature: Any) -> None:
+        """Logits for each row, under a scale that is constrained."""
+        logits = self.ppl.param("logits", self.array([[0.0, 0.0, 0.0]] * len(DATA)))
+        positive = self.ppl.distributions.constraints.positive
+        scale = self.ppl.param("scale", self.array(1.0), constraint=positive)
+        with self.rows() as i:
+            self.ppl.sample("z", self.law(temperature["posterior"], logits=scale * logits[i]))
+
+
+def make(backend: Backend) -> Any:
+    """An SVI with two temperatures, and a schedule of the learning rate."""
+    sides = Mixture(backend, minibatch=5)
+    sides.law = backend.names.RelaxedOneHotCategorical
+    temperature = {"prior": linear(1.0, 0.5, 30), "posterior": warmup(cosine(1.0, 0.3, 20), 10)}
+    optim = OPTIMISERS[backend.framework]["scheduler"]()
+    args = sides.model, sides.guide, optim, elbo(backend, "particles at once")
+    return backend.names.AnnealedSVI(*args, temperature=temperature)
+
+
+def replace(path: Path, save: Callable[[Path], Any]) -> None:
+    """Replace a file all at once: a process that is killed meanwhile leaves the old one."""
+    save(path.with_suffix(".new"))
+    os.replace(path.with_suffix(".new"), path)
+
+
+def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
+    """Steps without end, each saved; what they come to. It can forget the random generators."""
+    pyro, torch = importlib.import_module("pyro"), importlib.import_module("torch")
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    svi = make(backend)
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        svi.load_state_dict({k: v for k, v in state.items() if not (forget and k == "rng")})
+    while True:
+        svi.step(backend.array(DATA))
+        svi.optim.step()
+        replace(path, functools.partial(torch.save, svi.state_dict()))
+        yield svi.steps, pyro.param("logits").detach().numpy().tobytes()
+
+
+def in_numpyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
+    """The same."""
+    jax, np = importlib.import_module("jax"), importlib.import_module("numpy")
+    svi, x = make(backend), backend.array(DATA)
+    state = jax.jit(svi.init)(jax.random.key(0), x)  # also where a saved one takes its place
+    if path.exists():
+        saved = pickle.loads(path.read_bytes())
+        state = saved._replace(rng_key=state.rng_key) if forget else saved
+    update = jax.jit(svi.update)
+    while True:
+        state, _ = update(state, x)
+        replace(path, functools.partial(Path.write_bytes, data=pickle.dumps(state)))
+        yield int(state.optim_state[0]), np.asarray(svi.get_params(state)["logits"]).tobytes()
+
+
+def training(backend: Backend, path: Path, forget: bool = False) -> Iterator[tuple[int, bytes]]:
+    """The training in a framework: steps and parameters."""
+    return {"pyro": in_pyro, "numpyro": in_numpyro}[backend.framework](backend, path, forget)
+
+
+if __name__ == "__main__":
+    made = BACKENDS[sys.argv[1]]()
+    with made.double():
+        run = training(made, Path(sys.argv[2]))
+        for _ in range(int(sys.argv[3])):
+            step, end = next(run)
+            print(step, flush=True)
+        print(end.hex())
