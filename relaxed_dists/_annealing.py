@@ -11,7 +11,8 @@ import numpy as np
 from relaxed_dists import _errors
 
 
-def _takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
+def takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
+    """Whether the signature of what is wrapped takes a temperature that is not bound yet."""
     inner = unwrap(fn)
     while inner is not None:
         fn, inner = inner, unwrap(inner)
@@ -21,11 +22,13 @@ def _takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
     return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, temperature: Any = None, **kwargs: Any) -> Any:
-        return fn(*args, **kwargs)
+def _call(fn: Callable[..., Any], /, *args: Any, temperature: Any = None, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
 
-    return call
+
+def without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Fn as a callable that accepts temperature= and makes no use of it; pickled as fn is."""
+    return functools.partial(_call, fn)
 
 
 def accepting(
@@ -41,11 +44,11 @@ def accepting(
     Raises:
         ValueError: If neither takes a temperature.
     """
-    takes = [_takes_temperature(fn, unwrap) for fn in (model, guide)]
+    takes = [takes_temperature(fn, unwrap) for fn in (model, guide)]
     if not any(takes):
         raise _errors.no_temperature()
     pairs = zip((model, guide), takes, strict=True)
-    return [fn if take else _without_temperature(fn) for fn, take in pairs]
+    return [fn if take else without_temperature(fn) for fn, take in pairs]
 
 
 def entries(nest: Any, name: str = "temperature") -> Iterator[tuple[str, Any]]:

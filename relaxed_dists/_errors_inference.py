@@ -1,6 +1,7 @@
 """The errors of inference, the same text in both backends: what was got, expected, and to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def no_moments(name: str) -> NotImplementedError:
@@ -92,4 +93,61 @@ def noise_observed(site: str) -> NotImplementedError:
     return NotImplementedError(
         f"GumbelSoftmaxReparam got the observed site {site!r}; expected a latent one, since no "
         "noise is drawn for a value that is given. Leave the site out of the configuration."
+    )
+
+
+def not_an_estimator(estimator: Any) -> ValueError:
+    """Something else in an estimator's place."""
+    return ValueError(
+        f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
+        "temperature to one. Pass StraightThrough(), GumbelSoftmax(0.5), or GumbelSoftmax itself."
+    )
+
+
+def guide_without_temperature() -> ValueError:
+    """A call of a guide whose estimator is made from the temperature."""
+    return ValueError(
+        "AutoRelaxed got no temperature; expected temperature=, since its estimator is made from "
+        "it. Use AnnealedSVI, which passes it; bind one (functools.partial(guide, "
+        "temperature=0.5)), as for Predictive; or pass an estimator with its temperature, such as "
+        "GumbelSoftmax(0.5)."
+    )
+
+
+def no_logits_for(site: str, law: Any) -> ValueError:
+    """A latent discrete site that is neither one-hot nor Bernoulli."""
+    remedy = (
+        "Write OneHotCategorical where the value is a category, and multiply by it instead of "
+        "indexing; or hide the site from this guide with block."
+    )
+    return ValueError(
+        f"AutoRelaxed got the latent site '{site}' of {type(law).__name__}; expected "
+        f"OneHotCategorical or Bernoulli, whose values carry a pathwise gradient. {remedy}"
+    )
+
+
+def continuous_sites(names: Sequence[str]) -> ValueError:
+    """Latent continuous sites that no guide draws."""
+    return ValueError(
+        f"AutoRelaxed got the latent continuous sites {list(names)} and no guide for them; "
+        "expected discrete ones. Pass continuous=AutoNormal, or another class or function from a "
+        "model to an autoguide; or put AutoRelaxed(block(model, hide=[...])) and theirs in an "
+        "AutoGuideList."
+    )
+
+
+def no_discrete_sites() -> ValueError:
+    """A model with nothing for this guide."""
+    return ValueError(
+        "AutoRelaxed got a model without latent discrete sites; expected at least one of "
+        "OneHotCategorical or Bernoulli. Use the framework's own autoguides, such as AutoNormal."
+    )
+
+
+def needs_the_density(name: str) -> ValueError:
+    """A guide for the continuous sites that computes the model's density."""
+    return ValueError(
+        f"AutoRelaxed got continuous={name}, which computes the model's density, where the "
+        "discrete sites are hidden; expected an autoguide with parameters only. Use AutoNormal or "
+        "AutoMultivariateNormal."
     )

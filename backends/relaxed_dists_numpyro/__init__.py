@@ -3,6 +3,7 @@
 from relaxed_dists._evidence import EvidenceBounds
 
 from . import _kl  # noqa: F401  (registers the divergences)
+from ._auto_relaxed import AutoRelaxed
 from ._discrete import Bernoulli, OneHotCategorical
 from ._discretize import discretize
 from ._estimators import (
@@ -28,6 +29,7 @@ from ._svi import AnnealedSVI
 
 __all__ = [
     "AnnealedSVI",
+    "AutoRelaxed",
     "Bernoulli",
     "DecoupledGumbelSoftmax",
     "EvidenceBounds",

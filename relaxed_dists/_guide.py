@@ -1,0 +1,61 @@
+"""What both AutoRelaxed classes share: the estimator of a call, and the logits to start from."""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from relaxed_dists import _errors, _errors_inference, _formulas
+from relaxed_dists._annealing import takes_temperature, without_temperature
+from relaxed_dists._formulas import Array, Ops
+
+# Conditions that are infinite in a law with logits of its own: far beyond what training reaches,
+# and below what is refused.
+_SURE = 2.0**23
+
+
+@dataclass
+class Site:
+    """A latent discrete site of the model."""
+
+    family: Any  # the law's class
+    extra: int  # the event dimensions beyond the law's
+    event_dim: int
+    frames: list[Any]  # of its plates
+    fixed: Any = None  # 0, or what is added to the logits to keep the prior's zeros
+
+
+def with_temperature(
+    model: Callable[..., Any], estimator: Any, unwrap: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    """The model; accepting temperature= as the guide does, where its estimator is made from it."""
+    if not callable(estimator):
+        if not hasattr(estimator, "one_hot"):
+            raise _errors_inference.not_an_estimator(estimator)
+        return model
+    if isinstance(estimator, type) and not inspect.signature(estimator).parameters:
+        _errors.estimator_class("AutoRelaxed", estimator)
+    return model if takes_temperature(model, unwrap) else without_temperature(model)
+
+
+def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:
+    """The estimator of a call with these keyword arguments."""
+    if not callable(estimator):
+        return estimator
+    if kwargs.get("temperature") is None:
+        raise _errors_inference.guide_without_temperature()
+    return estimator(kwargs["temperature"])
+
+
+def start(ops: Ops, value: Array, rows: bool) -> Array:
+    """Logits of nine parts of a value and one of the uniform law: finite ones, at a corner too."""
+    if rows:
+        return ops.log(0.9 * value + 0.1 / value.shape[-1])
+    return _formulas.logit(ops, 0.9 * value + 0.05)
+
+
+def fixed(ops: Ops, logits: Array, rows: bool) -> Array:
+    """What, added to finite logits, keeps the zeros of a prior: 0 for its other entries."""
+    kept = abs(logits) < _formulas.HUGE
+    return ops.where(kept, 0.0, -math.inf if rows else ops.where(logits > 0, _SURE, -math.inf))
