@@ -100,7 +100,8 @@ def not_an_estimator(estimator: Any) -> ValueError:
     """Something else in an estimator's place."""
     return ValueError(
         f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
-        "temperature to one. Pass StraightThrough(), GumbelSoftmax(0.5), or GumbelSoftmax itself."
+        "temperature alone to one. Pass StraightThrough(), GumbelSoftmax(0.5), GumbelSoftmax "
+        "itself, or lambda t: DecoupledGumbelSoftmax(1.0, t)."
     )
 
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from relaxed_dists import _errors, _errors_inference, _formulas
+from relaxed_dists import _errors_inference, _estimators, _formulas
 from relaxed_dists._annealing import takes_temperature, without_temperature
 from relaxed_dists._formulas import Array, Ops
 
-# Conditions that are infinite in a law with logits of its own: far beyond what training reaches,
-# and below what is refused.
+# In the place of +inf, which is refused: its sigmoid is exactly 1.
 _SURE = 2.0**23
 
 
@@ -26,17 +25,31 @@ class Site:
     fixed: Any = None  # 0, or what is added to the logits to keep the prior's zeros
 
 
+def _takes(fn: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(fn).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def checked(estimator: Any) -> Any:
+    """An estimator, or a callable from a temperature to one; else an error."""
+    value = hasattr(estimator, "one_hot") and not isinstance(estimator, type)
+    if value or (callable(estimator) and _takes(estimator, 1)):
+        return estimator
+    if callable(estimator) and _takes(estimator, 3):  # of logits, draw and noise
+        return _estimators.checked("AutoRelaxed", estimator)
+    raise _errors_inference.not_an_estimator(estimator)
+
+
 def with_temperature(
     model: Callable[..., Any], estimator: Any, unwrap: Callable[[Any], Any]
 ) -> Callable[..., Any]:
     """The model; accepting temperature= as the guide does, where its estimator is made from it."""
-    if not callable(estimator):
-        if not hasattr(estimator, "one_hot"):
-            raise _errors_inference.not_an_estimator(estimator)
+    if not callable(estimator) or takes_temperature(model, unwrap):
         return model
-    if isinstance(estimator, type) and not inspect.signature(estimator).parameters:
-        _errors.estimator_class("AutoRelaxed", estimator)
-    return model if takes_temperature(model, unwrap) else without_temperature(model)
+    return without_temperature(model)
 
 
 def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:

@@ -66,8 +66,9 @@ class AutoRelaxed(AutoGuide):
     Args:
         model: A NumPyro model.
         estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
-            one, such as ``GumbelSoftmax``: then the guide is called with ``temperature=``, as
-            :class:`AnnealedSVI` does it. The model gets it as well, if its signature takes it.
+            one, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``: then the
+            guide is called with ``temperature=``, as :class:`AnnealedSVI` does it. The model gets
+            it as well, if its signature takes it.
         continuous: Makes the guide of the continuous latent sites: a class of NumPyro's autoguides,
             or a function from a model to an autoguide. The model that it gets draws the discrete
             sites from the prior, unseen. Required if there are such sites, unless they are hidden
@@ -117,6 +118,7 @@ class AutoRelaxed(AutoGuide):
         prefix: str = "auto",
         create_plates: Callable[..., Any] | None = None,
     ) -> None:
+        estimator = _guide.checked(estimator)
         model = _guide.with_temperature(model, estimator, _unwrap)
         super().__init__(model, prefix=prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
         self.estimator = estimator
