@@ -1,5 +1,8 @@
 """Sphinx configuration. The build fetches nothing."""
 
+import sys
+from pathlib import Path
+
 import relaxed_dists
 import relaxed_dists.numpyro
 import relaxed_dists.pyro
@@ -8,6 +11,13 @@ import relaxed_dists.pyro
 for facade in (relaxed_dists.numpyro, relaxed_dists.pyro):
     for name in facade.__all__:
         getattr(facade, name).__module__ = facade.__name__
+
+# The pages' pictures that are made at each build.
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "examples"))
+import schedules_picture  # noqa: E402 - found only now
+
+schedules_picture.draw(str(HERE / "api/schedules.png"))
 
 project = "relaxed-dists"
 author = "The relaxed-dists developers"

@@ -1,6 +1,10 @@
 """Temperature schedules: their formulas, and the kinds of step that they take."""
 
 import math
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,9 +58,17 @@ STEPS = [0, 1, 9, 10, 49, 50, 51, 1000]
 every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
-def test_each_schedule_is_in_the_table() -> None:
-    """All public names but the type."""
-    assert set(schedules.__all__) - {"Schedule"} <= set(SCHEDULES)
+def test_each_schedule_is_in_the_table_and_in_the_picture(tmp_path: Path) -> None:
+    """All public names but the type; the picture is drawn."""
+    names = set(schedules.__all__) - {"Schedule"}
+    assert names <= set(SCHEDULES)
+    pytest.importorskip("matplotlib")
+    script = Path(__file__).parent.parent / "docs/examples/schedules_picture.py"
+    calls = runpy.run_path(str(script))["CALLS"]
+    assert names == {call.partition("(")[0] for call in calls}
+    out = tmp_path / "schedules.png"
+    subprocess.run([sys.executable, "-W", "error", str(script), str(out)], check=True)
+    assert out.read_bytes().startswith(b"\x89PNG")
 
 
 @every_schedule
