@@ -64,3 +64,29 @@ def mixed(name: str, model: str, guide: str) -> ValueError:
         f"temperature), whose site is '{name.removesuffix('_relaxed')}_relaxed', with a guide of "
         f"it. To go on with the mixture, name the site: allow_mixed=['{name}']."
     )
+
+
+def not_enumerable(name: str, law: str) -> ValueError:
+    """A latent site whose values can't be summed over."""
+    return ValueError(
+        f"exact_evidence got the latent site '{name}' of {law}; expected a discrete law that the "
+        "framework enumerates, each dimension of it in a plate. Write the dimensions that to_event "
+        "holds as plates; for a model with continuous sites take evidence_bounds."
+    )
+
+
+def scaled(name: str, scale: object) -> ValueError:
+    """A site whose log density is multiplied by a number."""
+    return ValueError(
+        f"exact_evidence got the site '{name}' with the scale {scale}; expected 1, that of a whole "
+        "model of all its data. Evaluate without subsampling and without scale handlers."
+    )
+
+
+def no_funsor() -> ModuleNotFoundError:
+    """NumPyro's enumeration without what it is made of."""
+    return ModuleNotFoundError(
+        "exact_evidence needs funsor, by which NumPyro enumerates and which is not installed. "
+        "Install the extra: pip install 'relaxed-dists[enumeration]'",
+        name="funsor",
+    )

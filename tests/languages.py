@@ -51,6 +51,14 @@ class Language:
         """The sites of a run of the model."""
         raise NotImplementedError
 
+    def deterministic(self, name: str, value: Any) -> Any:
+        """A value that is kept."""
+        raise NotImplementedError
+
+    def exact(self, model: Any, *args: Any, **kwargs: Any) -> float:
+        """exact_evidence."""
+        raise NotImplementedError
+
     def param(self, name: str) -> Any:
         """A parameter, 0 at first."""
         raise NotImplementedError
@@ -131,6 +139,16 @@ class Pyro(Language):
 
         pyro.set_rng_seed(seed)
         return dict(pyro.poutine.trace(model).get_trace().nodes)
+
+    def deterministic(self, name: str, value: Any) -> Any:
+        """pyro.deterministic."""
+        import pyro
+
+        return pyro.deterministic(name, value)
+
+    def exact(self, model: Any, *args: Any, **kwargs: Any) -> float:
+        """exact_evidence."""
+        return self.backend.names.exact_evidence(model, *args, **kwargs)
 
     def param(self, name: str) -> Any:
         """pyro.param."""
@@ -236,6 +254,16 @@ class NumPyro(Language):
         from numpyro import handlers
 
         return dict(handlers.trace(handlers.seed(model, seed)).get_trace())
+
+    def deterministic(self, name: str, value: Any) -> Any:
+        """numpyro.deterministic."""
+        import numpyro
+
+        return numpyro.deterministic(name, value)
+
+    def exact(self, model: Any, *args: Any, **kwargs: Any) -> float:
+        """exact_evidence, without parameters."""
+        return self.backend.names.exact_evidence({}, model, *args, **kwargs)
 
     def param(self, name: str) -> Any:
         """numpyro.param."""

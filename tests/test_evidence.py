@@ -63,6 +63,7 @@ def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any
             z = language.exp(z) if how == "relaxed" else z
             loc = (z * array(LOCS)).sum(-1)
             language.sample("x", language.normal(loc, array(1.0)), obs=x[rows])
+        language.deterministic("beside the plate", logits.sum())
 
     def guide() -> None:
         with (

@@ -16,6 +16,7 @@ from ._auto_relaxed import AutoRelaxed
 from ._discrete import Bernoulli, OneHotCategorical
 from ._discretize import discretize
 from ._evidence import evidence_bounds
+from ._exact import exact_evidence
 from ._functional import gumbel_softmax, straight_through
 from ._gumbel_softmax import GumbelSoftmaxReparam
 from ._relax import RelaxedReparam, relax
@@ -50,6 +51,7 @@ __all__ = [
     "StraightThrough",
     "discretize",
     "evidence_bounds",
+    "exact_evidence",
     "gumbel_softmax",
     "relax",
     "straight_through",

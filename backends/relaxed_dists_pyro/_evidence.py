@@ -35,13 +35,18 @@ def _traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trac
 
 def _sites(traces: list[poutine.Trace]) -> list[tuple[str, Any, int]]:
     """Name, message and sign in the log weight of each sample site."""
-    guide, model = (prune_subsample_sites(trace).nodes for trace in traces)
+    guide, model = (dict[str, Any](prune_subsample_sites(trace).nodes) for trace in traces)
     # A latent site that the guide lacks is drawn from the model itself: its terms cancel.
     found = [
         (name, site, int(site.get("is_observed") or name in guide)) for name, site in model.items()
     ]
     found += [(name, site, -1) for name, site in guide.items()]
-    return [entry for entry in found if entry[1]["type"] == "sample"]
+    return [
+        (name, site, sign)
+        for name, site, sign in found
+        # Pyro's deterministic sites are sample sites without a density, and often in no plate.
+        if site["type"] == "sample" and not site["infer"].get("_deterministic")
+    ]
 
 
 def _check_pairs(sites: list[tuple[str, Any, int]]) -> None:
