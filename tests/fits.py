@@ -1,0 +1,72 @@
+"""Annealed SVI of the small models, with a guide written by hand, in both frameworks."""
+
+import importlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from carrying import PPL
+from harness import Backend, Jax
+from models import Model, Pp, Values
+
+PARTICLES = 50
+
+
+def mean_field(pp: Pp, model: Model, estimator: Callable[[Any, Any], Any]) -> Callable[..., None]:
+    """A guide with logits for each site, and an estimator made of the names and a temperature."""
+
+    def guide(temperature: Any) -> None:
+        for name, shape in model.shapes.items():
+            logits = pp.ppl.param(f"{name}_logits", pp.array(np.zeros(shape)))
+            law = pp.ours.Bernoulli if model.binary else pp.ours.OneHotCategorical
+            law = law(logits=logits, estimator=estimator(pp.ours, temperature))
+            with pp.ppl.plate(model.plate, shape[0]) if model.plate else nullcontext():
+                pp.ppl.sample(name, law.to_event(1) if model.event else law)
+
+    return guide
+
+
+def fit(
+    backend: Backend,
+    model: Callable[..., None],
+    guide: Callable[..., None],
+    schedule: Callable[[Any], Any],
+    seed: int,
+    steps: int = 300,
+    rates: tuple[float, float] = (0.3, 0.01),
+    elbo: str = "TraceMeanField_ELBO",
+) -> Values:
+    """The parameters after annealed SVI whose learning rate falls from the first to the second."""
+    ppl, _ = PPL[backend.framework]
+    infer, svi = importlib.import_module(f"{backend.framework}.infer"), backend.names.AnnealedSVI
+    nesting = {} if isinstance(backend, Jax) else {"max_plate_nesting": 1}
+    decay = (rates[1] / rates[0]) ** (1 / steps)
+    loss = getattr(infer, elbo)(num_particles=PARTICLES, vectorize_particles=True, **nesting)
+    if isinstance(backend, Jax):
+        import jax
+
+        optim = ppl.optim.Adam(lambda step: rates[0] * decay**step)
+        state = svi(model, guide, optim, loss, schedule)
+        params = state.run(jax.random.key(seed), steps, progress_bar=False).params
+    else:
+        ppl.clear_param_store()
+        ppl.set_rng_seed(seed)
+        optim = ppl.optim.ClippedAdam({"lr": rates[0], "lrd": decay, "clip_norm": 1e9})
+        annealed = svi(model, guide, optim, loss, schedule)
+        for _ in range(steps):
+            annealed.step()
+        params = dict(ppl.get_param_store())
+    return {name.removesuffix("_logits"): backend.numpy(x) for name, x in params.items()}
+
+
+def log_joint(backend: Backend, model: Callable[[], None], values: Values) -> float:
+    """The log joint of a program at the values of its latent sites."""
+    _, handlers = PPL[backend.framework]
+    given = {name: backend.array(value) for name, value in values.items()}
+    if isinstance(backend, Jax):
+        from numpyro.infer.util import log_density
+
+        return float(log_density(model, (), {}, given)[0])
+    return float(handlers.trace(handlers.condition(model, given)).get_trace().log_prob_sum())
