@@ -65,14 +65,3 @@ def independent_pixels(digits: Digits) -> tuple[float, Bounds]:
         for images in digits
     )
     return train, Bounds(test, test)
-
-
-def bounds(log_weights: Array) -> Bounds:
-    """Both bounds from log p(x, z) - log q(z | x), of shape (samples, images).
-
-    The ELBO is the mean over the samples; the importance-weighted bound (Burda et al., 2016) the
-    log of the mean weight.
-    """
-    top = log_weights.max(0)
-    weighted = top + np.log(np.exp(log_weights - top).mean(0))
-    return Bounds(float(log_weights.mean()), float(weighted.mean()))

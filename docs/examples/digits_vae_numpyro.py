@@ -20,10 +20,9 @@ from digits_data import (
     Array,
     Bounds,
     Report,
-    bounds,
     pixel_frequencies,
 )
-from relaxed_dists.numpyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical
+from relaxed_dists.numpyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical, evidence_bounds
 from relaxed_dists.schedules import Schedule
 
 CHUNK = 50  # steps between two reports
@@ -68,16 +67,18 @@ class DigitsVAE:
         """The law of an image, given its code."""
         return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
 
-    def model(self) -> None:
-        """The digits, a batch at a time."""
-        with numpyro.plate("images", len(self.images), subsample_size=BATCH) as batch:
+    def model(self, images: jax.Array, batch_size: int | None = None) -> None:
+        """The digits, all or a batch at a time."""
+        with numpyro.plate("images", len(images), subsample_size=batch_size) as batch:
             z = numpyro.sample("z", self.prior())
-            numpyro.sample("x", self.pixels(z), obs=self.images[batch])
+            numpyro.sample("x", self.pixels(z), obs=images[batch])
 
-    def guide(self, temperature: jax.Array) -> None:
+    def guide(
+        self, images: jax.Array, batch_size: int | None = None, temperature: Any = 1.0
+    ) -> None:
         """The codes of the batch; soft samples, whose gradient goes through the softmax."""
-        with numpyro.plate("images", len(self.images), subsample_size=BATCH) as batch:
-            logits = self.encoder(self.images[batch])
+        with numpyro.plate("images", len(images), subsample_size=batch_size) as batch:
+            logits = self.encoder(images[batch])
             estimator = GumbelSoftmax(temperature, hard=False)
             numpyro.sample("z", OneHotCategorical(logits=logits, estimator=estimator).to_event(1))
 
@@ -86,13 +87,14 @@ def train(images: Array, temperature: Schedule, steps: int, seed: int, report: R
     """Train by SVI at the schedule's temperature, in compiled chunks of steps."""
     vae = DigitsVAE(images)
     adam = numpyro.optim.Adam(LEARNING_RATE)
-    svi = AnnealedSVI(vae.model, vae.guide, adam, TraceMeanField_ELBO(), temperature=temperature)
+    loss, how = TraceMeanField_ELBO(), {"temperature": temperature, "batch_size": BATCH}
+    svi = AnnealedSVI(vae.model, vae.guide, adam, loss, **how)
 
     @partial(jax.jit, static_argnums=1)
     def run(state: Any, chunk: int) -> Any:
-        return jax.lax.scan(lambda state, _: svi.update(state), state, length=chunk)
+        return jax.lax.scan(lambda state, _: svi.update(state, vae.images), state, length=chunk)
 
-    state = jax.jit(svi.init)(jax.random.key(seed))
+    state = jax.jit(svi.init)(jax.random.key(seed), vae.images)
     for start in range(0, steps, CHUNK):
         chunk = min(CHUNK, steps - start)
         state, losses = run(state, chunk)
@@ -104,16 +106,10 @@ def train(images: Array, temperature: Schedule, steps: int, seed: int, report: R
 
 def held_out_bounds(vae: DigitsVAE, images: Array, seed: int, samples: int = 100) -> Bounds:
     """The bounds of the discrete model: hard codes and exact probabilities, no temperature."""
-
-    @jax.jit
-    def log_weights(parameters: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        with substitute(data=parameters):
-            posterior = OneHotCategorical(logits=vae.encoder(images)).to_event(1)
-            z = posterior.sample(key, (samples,))
-            joint = vae.prior().log_prob(z) + vae.pixels(z).log_prob(images)
-        return joint - posterior.log_prob(z)
-
-    return bounds(np.asarray(log_weights(vae.parameters, jax.random.key(seed))))
+    key, x = jax.random.key(seed), jnp.asarray(images)
+    how = {"num_samples": samples, "progress_bar": False}
+    bounds = evidence_bounds(key, vae.parameters, vae.model, vae.guide, x, **how)
+    return Bounds(bounds.elbo / len(images), bounds.importance_weighted / len(images))
 
 
 def pictures(vae: DigitsVAE, images: Array, seed: int) -> tuple[Array, Array]:

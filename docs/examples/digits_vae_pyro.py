@@ -15,10 +15,9 @@ from digits_data import (
     Array,
     Bounds,
     Report,
-    bounds,
     pixel_frequencies,
 )
-from relaxed_dists.pyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical
+from relaxed_dists.pyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical, evidence_bounds
 from relaxed_dists.schedules import Schedule
 
 CHUNK = 50  # steps between two reports
@@ -58,18 +57,20 @@ class DigitsVAE(nn.Module):
         """The law of an image, given its code."""
         return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
 
-    def model(self) -> None:
-        """The digits, a batch at a time."""
+    def model(self, images: Tensor, batch_size: int | None = None) -> None:
+        """The digits, all or a batch at a time."""
         pyro.module("vae", self)
-        with pyro.plate("images", len(self.images), subsample_size=BATCH) as batch:
+        with pyro.plate("images", len(images), subsample_size=batch_size) as batch:
             z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.pixels(z), obs=self.images[batch])
+            pyro.sample("x", self.pixels(z), obs=images[batch])
 
-    def guide(self, temperature: float) -> None:
+    def guide(
+        self, images: Tensor, batch_size: int | None = None, temperature: float = 1.0
+    ) -> None:
         """The codes of the batch; soft samples, whose gradient goes through the softmax."""
         pyro.module("vae", self)
-        with pyro.plate("images", len(self.images), subsample_size=BATCH) as batch:
-            logits = self.encoder(self.images[batch])
+        with pyro.plate("images", len(images), subsample_size=batch_size) as batch:
+            logits = self.encoder(images[batch])
             estimator = GumbelSoftmax(temperature, hard=False)
             pyro.sample("z", OneHotCategorical(logits=logits, estimator=estimator).to_event(1))
 
@@ -84,22 +85,19 @@ def train(images: Array, temperature: Schedule, steps: int, seed: int, report: R
     svi = AnnealedSVI(vae.model, vae.guide, adam, TraceMeanField_ELBO(), temperature=temperature)
     losses: list[float] = []
     for step in range(1, steps + 1):
-        losses.append(svi.step())
+        losses.append(svi.step(vae.images, BATCH))
         if step % CHUNK == 0 or step == steps:
             report(step, float(temperature(step - 1)), -sum(losses) / len(losses) / len(images))
             losses.clear()
     return vae
 
 
-@torch.no_grad()
 def held_out_bounds(vae: DigitsVAE, images: Array, seed: int, samples: int = 100) -> Bounds:
     """The bounds of the discrete model: hard codes and exact probabilities, no temperature."""
     pyro.set_rng_seed(seed)
-    x = torch.as_tensor(images)
-    posterior = OneHotCategorical(logits=vae.encoder(x)).to_event(1)
-    z = posterior.sample((samples,))
-    joint = vae.prior().log_prob(z) + vae.pixels(z).log_prob(x)
-    return bounds((joint - posterior.log_prob(z)).numpy())
+    x, how = torch.as_tensor(images), {"num_samples": samples, "progress_bar": False}
+    bounds = evidence_bounds(vae.model, vae.guide, x, **how)
+    return Bounds(bounds.elbo / len(images), bounds.importance_weighted / len(images))
 
 
 @torch.no_grad()
