@@ -157,6 +157,8 @@ class AutoRelaxed(AutoGuide):
             raise _errors_inference.no_discrete_sites()
         if self.continuous is None and len(hot) < len(found):
             raise _errors_inference.continuous_sites([name for name in found if name not in hot])
+        # TraceMeanField_ELBO warns where guide and model draw in another order.
+        self._discrete_first = next(iter(found)) in hot
         for site in found.values():
             self._prototype_frames.update({f.name: f for f in site["cond_indep_stack"]})
         self._sites: dict[str, Site] = {}
@@ -218,7 +220,7 @@ class AutoRelaxed(AutoGuide):
             self._setup_prototype(*args, **kwargs)
         self.plates = self._create_plates(*args, **kwargs)
         result = {}
-        if self.continuous is not None:
+        if self.continuous is not None and not self._discrete_first:
             result.update(self.continuous(*args, **kwargs))
         for name, site in self._sites.items():
             with ExitStack() as stack:
@@ -227,6 +229,8 @@ class AutoRelaxed(AutoGuide):
                 param = f"{name}_{self.prefix}_logits"
                 logits = numpyro.param(param, self._starts[name], event_dim=site.event_dim)
                 result[name] = numpyro.sample(name, self._law(name, logits, estimator))
+        if self.continuous is not None and self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
         return result
 
     def discrete_posterior(self, params: dict[str, Any]) -> dict[str, _Discrete]:

@@ -122,6 +122,8 @@ class AutoRelaxed(AutoGuide):
             raise _errors_inference.no_discrete_sites()
         if self.continuous is None and len(hot) < len(found):
             raise _errors_inference.continuous_sites([name for name in found if name not in hot])
+        # TraceMeanField_ELBO warns where guide and model draw in another order.
+        self._discrete_first = next(iter(found)) in hot
         self._sites: dict[str, Site] = {}
         self.logits = PyroModule()
         for name, site in hot.items():
@@ -164,6 +166,8 @@ class AutoRelaxed(AutoGuide):
         """The law of a site, within its plates or of the full ones."""
         site: Site = self._sites[name]
         logits = attrgetter(name)(self.logits)
+        if not torch.is_grad_enabled():
+            logits = logits.detach()  # else what is computed of the law later asks for gradients
         if site.fixed is not None:
             fixed = site.fixed.to(logits)
             logits = logits + pyro.subsample(fixed, event_dim=site.event_dim)
@@ -187,13 +191,15 @@ class AutoRelaxed(AutoGuide):
             self._setup_prototype(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
         result = {}
-        if self.continuous is not None:
+        if self.continuous is not None and not self._discrete_first:
             result.update(self.continuous(*args, **kwargs))
         for name, site in self._sites.items():
             with ExitStack() as stack:
                 for frame in site.frames:
                     stack.enter_context(plates[frame.name])
                 result[name] = pyro.sample(name, self._law(name, estimator))
+        if self.continuous is not None and self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
         return result
 
     @torch.no_grad()
