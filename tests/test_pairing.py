@@ -147,6 +147,33 @@ def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
     assert np.isfinite(draws["z_relaxed"]).all()
 
 
+def test_hmc_enumerates_a_plain_site(language: Language) -> None:
+    """As each framework does it: the law without an estimator is discrete and enumerable."""
+    names, zero = language.backend.names, language.backend.array(0.0)
+
+    def model() -> None:
+        z = language.sample("z", names.Bernoulli(logits=zero))
+        w = language.sample("w", language.normal(zero, zero + 1))
+        language.sample("x", language.normal(z + w, zero + 1), obs=zero)
+
+    with warnings.catch_warnings():
+        if language.backend.framework == "numpyro":
+            pytest.importorskip("funsor")
+            warnings.filterwarnings("ignore", "Some algorithms will automatically enumerate")
+        assert np.isfinite(language.hmc("NUTS", model)["w"]).all()
+
+
+def test_an_automatic_guide_is_a_right_pair(language: Language) -> None:
+    """AutoRelaxed draws with an estimator, so nothing is refused, and nothing warned of."""
+    prior = laws(language)["discrete"][0]
+
+    def model() -> None:
+        with language.plate("rows", 2, -1):
+            language.sample("z", prior)
+
+    language.first_step(model, language.backend.names.AutoRelaxed(model))
+
+
 def test_numpyro_warns_of_plain_sites_only(backend: Backend, language: Language) -> None:
     """A discrete site without an estimator can't be trained by its samples; others can."""
     if backend.framework == "pyro":
