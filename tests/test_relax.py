@@ -1,5 +1,6 @@
 """A model relaxed as it is written: its density by hand, its values, and what composes with it."""
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -271,7 +272,7 @@ def test_observed_inside(backend: Backend) -> None:
 def test_order_of_handlers(backend: Backend) -> None:
     """Seeds, scales, masks, blocks and other reparameterisations stand on either side of it."""
     h, p, dist, relax = handlers(backend), ppl(backend), laws(backend), backend.names.relax
-    reparams = __import__(f"{backend.framework}.infer.reparam", fromlist=["LocScaleReparam"])
+    reparams = importlib.import_module(f"{backend.framework}.infer.reparam")
     centred = {"m": reparams.LocScaleReparam(0.0)}
 
     def model() -> None:

@@ -31,9 +31,9 @@ NEAR = 0.01  # how near an initial value may be to the simplex's border, where i
 def _given(handler: Any) -> tuple[str, Any]:
     """A handler's name, and the values that it gives to sites, by name."""
     if isinstance(handler, ConditionMessenger):
-        data: Any = handler.data
-        values = {k: v["value"] for k, v in data.nodes.items()} if hasattr(data, "nodes") else data
-        return "condition", {k for k, v in values.items() if v is not None}
+        nodes = getattr(handler.data, "nodes", None)  # of a trace
+        data: Any = handler.data if nodes is None else {k: v.get("value") for k, v in nodes.items()}
+        return "condition", {k for k, v in data.items() if v is not None}
     if isinstance(handler, ReplayMessenger) and handler.trace is not None:
         nodes = handler.trace.nodes.items()
         return "replay", {k for k, v in nodes if v["type"] == "sample" and not v["is_observed"]}

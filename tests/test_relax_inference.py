@@ -1,0 +1,242 @@
+"""Inference in a relaxed model: autoguides, Predictive, annealing, and NUTS against quadrature."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit, logsumexp
+
+from harness import Backend, Torch
+from numpy_ops import binary_concrete_density, concrete_density
+from relaxed_dists.schedules import linear
+from relaxing import handlers, laws, optimiser, ppl
+
+LOGITS, LOGIT = np.array([0.3, -0.5, 1.0]), 0.4
+CENTRES = np.array([-1.0, 0.5, 2.0])
+X, NOISE, T = 0.2, 0.8, 0.5
+ROWS = 64
+# On the outer centres. The middle one is a mixture of these, which the relaxed model can't tell.
+CLEAR = np.array([-1.0, 2.0, 2.0, -1.0])
+
+
+def mixture(backend: Backend, data: np.ndarray, noise: float) -> Callable[..., Any]:
+    """A row for each datum: a one-hot site with an observation, and a Bernoulli one with another.
+
+    The rows are independent, and so are the two sites of a row.
+    """
+    p, dist = ppl(backend), laws(backend)
+    x, scale, centres = (backend.array(a) for a in (data, np.array(noise), CENTRES))
+
+    def model() -> None:
+        with p.plate("rows", len(data)):
+            z = p.sample("z", backend.names.OneHotCategorical(logits=backend.array(LOGITS)))
+            b = p.sample("b", dist.Bernoulli(logits=backend.array(LOGIT)))
+            p.sample("x", dist.Normal(z @ centres, scale), obs=x)
+            p.sample("y", dist.Normal(b, scale), obs=x)
+
+    return model
+
+
+def normal(x: Any, mean: Any, scale: float) -> Any:
+    """A normal log density, up to a constant."""
+    return -(((x - mean) / scale) ** 2) / 2
+
+
+def posterior_means(relaxed: bool = True) -> tuple[np.ndarray, float]:
+    """The means of z and b in the relaxed model given X, on a grid of log ratios and logits.
+
+    In the discrete model, which NUTS must not sample, by enumeration.
+    """
+    if not relaxed:
+        p = np.exp(LOGITS + normal(X, CENTRES, NOISE))
+        q = np.exp(np.array([0.0, LOGIT]) + normal(X, np.arange(2), NOISE))
+        return p / p.sum(), float(q[1] / q.sum())
+    u = np.linspace(-40, 40, 801)
+    log_x = np.stack([*np.meshgrid(u, u), np.zeros((801, 801))], -1)
+    log_x -= logsumexp(log_x, -1, keepdims=True)
+    x = np.exp(log_x)
+    # The density of log ratios, in the paper's form with the powers of x taken out of range.
+    scores = LOGITS - T * log_x
+    log_p = (scores - logsumexp(scores, -1, keepdims=True)).sum(-1)
+    log_p += normal(X, x @ CENTRES, NOISE)
+    p = np.exp(log_p - log_p.max())
+    w = expit(u)
+    inside = (w > 0) & (w < 1)
+    gates = np.zeros_like(u)
+    v = w[inside]
+    gates[inside] = binary_concrete_density(np.array(LOGIT), np.array(T), v) * v * (1 - v)
+    gates = gates * np.exp(normal(X, w, NOISE))
+    return (p[..., None] * x).sum((0, 1)) / p.sum(), float((gates * w).sum() / gates.sum())
+
+
+def test_the_grid() -> None:
+    """The log-ratio density that it sums is the paper's density on the simplex times its volume."""
+    x = np.array([0.2, 0.3, 0.5])
+    scores = LOGITS - T * np.log(x)
+    log_p = (scores - logsumexp(scores)).sum() + np.log(2 * T**2)
+    np.testing.assert_allclose(np.exp(log_p), concrete_density(LOGITS, np.array(T), x) * x.prod())
+
+
+def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str, np.ndarray]:
+    """A short chain of NUTS: the latent sites' values, and the deterministic ones'."""
+    infer = importlib.import_module(f"{backend.framework}.infer")
+    if isinstance(backend, Torch):
+        ppl(backend).set_rng_seed(seed)
+        kernel = infer.NUTS(program, **options)
+        mcmc = infer.MCMC(kernel, num_samples=60, warmup_steps=60, disable_progbar=True)
+        mcmc.run()
+        samples = mcmc.get_samples()
+        found = {**samples, **infer.Predictive(program, samples)()}
+    else:
+        import jax
+
+        kernel = infer.NUTS(program, **options)
+        mcmc = infer.MCMC(kernel, num_warmup=60, num_samples=60, progress_bar=False)
+        mcmc.run(jax.random.key(seed))
+        found = mcmc.get_samples()
+    return {name: backend.numpy(value) for name, value in found.items()}
+
+
+def test_nuts(backend: Backend, seed: int) -> None:
+    """Posterior means against quadrature: of z in log space, of b by its noise.
+
+    The 64 rows are independent copies, so their means give the error: 5 of it, a false alarm in
+    2e5. The discrete model's means are farther away than that.
+    """
+    program = backend.names.relax(mixture(backend, np.full(ROWS, X), NOISE), T)
+    config = {"b_relaxed": backend.names.GumbelSoftmaxReparam()}
+    program = handlers(backend).reparam(program, config=config)
+    found = nuts(backend, program, seed)
+    z, b = posterior_means()
+    corner, one = posterior_means(relaxed=False)
+    rows = np.concatenate([found["z"].mean(0), found["b"].mean(0)[:, None]], -1)
+    error = rows.std(0, ddof=1) / np.sqrt(ROWS)
+    assert error.max() < 0.04
+    assert (np.abs(rows.mean(0) - [*z, b]) < 5 * error).all()
+    assert (np.abs(rows.mean(0) - [*corner, one]) > 5 * error).any()
+
+
+def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: Any) -> list[float]:
+    """The losses of SVI."""
+    infer = importlib.import_module(f"{backend.framework}.infer")
+    svi = options.pop("svi", infer.SVI)(
+        program, guide, optimiser(backend, 0.1), infer.Trace_ELBO(), **options
+    )
+    if isinstance(backend, Torch):
+        return [svi.step() for _ in range(steps)]
+    import jax
+
+    result = svi.run(jax.random.key(0), steps, progress_bar=False)
+    guide.fitted = result.params
+    return result.losses.tolist()
+
+
+def predicted(backend: Backend, program: Any, guide: Any, n: int) -> dict[str, np.ndarray]:
+    """Predictive with a fitted guide."""
+    infer = importlib.import_module(f"{backend.framework}.infer")
+    if isinstance(backend, Torch):
+        found = infer.Predictive(program, guide=guide, num_samples=n)()
+    else:
+        import jax
+
+        predict = infer.Predictive(program, guide=guide, params=guide.fitted, num_samples=n)
+        found = jax.jit(predict)(jax.random.key(1))
+    return {name: backend.numpy(value) for name, value in found.items()}
+
+
+def test_initial_values(backend: Backend) -> None:
+    """Strategies start a guide inside the relaxed sites' supports, and values are taken."""
+    autoguide = importlib.import_module(f"{backend.framework}.infer.autoguide")
+    starts = importlib.import_module(
+        "pyro.infer.autoguide" if isinstance(backend, Torch) else "numpyro.infer"
+    )
+    program = backend.names.relax(mixture(backend, CLEAR[:1], NOISE), T)
+    y = np.log([[0.2, 0.3, 0.5]])
+    given = {"z_relaxed": backend.array(y), "b_relaxed": backend.array([0.7])}
+    for strategy in (
+        starts.init_to_median,
+        starts.init_to_value(values=given),
+    ):
+        if isinstance(backend, Torch):
+            ppl(backend).clear_param_store()
+        guide = autoguide.AutoDelta(program, init_loc_fn=strategy)
+        if isinstance(backend, Torch):
+            guide()
+            start = guide.median()
+        else:
+            infer = importlib.import_module("numpyro.infer")
+            svi = infer.SVI(program, guide, optimiser(backend, 0.1), infer.Trace_ELBO())
+            import jax
+
+            start = guide.median(svi.get_params(svi.init(jax.random.key(0))))
+        found = {name: backend.numpy(value) for name, value in start.items()}
+        np.testing.assert_allclose(logsumexp(found["z_relaxed"], -1), 0, atol=1e-12)
+        assert np.isfinite(found["b_relaxed"]).all()
+    np.testing.assert_allclose(found["z_relaxed"], y)
+    np.testing.assert_allclose(found["b_relaxed"], [0.7])
+
+
+def test_annealing(backend: Backend) -> None:
+    """AnnealedSVI, AutoNormal and the temperature as an argument find the discrete posterior.
+
+    The data lie on centres, at noise 0.1, so that the enumerated posterior is a corner to 1e-5.
+    """
+    autoguide = importlib.import_module(f"{backend.framework}.infer.autoguide")
+    model = mixture(backend, CLEAR, 0.1)
+    temperatures: list[Any] = []
+
+    def relaxed(temperature: Any = 1.0) -> Any:
+        temperatures.append(temperature)
+        return backend.names.relax(model, temperature)()
+
+    schedule = linear(1.0, 0.1, 150)
+    if isinstance(backend, Torch):
+        ppl(backend).set_rng_seed(0)
+    guide = autoguide.AutoNormal(relaxed)
+    options = {"svi": backend.names.AnnealedSVI, "temperature": schedule}
+    losses = fitted(backend, relaxed, guide, 200, **options)
+    assert np.isfinite(losses).all()
+    joint = LOGITS + normal(CLEAR[:, None], CENTRES, 0.1)
+    z = np.exp(joint - logsumexp(joint, -1, keepdims=True))
+    assert (z.max(-1) > 1 - 1e-5).all()
+    found = predicted(backend, relaxed, guide, 20)
+    np.testing.assert_allclose(found["z"].mean(0), z, atol=0.1)
+    b = expit(LOGIT + normal(CLEAR, 1, 0.1) - normal(CLEAR, 0, 0.1))
+    np.testing.assert_allclose(found["b"].mean(0), b, atol=0.1)
+    if isinstance(backend, Torch):
+        assert min(temperatures) == pytest.approx(0.1)
+    else:
+        assert len(temperatures) < 10  # traced, not run at each of 200 steps
+
+
+def test_compiled(backend: Backend, seed: int) -> None:
+    """The density under jit, with the temperature traced; in Pyro an ELBO that is traced."""
+    model = mixture(backend, CLEAR, NOISE)
+    if isinstance(backend, Torch):
+        import warnings
+
+        from pyro.infer import JitTrace_ELBO, Trace_ELBO
+        from pyro.infer.autoguide import AutoDelta
+
+        program = backend.names.relax(model, T)
+        guide = AutoDelta(program)
+        expected = Trace_ELBO().loss(program, guide)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's tracer is deprecated
+            elbo = JitTrace_ELBO(ignore_jit_warnings=True)
+            losses = [float(elbo.loss(program, guide)) for _ in range(2)]
+        np.testing.assert_allclose(losses, [expected] * 2)
+        return
+    import jax
+    from numpyro.infer.util import log_density
+
+    rng = np.random.default_rng(seed)
+    y = np.log(rng.dirichlet(np.ones(3), 4))
+    given = {"z_relaxed": backend.array(y), "b_relaxed": backend.array(np.zeros(4))}
+
+    def density(t: Any) -> Any:
+        return log_density(backend.names.relax(model, t), (), {}, given)[0]
+
+    np.testing.assert_allclose(jax.jit(density)(T), density(T), rtol=1e-12)
