@@ -23,8 +23,13 @@ from training import DATA, OPTIMISERS, Sides, elbo
 class Mixture(Sides):
     """Minibatches of a mixture, relaxed on both sides."""
 
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend, minibatch=5)
+        self.law = backend.names.RelaxedOneHotCategorical
+
     def model(self, x: Any, temperature: Any) -> None:
         """Each row belongs to one of three components."""
+        self.calls += 1
         probs, means = self.array([0.5, 0.3, 0.2]), self.array([-1.0, 0.0, 2.0])
         with self.rows() as i:
             z = self.ppl.sample("z", self.law(temperature["prior"], probs=probs))
@@ -41,8 +46,7 @@ class Mixture(Sides):
 
 def make(backend: Backend) -> Any:
     """An SVI with two temperatures, and a schedule of the learning rate."""
-    sides = Mixture(backend, minibatch=5)
-    sides.law = backend.names.RelaxedOneHotCategorical
+    sides = Mixture(backend)
     temperature = {"prior": linear(1.0, 0.5, 30), "posterior": warmup(cosine(1.0, 0.3, 20), 10)}
     optim = OPTIMISERS[backend.framework]["scheduler"]()
     args = sides.model, sides.guide, optim, elbo(backend, "particles at once")

@@ -55,4 +55,4 @@ def test_a_killed_training_ends_where_the_whole_one_does(
     np.testing.assert_array_equal(ended, whole)
     assert abs(whole).max() > 0.05
     path.write_bytes(left)
-    assert abs(parameters(backend, path, last, forget=True) - whole).max() > 1e-3
+    assert (parameters(backend, path, last, forget=True) != whole).any()

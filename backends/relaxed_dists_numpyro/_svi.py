@@ -36,7 +36,8 @@ class AnnealedSVI(SVI):
     once.
 
     The state holds all there is to a restart: parameters, optimiser, step, random key and what
-    ``numpyro.mutable`` keeps, which NumPyro itself drops with several particles.
+    ``numpyro.mutable`` keeps. With several particles NumPyro itself drops the last: ``update``
+    warns, and ``run`` fails.
 
     Args:
         model: A NumPyro model.
