@@ -48,6 +48,7 @@ def adam(backend: Backend) -> Any:
 def of_table(table: dict[str, dict[str, Any]]) -> Any:
     """A test for each row of each framework's table."""
     rows = [(framework, kind) for framework in BACKENDS for kind in table[framework]]
+    rows = [row for row in rows if row[1] != "adam"]  # it is under every ELBO
     ids = [f"{framework}-{kind}" for framework, kind in rows]
     return pytest.mark.parametrize(("backend", "kind"), rows, ids=ids, indirect=["backend"])
 
@@ -135,16 +136,16 @@ def test_a_compiling_elbo_compiles_once_and_computes_the_same(
 
 @in_numpyro
 def test_a_whole_run_compiles_once(backend: Backend) -> None:
-    """The model is called by init and by one trace: as often in 3 steps as in 300, bar or not."""
+    """The model is called by init and by one trace: as often in 3 steps as in 300."""
     jax = importlib.import_module("jax")
     counts = []
-    for steps, bar in [(3, False), (300, False), (3, True), (50, True)]:
+    for steps, bar in [(3, False), (300, False), (20, True)]:
         sides, x = Sides(backend), backend.array(DATA)
         args = sides.model, sides.guide, adam(backend), elbo(backend, "one particle"), TWO
         svi = backend.names.AnnealedSVI(*args)
         svi.run(jax.random.key(0), steps, x, progress_bar=bar)
         counts.append(sides.calls)
-    assert counts == [2, 2, 2, 2]
+    assert counts == [2, 2, 2]
     state, update = svi.init(jax.random.key(0), x), jax.jit(svi.update)
     for _ in range(30):
         state, _ = update(state, x)
