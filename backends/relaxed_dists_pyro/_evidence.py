@@ -92,9 +92,8 @@ def evidence_bounds(
         kwargs: What both take by name; ``temperature`` reaches those that take it.
 
     Returns:
-        A named tuple of four numbers: ``elbo``, ``elbo_error``, ``importance_weighted`` and
-        ``importance_weighted_error``; its standard error is by the delta method. With one sample
-        the errors are NaN.
+        A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
+        ``importance_weighted_error``, by the delta method. With one sample the errors are NaN.
 
     Raises:
         ValueError: If log densities are scaled differently at different sites, or the guide draws
