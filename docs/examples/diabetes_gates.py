@@ -1,7 +1,7 @@
 """Which measurements predict the progress of diabetes: Bernoulli gates against the lasso, in Pyro.
 
-Ten features of 442 patients, each with a gate that says whether it counts. The model is small enough
-for the truth: the exact posterior of the gates is a sum over all 1,024 of their values.
+Ten features of 442 patients, each with a gate that says whether it counts. The model is small
+enough for the truth: the exact posterior of the gates is a sum over all 1,024 of their values.
 Run ``python diabetes_gates.py --help`` for the options.
 """
 
@@ -84,7 +84,8 @@ def draw(names: list[str], columns: dict[str, np.ndarray], path: Path) -> None:
     left.bar(at - 0.2, columns["exact"], 0.4, label="exact posterior")
     left.bar(at + 0.2, columns["gates"], 0.4, label="annealed SVI")
     left.set_title("probability that the gate is open")
-    left.legend()
+    left.set_ylim(0, 1.2)
+    left.legend(loc="upper center", ncols=2)
     right.bar(at, abs(columns["lasso"]), 0.6, color="C2")
     right.set_title("lasso: size of the coefficient")
     for axis in (left, right):

@@ -1,0 +1,41 @@
+"""The examples on real data, run as a user runs them, for fewer steps."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from test_demo import EXAMPLES, run
+
+
+def numbers(text: str) -> list[float]:
+    """The decimal numbers of a line."""
+    return [float(x) for x in re.findall(r"-?\d+\.\d+", text)]
+
+
+def test_gates_are_those_of_the_exact_posterior(tmp_path: Path) -> None:
+    """Near 1 where it is sure of them, near 0 where it is sure that they are closed."""
+    pytest.importorskip("pyro")
+    out = tmp_path / "gates.png"
+    result = run("--steps", "1500", "--out", str(out), script=EXAMPLES / "diabetes_gates.py")
+    assert result.returncode == 0, result.stderr
+    rows = dict(re.findall(r"│ (\w+) +│ (.*)│$", result.stdout, re.M))
+    assert len(rows) == 10
+    for name, row in rows.items():
+        gate, exact, _ = numbers(row)
+        if not 0.1 < exact < 0.9:
+            assert abs(gate - exact) < 0.2, name
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_mixture_finds_the_species(tmp_path: Path) -> None:
+    """Bounds and evidence as they must stand to each other, and clusters as the species are."""
+    pytest.importorskip("numpyro")
+    out = tmp_path / "iris.png"
+    result = run("--steps", "2000", "--out", str(out), script=EXAMPLES / "iris_mixture.py")
+    assert result.returncode == 0, result.stderr
+    evidence, weighted, elbo, _, rand = (numbers(x)[0] for x in result.stdout.splitlines())
+    assert elbo < weighted + 0.1 < evidence + 1
+    assert evidence > -180  # of the best mixture -163.8, of a single normal law -469
+    assert rand > 0.7
+    assert out.read_bytes().startswith(b"\x89PNG")
