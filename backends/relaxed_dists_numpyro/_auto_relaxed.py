@@ -74,6 +74,8 @@ class AutoRelaxed(AutoGuide):
             sites from the prior, unseen. Required if there are such sites, unless they are hidden
             by ``block`` and have a guide beside this one in an ``AutoGuideList`` (whose own model
             must have its discrete sites hidden, and accept ``temperature=`` if this guide does).
+            ``TraceMeanField_ELBO`` warns if the sites of the two kinds take turns in the model,
+            though the guide is a mean-field one.
         init_loc_fn: From a site (a dictionary with its ``name``, ``fn`` and ``value``) to a value
             of it: a corner or a point of the simplex, or of [0, 1]. The guide starts at 0.9 of it
             and 0.1 of the uniform law. Where it returns None, and by default, at the uniform law.

@@ -1,0 +1,316 @@
+"""AutoRelaxed reaches the mean-field posterior, for any site, plate and guide beside it."""
+
+import functools
+import importlib
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit, rel_entr, softmax
+
+from harness import Backend
+from languages import LANGUAGES
+from relaxed_dists.schedules import linear
+
+RNG = np.random.default_rng(3)
+N, K = 4, 3
+PRIOR = np.array([0.2, 0.3, 0.5])
+RATE = 0.3
+PAIR, ALONE, EACH = RNG.normal(0, 1, (N, K)), RNG.normal(0, 1, N), RNG.normal(0, 0.5, (N, K))
+SLOPE = np.array([0.8, -0.5, 0.6, 0.4])
+
+
+def infer(backend: Backend) -> Any:
+    """The framework's inference."""
+    return importlib.import_module(f"{backend.framework}.infer")
+
+
+def guides(backend: Backend) -> Any:
+    """The framework's own autoguides."""
+    return importlib.import_module(f"{backend.framework}.infer.autoguide")
+
+
+def block(backend: Backend, model: Any, hide: list[str]) -> Any:
+    """The framework's block."""
+    name = "pyro.poutine" if backend.framework == "pyro" else "numpyro.handlers"
+    return importlib.import_module(name).block(model, hide=hide)
+
+
+def coupled(backend: Backend, subsample: int | None = None) -> Any:
+    """A row of categories and a gate for each of four rows, coupled by a multilinear factor.
+
+    Straight-through gradients are unbiased for it, since independent sites enter it linearly.
+    """
+    say, ppl = LANGUAGES[backend.framework](backend), importlib.import_module(backend.framework)
+    pair, alone, each = (backend.array(x) for x in (PAIR, ALONE, EACH))
+
+    def model(temperature: Any = None) -> None:
+        z = say.sample("z", backend.names.OneHotCategorical(probs=backend.array(PRIOR)))
+        with say.plate("rows", N, -1, subsample) as i:
+            c = say.sample("c", ppl.distributions.Bernoulli(probs=backend.array(RATE)))
+            ppl.factor("f", c * ((pair[i] * z).sum(-1) + alone[i]) + (each[i] * z).sum(-1))
+
+    return model
+
+
+def coupled_posterior() -> dict[str, np.ndarray]:
+    """The best mean-field law of the coupled model, by coordinate ascent on the exact bound."""
+    c = np.full(N, 0.5)
+    for _ in range(200):
+        z = softmax(np.log(PRIOR) + (c[:, None] * PAIR + EACH).sum(0))
+        c = expit(logit(RATE) + PAIR @ z + ALONE)
+    return {"z": z, "c": c}
+
+
+def fit(
+    backend: Backend,
+    model: Any,
+    guide: Any,
+    seed: int,
+    steps: int = 250,
+    stop: float = 0.1,
+    particles: int = 8,
+) -> tuple[dict[str, Any], list[float]]:
+    """Parameters (none in Pyro, whose guide holds them) and losses, at a rate of 0.05."""
+    options: dict[str, Any] = {"num_particles": particles, "vectorize_particles": particles > 1}
+    temperature = linear(1.0, stop, steps)
+    if backend.framework == "pyro":
+        ppl = importlib.import_module("pyro")
+        ppl.clear_param_store()
+        ppl.set_rng_seed(seed)
+        elbo = infer(backend).TraceMeanField_ELBO(max_plate_nesting=2, **options)
+        optim = importlib.import_module("pyro.optim").Adam({"lr": 0.05})
+        svi = backend.names.AnnealedSVI(model, guide, optim, elbo, temperature)
+        return {}, [svi.step() for _ in range(steps)]
+    jax = importlib.import_module("jax")
+    elbo = infer(backend).TraceMeanField_ELBO(**options)
+    optim = importlib.import_module("numpyro.optim").Adam(0.05)
+    svi = backend.names.AnnealedSVI(model, guide, optim, elbo, temperature)
+    result = svi.run(jax.random.key(seed), steps, progress_bar=False)
+    return result.params, result.losses.tolist()
+
+
+def of(backend: Backend, guide: Any, method: str, params: dict[str, Any], *args: Any) -> Any:
+    """A method of a guide, in each framework's way."""
+    return getattr(guide, method)(*([] if backend.framework == "pyro" else [params]), *args)
+
+
+def probs(backend: Backend, guide: Any, params: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The guide's discrete laws."""
+    laws = of(backend, guide, "discrete_posterior", params)
+    return {k: backend.numpy(getattr(law, "base_dist", law).probs) for k, law in laws.items()}
+
+
+def gap(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """The greatest difference of two laws' probabilities."""
+    return float(max(abs(got[k] - p).max() for k, p in expected.items()))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "subsample", "within"),
+    [("StraightThrough", None, 0.06), ("StraightThrough", 2, 0.08), ("GumbelSoftmax", None, 0.12)],
+)
+def test_the_mean_field_posterior(
+    backend: Backend, estimator: str, subsample: int | None, within: float, seed: int
+) -> None:
+    """Reached; a uniform law and the prior are 0.2 away, and so is a guide without coupling."""
+    guide = getattr(backend.names, estimator)
+    model = coupled(backend, subsample)
+    auto = backend.names.AutoRelaxed(model, guide() if "Straight" in estimator else guide)
+    got = probs(backend, auto, fit(backend, model, auto, seed)[0])
+    expected = coupled_posterior()
+    assert got["c"].shape == (N,)
+    assert gap(got, expected) < within
+    for wrong in (
+        {"z": np.full(K, 1 / K), "c": np.full(N, 0.5)},
+        {"z": PRIOR, "c": np.full(N, RATE)},
+        {"z": expected["z"], "c": expit(logit(RATE) + ALONE)},
+    ):
+        assert gap(wrong, expected) > 0.2
+
+
+def mixed(backend: Backend) -> Any:
+    """Gates with a slope on a Normal: its mean-field law is Normal, and known."""
+    say, ppl = LANGUAGES[backend.framework](backend), importlib.import_module(backend.framework)
+    slope, alone = backend.array(SLOPE), backend.array(ALONE)
+
+    def model(temperature: Any = None) -> None:
+        w = say.sample("w", say.normal(backend.array(0.0), backend.array(1.0)))
+        with say.plate("rows", N, -1):
+            c = say.sample("c", backend.names.Bernoulli(probs=backend.array(RATE)))
+            ppl.factor("f", c * (slope * w + alone))
+
+    return model
+
+
+@pytest.mark.parametrize("way", ["continuous", "list"])
+def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
+    """Both ways reach q(w) = Normal(sum of slope q(c), 1), and q(c) at its mean."""
+    model, auto, normal = mixed(backend), backend.names.AutoRelaxed, guides(backend).AutoNormal
+    straight = backend.names.StraightThrough()
+    if way == "continuous":
+        gates = guide = auto(model, straight, continuous=normal)
+    else:  # NumPyro's list looks at its model's sites itself, and can't at discrete ones
+        whole = model if backend.framework == "pyro" else block(backend, model, ["c"])
+        guide = guides(backend).AutoGuideList(whole)
+        gates = auto(block(backend, model, ["w"]), straight)
+        guide.append(normal(block(backend, model, ["c"])))  # first, as in the model
+        guide.append(gates)
+    params, _ = fit(backend, model, guide, seed)
+    c = np.full(N, 0.5)
+    for _ in range(200):
+        c = expit(logit(RATE) + SLOPE * (SLOPE @ c) + ALONE)
+    assert gap(probs(backend, gates, params), {"c": c}) < 0.08
+    median = of(backend, guide, "median", params)
+    assert abs(backend.numpy(median["w"]) - SLOPE @ c) < 0.2
+    assert (backend.numpy(median["c"]) == (c > 0.5)).all()
+    quantiles = of(backend, guide, "quantiles", params, [0.1587, 0.8413])
+    assert set(quantiles) == {"w"}
+    low, high = backend.numpy(quantiles["w"])
+    assert abs((high - low) / 2 - 1) < 0.2
+
+
+def everything(backend: Backend) -> Any:
+    """Nested plates, one subsampled; event dimensions; zeros in priors; a dependent prior."""
+    say, ppl = LANGUAGES[backend.framework](backend), importlib.import_module(backend.framework)
+    hot, theirs = backend.names.OneHotCategorical, ppl.distributions.Bernoulli
+
+    def model() -> None:
+        w = say.sample("w", say.normal(backend.array(0.0), backend.array(1.0)))
+        z = say.sample("z", hot(probs=backend.array([0.5, 0.5, 0.0])))
+        steps = backend.array([[0.5, 0.5, 0.0], [0.1, 0.4, 0.5], [1.0, 0.0, 0.0]])
+        say.sample("next", hot(probs=(z[..., None] * steps).sum(-2)))
+        gates = backend.array([[1.0, 0.0, 0.5]] * 2)
+        e = say.sample("e", theirs(probs=gates).to_event(2))
+        with say.plate("outer", 3, -2), say.plate("inner", 4, -1, 2):
+            d = say.sample("d", hot(probs=backend.array([0.0, 0.5, 0.5])))
+            loc = w + d[..., 1] + z[..., 0] + e.sum((-1, -2))
+            say.sample("x", say.normal(loc, backend.array(1.0)), obs=backend.array(np.ones(2)))
+
+    return model
+
+
+SHAPES = {"z": (3,), "next": (3,), "e": (2, 3), "d": (3, 4, 3), "w": ()}
+
+
+def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
+    """Logits of the full plates; the prior's zeros stay where it depends on no other site."""
+    model = everything(backend)
+    guide = backend.names.AutoRelaxed(model, continuous=guides(backend).AutoNormal)
+    params, losses = fit(backend, model, guide, seed, 3, particles=3)
+    # A dependent prior is open: its zeros may be drawn, for an infinite loss, but not NaN.
+    assert not np.isnan(losses).any()
+    got = probs(backend, guide, params)
+    assert {k: p.shape for k, p in got.items()} == {k: v for k, v in SHAPES.items() if k != "w"}
+    assert (got["z"] > 0).tolist() == [True, True, False]
+    assert (got["next"] > 0).all()
+    np.testing.assert_array_equal(got["e"][:, :2], [[1, 0]] * 2)
+    assert ((got["e"][:, 2] > 0) & (got["e"][:, 2] < 1)).all()
+    assert (got["d"][..., 0] == 0).all()
+    median = of(backend, guide, "median", params)
+    assert {k: tuple(v.shape) for k, v in median.items()} == SHAPES
+    for law in of(backend, guide, "discrete_posterior", params).values():
+        assert not law.has_rsample
+    expected = {k: (5, *shape) for k, shape in SHAPES.items() if k != "d"} | {"d": (5, 3, 2, 3)}
+    bound = functools.partial(guide, temperature=0.5)
+    if backend.framework == "pyro":
+        copy = pickle.loads(pickle.dumps(guide))
+        assert gap(probs(backend, copy, {}), got) == 0
+        fresh = backend.names.AutoRelaxed(model, continuous=guides(backend).AutoNormal)
+        fresh(temperature=0.5)  # makes the parameters
+        fresh.load_state_dict(guide.state_dict())
+        assert gap(probs(backend, fresh, {}), got) == 0
+        draws = infer(backend).Predictive(model, guide=bound, num_samples=5)()
+        sites = {k: v.reshape(5, *expected[k][1:]).shape for k, v in draws.items() if k != "x"}
+        assert {k: tuple(v) for k, v in sites.items()} == expected
+        return
+    key = importlib.import_module("jax").random.key(seed)
+    posterior = guide.sample_posterior(key, params, sample_shape=(5,))
+    assert {k: v.shape for k, v in posterior.items()} == {k: (5, *v) for k, v in SHAPES.items()}
+    predictive = infer(backend).Predictive(model, guide=bound, params=params, num_samples=5)
+    assert predictive(key)["x"].shape == (5, 2)  # all but the guide's sites
+
+
+def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
+    """At 0.9 of init_loc_fn's value; the loss without data is the KL, the same for any draw."""
+    say = LANGUAGES[backend.framework](backend)
+    values = {"z": np.eye(K)[1], "c": np.ones(N)}
+
+    def model() -> None:
+        say.sample("z", backend.names.OneHotCategorical(probs=backend.array(PRIOR)))
+        with say.plate("rows", N, -1):
+            say.sample("c", backend.names.Bernoulli(probs=backend.array(RATE)))
+
+    def value(site: dict[str, Any]) -> Any:
+        return backend.array(values[site["name"]])
+
+    for init, q in (
+        (value, {"z": [1 / 30, 0.9 + 1 / 30, 1 / 30], "c": 0.95}),
+        (lambda site: None, {"z": [1 / 3] * 3, "c": 0.5}),
+    ):
+        z, c = np.array(q["z"]), np.array([q["c"], 1 - q["c"]])
+        exact = rel_entr(z, PRIOR).sum() + N * rel_entr(c, [RATE, 1 - RATE]).sum()
+        if backend.framework == "pyro":  # whose store would have the guide before
+            importlib.import_module("pyro").clear_param_store()
+        estimator = backend.names.StraightThrough()
+        guide = backend.names.AutoRelaxed(model, estimator, init_loc_fn=init)
+        got = [-say.elbo("TraceMeanField_ELBO", model, guide, s, 1) for s in (seed, seed + 1)]
+        np.testing.assert_allclose(got, exact, rtol=1e-12)
+
+
+def test_draws(seed: int) -> None:
+    """NumPyro's sample_posterior has the law's frequencies: 5 sigma of 4,000, false alarm 1e-6."""
+    pytest.importorskip("numpyro")
+    from harness import Jax
+
+    backend = Jax()
+    with backend.double():
+        model = coupled(backend)
+        guide = backend.names.AutoRelaxed(model, init_loc_fn=lambda site: site["value"])
+        params, _ = fit(backend, model, guide, seed, 1, particles=1)
+        key = importlib.import_module("jax").random.key(seed)
+        draws = guide.sample_posterior(key, params, sample_shape=(4000,))
+        for name, p in probs(backend, guide, params).items():
+            sigma = np.sqrt(p * (1 - p) / 4000)
+            assert (abs(backend.numpy(draws[name]).mean(0) - p) < 5 * sigma).all()
+
+
+def refused(backend: Backend, what: str) -> Any:
+    """What raises."""
+    auto, names = backend.names.AutoRelaxed, backend.names
+    say = LANGUAGES[backend.framework](backend)
+    dist = importlib.import_module(f"{backend.framework}.distributions")
+    laws = {
+        "integers": lambda: dist.Categorical(probs=backend.array(PRIOR)),
+        "nothing": lambda: say.normal(backend.array(0.0), backend.array(1.0)),
+    }
+    if what in laws:
+        return say.trace(auto(lambda: say.sample("z", laws[what]()), names.StraightThrough()), 0)
+    if what == "continuous":
+        return say.trace(auto(mixed(backend), names.StraightThrough()), 0)
+    if what == "temperature":
+        return say.trace(auto(coupled(backend)), 0)
+    if what == "density":
+        return auto(mixed(backend), continuous=guides(backend).AutoLaplaceApproximation)
+    wrong = {"class": names.StraightThrough, "none": None, "two": names.DecoupledGumbelSoftmax}
+    return auto(coupled(backend), wrong[what])
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("integers", "latent site 'z' of Categorical.*expected OneHotCategorical or Bernoulli"),
+        ("nothing", "without latent discrete sites"),
+        ("continuous", r"continuous sites \['w'\].*continuous=AutoNormal.*AutoGuideList"),
+        ("temperature", "got no temperature; expected temperature=.*AnnealedSVI"),
+        ("density", "continuous=AutoLaplaceApproximation.*Use AutoNormal"),
+        ("class", "got estimator=.*StraightThrough.*expected an estimator"),
+        ("none", "got estimator=None"),
+        ("two", "got estimator=.*Decoupled.*from a temperature alone"),
+    ],
+)
+def test_refusals(backend: Backend, what: str, says: str) -> None:
+    """Each names what was got, and what to do."""
+    with pytest.raises(ValueError, match=says):
+        refused(backend, what)
