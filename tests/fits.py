@@ -34,31 +34,43 @@ def fit(
     guide: Callable[..., None],
     schedule: Callable[[Any], Any],
     seed: int,
-    steps: int = 300,
-    rates: tuple[float, float] = (0.3, 0.01),
-    elbo: str = "TraceMeanField_ELBO",
-) -> Values:
-    """The parameters after annealed SVI whose learning rate falls from the first to the second."""
+) -> dict[str, Any]:
+    """The parameters after annealed SVI, 300 steps whose learning rate falls from 0.3 to 0.01."""
     ppl, _ = PPL[backend.framework]
     infer, svi = importlib.import_module(f"{backend.framework}.infer"), backend.names.AnnealedSVI
     nesting = {} if isinstance(backend, Jax) else {"max_plate_nesting": 1}
-    decay = (rates[1] / rates[0]) ** (1 / steps)
-    loss = getattr(infer, elbo)(num_particles=PARTICLES, vectorize_particles=True, **nesting)
+    steps, decay = 300, 30 ** (-1 / 300)
+    loss = infer.TraceMeanField_ELBO(num_particles=PARTICLES, vectorize_particles=True, **nesting)
     if isinstance(backend, Jax):
         import jax
 
-        optim = ppl.optim.Adam(lambda step: rates[0] * decay**step)
-        state = svi(model, guide, optim, loss, schedule)
-        params = state.run(jax.random.key(seed), steps, progress_bar=False).params
-    else:
-        ppl.clear_param_store()
-        ppl.set_rng_seed(seed)
-        optim = ppl.optim.ClippedAdam({"lr": rates[0], "lrd": decay, "clip_norm": 1e9})
+        optim = ppl.optim.Adam(lambda step: 0.3 * decay**step)
         annealed = svi(model, guide, optim, loss, schedule)
-        for _ in range(steps):
-            annealed.step()
-        params = dict(ppl.get_param_store())
-    return {name.removesuffix("_logits"): backend.numpy(x) for name, x in params.items()}
+        return annealed.run(jax.random.key(seed), steps, progress_bar=False).params
+    ppl.clear_param_store()
+    ppl.set_rng_seed(seed)
+    optim = ppl.optim.ClippedAdam({"lr": 0.3, "lrd": decay, "clip_norm": 1e9})
+    annealed = svi(model, guide, optim, loss, schedule)
+    for _ in range(steps):
+        annealed.step()
+    return dict(ppl.get_param_store())
+
+
+def nuts(backend: Backend, model: Callable[[], None], seed: int) -> dict[str, Any]:
+    """200 draws of the latent sites, after 80 of a warm-up, by trajectories of up to 15 steps."""
+    ppl, _ = PPL[backend.framework]
+    infer = importlib.import_module(f"{backend.framework}.infer")
+    kernel, options = infer.NUTS(model, max_tree_depth=4), {"num_samples": 200}
+    if isinstance(backend, Jax):
+        import jax
+
+        chain = infer.MCMC(kernel, num_warmup=80, progress_bar=False, **options)
+        chain.run(jax.random.key(seed))
+    else:
+        ppl.set_rng_seed(seed)
+        chain = infer.MCMC(kernel, warmup_steps=80, disable_progbar=True, **options)
+        chain.run()
+    return chain.get_samples()
 
 
 def log_joint(backend: Backend, model: Callable[[], None], values: Values) -> float:

@@ -4,6 +4,7 @@ Fits are judged by the exact ELBO of their logits, and the best mean-field poste
 exact ELBO is the highest: both by enumeration in NumPy. Gaps between the two are in nats.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from fits import fit, log_joint, mean_field
-from harness import Backend
-from models import MEANS, MODELS, POINTS, WEIGHTS, Pp, linear_chain
+from fits import fit, log_joint, mean_field, nuts
+from harness import Backend, Jax
+from models import GATE, MEANS, MODELS, POINTS, WEIGHTS, Pp, linear_chain
 from relaxed_dists.schedules import constant, exponential
 
 ANNEALED = exponential(1.0, rate=0.015, floor=0.05)
@@ -49,11 +50,19 @@ def rows_after(
     seed: int,
     schedule: Any = ANNEALED,
     program: Any = None,
+    auto: bool = False,
 ) -> np.ndarray:
-    """The log probabilities that annealed SVI ends at."""
+    """The log probabilities that annealed SVI ends at, of a guide by hand or of an AutoRelaxed."""
     pp, model = Pp(backend), MODELS[name]
-    guide = mean_field(pp, model, ESTIMATORS[estimator])
-    return model.rows(fit(backend, lambda: (program or model.program)(pp), guide, schedule, seed))
+    made, run = ESTIMATORS[estimator], functools.partial(program or model.program, pp)
+    if not auto:
+        params = fit(backend, run, mean_field(pp, model, made), schedule, seed)
+        return model.rows({site: backend.numpy(params[f"{site}_logits"]) for site in model.shapes})
+    guide = backend.names.AutoRelaxed(run, estimator=functools.partial(made, pp.ours))
+    params = fit(backend, run, guide, schedule, seed)
+    found = guide.discrete_posterior(*([params] if isinstance(backend, Jax) else []))
+    inside = {site: getattr(law, "base_dist", law) for site, law in found.items()}
+    return model.rows({site: backend.numpy(law.logits) for site, law in inside.items()})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -85,9 +94,12 @@ def test_both_ways_of_writing_a_model_are_one(backend: Backend, name: str) -> No
 
 @pytest.mark.parametrize(("estimator", "name"), GAPS)
 def test_annealed_svi(backend: Backend, name: str, estimator: str, seed: int) -> None:
-    """The gap is as small as the estimator's bias allows; with its categories reversed it isn't."""
+    """The gap is as small as the estimator's bias allows; with its categories reversed it isn't.
+
+    The guides of soft samples are made by AutoRelaxed, the others by hand.
+    """
     model = MODELS[name]
-    rows = rows_after(backend, name, estimator, seed)
+    rows = rows_after(backend, name, estimator, seed, auto="soft" in estimator)
     low, high = GAPS[estimator, name]
     assert low - 1e-9 < model.best - model.bound(rows) < high
     assert model.best - model.bound(rows[:, ::-1]) > 1
@@ -120,3 +132,20 @@ def test_soft_samples_at_temperature_1_miss(backend: Backend, name: str, seed: i
     model = MODELS[name]
     rows = rows_after(backend, name, "soft GumbelSoftmax", seed, constant(1.0))
     assert model.best - model.bound(rows) > GAPS["soft GumbelSoftmax", name][1]
+
+
+@pytest.mark.parametrize("name", ["mixture", "gates"])
+def test_nuts_on_the_relaxed_model(backend: Backend, name: str, seed: int) -> None:
+    """At temperature 0.1 the rounded draws have the discrete model's marginals.
+
+    Relaxing the model moves them, by up to 0.08 in the gates and 0.02 in the mixture (by importance
+    sampling); 200 draws that depend on one another do the rest. The largest error of eight runs
+    was 0.17; those of the prior are above 0.4.
+    """
+    model, pp = MODELS[name], Pp(backend)
+    relaxed = backend.names.relax(functools.partial(model.program, pp), 0.1)
+    y = backend.numpy(nuts(backend, relaxed, seed)["z_relaxed"])
+    chosen = np.stack([y <= 0, y > 0], -1) if model.binary else y == y.max(-1, keepdims=True)
+    assert abs(chosen.mean(0) - model.marginals).max() < 0.25
+    prior = [1 - GATE, GATE] if model.binary else WEIGHTS
+    assert abs(prior - model.marginals).max() > 0.4
