@@ -80,42 +80,40 @@ def concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Arr
     points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
     kept, finite = _finite(ops, logits)
     within, other_finite = _finite(ops, other)
-    k = _count(ops, kept, logits)
 
-    def function(wanted: Sequence[bool], a: Array, k: Array) -> list[Array | None]:
+    def function(wanted: Sequence[bool], given: Array) -> list[Array | None]:
+        a = ops.columns(given)
         kept = a > LOWEST
-        a = ops.where(kept, a, 0.0)
-        a = ops.where(kept, a - (ops.sum(a) / k)[..., None], 0.0)
-        top = ops.max(ops.where(kept, a, LOWEST))
+        k = ops.clip(ops.total(ops.where(kept, 1.0, 0.0 * a)), 1.0, math.inf)
+        a = a - ops.total(ops.where(kept, a, 0.0)) / k
+        kept = a > LOWEST / 2
         # Where the laws are close c is of the size of a^2, which log1p keeps.
-        close = ops.log1p(ops.sum(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
-        apart = ops.log(ops.sum(ops.where(kept, ops.exp(a - top[..., None]), 0.0)) / k)
-        c = ops.where(ops.max(abs(a)) < 1, close, top + apart)
-        d = ops.where(kept, a - c[..., None], 0.0)
-        ratio, weight = ops.expm1(d), ops.exp(d)
+        far = ops.total(ops.where(kept & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
+        close = ops.log1p(ops.total(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
+        top = ops.max(ops.rows(a, given)).reshape(1, -1)
+        apart = top + ops.log(ops.total(ops.exp(a - top)) / k)
+        d = a - ops.where(far, apart, close)
+        ratio, weight = ops.where(kept, ops.expm1(d), 0.0), ops.exp(d)
 
         def terms(t: Array) -> list[Array]:
-            odds = (ops.exp(-t) / k[..., None])[..., 0]  # of each of R's K equal categories
-            down, log_r = odds / (1 + odds), -k * ops.log1p(odds)
+            odds = ops.exp(-t) / k  # of each of R's K equal categories
+            down = odds / (1 + odds)
             # log R - log P, a sum of log((1 + exp(d) odds) / (1 + odds)): so written it is exact
             # where d is small and the terms cancel.
-            change = ops.sum(ops.log1p(ratio * down[..., None]))
-            r, p, less = ops.exp(log_r), ops.exp(log_r - change), ops.expm1(-abs(change))
-            values = [ops.where(change < 0, p, -r) * less]
-            if wanted[0]:
-                # P sigmoid(d - t) less weight R sigmoid(-t), whose integral is weight / K.
-                values.append((p * odds)[..., None] / (1 + weight * odds[..., None]))
-                values.append(r * down)
-            return values
+            change = ops.total(ops.log1p(ratio * down))
+            p = ops.exp(-k * ops.log1p(odds) - change)
+            less = p * ops.expm1(change)
+            if not wanted[0]:
+                return [less]
+            # The integral of R sigmoid(-t), which is 1 / K, is taken off.
+            return [less, p * odds / (1 + weight * odds) - (p + less) * down]
 
         value, *rest = ops.integrate(terms, points, weights, a)
-        if not wanted[0]:
-            return [k * (c + value), None, None]
-        slope = ratio + k[..., None] * weight * (rest[0] - rest[1][..., None])
-        return [k * (c + value), ops.where(kept, slope, 0.0), None]
+        value = (k * (ops.where(far, apart, close) + value)).reshape(given.shape[:-1])
+        return [value, ops.rows(ratio + k * weight * rest[0], given) if wanted[0] else None]
 
     a = ops.where(kept & within, other_finite - finite, LOWEST)
-    return _on_one_face(ops, kept, within, ops.with_gradient(function, a, k))
+    return _on_one_face(ops, kept, within, ops.with_gradient(function, a))
 
 
 def logit_concrete_kl(

@@ -47,6 +47,15 @@ class Ops(Protocol):
         """
 
     # For the quadrature.
+    def columns(self, x: Array, /) -> Array:
+        """A column a row, ``(categories, rows)``: so that sums over categories add vectors."""
+
+    def rows(self, x: Array, like: Array, /) -> Array:
+        """From columns back to the shape of like."""
+
+    def total(self, x: Array, /) -> Array:
+        """The sum of each column, over the last but one axis, which stays as one of length 1."""
+
     def expm1(self, x: Array, /) -> Array: ...
     def max(self, x: Array, /) -> Array: ...
     def constant(self, values: Any, like: Array, /) -> Array:
@@ -65,6 +74,12 @@ class Ops(Protocol):
         self, f: Callable[[Array], Sequence[Array]], points: Any, weights: Any, like: Array, /
     ) -> list[Array]:
         """sum_j weights_j f(points_j), for each of f's values, whose size is like's or less."""
+
+    def dot(self, x: Array, y: Array, /) -> Array:
+        """The sum over x's last axis and y's first, to full precision."""
+
+    def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int, /) -> Any:
+        """jax.lax.scan; through values in reverse where there are some."""
 
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array

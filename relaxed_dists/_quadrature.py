@@ -13,6 +13,7 @@ other (scale ``narrow``, at most 1), so that few nodes do at every temperature. 
 of one variable for each temperature: it is tabulated as polynomials on intervals, once a call.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -72,10 +73,35 @@ class _Rule:
         self.not_last = (centres < centres[-1]).astype(float)[:, None]
 
 
+class _LowRank(_Rule):
+    """With Chebyshev polynomials of the offsets, for tables that serve all rows.
+
+    Args:
+        reach: Offsets below -reach are as good as there, but for the factor exp(offset).
+        terms: The number of polynomials on (-reach, 0).
+        rule: As above; the tables reach as far as the nodes less such offsets.
+    """
+
+    def __init__(self, reach: float, terms: int, **rule: Any) -> None:
+        super().__init__(**rule, end=rule["high"] + reach + 1)
+        self.reach, self.terms = reach, terms
+        angles = np.pi * (np.arange(terms) + 0.5) / terms
+        offsets = (np.cos(angles) - 1) * reach / 2
+        self.pairs = self.outer[:, None] - np.append(offsets, 0.0) / self.interval
+        fit = np.cos(angles[:, None] * np.arange(terms)) * np.exp(-offsets)[:, None]
+        self.to_chebyshev = fit * np.where(np.arange(terms) > 0, 2, 1) / terms
+
+
 _DOUBLE = _Rule(inner=80, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
 _SINGLE = _Rule(inner=40, outer=60, low=-18.0, high=24.0, end=25.0, interval=0.25, order=5)
 # For a value and its gradient, at each step of a training: 1e-7 of their size.
 _QUICK = _Rule(inner=40, outer=50, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
+_SHARED_DOUBLE = _LowRank(
+    reach=28.0, terms=192, inner=80, outer=140, low=-36.5, high=36.5, interval=0.5, order=12
+)
+_SHARED = _LowRank(
+    reach=16.0, terms=64, inner=40, outer=50, low=-18.0, high=24.0, interval=0.25, order=4
+)
 
 
 def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
@@ -111,32 +137,80 @@ def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]
 
 def _excess(ops: Ops, offsets: Array, narrow: Array, flipped: Array) -> Array:
     """E max_k (offsets_k + V_k) - E V, where the largest offset is 0. Masked ones are LOWEST."""
+    way = functools.partial(_excess_by_rows if narrow.ndim else _excess_at_one_ratio, ops)
+    return ops.with_gradient(way, offsets, narrow, flipped)
+
+
+def _excess_by_rows(
+    ops: Ops, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+) -> list[Array | None]:
+    """The excess and its gradients from a table a row."""
     rule = _DOUBLE if ops.is_double(offsets) else _QUICK
+    log_f, score, _, by_narrow = _tables(ops, rule, narrow, flipped)
+    tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
 
-    def function(
-        wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
-    ) -> list[Array | None]:
-        log_f, score, _, by_narrow = _tables(ops, rule, narrow, flipped)
-        tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
+    def terms(t: Array) -> list[Array]:
+        # F - P: the largest offset alone has the mean E V. Exactly 0 for a single category.
+        (alone,) = ops.interpolate([log_f], t + 0 * narrow[..., None])
+        alone = alone[..., 0]
+        logs, *others = ops.interpolate(tables, t - offsets / rule.interval)
+        log_p = ops.sum(logs)
+        p, values = ops.exp(log_p), [-ops.exp(alone) * ops.expm1(log_p - alone)]
+        if wanted[0]:
+            values.append(others[0] * p[..., None])
+        if wanted[1]:
+            values.append(-p * ops.sum(others[-1]))
+        return values
 
-        def terms(t: Array) -> list[Array]:
-            # F - P: the largest offset alone has the mean E V. Exactly 0 for a single category.
-            (alone,) = ops.interpolate([log_f], t + 0 * narrow[..., None])
-            alone = alone[..., 0]
-            logs, *others = ops.interpolate(tables, t - offsets / rule.interval)
-            log_p = ops.sum(logs)
-            p, values = ops.exp(log_p), [-ops.exp(alone) * ops.expm1(log_p - alone)]
-            if wanted[0]:
-                values.append(others[0] * p[..., None])
-            if wanted[1]:
-                values.append(-p * ops.sum(others[-1]))
-            return values
+    value, *rest = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    choice = rest[0] if wanted[0] else None
+    return [value, choice, rest[-1] - EULER if wanted[1] else None, None]
 
-        value, *rest = ops.integrate(terms, rule.outer, rule.steps, offsets)
-        choice = rest[0] if wanted[0] else None
-        return [value, choice, rest[-1] - EULER if wanted[1] else None, None]
 
-    return ops.with_gradient(function, offsets, narrow, flipped)
+def _excess_at_one_ratio(
+    ops: Ops, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+) -> list[Array | None]:
+    """The same where all rows have one narrow, with no work for each node and category.
+
+    log F(t_j - a), a matrix of nodes and offsets, has a low rank: with T_m Chebyshev polynomials,
+    log F(t_j - a) = exp(a) sum_m C_jm T_m(x), x = 1 + 2 max(a, -reach) / reach. (The factor keeps
+    small terms' digits; below -reach the rest is constant, or multiplied by nothing.) So
+    log P(t_j) = C (sum_k exp(a_k) T(x_k)), and an integral over t is a polynomial in x_k.
+    """
+    rule = _SHARED_DOUBLE if ops.is_double(offsets) else _SHARED
+    tables = _tables(ops, rule, narrow, flipped)
+    functions = ops.interpolate([tables[0], tables[1], tables[3]], ops.constant(rule.pairs, narrow))
+    fit = ops.constant(rule.to_chebyshev, narrow)
+    log_f, score, by_narrow = (ops.dot(y[:, :-1], fit) for y in functions)
+    # exp(a) T_m(x) by the recurrence, summed over the categories.
+    columns = ops.columns(offsets)
+    x, weight = 1 + 2 / rule.reach * ops.clip(columns, -rule.reach, 1.0), ops.exp(columns)
+
+    def up(last: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], Array]:
+        before, now = last
+        return (now, 2 * x * now - before), ops.total(now)[0]
+
+    _, sums = ops.scan(up, (weight * x, weight), None, rule.terms)
+    # F and P / F at each node: the largest offset alone, x = 1, has the mean E V.
+    alone = functions[0][:, -1]  # where it is less than -reach, so is P, and C is large
+    share = ops.where(alone > -rule.reach, ops.exp(alone) * ops.constant(rule.steps, narrow), 0.0)
+    change = ops.clip(ops.dot(log_f, sums - 1), -math.inf, 0.0)
+    ratio = ops.exp(change)
+    value: list[Array] = [-ops.dot(share, ops.expm1(change)).reshape(offsets.shape[:-1])]
+    gradients: list[Array | None] = [None, None]
+    if wanted[0]:
+        coefficients = ops.dot((share[:, None] * score).T, ratio)
+
+        def down(last: tuple[Array, ...], c: Array) -> tuple[tuple[Array, ...], None]:  # Clenshaw
+            now, after = last
+            return (2 * x * now - after + c, now), None
+
+        (now, after), _ = ops.scan(down, (0 * x, 0 * x), coefficients, rule.terms)
+        gradients[0] = ops.rows(weight * (now - x * after), offsets)
+    if wanted[1]:
+        by = -ops.dot(share, ratio * ops.dot(by_narrow, sums)) - EULER
+        gradients[1] = by.reshape(offsets.shape[:-1])
+    return [*value, *gradients, None]
 
 
 def _centred(ops: Ops, a: Array, scale: Array) -> tuple[Array, Array]:

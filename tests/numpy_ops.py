@@ -76,6 +76,25 @@ class NumpyOps:
             )
         ]
 
+    def columns(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(-1, x.shape[-1]).T
+
+    def rows(self, x: np.ndarray, like: np.ndarray) -> np.ndarray:
+        return x.T.reshape(like.shape)
+
+    def total(self, x: np.ndarray) -> np.ndarray:
+        return x.sum(-2, keepdims=True)
+
+    def dot(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.tensordot(x, y, 1)
+
+    def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
+        outs = []
+        for i in reversed(range(number)):
+            start, out = step(start, None if values is None else values[i])
+            outs.append(out)
+        return start, None if outs[0] is None else np.stack(outs)
+
     def with_gradient(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function([False] * len(arguments), *arguments)[0]
 

@@ -148,20 +148,23 @@ def test_gradients(backend: Backend) -> None:
 
 
 def test_temperatures_that_broadcast(backend: Backend) -> None:
-    """A number for all rows, the same number a row, and an expanded law give one KL."""
+    """A number for all rows, the same number a row, and an expanded law give one KL.
+
+    To 1e-11: rows of one temperature go another way than rows of several.
+    """
     rng = np.random.default_rng(2)
     logits, other = rng.normal(0, 1, (4, 3, 5)), rng.normal(0, 1, (3, 5))
     made = functools.partial(kl, backend, ROWS[1])
     whole = np.broadcast_to(other, (4, 3, 5)).copy()
     expected = made((0.5, logits), (0.8, whole))
     np.testing.assert_allclose(
-        made((np.full((4, 3), 0.5), logits), (0.8, whole)), expected, rtol=1e-12
+        made((np.full((4, 3), 0.5), logits), (0.8, whole)), expected, rtol=1e-11
     )
     np.testing.assert_allclose(
-        made((np.full(3, 0.5), logits), (np.full((4, 1), 0.8), whole)), expected, rtol=1e-12
+        made((np.full(3, 0.5), logits), (np.full((4, 1), 0.8), whole)), expected, rtol=1e-11
     )
     mixed = made((np.array([0.5, 0.7, 0.8]), logits), (0.8, whole))
-    np.testing.assert_allclose(mixed[:, 0], expected[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(mixed[:, 0], expected[:, 0], rtol=1e-11)
     assert (abs(mixed[:, 1] - expected[:, 1]) > 1e-3).all()
 
 

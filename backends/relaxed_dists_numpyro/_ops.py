@@ -98,6 +98,21 @@ class _JaxOps:
         totals = [jnp.zeros(x.shape, x.dtype) for x in shapes]
         return lax.scan(step, totals, (t, w))[0]
 
+    def columns(self, x: Array) -> Array:
+        return x.reshape(-1, x.shape[-1]).T
+
+    def rows(self, x: Array, like: Array) -> Array:
+        return x.T.reshape(like.shape)
+
+    def total(self, x: Array) -> Array:
+        return x.sum(-2, keepdims=True)
+
+    def dot(self, x: Array, y: Array) -> Array:
+        return jnp.tensordot(x, y, 1, precision=lax.Precision.HIGHEST)
+
+    def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
+        return lax.scan(step, start, values, number, reverse=values is not None)
+
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array
     ) -> Array:

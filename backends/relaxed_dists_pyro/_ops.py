@@ -83,6 +83,26 @@ class _TorchOps:
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         return totals
 
+    def columns(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, x.shape[-1]).T.contiguous()
+
+    def rows(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.T.reshape(like.shape)
+
+    def total(self, x: Tensor) -> Tensor:
+        return x.sum(-2, keepdim=True)
+
+    def dot(self, x: Tensor, y: Tensor) -> Tensor:
+        # In double: float32 products may be set to be rounded, to bfloat16 or TF32.
+        return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
+
+    def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
+        outs = []
+        for i in reversed(range(number)):
+            start, out = step(start, None if values is None else values[i])
+            outs.append(out)
+        return start, torch.stack(outs) if outs[0] is not None else None
+
     def with_gradient(
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
