@@ -39,7 +39,6 @@ GAPS = {
     ("GumbelSoftmax", "gates"): (0.1, 0.25),  # from 0.16 to 0.18
     # The slope at one corner stands there: right for linear functions.
     ("StraightThrough", "noisy-or"): (0.15, 0.4),  # from 0.23 to 0.31
-    ("StraightThrough", "gates"): (0.12, 0.35),  # from 0.19 to 0.23
 }
 
 
@@ -126,12 +125,11 @@ def test_straight_through_ends_where_its_bias_leads(backend: Backend, seed: int)
     assert abs(MODELS["mixture"].marginals - p).max() > 0.2
 
 
-@pytest.mark.parametrize("name", ["mixture", "gates"])
-def test_soft_samples_at_temperature_1_miss(backend: Backend, name: str, seed: int) -> None:
-    """Without annealing, the soft objective has its best point elsewhere: 0.13 off, and 1.5."""
-    model = MODELS[name]
-    rows = rows_after(backend, name, "soft GumbelSoftmax", seed, constant(1.0))
-    assert model.best - model.bound(rows) > GAPS["soft GumbelSoftmax", name][1]
+def test_soft_samples_at_temperature_1_miss(backend: Backend, seed: int) -> None:
+    """Without annealing, the soft objective has its best point elsewhere: 1.5 and more away."""
+    model = MODELS["gates"]
+    rows = rows_after(backend, "gates", "soft GumbelSoftmax", seed, constant(1.0))
+    assert model.best - model.bound(rows) > 10 * GAPS["soft GumbelSoftmax", "gates"][1]
 
 
 @pytest.mark.parametrize("name", ["mixture", "gates"])
