@@ -1,6 +1,6 @@
 """Bias, variance and mean squared error of the estimators, where the exact gradient is a sum.
 
-    python -m benchmarks.bias [--draws 20000] [--picture bias.png] [--json bias.json]
+    python -m benchmarks.bias [--draws 10000] [--picture bias.png] [--json bias.json]
 
 Each number is relative: to the exact gradient's norm, or to its square. The gradient of a mean over
 n variables of K categories each is exact by enumeration of all K^n values; the estimates are means
@@ -152,7 +152,7 @@ def measure(exact: np.ndarray, g: np.ndarray) -> dict[str, float]:
 def main() -> None:
     """Print a table a problem, and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--draws", type=int, default=20_000)
+    parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
