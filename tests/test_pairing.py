@@ -163,6 +163,36 @@ def test_hmc_enumerates_a_plain_site(language: Language) -> None:
         assert np.isfinite(language.hmc("NUTS", model)["w"]).all()
 
 
+@pytest.mark.parametrize("law", ["OneHotCategorical", "ExpRelaxedOneHotCategorical"])
+def test_numpyro_does_not_enumerate_one_hot_values(
+    backend: Backend, language: Language, law: str
+) -> None:
+    """It would give them the numbers 0, 1, 2, in HMC and in a scan, and sample something else."""
+    if backend.framework == "pyro":
+        pytest.skip("Pyro enumerates the values of the support")
+    pytest.importorskip("funsor")
+    from numpyro.contrib.control_flow import scan
+
+    names, zero = backend.names, backend.array(0.0)
+    relaxed = (0.5,) if law.startswith("Exp") else ()
+
+    def site(*_: Any) -> tuple[Any, Any]:
+        law_of_z = getattr(names, law)(*relaxed, logits=backend.array(np.zeros(3)))
+        return zero, language.sample("z", law_of_z)
+
+    def model() -> None:
+        site()
+        language.sample("w", language.normal(zero, zero + 1))
+
+    error = "NumPyro's enumeration .* got a (Log)?OneHotCategorical, and would give it the numbers"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Some algorithms will automatically enumerate")
+        with pytest.raises(NotImplementedError, match=error):
+            language.hmc("NUTS", names.discretize(model))
+    with pytest.raises(NotImplementedError, match=error):
+        names.exact_evidence({}, lambda: scan(names.discretize(site), zero, None, 2))
+
+
 def test_an_automatic_guide_is_a_right_pair(language: Language) -> None:
     """AutoRelaxed draws with an estimator, so nothing is refused, and nothing warned of."""
     prior = laws(language)["discrete"][0]

@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax, random
 from numpyro.distributions import constraints
+from numpyro.primitives import _PYRO_STACK
 
-from relaxed_dists import _errors, _estimators, _formulas
+from relaxed_dists import _errors, _errors_evidence, _estimators, _formulas
 from relaxed_dists._estimators import Estimator
 
 from ._base import LogitsDistribution
@@ -20,6 +21,7 @@ from ._ops import compute_dtype, gumbel, ops
 class _Discrete(LogitsDistribution):
     _support_text = ""
     _supports: Any  # two: without an estimator, and with one
+    _counts = False  # whether the values are 0, 1, 2 and so on
     estimator: Estimator | None
 
     def __init__(
@@ -156,6 +158,9 @@ class _Discrete(LogitsDistribution):
     def _check_enumerable(self) -> None:
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)
+        # NumPyro's handler gives such a site 0, 1, 2 and so on, whatever the support holds.
+        if not self._counts and any(type(h).__name__ == "enum" for h in _PYRO_STACK):
+            raise _errors_evidence.no_integers(type(self).__name__)
 
     @property
     def mean(self) -> Array:
@@ -209,7 +214,8 @@ class OneHotCategorical(_Discrete):
             expand: Whether to expand them to the batch shape, or leave ones there.
 
         Raises:
-            NotImplementedError: If the distribution has an estimator.
+            NotImplementedError: If the distribution has an estimator, or NumPyro's enumeration
+                asks, which would take the values to be 0, 1, 2 and so on.
         """
         self._check_enumerable()
         k = self.logits.shape[-1]
@@ -250,6 +256,7 @@ class Bernoulli(_Discrete):
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     _supports: Any = (constraints.boolean, EstimatedBoolean())
     _rows = False
+    _counts = True
     _support_text = "zeros and ones"
 
     def enumerate_support(self, expand: bool = True) -> Array:

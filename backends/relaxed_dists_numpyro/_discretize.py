@@ -55,6 +55,7 @@ class _Logarithmic(_Discrete):
 
     _image: Callable[[Array], Array]
     _preimage: Callable[[Array], Array]
+    _counts = False
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw. Args and Returns as those of the law of hard values."""

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from numpyro.handlers import seed, substitute, trace
-from numpyro.primitives import Messenger
 
 from relaxed_dists import _errors_evidence as _errors
 from relaxed_dists._annealing import accepting
@@ -14,16 +13,6 @@ from relaxed_dists._annealing import accepting
 from ._discretize import discretize
 from ._sites import innermost
 from ._svi import _unwrap
-
-
-class _Values(Messenger):
-    """Gives the enumerated sites their values, where NumPyro gives them 0, 1, 2 and so on."""
-
-    def process_message(self, msg: dict[str, Any]) -> None:
-        if msg["type"] == "sample" and not msg["is_observed"] and msg.get("done"):
-            support = msg["fn"].enumerate_support(expand=False)
-            event = support.shape[support.ndim - msg["fn"].event_dim :]
-            msg["value"] = support.reshape(support.shape[0], *event)[msg["value"]]
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
@@ -95,10 +84,20 @@ def exact_evidence(
     frames = [frame for site in sites.values() for frame in site["cond_indep_stack"]]
     depth = max((-frame.dim for frame in frames), default=0)
 
+    class Values(enum):
+        """Gives the enumerated sites their values, where NumPyro gives them 0, 1, 2 and so on."""
+
+        def process_message(self, msg: dict[str, Any]) -> None:
+            super().process_message(msg)
+            if msg["type"] == "sample" and not msg["is_observed"] and msg.get("done"):
+                support = msg["fn"].enumerate_support(expand=False)
+                event = support.shape[support.ndim - msg["fn"].event_dim :]
+                msg["value"] = support.reshape(support.shape[0], *event)[msg["value"]]
+
     @jax.jit
     def evidence(params: dict[str, Any]) -> jax.Array:
         inner = seed(substitute(discretize(model), params), 0)
-        enumerated = _Values(enum(config_enumerate(inner), -1 - depth))
+        enumerated = Values(config_enumerate(inner), -1 - depth)
         return jnp.asarray(log_density(enumerated, args, kwargs, {})[0])
 
     return float(evidence(params))
