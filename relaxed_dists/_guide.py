@@ -10,9 +10,6 @@ from relaxed_dists import _errors_inference, _estimators, _formulas
 from relaxed_dists._annealing import takes_temperature, without_temperature
 from relaxed_dists._formulas import Array, Ops
 
-# In the place of +inf, which is refused: its sigmoid is exactly 1.
-_SURE = 2.0**23
-
 
 @dataclass
 class Site:
@@ -71,4 +68,4 @@ def start(ops: Ops, value: Array, rows: bool) -> Array:
 def fixed(ops: Ops, logits: Array, rows: bool) -> Array:
     """What, added to finite logits, keeps the zeros of a prior: 0 for its other entries."""
     kept = abs(logits) < _formulas.HUGE
-    return ops.where(kept, 0.0, -math.inf if rows else ops.where(logits > 0, _SURE, -math.inf))
+    return ops.where(kept, 0.0, -math.inf if rows else ops.where(logits > 0, math.inf, -math.inf))

@@ -180,12 +180,16 @@ def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
 
 
 def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
-    """At 0.9 of init_loc_fn's value; the loss without data is the KL, the same for any draw."""
+    """At 0.9 of init_loc_fn's value; the loss without data is the KL, the same for any draw.
+
+    A gate that is sure adds nothing to it.
+    """
     say = LANGUAGES[backend.framework](backend)
-    values = {"z": np.eye(K)[1], "c": np.ones(N)}
+    values = {"z": np.eye(K)[1], "c": np.ones(N), "sure": np.array(1.0)}
 
     def model() -> None:
         say.sample("z", backend.names.OneHotCategorical(probs=backend.array(PRIOR)))
+        say.sample("sure", backend.names.Bernoulli(probs=backend.array(1.0)))
         with say.plate("rows", N, -1):
             say.sample("c", backend.names.Bernoulli(probs=backend.array(RATE)))
 

@@ -200,9 +200,12 @@ class AutoRelaxed(AutoGuide):
     def _law(self, name: str, logits: Array, estimator: Any = None) -> Any:
         """The law of a site, within its plates or of the full ones."""
         site = self._sites[name]
+        validate = None
         if site.fixed is not None:
             logits = logits + numpyro.subsample(site.fixed, event_dim=site.event_dim)
-        return site.family(logits=logits, estimator=estimator).to_event(site.extra)
+            validate = False  # a sure 1 is a logit of inf, which is refused of a user's
+        law = site.family(logits=logits, estimator=estimator, validate_args=validate)
+        return law.to_event(site.extra)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Draw the latent sites.

@@ -169,10 +169,13 @@ class AutoRelaxed(AutoGuide):
         logits = attrgetter(name)(self.logits)
         if not torch.is_grad_enabled():
             logits = logits.detach()  # else what is computed of the law later asks for gradients
+        validate = None
         if site.fixed is not None:
             fixed = site.fixed.to(logits)
             logits = logits + pyro.subsample(fixed, event_dim=site.event_dim)
-        return site.family(logits=logits, estimator=estimator).to_event(site.extra)
+            validate = False  # a sure 1 is a logit of inf, which is refused of a user's
+        law = site.family(logits=logits, estimator=estimator, validate_args=validate)
+        return law.to_event(site.extra)
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw the latent sites.
