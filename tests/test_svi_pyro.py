@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 import pyro.distributions as dist
 from pyro import poutine
-from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroParam
 
@@ -365,6 +365,31 @@ def test_a_state_goes_back_into_an_svi_that_has_gone_on(seed: int) -> None:
     assert [svi.step() for _ in range(20)] == losses
     svi.load_state_dict(again)
     assert [svi.step() for _ in range(20)] == losses
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.parametrize("loss", [Trace_ELBO, JitTrace_ELBO])
+def test_what_draws_at_its_first_call_goes_on(loss: type, tmp_path: Path) -> None:
+    """An automatic guide looks at the model, and a compiler runs it, anew after a restart."""
+
+    def model(temperature: float) -> None:
+        with pyro.plate("rows", 6):
+            gate = pyro.sample("gate", Bernoulli(probs=torch.tensor(0.3)))
+            pyro.sample("x", dist.Normal(gate, 1.0), obs=torch.ones(6))
+
+    def make() -> AnnealedSVI:
+        args = adam(), loss(), linear(1.0, 0.5, 10)
+        return AnnealedSVI(model, relaxed.AutoRelaxed(model), *args)
+
+    svi = make()
+    for _ in range(3):
+        svi.step()
+    torch.save(svi.state_dict(), tmp_path / "svi.pt")
+    losses = [svi.step() for _ in range(3)]
+    pyro.clear_param_store()
+    svi = make()
+    svi.load_state_dict(torch.load(tmp_path / "svi.pt", weights_only=False))
+    assert [svi.step() for _ in range(3)] == losses
 
 
 def test_a_learning_rate_schedule_goes_on(tmp_path: Path) -> None:

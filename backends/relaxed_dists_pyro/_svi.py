@@ -13,6 +13,8 @@ from pyro.infer import (
     JitTraceMeanField_ELBO,
 )
 from pyro.infer.autoguide import AutoGuide
+from pyro.infer.util import zero_grads
+from pyro.poutine import trace
 from pyro.poutine.messenger import _bound_partial
 from pyro.util import get_rng_state, set_rng_state
 
@@ -127,6 +129,7 @@ class AnnealedSVI(SVI):
         *,
         allow_mixed: Collection[str] = (),
     ) -> None:
+        self._first = isinstance(guide, AutoGuide) or isinstance(loss, _COMPILED)
         model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss)
         if isinstance(loss, _COMPILED):
@@ -151,8 +154,18 @@ class AnnealedSVI(SVI):
         Returns:
             The loss before the step.
         """
+        kwargs = self._annealed(kwargs)
+        if self._first and self.steps:
+            # In a new process: the first call of these draws more than the later ones.
+            rng = get_rng_state()
+            with trace(param_only=True) as used:
+                self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+            params: Any = [site["value"] for site in used.trace.nodes.values()]
+            zero_grads(param.unconstrained() for param in params)
+            set_rng_state(rng)
+        self._first = False
         with self._pairing:
-            loss: float = super().step(*args, **self._annealed(kwargs))
+            loss: float = super().step(*args, **kwargs)
         self.steps += 1
         return loss
 
