@@ -373,9 +373,8 @@ def test_what_draws_at_its_first_call_goes_on(loss: type, tmp_path: Path) -> Non
     """An automatic guide looks at the model, and a compiler runs it, anew after a restart."""
 
     def model(temperature: float) -> None:
-        with pyro.plate("rows", 6):
-            gate = pyro.sample("gate", Bernoulli(probs=torch.tensor(0.3)))
-            pyro.sample("x", dist.Normal(gate, 1.0), obs=torch.ones(6))
+        gate = pyro.sample("gate", Bernoulli(probs=torch.tensor(0.3)))
+        pyro.sample("x", dist.Normal(gate, 1.0), obs=torch.tensor(1.0))
 
     def make() -> AnnealedSVI:
         args = adam(), loss(), linear(1.0, 0.5, 10)
