@@ -53,9 +53,9 @@ def never_seen(missing: Iterable[str], found: Iterable[str]) -> ValueError:
     )
 
 
-def not_names(sites: object) -> ValueError:
+def not_names(name: str, field: str, sites: object) -> ValueError:
     """One name in place of a list of names."""
-    return ValueError(f"relax got sites={sites!r}; expected a list of names. Write [{sites!r}].")
+    return ValueError(f"{name} got {field}={sites!r}; expected a list of names. Write [{sites!r}].")
 
 
 def given_outside(site: str, handler: str) -> ValueError:

@@ -3,12 +3,15 @@
 from collections.abc import Collection
 
 from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists._errors_inference import not_names
 
 
 class Pairs:
     """The sorts of law of each latent site, noted as the guide and then the model is run."""
 
     def __init__(self, allow_mixed: Collection[str]) -> None:
+        if isinstance(allow_mixed, str):
+            raise not_names("AnnealedSVI", "allow_mixed", allow_mixed)
         self._allowed = frozenset(allow_mixed)
         self._seen: dict[str, list[tuple[str, str]]] = {}
 

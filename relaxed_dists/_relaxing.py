@@ -34,7 +34,7 @@ class Chosen:
 
     def __init__(self, sites: Iterable[str] | None) -> None:
         if isinstance(sites, str):
-            raise _errors_inference.not_names(sites)
+            raise _errors_inference.not_names("relax", "sites", sites)
         self.names = None if sites is None else frozenset(sites)
         self.found: set[str] = set()
 

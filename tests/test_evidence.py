@@ -1,5 +1,6 @@
 """Bounds of the evidence against enumeration and closed forms."""
 
+import importlib
 import itertools
 import subprocess
 import sys
@@ -310,6 +311,25 @@ def test_a_continuous_guide_is_refused(language: Language) -> None:
 
     with pytest.raises(ValueError, match=r"the site 'z', .* and the guide from Normal; expected a"):
         language.bounds(model, guide, 0)
+
+
+def test_a_guide_of_one_value(language: Language) -> None:
+    """A hard one has the bound log p(x, z); a soft one, as AutoDelta's of relax, has none."""
+    dist = importlib.import_module(f"{language.backend.framework}.distributions")
+    array, rows = language.backend.array, np.eye(3)[[0, 1, 2, 2]]
+    model, _ = mixture(language)
+
+    def bounds(value: np.ndarray) -> Any:
+        def guide() -> None:
+            with language.plate("data", 4, -1):
+                language.sample("z", dist.Delta(array(value), event_dim=1))
+
+        return language.bounds(model, guide, 0, num_samples=2)
+
+    expected = (rows @ PRIOR).sum() + norm.logpdf(X, rows @ LOCS).sum()
+    np.testing.assert_allclose(bounds(rows).elbo, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"'z', .* the guide from a Delta at another value"):
+        bounds(0.9 * rows + 0.1 / 3)
 
 
 def test_bad_arguments_are_refused(language: Language) -> None:

@@ -82,6 +82,8 @@ def test_a_mixture_asked_for_by_name(language: Language) -> None:
     language.first_step(*mixed, allow_mixed=["z"])
     with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'"):
         language.first_step(*mixed, allow_mixed=["y"])
+    with pytest.raises(ValueError, match=r"allow_mixed='z'; expected a list .* Write \['z'\]"):
+        language.first_step(*mixed, allow_mixed="z")
 
 
 def test_a_refused_step_is_refused_again(language: Language) -> None:

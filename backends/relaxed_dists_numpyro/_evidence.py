@@ -43,13 +43,18 @@ def _sites(traces: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
     return [entry for entry in found if entry[1]["type"] == "sample"]
 
 
-def _check_pairs(sites: list[tuple[str, Any, int]]) -> None:
+def _check_pairs(sites: list[tuple[str, Any, int]]) -> dict[str, Array]:
+    """Refuse a continuous law; of a Delta, whether its value is one of the model's."""
+    fine = {}
     model = {name: site for name, site, sign in sites if sign == 1 and not site["is_observed"]}
     for name, site, sign in sites:
         if sign == -1 and name in model and kind(model[name]["fn"]) == "discrete":
             law = innermost(site["fn"])
-            if kind(law) != "discrete" and not isinstance(law, dist.Delta):
+            if isinstance(law, dist.Delta):
+                fine[name] = jnp.all(model[name]["fn"].support(site["value"]))
+            elif kind(law) != "discrete":
                 raise _errors.soft_guide(name, type(law).__name__)
+    return fine
 
 
 def evidence_bounds(
@@ -139,15 +144,18 @@ def evidence_bounds(
         nonlocal numbers
         found = traces(arrays, params, key)
         sites = _sites(found)
-        _check_pairs(sites)
+        fine = _check_pairs(sites)
         stacks[:] = [site["cond_indep_stack"] for _, site, _ in sites]
         numbers = sum(jnp.size(site["value"]) for _, site, _ in sites)
         scales = [1.0 if site["scale"] is None else site["scale"] for _, site, _ in sites]
         names[:] = [name for name, _, _ in sites]
         plates = [site for t in found for site in t.values() if site["type"] == "plate"]
-        return scales, {site["name"]: site["value"] for site in plates}
+        return scales, {site["name"]: site["value"] for site in plates}, fine
 
-    scales, fixed = look(arrays, params, key)
+    scales, fixed, fine = look(arrays, params, key)
+    for name, right in fine.items():
+        if not right:
+            raise _errors.soft_guide(name, "a Delta at another value")
     if not stacks:
         raise _errors.no_sites()
     scale = common(list(zip(names, scales, strict=True)))

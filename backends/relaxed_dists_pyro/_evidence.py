@@ -54,7 +54,10 @@ def _check_pairs(sites: list[tuple[str, Any, int]]) -> None:
     for name, site, sign in sites:
         if sign == -1 and name in model and kind(model[name]["fn"]) == "discrete":
             law = innermost(site["fn"])
-            if kind(law) != "discrete" and not isinstance(law, pyro.distributions.Delta):
+            if isinstance(law, pyro.distributions.Delta):  # right at one of the model's values
+                if not model[name]["fn"].support.check(site["value"]).all():
+                    raise _errors.soft_guide(name, "a Delta at another value")
+            elif kind(law) != "discrete":
                 raise _errors.soft_guide(name, type(law).__name__)
 
 
