@@ -83,6 +83,15 @@ def scaled(name: str, scale: object) -> ValueError:
     )
 
 
+def masked(name: str) -> ValueError:
+    """A latent site under a mask, in NumPyro."""
+    return ValueError(
+        f"exact_evidence got a mask at the latent site '{name}', of which NumPyro's enumeration "
+        "sums the values that are masked out as well; expected latent sites without masks. "
+        "Evaluate the data that are kept alone, or take evidence_bounds."
+    )
+
+
 def no_funsor() -> ModuleNotFoundError:
     """NumPyro's enumeration without what it is made of."""
     return ModuleNotFoundError(

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import log_expit, logsumexp
 from scipy.stats import norm
 
-from harness import Backend
+from harness import BACKENDS, Backend
 from languages import LANGUAGES, Language
 
 X = np.array([0.4, -0.8, 1.7])
@@ -108,6 +108,17 @@ def test_what_cannot_be_enumerated_is_refused(language: Language) -> None:
 
     with pytest.raises(ValueError, match=r"the site 'z' with the scale 2\.0; expected 1"):
         language.exact(part)
+
+
+def test_a_mask_in_numpyro() -> None:
+    """Its enumeration would add log K for each latent row that is masked out."""
+    handlers = pytest.importorskip("numpyro.handlers")
+    pytest.importorskip("funsor")
+    backend = BACKENDS["numpyro"]()
+    language = LANGUAGES["numpyro"](backend)
+    text = r"got a mask at the latent site 'top', .* Evaluate"
+    with backend.double(), pytest.raises(ValueError, match=text):
+        language.exact(handlers.mask(model(language, "plain"), mask=False))
 
 
 def test_numpyro_without_funsor() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from numpyro.distributions import MaskedDistribution
 from numpyro.handlers import seed, substitute, trace
 
 from relaxed_dists import _errors_evidence as _errors
@@ -23,6 +24,8 @@ def _check(name: str, site: Any) -> None:
     if site["scale"] is not None and site["scale"] != 1:
         raise _errors.scaled(name, site["scale"])
     if not site["is_observed"]:
+        if isinstance(site["fn"], MaskedDistribution):
+            raise _errors.masked(name)
         try:
             site["fn"].enumerate_support(expand=False)
         except NotImplementedError as error:
@@ -49,8 +52,8 @@ def exact_evidence(
         The log evidence of all the data, in nats.
 
     Raises:
-        ValueError: If a latent site can't be enumerated, or a site is scaled, as in a subsampled
-            plate.
+        ValueError: If a latent site can't be enumerated or has a mask, or a site is scaled, as in a
+            subsampled plate.
         ModuleNotFoundError: If funsor is not installed.
 
     Reference:
