@@ -16,7 +16,10 @@ from restarting import Mixture
 from training import COMPILED, DATA, ELBOS, OPTIMISERS, Sides, elbo, train
 
 # Pyro compiles with what torch has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.trace` is deprecated:DeprecationWarning",
+    "ignore:.*registered as constants in the trace",
+)
 
 in_numpyro = pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 

@@ -139,6 +139,7 @@ def check_elbo(cell: str, elbo: Any, seed: int, *case: Any) -> None:
 
 # torch deprecates torch.jit.trace, which Pyro's Jit ELBOs are made of.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*registered as constants in the trace")
 @cells(ELBOS)
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:

@@ -368,6 +368,7 @@ def test_a_state_goes_back_into_an_svi_that_has_gone_on(seed: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*registered as constants in the trace")
 @pytest.mark.parametrize("loss", [Trace_ELBO, JitTrace_ELBO])
 def test_what_draws_at_its_first_call_goes_on(loss: type, tmp_path: Path) -> None:
     """An automatic guide looks at the model, and a compiler runs it, anew after a restart."""

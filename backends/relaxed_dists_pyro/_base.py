@@ -14,6 +14,13 @@ from ._input import holds, known, real, result_dtype
 from ._ops import compute_dtype, gumbel, logistic, ops
 
 
+def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
+    # torch.jit.trace warns of every as_tensor, of a tensor too.
+    if isinstance(x, Tensor):
+        return x.to(device=device, dtype=dtype)
+    return torch.as_tensor(x, dtype=dtype, device=device)
+
+
 class LogitsDistribution(TorchDistribution):
     """A law with logits, and with a temperature unless it is None."""
 
@@ -33,7 +40,7 @@ class LogitsDistribution(TorchDistribution):
         heat = 0.0 if temperature is None else real(temperature, name, "temperature", given)
         dtype = result_dtype(given, heat)
         device = getattr(given, "device", None) or getattr(heat, "device", None)
-        given = torch.as_tensor(given, dtype=dtype, device=device)
+        given = _tensor(given, dtype, device)
         if self._rows and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
         if validate and given.numel() and known(given):
@@ -54,7 +61,7 @@ class LogitsDistribution(TorchDistribution):
         self._validate_args = validate
 
     def _checked_temperature(self, heat: Tensor | float, like: Tensor, validate: bool) -> Tensor:
-        temperature = torch.as_tensor(heat, dtype=compute_dtype(like), device=like.device)
+        temperature = _tensor(heat, compute_dtype(like), like.device)
         if not validate or not known(temperature):
             return _formulas.warm(ops, temperature)
         low, high = _formulas.COLDEST, _formulas.HOTTEST
