@@ -16,10 +16,11 @@ help: ## Show this list
 demo: $(STAMP) ## Train a categorical VAE in Pyro and NumPyro (options: ARGS="--steps 200")
 	@$(BIN)/python docs/examples/digits_vae.py $(ARGS)
 
-# One thread a worker: two workers with two threads each would fight for two cores.
+# One thread a worker, since two workers with two threads each would fight for two cores; a file to
+# a worker, since JAX compiles each operation and shape once a process.
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS="-k kl")
-	$(BIN)/python -m pytest -n 2 --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
 
 torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: ARGS=--quick)
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."

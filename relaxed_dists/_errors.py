@@ -155,7 +155,8 @@ def no_temperature() -> ValueError:
     """A model and a guide that take no temperature."""
     return ValueError(
         "AnnealedSVI got a model and a guide that both take no argument named temperature; "
-        "expected at least one that does. Add temperature to its signature, or use SVI."
+        "expected at least one that does. Add temperature to its signature, or leave the "
+        "schedule out."
     )
 
 
@@ -234,3 +235,9 @@ def no_estimator(name: str) -> NotImplementedError:
         f"{name}(..., estimator=...). Pass StraightThrough() or GumbelSoftmax(temperature), "
         "or call sample."
     )
+
+
+SOFT_VALUES = (
+    "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard=False), or by a "
+    "law with that estimator; a relaxed law's (allow_mixed) with validate_args=False."
+)

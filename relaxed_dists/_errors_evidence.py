@@ -104,8 +104,9 @@ def no_funsor() -> ModuleNotFoundError:
 def no_integers(name: str) -> NotImplementedError:
     """NumPyro's enumeration of values that are no integers."""
     return NotImplementedError(
-        f"NumPyro's enumeration (of NUTS, TraceEnum_ELBO or scan) got a {name}, and would give it "
-        "the numbers 0, 1, 2 and so on; expected a law of such numbers. For the evidence take "
-        "exact_evidence, without scan; for NUTS relax(model, temperature); or draw k from "
-        "Categorical and write jax.nn.one_hot(k, K)."
+        f"NumPyro's inference (NUTS, TraceEnum_ELBO, scan, DiscreteHMCGibbs, MixedHMC) asked for "
+        f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "
+        "expected a law of such numbers. For the values call enumerate_support(); for the "
+        "evidence exact_evidence, without scan; for NUTS relax(model, temperature); or draw k "
+        "from Categorical and write jax.nn.one_hot(k, K)."
     )

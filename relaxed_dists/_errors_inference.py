@@ -115,6 +115,24 @@ def guide_without_temperature() -> ValueError:
     )
 
 
+def which_temperature(estimator: str, temperature: Any) -> ValueError:
+    """Several temperatures for an estimator of one."""
+    keys = list(temperature if isinstance(temperature, dict) else range(len(temperature)))
+    return ValueError(
+        f"AutoRelaxed got the temperatures {keys} and estimator={estimator}, which is made from "
+        "one; expected to be told which. Pass estimator=lambda t: "
+        f"{estimator}(t[{keys[0] if keys else 0!r}])."
+    )
+
+
+def guide_not_called() -> ValueError:
+    """A question to an automatic guide that has seen no model yet."""
+    return ValueError(
+        "AutoRelaxed was asked for its laws before its first call; expected one, in which it finds "
+        "the model's sites. Train it, or call it once with the model's arguments."
+    )
+
+
 def no_logits_for(site: str, law: Any) -> ValueError:
     """A latent discrete site that is neither one-hot nor Bernoulli."""
     remedy = (

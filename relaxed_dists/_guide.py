@@ -53,9 +53,12 @@ def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:
     """The estimator of a call with these keyword arguments."""
     if not callable(estimator):
         return estimator
-    if kwargs.get("temperature") is None:
+    temperature = kwargs.get("temperature")
+    if temperature is None:
         raise _errors_inference.guide_without_temperature()
-    return estimator(kwargs["temperature"])
+    if isinstance(estimator, type) and isinstance(temperature, dict | list | tuple):
+        raise _errors_inference.which_temperature(estimator.__name__, temperature)
+    return estimator(temperature)
 
 
 def start(ops: Ops, value: Array, rows: bool) -> Array:

@@ -31,24 +31,26 @@ def fit(
     guide: Any,
     seed: int,
     steps: int = 250,
-    stop: float = 0.1,
+    stop: float | None = 0.1,
     particles: int = 8,
+    svi_class: Any = None,
 ) -> tuple[dict[str, Any], list[float]]:
-    """Parameters (none in Pyro, whose guide holds them) and losses, at a rate of 0.05."""
+    """Parameters (none in Pyro, whose guide holds them) and losses; no stop, no schedule."""
     options: dict[str, Any] = {"num_particles": particles, "vectorize_particles": particles > 1}
-    temperature = linear(1.0, stop, steps)
+    schedule = () if stop is None else (linear(1.0, stop, steps),)
+    svi_class = svi_class or backend.names.AnnealedSVI
     if backend.framework == "pyro":
         ppl = importlib.import_module("pyro")
         ppl.clear_param_store()
         ppl.set_rng_seed(seed)
         elbo = infer(backend).TraceMeanField_ELBO(max_plate_nesting=2, **options)
         optim = importlib.import_module("pyro.optim").Adam({"lr": 0.05})
-        svi = backend.names.AnnealedSVI(model, guide, optim, elbo, temperature)
+        svi = svi_class(model, guide, optim, elbo, *schedule)
         return {}, [svi.step() for _ in range(steps)]
     jax = importlib.import_module("jax")
     elbo = infer(backend).TraceMeanField_ELBO(**options)
     optim = importlib.import_module("numpyro.optim").Adam(0.05)
-    svi = backend.names.AnnealedSVI(model, guide, optim, elbo, temperature)
+    svi = svi_class(model, guide, optim, elbo, *schedule)
     result = svi.run(jax.random.key(seed), steps, progress_bar=False)
     return result.params, result.losses.tolist()
 

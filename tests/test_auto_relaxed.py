@@ -3,6 +3,7 @@
 import functools
 import importlib
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -240,10 +241,28 @@ def refused(backend: Backend, what: str) -> Any:
         return say.trace(auto(mixed(backend), names.StraightThrough()), 0)
     if what == "temperature":
         return say.trace(auto(coupled(backend)), 0)
+    if what == "temperatures":
+        return auto(coupled(backend))(temperature={"posterior": 0.5, "prior": 1.0})
+    if what in ("discrete_posterior", "median"):
+        return of(backend, auto(coupled(backend)), what, {})
     if what == "density":
         return auto(mixed(backend), continuous=guides(backend).AutoLaplaceApproximation)
     wrong = {"class": names.StraightThrough, "none": None, "two": names.DecoupledGumbelSoftmax}
     return auto(coupled(backend), wrong[what])
+
+
+def test_an_estimator_without_a_temperature(backend: Backend, seed: int) -> None:
+    """AnnealedSVI without a schedule takes the steps of SVI itself; nothing is warned of."""
+    model, estimator = coupled(backend), backend.names.StraightThrough()
+    fits = []
+    for cls in (backend.names.AnnealedSVI, infer(backend).SVI):
+        guide = backend.names.AutoRelaxed(model, estimator)
+        with warnings.catch_warnings():
+            if cls is not backend.names.AnnealedSVI:
+                warnings.filterwarnings("ignore", ".*does not support models with discrete latent")
+            params, losses = fit(backend, model, guide, seed, 3, None, svi_class=cls)
+        fits.append([losses, probs(backend, guide, params)["z"].tolist()])
+    assert fits[0] == fits[1]
 
 
 @pytest.mark.parametrize(
@@ -253,6 +272,9 @@ def refused(backend: Backend, what: str) -> Any:
         ("nothing", "without latent discrete sites"),
         ("continuous", r"continuous sites \['w'\].*continuous=AutoNormal.*AutoGuideList"),
         ("temperature", "got no temperature; expected temperature=.*AnnealedSVI"),
+        ("temperatures", r"\['posterior', 'prior'\].*lambda t: GumbelSoftmax\(t\['posterior'\]\)"),
+        ("discrete_posterior", "asked for its laws before its first call"),
+        ("median", "asked for its laws before its first call"),
         ("density", "continuous=AutoLaplaceApproximation.*Use AutoNormal"),
         ("class", "got estimator=.*StraightThrough.*expected an estimator"),
         ("none", "got estimator=None"),

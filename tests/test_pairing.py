@@ -86,6 +86,16 @@ def test_a_mixture_asked_for_by_name(language: Language) -> None:
         language.first_step(*mixed, allow_mixed="z")
 
 
+def test_a_mixture_with_a_strict_prior(language: Language) -> None:
+    """This library's law refuses soft values where it sees them, and says how to go on."""
+    names, half = language.backend.names, language.backend.array(0.5)
+    with pytest.raises(ValueError, match=r"law's \(allow_mixed\) with validate_args=False"):
+        names.Bernoulli(probs=half).log_prob(half)
+    prior = names.Bernoulli(probs=half, validate_args=False)
+    mixed = both(language, prior, names.RelaxedBernoulli(0.5, probs=half))
+    language.first_step(*mixed, allow_mixed=["z"])
+
+
 def test_a_refused_step_is_refused_again(language: Language) -> None:
     """Only a step that ends well is the last one looked at."""
     sorts = laws(language)
@@ -173,7 +183,9 @@ def test_numpyro_does_not_enumerate_one_hot_values(
     if backend.framework == "pyro":
         pytest.skip("Pyro enumerates the values of the support")
     pytest.importorskip("funsor")
+    import jax
     from numpyro.contrib.control_flow import scan
+    from numpyro.infer import NUTS, DiscreteHMCGibbs
 
     names, zero = backend.names, backend.array(0.0)
     relaxed = (0.5,) if law.startswith("Exp") else ()
@@ -186,11 +198,14 @@ def test_numpyro_does_not_enumerate_one_hot_values(
         site()
         language.sample("w", language.normal(zero, zero + 1))
 
-    error = "NumPyro's enumeration .* got a (Log)?OneHotCategorical, and would give it the numbers"
+    error = "NumPyro's inference .* support of a (Log)?OneHotCategorical .* it the numbers 0, 1, 2"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Some algorithms will automatically enumerate")
         with pytest.raises(NotImplementedError, match=error):
             language.hmc("NUTS", names.discretize(model))
+    kernel = DiscreteHMCGibbs(NUTS(names.discretize(model)))  # proposes entry by entry
+    with pytest.raises(NotImplementedError, match=error):
+        kernel.init(jax.random.key(0), 2, None, (), {})
     with pytest.raises(NotImplementedError, match=error):
         names.exact_evidence({}, lambda: scan(names.discretize(site), zero, None, 2))
 

@@ -247,7 +247,12 @@ class AutoRelaxed(AutoGuide):
         Returns:
             A dictionary from the name of a site to its OneHotCategorical or Bernoulli law, of the
             full plates.
+
+        Raises:
+            ValueError: If the guide was never called.
         """
+        if self.prototype_trace is None:
+            raise _errors_inference.guide_not_called()
         return {
             name: self._law(name, params[f"{name}_{self.prefix}_logits"]) for name in self._sites
         }
@@ -261,8 +266,8 @@ class AutoRelaxed(AutoGuide):
         Returns:
             A dictionary from the name of a site to its value, of the full plates.
         """
-        result = {} if self.continuous is None else self.continuous.median(params)
         posterior = self.discrete_posterior(params)
+        result = {} if self.continuous is None else self.continuous.median(params)
         return {**result, **{name: innermost(law).mode for name, law in posterior.items()}}
 
     def quantiles(self, params: dict[str, Any], quantiles: Sequence[float]) -> dict[str, Array]:
@@ -299,7 +304,8 @@ class AutoRelaxed(AutoGuide):
         Returns:
             A dictionary from the name of a site to its values.
         """
-        keys = random.split(rng_key, 1 + len(self._sites))
+        posterior = self.discrete_posterior(params)
+        keys = random.split(rng_key, 1 + len(posterior))
         result = {}
         if self.continuous is not None:
             result.update(
@@ -307,7 +313,6 @@ class AutoRelaxed(AutoGuide):
                     keys[0], params, *args, sample_shape=sample_shape, **kwargs
                 )
             )
-        posterior = self.discrete_posterior(params)
         for key, (name, law) in zip(keys[1:], posterior.items(), strict=True):
             result[name] = law.sample(key, sample_shape)
         return result

@@ -126,13 +126,11 @@ class _Discrete(LogitsDistribution):
         soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
         value = self._check_value(value)
         if self._validate_args:
-            remedy = "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard="
-            remedy += "False), or by a law with that estimator."
             fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
             if self._rows:
                 slack = tolerance(value.dtype, value.shape[-1])
                 fine = fine.all(-1) & (abs(value.sum(-1) - 1) <= slack)
-            self._refuse(value, fine, self._support_text, remedy)
+            self._refuse(value, fine, self._support_text, _errors.SOFT_VALUES)
         return value
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
@@ -155,11 +153,13 @@ class _Discrete(LogitsDistribution):
         """The exact entropy, of the batch shape."""
         return _formulas.categorical_entropy(ops, self._two())
 
-    def _check_enumerable(self) -> None:
+    def _check_enumerable(self, expand: bool) -> None:
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)
-        # NumPyro's handler gives such a site 0, 1, 2 and so on, whatever the support holds.
-        if not self._counts and any(type(h).__name__ == "enum" for h in _PYRO_STACK):
+        # NumPyro's handler and kernels take the values to be 0, 1, 2 and so on, whatever the
+        # support holds, and ask for it with expand=False; all but that of exact_evidence.
+        asking = {type(handler).__name__ for handler in _PYRO_STACK}
+        if not self._counts and ("enum" in asking or not (expand or "Values" in asking)):
             raise _errors_evidence.no_integers(type(self).__name__)
 
     @property
@@ -211,13 +211,13 @@ class OneHotCategorical(_Discrete):
         """All one-hot values, of shape ``(K,) + batch_shape + (K,)``.
 
         Args:
-            expand: Whether to expand them to the batch shape, or leave ones there.
+            expand: True, to expand them to the batch shape. Only NumPyro's inference asks without.
 
         Raises:
-            NotImplementedError: If the distribution has an estimator, or NumPyro's enumeration
-                asks, which would take the values to be 0, 1, 2 and so on.
+            NotImplementedError: If the distribution has an estimator, or expand is False or
+                NumPyro's enumeration asks, which would take the values to be 0, 1, 2 and so on.
         """
-        self._check_enumerable()
+        self._check_enumerable(expand)
         k = self.logits.shape[-1]
         values = jnp.eye(k, dtype=self.logits.dtype)
         values = values.reshape((k,) + (1,) * len(self.batch_shape) + (k,))
@@ -268,7 +268,7 @@ class Bernoulli(_Discrete):
         Raises:
             NotImplementedError: If the distribution has an estimator.
         """
-        self._check_enumerable()
+        self._check_enumerable(expand)
         values = jnp.arange(2, dtype=self.logits.dtype)
         values = values.reshape((2,) + (1,) * len(self.batch_shape))
         return jnp.broadcast_to(values, (2, *self.batch_shape)) if expand else values

@@ -27,7 +27,7 @@ def _check(name: str, site: Any) -> None:
         if isinstance(site["fn"], MaskedDistribution):
             raise _errors.masked(name)
         try:
-            site["fn"].enumerate_support(expand=False)
+            site["fn"].enumerate_support()
         except NotImplementedError as error:
             raise _errors.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
 

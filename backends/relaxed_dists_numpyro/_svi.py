@@ -45,7 +45,8 @@ class AnnealedSVI(SVI):
         optim: A NumPyro or optax optimiser.
         loss: A NumPyro ELBO.
         temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
-            list or tuple of schedules and numbers: model and guide get the same, of numbers.
+            list or tuple of schedules and numbers: model and guide get the same, of numbers. By
+            default None, for an estimator without a temperature: then none is passed.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
         static_kwargs: Further arguments of model and guide that stay fixed.
@@ -80,14 +81,15 @@ class AnnealedSVI(SVI):
         guide: Callable[..., Any],
         optim: Any,
         loss: Any,
-        temperature: Any,
+        temperature: Any = None,
         *,
         allow_mixed: Collection[str] = (),
         **static_kwargs: Any,
     ) -> None:
-        model, guide = accepting(model, guide, _unwrap)
+        if temperature is not None:
+            model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss, **static_kwargs)
-        self.temperature = schedules(temperature)
+        self.temperature = None if temperature is None else schedules(temperature)
         self.allow_mixed = allow_mixed
 
     def current_temperature(self, svi_state: Any) -> Any:
@@ -97,12 +99,12 @@ class AnnealedSVI(SVI):
             svi_state: A state of this SVI.
 
         Returns:
-            The schedule's temperature at the step that the optimiser's state holds.
+            The schedule's temperature at the step that the optimiser's state holds; None without.
         """
-        return self._annealed(svi_state.optim_state[0], {})["temperature"]
+        return self._annealed(svi_state.optim_state[0], {}).get("temperature")
 
     def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if "temperature" in kwargs:
+        if self.temperature is None or "temperature" in kwargs:
             return kwargs
         temperature = at_step(self.temperature, step)
         with jax.ensure_compile_time_eval():  # constants are checked under jit as well
@@ -162,7 +164,7 @@ class AnnealedSVI(SVI):
         Raises:
             ValueError: If the schedule yields a temperature that is not positive in these steps.
         """
-        if num_steps > 0 and "temperature" not in kwargs:
+        if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
             # The loop is traced, so all its temperatures are looked at before it starts.
             first = 0 if init_state is None else init_state.optim_state[0]
             with jax.ensure_compile_time_eval():  # in case that run itself is under jit
@@ -195,6 +197,7 @@ class AnnealedSVI(SVI):
                     text = (
                         f"init loss: {losses[0]:.4f}, avg. loss [{i - every + 1}-{i}]: {mean:.4f}"
                     )
-                    text += f", {shown(self._annealed(count, kwargs)['temperature'])}"
+                    used = self._annealed(count, kwargs)
+                    text += f", {shown(used['temperature'])}" if "temperature" in used else ""
                     bar.set_postfix_str(text, refresh=False)
         return SVIRunResult(self.get_params(state), state, jnp.stack(losses))

@@ -213,7 +213,12 @@ class AutoRelaxed(AutoGuide):
         Returns:
             A dictionary from the name of a site to its OneHotCategorical or Bernoulli law, of the
             full plates.
+
+        Raises:
+            ValueError: If the guide was never called.
         """
+        if self.prototype_trace is None:
+            raise _errors_inference.guide_not_called()
         return {name: self._law(name) for name in self._sites}
 
     @torch.no_grad()
@@ -227,8 +232,8 @@ class AutoRelaxed(AutoGuide):
         Returns:
             A dictionary from the name of a site to its value, of the full plates.
         """
-        result = {} if self.continuous is None else self.continuous.median(*args, **kwargs)
         modes = {name: innermost(law).mode for name, law in self.discrete_posterior().items()}
+        result = {} if self.continuous is None else self.continuous.median(*args, **kwargs)
         return {**result, **modes}
 
     @torch.no_grad()

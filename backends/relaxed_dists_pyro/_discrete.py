@@ -115,13 +115,11 @@ class _Discrete(LogitsDistribution):
         soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
         value = self._check_value(value)
         if self._validate_args:
-            remedy = "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard="
-            remedy += "False), or by a law with that estimator."
             fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
             if self._rows:
                 slack = tolerance(value.dtype, value.shape[-1])
                 fine = fine.all(-1) & ((value.sum(-1) - 1).abs() <= slack)
-            self._refuse(value, fine, self._support_text, remedy)
+            self._refuse(value, fine, self._support_text, _errors.SOFT_VALUES)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:

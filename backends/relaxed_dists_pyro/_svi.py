@@ -90,13 +90,14 @@ class AnnealedSVI(SVI):
         optim: A Pyro optimiser.
         loss: A Pyro ELBO.
         temperature: A schedule: any callable from the step to a positive number. Or a dict, list or
-            tuple of schedules and numbers: model and guide get the same, of numbers.
+            tuple of schedules and numbers: model and guide get the same, of numbers. By default
+            None, for an estimator without a temperature: then none is passed.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
 
     Raises:
         ValueError: If neither model nor guide takes a temperature, a site is relaxed on one side
-            and discrete on the other (seen by the first step), or the schedule's is not
+            and discrete on the other (seen by the first call), or the schedule's is not
             positive and finite.
 
     Reference:
@@ -125,22 +126,23 @@ class AnnealedSVI(SVI):
         guide: Callable[..., Any],
         optim: Any,
         loss: Any,
-        temperature: Any,
+        temperature: Any = None,
         *,
         allow_mixed: Collection[str] = (),
     ) -> None:
         self._first = isinstance(guide, AutoGuide) or isinstance(loss, _COMPILED)
-        model, guide = accepting(model, guide, _unwrap)
+        if temperature is not None:
+            model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss)
-        if isinstance(loss, _COMPILED):
+        if isinstance(loss, _COMPILED) and temperature is not None:
             self.loss_and_grads = _compiled_once(loss, model, guide)
-        self.temperature = schedules(temperature)
+        self.temperature = None if temperature is None else schedules(temperature)
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
         self._loaded: dict[str, Any] = {}
 
     def _annealed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if "temperature" in kwargs:
+        if self.temperature is None or "temperature" in kwargs:
             return kwargs
         return {**kwargs, "temperature": checked(at_step(self.temperature, self.steps))}
 
@@ -179,7 +181,8 @@ class AnnealedSVI(SVI):
         Returns:
             An estimate of the loss.
         """
-        loss: float = super().evaluate_loss(*args, **self._annealed(kwargs))
+        with self._pairing:
+            loss: float = super().evaluate_loss(*args, **self._annealed(kwargs))
         return loss
 
     def state_dict(self) -> dict[str, Any]:
