@@ -42,6 +42,7 @@ class Pp:
     """What a program needs of a framework."""
 
     def __init__(self, backend: Backend) -> None:
+        self.framework = backend.framework
         self.ppl, _ = PPL[backend.framework]
         self.dist = importlib.import_module(f"{backend.framework}.distributions")
         self.xp = importlib.import_module("torch" if backend.framework == "pyro" else "jax.numpy")

@@ -19,6 +19,7 @@ from ._evidence import evidence_bounds
 from ._exact import exact_evidence
 from ._functional import gumbel_softmax, straight_through
 from ._gumbel_softmax import GumbelSoftmaxReparam
+from ._rebar import REBAR_ELBO, RELAX_ELBO
 from ._relax import RelaxedReparam, relax
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
@@ -27,8 +28,9 @@ from ._straight_through import (
     RelaxedOneHotCategoricalStraightThrough,
 )
 from ._svi import AnnealedSVI
+from ._unbiased import LeaveOneOut_ELBO
 
-__all__ = [
+__all__ = [  # noqa: RUF022  (sorted as Python sorts, the capitals first)
     "AnnealedSVI",
     "AutoRelaxed",
     "Bernoulli",
@@ -39,8 +41,11 @@ __all__ = [
     "GumbelRao",
     "GumbelSoftmax",
     "GumbelSoftmaxReparam",
+    "LeaveOneOut_ELBO",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
+    "REBAR_ELBO",
+    "RELAX_ELBO",
     "ReinMax",
     "ReinMaxRao",
     "RelaxedBernoulli",
