@@ -46,6 +46,7 @@ CASES = [
 STRAIGHT_THROUGH = [_ROWS[0], _BINARY[0]]
 DISCRETE = [_ROWS[1], _BINARY[1]]
 RELAXED = [case.name for case in CASES] + STRAIGHT_THROUGH
+MIXED = ["HardConcrete"]  # relaxed too, but with masses: its laws are in test_hard_concrete
 
 
 def interior(rng: np.random.Generator, case: Case, k: int, n: int) -> np.ndarray:

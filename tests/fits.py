@@ -34,13 +34,15 @@ def fit(
     guide: Callable[..., None],
     schedule: Callable[[Any], Any],
     seed: int,
+    elbo: str = "TraceMeanField_ELBO",
 ) -> dict[str, Any]:
     """The parameters after annealed SVI, 300 steps whose learning rate falls from 0.3 to 0.01."""
     ppl, _ = PPL[backend.framework]
     infer, svi = importlib.import_module(f"{backend.framework}.infer"), backend.names.AnnealedSVI
     nesting = {} if isinstance(backend, Jax) else {"max_plate_nesting": 1}
     steps, decay = 300, 30 ** (-1 / 300)
-    loss = infer.TraceMeanField_ELBO(num_particles=PARTICLES, vectorize_particles=True, **nesting)
+    options = {"num_particles": PARTICLES, "vectorize_particles": True, **nesting}
+    loss = getattr(infer, elbo)(**options)
     if isinstance(backend, Jax):
         import jax
 

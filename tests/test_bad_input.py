@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from cases import DISCRETE, RELAXED
+from cases import DISCRETE, MIXED
+from cases import RELAXED as SMOOTH
 from harness import Backend
 
 NAN, INF = np.nan, np.inf
+RELAXED = SMOOTH + MIXED
 relaxed = pytest.mark.parametrize("name", RELAXED)
 
 

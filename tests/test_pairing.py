@@ -27,6 +27,7 @@ def laws(language: Language) -> dict[str, list[Any]]:
         "relaxed": [
             names.RelaxedBernoulli(0.5, probs=half),
             names.RelaxedBernoulliStraightThrough(0.5, probs=half),
+            names.HardConcrete(0.5, probs=half),
             dist.RelaxedBernoulli(half, probs=half),
         ],
         "discrete": [

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from cases import DISCRETE, RELAXED
+from cases import DISCRETE, MIXED
+from cases import RELAXED as SMOOTH
 
+RELAXED = SMOOTH + MIXED
 names = pytest.mark.parametrize("name", RELAXED + DISCRETE)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jax import Array
 
+_SPACES = ("log_simplex", "logit", "soft", "masses")
 _behind: dict[int, tuple[Any, str, Any]] = {}
 
 
@@ -21,7 +22,7 @@ def attach(value: Array, behind: Any, space: str) -> Array:
 
 def carried(value: Any) -> bool:
     """Whether anything is behind the value."""
-    return any(behind(value, space) is not None for space in ("log_simplex", "logit", "soft"))
+    return any(behind(value, space) is not None for space in _SPACES)
 
 
 def behind(value: Any, space: str) -> Any:

@@ -19,6 +19,7 @@ from ._evidence import evidence_bounds
 from ._exact import exact_evidence
 from ._functional import gumbel_softmax, straight_through
 from ._gumbel_softmax import GumbelSoftmaxReparam
+from ._hard_concrete import HardConcrete
 from ._rebar import REBAR_ELBO, RELAX_ELBO
 from ._relax import RelaxedReparam, relax
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022  (sorted as Python sorts, the capitals first)
     "GumbelRao",
     "GumbelSoftmax",
     "GumbelSoftmaxReparam",
+    "HardConcrete",
     "LeaveOneOut_ELBO",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
