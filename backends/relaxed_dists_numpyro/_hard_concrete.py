@@ -124,7 +124,7 @@ class HardConcrete(_RelaxedBinary):
 
     @property
     def discrete(self) -> Bernoulli:
-        """Whether the value is not 0: the Bernoulli law of that probability."""
+        """The Bernoulli law of whether the value is not 0."""
         new = self._twin(Bernoulli)
         logits, temperature = self._parameters()
         new.logits = (logits - temperature * self._stretch.zero).astype(self._dtype())
@@ -221,7 +221,7 @@ class HardConcrete(_RelaxedBinary):
 
     @property
     def deterministic(self) -> Array:
-        """clip(sigmoid(logits) (high - low) + low, 0, 1): the paper's value at test time."""
+        """The paper's value at test time, clip(sigmoid(logits) (high - low) + low, 0, 1)."""
         return self._at(self._parameters()[0])
 
     @property
