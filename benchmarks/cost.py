@@ -1,0 +1,127 @@
+"""What each estimator costs, relative to plain straight-through: time and saved memory.
+
+    python -m benchmarks.cost [--seconds 2]
+
+A draw and its gradient by the logits, float32, the estimators in turn; the medians over rounds.
+Saved is what the forward pass keeps for the backward one beside the logits, in numbers for each
+number of the sample.
+"""
+
+import argparse
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from math import prod
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.timing import interleaved, ratio
+from relaxed_dists._estimators import shown
+
+SHAPES = ((100, 20, 10), (4096, 64), (256, 4096))
+
+
+def estimators(names: Any) -> list[Any]:
+    """Those that are compared, plain straight-through first."""
+    return [
+        names.StraightThrough(),
+        names.GumbelSoftmax(0.5),
+        names.GumbelSoftmax(0.5, hard=False),
+        names.DecoupledGumbelSoftmax(0.5, 1.0),
+        names.GappedStraightThrough(1.0),
+        names.ReinMax(),
+        names.GumbelRao(0.5, 10),
+        names.ReinMaxRao(0.5, 10),
+    ]
+
+
+def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], float]]:
+    """For each estimator a step in torch, and the bytes that it saves."""
+    import torch
+
+    from relaxed_dists import pyro as names
+
+    torch.manual_seed(0)
+    logits, weights = torch.randn(shape, requires_grad=True), torch.randn(shape)
+
+    def forward(estimator: Any) -> torch.Tensor:
+        law = names.OneHotCategorical(logits=logits, estimator=estimator)
+        return (law.rsample() * weights).sum()
+
+    def saved(estimator: Any) -> float:
+        kept: dict[int, int] = {}
+
+        def keep(x: torch.Tensor) -> torch.Tensor:
+            if x.data_ptr() not in (logits.data_ptr(), weights.data_ptr()):
+                kept[x.data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss = forward(estimator)
+        loss.backward()  # until here the graph keeps them all, so that no address is used twice
+        return sum(kept.values())
+
+    def step(estimator: Any) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(forward(estimator), logits)
+
+    return {shown(e): (step(e), saved(e)) for e in estimators(names)}
+
+
+def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], float]]:
+    """The same in JAX, compiled; saved is what jax.vjp keeps."""
+    import jax
+
+    from relaxed_dists import numpyro as names
+
+    logits, weights = (jax.random.normal(jax.random.key(i), shape) for i in range(2))
+    key = jax.random.key(2)
+
+    def made(estimator: Any) -> tuple[Callable[[], object], float]:
+        def forward(logits: Any) -> Any:
+            law = names.OneHotCategorical(logits=logits, estimator=estimator)
+            return (law.sample(key) * weights).sum()
+
+        gradient = jax.jit(jax.value_and_grad(forward))  # of the value too: it needs the noise
+        _, back = jax.eval_shape(lambda x: jax.vjp(forward, x), logits)
+        saved = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))
+        own = logits.nbytes + weights.nbytes  # weights are a part of every one
+        return lambda: jax.block_until_ready(gradient(logits)), saved - own
+
+    return {shown(e): made(e) for e in estimators(names)}
+
+
+def main() -> None:
+    """Print a table a framework."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each framework and shape")
+    seconds = parser.parse_args().seconds
+    import torch
+
+    torch.set_num_threads(1)
+    first = "StraightThrough()"
+    for framework, steps_of, package in (
+        ("Pyro", torch_steps, "torch"),
+        ("NumPyro", jax_steps, "jax"),
+    ):
+        about = f"{framework}, {package} {version(package)}, {platform.machine()}"
+        table = Table(
+            "estimator", title=f"{about}: time, and saved numbers for each of the sample's"
+        )
+        columns: dict[str, list[str]] = {}
+        for shape in SHAPES:
+            table.add_column("x".join(map(str, shape)), justify="right")
+            table.add_column("saved", justify="right")
+            steps = steps_of(shape)
+            times = interleaved({name: step for name, (step, _) in steps.items()}, seconds)
+            for name, (_, saved) in steps.items():
+                cells = [f"{ratio(times, name, first):.2f}", f"{saved / 4 / prod(shape):.1f}"]
+                columns.setdefault(name, []).extend(cells)
+        for name, cells in columns.items():
+            table.add_row(name, *cells)
+        Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
