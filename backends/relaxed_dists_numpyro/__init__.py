@@ -20,6 +20,7 @@ from ._exact import exact_evidence
 from ._functional import gumbel_softmax, straight_through
 from ._gumbel_softmax import GumbelSoftmaxReparam
 from ._hard_concrete import HardConcrete
+from ._permutation import Permutation, RelaxedPermutation
 from ._rebar import REBAR_ELBO, RELAX_ELBO
 from ._relax import RelaxedReparam, relax
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
@@ -28,6 +29,7 @@ from ._straight_through import (
     RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategoricalStraightThrough,
 )
+from ._subset import RelaxedSubset, Subset
 from ._svi import AnnealedSVI
 from ._unbiased import LeaveOneOut_ELBO
 
@@ -46,6 +48,7 @@ __all__ = [  # noqa: RUF022  (sorted as Python sorts, the capitals first)
     "LeaveOneOut_ELBO",
     "LogitRelaxedBernoulli",
     "OneHotCategorical",
+    "Permutation",
     "REBAR_ELBO",
     "RELAX_ELBO",
     "ReinMax",
@@ -54,8 +57,11 @@ __all__ = [  # noqa: RUF022  (sorted as Python sorts, the capitals first)
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
+    "RelaxedPermutation",
     "RelaxedReparam",
+    "RelaxedSubset",
     "StraightThrough",
+    "Subset",
     "discretize",
     "evidence_bounds",
     "exact_evidence",

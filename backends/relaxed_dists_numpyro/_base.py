@@ -25,6 +25,8 @@ class _Masked(MaskedDistribution):
         return self.base_dist.sample_with_intermediates(key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        if self._mask is False:  # skipped: there are laws without a density
+            return super().log_prob(value)
         mask = jnp.asarray(self._mask)
         if not intermediates and not carried(value):
             # As NumPyro does it: what is masked out may be anything, NaN as well.
@@ -54,6 +56,8 @@ class LogitsDistribution(Distribution):
     """A law with logits, and with a temperature unless it is None."""
 
     _rows = True  # whether the last axis of the logits holds categories
+    _square = False  # whether a matrix of scores, of their last two axes, is one event
+    _static: tuple[str, ...] = ()  # the names of what else the law has, no leaves of it
     logits: Array
     temperature: Any = None
     estimator: Any = None
@@ -87,13 +91,14 @@ class LogitsDistribution(Distribution):
         if probs is not None:
             log = _formulas.log_probs if self._rows else _formulas.logit
             given = log(ops, given.astype(compute_dtype(given))).astype(dtype)
-        batch_shape = given.shape[: given.ndim - self._rows]
+        event = max(given.ndim - self._rows - self._square, 0)
+        batch_shape = given.shape[:event]
         if temperature is not None:
             self.temperature = self._checked_temperature(heat, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
             # Of the full shape, so that vmap can map over all leaves of a distribution.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
-        event_shape = given.shape[given.ndim - self._rows :]
+        event_shape = given.shape[event:]
         self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
@@ -136,23 +141,26 @@ class LogitsDistribution(Distribution):
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of independent, differently parameterised events."""
-        return jnp.shape(self.logits)[: jnp.ndim(self.logits) - self._rows]
+        return jnp.shape(self.logits)[: jnp.ndim(self.logits) - self._rows - self._square]
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """``(K,)`` for one-hot values, ``()`` for binary ones."""
-        return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._rows :]
+        """``(K,)`` for values over categories, ``()`` for binary ones, ``(N, N)`` for matrices."""
+        return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._rows - self._square :]
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
         """Logits, temperature and estimator are the leaves."""
-        return (self.logits, self.temperature, self.estimator), self._validate_args
+        static = [getattr(self, name) for name in self._static]
+        return (self.logits, self.temperature, self.estimator), (self._validate_args, *static)
 
     @classmethod
     def tree_unflatten(cls, aux_data: Any, params: tuple[Any, ...]) -> Self:
         """The law with the given leaves, unchecked."""
         new = cls.__new__(cls)
         new.logits, new.temperature, new.estimator = params
-        new._validate_args = aux_data
+        new._validate_args, *static = aux_data
+        for name, value in zip(cls._static, static, strict=True):
+            setattr(new, name, value)
         return new
 
     @property
@@ -188,7 +196,8 @@ class LogitsDistribution(Distribution):
 
     def _twin(self, cls: Any) -> Any:
         """The discrete law of a class with the same logits, which are checked already."""
-        return cls.tree_unflatten(self._validate_args, (self.logits, None, None))
+        static = [getattr(self, name) for name in cls._static]
+        return cls.tree_unflatten((self._validate_args, *static), (self.logits, None, None))
 
     def _parameters(self) -> tuple[Array, Array]:
         """Logits and temperature in the dtype to compute in, which is that of densities."""

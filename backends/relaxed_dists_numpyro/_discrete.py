@@ -18,6 +18,15 @@ from ._input import real
 from ._ops import compute_dtype, gumbel, ops
 
 
+def asks_for_integers(expand: bool) -> bool:
+    """Whether NumPyro's own enumeration asks, which takes the values to be 0, 1, 2 and so on.
+
+    Its handler and kernels ask for the support with expand=False; all but that of exact_evidence.
+    """
+    asking = {type(handler).__name__ for handler in _PYRO_STACK}
+    return "enum" in asking or not (expand or "Values" in asking)
+
+
 class _Discrete(LogitsDistribution):
     _support_text = ""
     _supports: Any  # two: without an estimator, and with one
@@ -156,10 +165,7 @@ class _Discrete(LogitsDistribution):
     def _check_enumerable(self, expand: bool) -> None:
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)
-        # NumPyro's handler and kernels take the values to be 0, 1, 2 and so on, whatever the
-        # support holds, and ask for it with expand=False; all but that of exact_evidence.
-        asking = {type(handler).__name__ for handler in _PYRO_STACK}
-        if not self._counts and ("enum" in asking or not (expand or "Values" in asking)):
+        if not self._counts and asks_for_integers(expand):
             raise _errors_evidence.no_integers(type(self).__name__)
 
     @property

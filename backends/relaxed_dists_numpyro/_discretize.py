@@ -16,9 +16,11 @@ from relaxed_dists import _errors_inference as _errors
 from ._constraints import one_hot
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
 from ._kl import _kl_discrete, _refuse_spaces
+from ._permutation import RelaxedPermutation
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, kind, rewrapped
+from ._subset import RelaxedSubset
 
 
 class _LogOneHot(constraints._SingletonConstraint):
@@ -117,6 +119,8 @@ def _twin(law: Any) -> Any:
         return law._twin(LogOneHotCategorical)
     if isinstance(law, LogitRelaxedBernoulli):
         return law._twin(LogitBernoulli)
+    if isinstance(law, RelaxedSubset | RelaxedPermutation):
+        return law.discrete
     return discrete(law)
 
 

@@ -15,7 +15,7 @@ from ._base import RelaxedDistribution
 from ._ops import gumbel, logistic, ops
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
-from ._sites import innermost, rewrapped
+from ._sites import discrete, innermost, rewrapped
 from ._straight_through import _HardValue
 
 
@@ -75,7 +75,7 @@ class GumbelSoftmaxReparam(Reparam):
             None in place of the law, and the value.
         """
         law = innermost(fn)
-        if not isinstance(law, RelaxedDistribution):
+        if not isinstance(law, RelaxedDistribution) or discrete(law) is None:
             raise _errors_inference.no_noise(name, type(law).__name__)
         if obs is not None:
             raise _errors_inference.noise_observed(name)

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, custom_derivatives, lax
 from jax.scipy.special import digamma, gammaln
 
-from relaxed_dists import _errors
+from relaxed_dists import _errors, _permutation
 
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
@@ -61,6 +62,16 @@ class _JaxOps:
 
     def one_hot_argmax(self, x: Array) -> Array:
         return jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
+
+    def top(self, x: Array, k: int) -> Array:
+        places = lax.top_k(x, k)[1]
+        return jnp.put_along_axis(jnp.zeros_like(x), places, 1.0, -1, inplace=False)
+
+    def matching(self, x: Array) -> Array:
+        # As booleans: where double precision is a context's, the callback's thread lacks it.
+        shape = jax.ShapeDtypeStruct(x.shape, bool)
+        found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")
+        return found.astype(x.dtype)
 
     def max(self, x: Array) -> Array:
         return x.max(-1)
@@ -131,6 +142,10 @@ class _JaxOps:
 
         value.defjvp(jvp, symbolic_zeros=True)
         return value(*arguments)
+
+
+def _assignment(x: Any) -> Any:
+    return _permutation.assignment(np.asarray(x)) > 0
 
 
 @jax.custom_jvp

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from ._base import LogitsDistribution, RelaxedDistribution
-from ._discrete import Bernoulli
+from ._discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
@@ -40,7 +40,8 @@ def discrete(law: Any) -> Any:
         law: A law without wrappers: of this library or NumPyro's own.
     """
     if isinstance(law, LogitsDistribution):
-        return law.discrete
+        twin = law.discrete
+        return twin if isinstance(twin, OneHotCategorical | Bernoulli) else None
     if isinstance(law, dist.RelaxedBernoulliLogits):
         return Bernoulli(logits=jnp.broadcast_to(law.logits, law.batch_shape), validate_args=False)
     if isinstance(law, dist.BernoulliProbs):

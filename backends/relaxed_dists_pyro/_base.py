@@ -26,6 +26,8 @@ class LogitsDistribution(TorchDistribution):
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     _rows = True  # whether the last axis of the logits holds categories
+    _square = False  # whether a matrix of scores, of their last two axes, is one event
+    _static: tuple[str, ...] = ()  # the names of what else the law has, Python's own values
     logits: Tensor
     temperature: Any
 
@@ -50,11 +52,12 @@ class LogitsDistribution(TorchDistribution):
         if probs is not None:
             log = _formulas.log_probs if self._rows else _formulas.logit
             given = log(ops, given.to(compute_dtype(given))).to(dtype)
-        batch_shape = given.shape[: given.dim() - self._rows]
+        event = max(given.dim() - self._rows - self._square, 0)
+        batch_shape = given.shape[:event]
         if temperature is not None:
             self.temperature = self._checked_temperature(heat, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-        event_shape = given.shape[given.dim() - self._rows :]
+        event_shape = given.shape[event:]
         self.logits = given.expand(batch_shape + event_shape)
         # torch's own checks would build probs, a softmax of all the logits, to look at it.
         super().__init__(batch_shape, event_shape, validate_args=False)
@@ -107,7 +110,7 @@ class LogitsDistribution(TorchDistribution):
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """The same law with its parameters expanded to a batch shape, without a copy."""
         new: Self = self._get_checked_instance(type(self), _instance)
-        for name in self.__dict__.keys() & {"temperature", "estimator"}:
+        for name in self.__dict__.keys() & {"temperature", "estimator", *self._static}:
             setattr(new, name, getattr(self, name))
         new.logits = self.logits.expand(Size(batch_shape) + self.event_shape)
         TorchDistribution.__init__(new, Size(batch_shape), self.event_shape, validate_args=False)
@@ -118,6 +121,8 @@ class LogitsDistribution(TorchDistribution):
         """The discrete law of a class with the same logits, which are checked already."""
         new = cls.__new__(cls)
         new.logits, new.estimator = self.logits, None
+        for name in cls._static:
+            setattr(new, name, getattr(self, name))
         TorchDistribution.__init__(new, self.batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new

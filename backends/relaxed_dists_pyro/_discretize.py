@@ -12,9 +12,11 @@ from relaxed_dists import _errors_inference as _errors
 
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
 from ._kl import _kl_discrete, _refuse_spaces
+from ._permutation import RelaxedPermutation
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, kind, rewrapped
+from ._subset import RelaxedSubset
 
 
 class _Image(constraints.Constraint):
@@ -96,6 +98,8 @@ def _twin(law: Any) -> Any:
         return law._twin(LogOneHotCategorical)
     if isinstance(law, LogitRelaxedBernoulli):
         return law._twin(LogitBernoulli)
+    if isinstance(law, RelaxedSubset | RelaxedPermutation):
+        return law.discrete
     return discrete(law)
 
 

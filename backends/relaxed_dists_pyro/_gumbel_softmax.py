@@ -18,7 +18,7 @@ from ._ops import gumbel, logistic, ops
 from ._relax import deterministic, inside
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
-from ._sites import innermost, rewrapped
+from ._sites import discrete, innermost, rewrapped
 from ._straight_through import _HardValue
 
 
@@ -39,7 +39,7 @@ class _Logistic(dist.Logistic):
 def _ours(law: Any) -> Any:
     """This library's law of the same name in place of Pyro's relaxed one; None if there is none."""
     if isinstance(law, RelaxedDistribution):
-        return law
+        return law if discrete(law) is not None else None
     for module in (_straight_through, _relaxed_categorical, _relaxed_bernoulli):
         for name in ("RelaxedOneHotCategorical", "RelaxedBernoulli"):
             name += "StraightThrough" if module is _straight_through else ""

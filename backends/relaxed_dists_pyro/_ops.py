@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from relaxed_dists import _errors
+from relaxed_dists import _errors, _permutation
 
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
@@ -49,6 +49,12 @@ class _TorchOps:
     def one_hot_argmax(self, x: Tensor) -> Tensor:
         # Not torch's one_hot, which vmap of grad can't map.
         return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
+
+    def top(self, x: Tensor, k: int) -> Tensor:
+        return torch.zeros_like(x).scatter(-1, x.topk(k).indices, 1.0)
+
+    def matching(self, x: Tensor) -> Tensor:
+        return _matching(x)
 
     def max(self, x: Tensor) -> Tensor:
         return x.amax(-1)
@@ -189,6 +195,21 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         raise NotImplementedError(_errors.NO_SECOND)
+
+
+@torch.library.custom_op("relaxed_dists::matching", mutates_args=())
+def _matching(x: Tensor) -> Tensor:
+    return torch.as_tensor(_permutation.assignment(x.detach().cpu().numpy())).to(x)
+
+
+@_matching.register_fake
+def _matching_fake(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@_matching.register_vmap
+def _matching_vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
+    return _matching(x.movedim(in_dims[0], 0)), 0
 
 
 ops = _TorchOps()

@@ -50,7 +50,8 @@ def discrete(law: Any) -> Any:
         law: A law without wrappers: of this library or torch's own.
     """
     if isinstance(law, LogitsDistribution):
-        return law.discrete
+        twin = law.discrete
+        return twin if isinstance(twin, OneHotCategorical | Bernoulli) else None
     if isinstance(law, _THEIRS_RELAXED):
         twin = OneHotCategorical if len(law.event_shape) else Bernoulli
         return twin(logits=law.logits, validate_args=False)

@@ -1,0 +1,402 @@
+"""Subsets of k categories: the relaxed value, the exact mass of the discrete law, and its draws."""
+
+import itertools
+import math
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from harness import Backend
+
+ALARM = 1e-4
+RNG = np.random.default_rng
+
+
+def rounds(scores: np.ndarray, t: float, k: int) -> np.ndarray:
+    """Xie and Ermon (2019), algorithm 1, as printed, in extended precision."""
+    scores, value = scores.astype(np.longdouble), 0.0
+    for _ in range(k):
+        a = special.softmax(scores / t, -1)
+        value, scores = value + a, scores + np.log1p(-a)
+    return value
+
+
+def k_hot(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k largest of each row, by sorting."""
+    return (scores >= np.sort(scores, -1)[..., -k, None]).astype(float)
+
+
+def orders(logits: np.ndarray, members: Any) -> mpmath.mpf:
+    """The probability of a set: that of its members one after the other, summed over orders."""
+    w = [mpmath.exp(float(x)) for x in logits]
+    total = mpmath.mpf(0)
+    for order in itertools.permutations(members):
+        p, left = mpmath.mpf(1), set(range(len(w)))
+        for i in order:
+            p *= w[i] / mpmath.fsum(w[j] for j in left)
+            left.remove(i)
+        total += p
+    return total
+
+
+def relaxed(backend: Backend, t: float, k: int, logits: np.ndarray, **given: Any) -> Any:
+    """The relaxed law in float64."""
+    return backend.names.RelaxedSubset(t, k, logits=backend.array(logits), **given)
+
+
+@pytest.mark.parametrize(("t", "k"), [(0.3, 2), (4.0, 5)])
+def test_the_value_is_the_papers(backend: Backend, t: float, k: int, seed: int) -> None:
+    """For the same noise, and so in both backends: from 0 up, of sum k, by algorithm 1."""
+    logits = RNG(seed).normal(0, 2, (7, 6))
+    value = backend.numpy(backend.draw(relaxed(backend, t, k, logits), seed))
+    scores = logits + backend.numpy(backend.noise(True, seed, (7, 6)))
+    np.testing.assert_allclose(value, rounds(scores, t, k), rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(value.sum(-1), k, rtol=1e-14)
+    assert (value >= 0).all()
+
+
+def test_an_entry_may_exceed_one(backend: Backend, seed: int) -> None:
+    """As documented: two softmaxes of one category each can sum to 1.5 at temperature 1."""
+    value = backend.numpy(backend.draw(relaxed(backend, 1.0, 2, np.zeros(4)), seed, (1000,)))
+    assert 1.3 < value.max() < 1.5 + 1e-9
+
+
+def test_cold_and_hard_values_are_the_largest_scores(backend: Backend, seed: int) -> None:
+    """At a temperature of 1e-4 within 1e-6, and hard ones exactly, with the soft gradient."""
+    logits, k = RNG(seed).normal(0, 2, (7, 6)), 2
+    top = k_hot(logits + backend.numpy(backend.noise(True, seed, (7, 6))), k)
+    names, array = backend.names, backend.array(logits)
+    weights, heat = backend.array(RNG(1).normal(size=6)), backend.array(0.7)
+
+    @backend.compiled
+    def draw(x: Any, t: Any) -> Any:
+        law = names.RelaxedSubset(t, k, logits=x, hard=True)
+        return backend.draw(law, seed), backend.draw(law.discrete, seed)
+
+    @backend.compiled
+    def soft(x: Any, t: Any) -> Any:
+        return backend.draw(names.RelaxedSubset(t, k, logits=x), seed)
+
+    for value in draw(array, heat):
+        np.testing.assert_array_equal(backend.numpy(value), top)
+    cold = soft(array, backend.array(1e-4))
+    np.testing.assert_allclose(backend.numpy(cold), top, atol=1e-6)
+    (first,) = backend.grad(lambda x: (weights * soft(x, heat)).sum(), array)
+    (second,) = backend.grad(lambda x: (weights * draw(x, heat)[0]).sum(), array)
+    np.testing.assert_allclose(second, first, rtol=1e-12)
+    assert abs(first).max() > 1e-3
+
+
+def test_one_category_is_the_concrete_law(backend: Backend, seed: int) -> None:
+    """With k=1 the value is RelaxedOneHotCategorical's, and Subset's mass the category's."""
+    logits = backend.array(RNG(seed).normal(0, 2, (3, 4)))
+    ours = backend.draw(backend.names.RelaxedSubset(0.5, 1, logits=logits), seed)
+    known = backend.draw(backend.names.RelaxedOneHotCategorical(0.5, logits=logits), seed)
+    np.testing.assert_allclose(backend.numpy(ours), backend.numpy(known), rtol=1e-13)
+    value = backend.array(np.eye(4)[:3])
+    mass = backend.names.Subset(1, logits=logits).log_prob(value)
+    other = backend.names.OneHotCategorical(logits=logits).log_prob(value)
+    np.testing.assert_allclose(backend.numpy(mass), backend.numpy(other), rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0, 400.0])
+@pytest.mark.parametrize("k", [2, 4])
+def test_mass_is_the_sum_over_orders(backend: Backend, k: int, spread: float) -> None:
+    """To 1e-12 of log P, for weights as uneven as exp(1000); over all subsets it sums to 1."""
+    logits = RNG(7).normal(0, spread, 6)
+    law = backend.names.Subset(k, logits=backend.array(logits))
+    values = law.enumerate_support()
+    masses = backend.numpy(law.log_prob(values))
+    expected = [
+        float(mpmath.log(orders(logits, np.flatnonzero(value)))) for value in backend.numpy(values)
+    ]
+    assert len(expected) == math.comb(6, k)
+    np.testing.assert_allclose(masses, expected, rtol=1e-12, atol=1e-12)
+    assert abs(np.exp(masses).sum() - 1) < 1e-12
+    mode = backend.numpy(law.mode)
+    np.testing.assert_array_equal(mode, k_hot(logits, k) if spread else mode)
+    assert spread == 0 or (mode == backend.numpy(values)[np.argmax(expected)]).all()
+
+
+@pytest.mark.parametrize(("k", "size"), [(30, 60), (300, 1000)])
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-6), ("float64", 1e-10)])
+def test_mass_of_large_subsets(
+    backend: Backend, k: int, size: int, dtype: str, rtol: float
+) -> None:
+    """Of equal weights one in C(K, k); with one heavy category outside, by a Beta function.
+
+    There P = int exp(-x) (1 - exp(-r x))^k dx = B(1 / r, k + 1) / r.
+    """
+    logits = np.zeros((2, size))
+    logits[1, -1] = 6.0
+    law = backend.names.Subset(k, logits=backend.array(logits, dtype))
+    found = backend.numpy(law.log_prob(backend.array(np.arange(size) < k, dtype)))
+    whole = size - k - 1 + math.exp(6)
+    beta = special.gammaln(whole) + special.gammaln(k + 1) - special.gammaln(whole + k + 1)
+    equal = special.gammaln([k + 1, size - k + 1]).sum() - special.gammaln(size + 1)
+    np.testing.assert_allclose(found, [equal, math.log(whole) + beta], rtol=rtol)
+
+
+def frequencies(value: np.ndarray) -> np.ndarray:
+    """How often each of the subsets of 5 categories by 2 comes, in their order."""
+    pairs = list(itertools.combinations(range(5), 2))
+    return np.array([value[:, pair].prod(-1).sum() for pair in pairs])
+
+
+def test_draws_follow_the_mass(backend: Backend, seed: int) -> None:
+    """Chi-square of 40,000 draws: probabilities off by 0.012 are rejected.
+
+    So are uniform noise in place of Gumbel's, and the law of k coins given that k fall on heads,
+    whose masses are proportional to the products of the weights. The relaxed law's hard values and
+    the k largest entries of its soft ones follow the mass too, at any temperature.
+    """
+    n, logits = 40_000, np.array([1.0, 0.5, 0.0, -0.5, -1.5])
+    law = backend.names.Subset(2, logits=backend.array(logits))
+    values = law.enumerate_support()
+    mass = np.exp(backend.numpy(law.log_prob(values)))
+    right = [backend.numpy(backend.draw(law, seed, (n,)))]
+    hard = relaxed(backend, 1.0, 2, logits, hard=True)
+    right.append(backend.numpy(backend.draw(hard, seed + 1, (n,))))
+    cold = backend.draw(relaxed(backend, 0.05, 2, logits), seed + 2, (n,))
+    right.append(k_hot(backend.numpy(cold), 2))
+    for value in right:
+        assert stats.chisquare(frequencies(value), n * mass).pvalue > ALARM
+    uniform = k_hot(logits + RNG(seed).uniform(-2, 2, (n, 5)), 2)
+    assert stats.chisquare(frequencies(uniform), n * mass).pvalue < 1e-12
+    coins = np.exp(backend.numpy(values) @ logits)
+    coins = RNG(seed).multinomial(n, coins / coins.sum())
+    assert stats.chisquare(coins, n * mass).pvalue < 1e-12
+
+
+def slopes(f: Any, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
+    """Central differences of a scalar function."""
+    steps = h * np.eye(x.size).reshape(-1, *x.shape)
+    return np.array([(f(x + s) - f(x - s)) / (2 * h) for s in steps]).reshape(x.shape)
+
+
+def test_gradients(backend: Backend, seed: int) -> None:
+    """Of value and mass, by central differences of the formulas above."""
+    logits, weights = RNG(seed).normal(0, 1, 5), RNG(1).normal(size=5)
+    noise = backend.numpy(backend.noise(True, seed, (5,)))
+
+    @backend.compiled
+    def value(x: Any, t: Any) -> Any:
+        law = backend.names.RelaxedSubset(t, 3, logits=x)
+        return (backend.array(weights) * backend.draw(law, seed)).sum()
+
+    by_logits, by_t = backend.grad(value, backend.array(logits), backend.array(0.6))
+    expected = slopes(lambda x: float((weights * rounds(x + noise, 0.6, 3)).sum()), logits)
+    np.testing.assert_allclose(by_logits, expected, rtol=1e-6, atol=1e-8)
+    scores = logits + noise
+    expected = slopes(lambda t: float((weights * rounds(scores, t, 3)).sum()), np.array(0.6))
+    np.testing.assert_allclose(by_t, expected, rtol=1e-6)
+
+    hot = backend.array([0.0, 1.0, 0.0, 1.0, 1.0])
+    log_prob = backend.compiled(lambda x: backend.names.Subset(3, logits=x).log_prob(hot))
+    (mass,) = backend.grad(log_prob, backend.array(logits))
+    expected = slopes(lambda x: float(mpmath.log(orders(x, [1, 3, 4]))), logits)
+    np.testing.assert_allclose(mass, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_constant_changes_nothing(backend: Backend, seed: int) -> None:
+    """Added to a row of the logits; nor does the scale of probs."""
+    logits, names = RNG(seed).normal(size=4), backend.names
+    hot = backend.array([1.0, 0.0, 0.0, 1.0])
+    laws = [names.Subset(2, logits=backend.array(logits + c)) for c in (0, 50)]
+    laws += [names.Subset(2, probs=backend.array(7 * np.exp(logits)))]
+    masses = [float(backend.numpy(law.log_prob(hot))) for law in laws]
+    np.testing.assert_allclose(masses, masses[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
+    """Temperatures of 2^-20 and 2^20, logits up to 1e6, masks: finite with their gradients."""
+    k, slack = 3, {"float32": 1e-5, "bfloat16": 0.05}[dtype]
+    scales = np.array([0.0, 1.0, 100.0, 1e4, 1e6])[:, None, None]
+    logits = RNG(seed).normal(size=(5, 8, 6)) * scales
+    logits[:, 0, :3] = -np.inf  # three are left
+    logits[:, 1, :2] = -np.inf
+    weights = backend.array(np.arange(6.0), "float32")
+    array = backend.array(logits, dtype)
+
+    @backend.compiled
+    def draw(x: Any, t: Any) -> Any:
+        return backend.draw(backend.names.RelaxedSubset(t, k, logits=x), seed)
+
+    @backend.compiled
+    def mass(x: Any) -> Any:
+        law = backend.names.Subset(k, logits=x)
+        return law.log_prob(backend.draw(law, seed)).sum()
+
+    @backend.compiled
+    def total(x: Any, t: Any) -> Any:
+        return (weights * draw(x, t)).sum()
+
+    for t in (2.0**-20, 1e-3, 0.5, 2.0**20):
+        heat = backend.array(t, "float32")
+        found = backend.numpy(draw(array, heat))
+        np.testing.assert_allclose(found.sum(-1), k, atol=slack)
+        assert (found[logits == -np.inf] == 0).all()
+        np.testing.assert_array_equal(found[:, 0], np.broadcast_to(np.arange(6) > 2, (5, 6)))
+        for gradient in backend.grad(total, array, heat):
+            assert np.isfinite(gradient).all()
+    assert np.isfinite(backend.numpy(mass(array)))
+    assert np.isfinite(backend.grad(mass, array)[0]).all()
+
+
+def test_masks(backend: Backend) -> None:
+    """A subset with a masked category has no mass; the others' are those without it."""
+    names, masked = backend.names, [0.3, -np.inf, 1.0, -0.4]
+    law = names.Subset(2, logits=backend.array(masked))
+    found = backend.numpy(law.log_prob(law.enumerate_support()))
+    left = names.Subset(2, logits=backend.array(np.delete(masked, 1)))
+    expected = backend.numpy(left.log_prob(left.enumerate_support()))
+    np.testing.assert_array_equal(np.isinf(found), [True, False, False, True, True, False])
+    np.testing.assert_allclose(found[[1, 2, 5]], expected, rtol=1e-12)
+    whole = names.Subset(2, probs=backend.array([0.5, 0.0, 0.0, 0.5]))
+    assert backend.numpy(whole.log_prob(backend.array([1.0, 0, 0, 1.0]))) == 0
+
+
+def test_masks_that_can_not_be_looked_at(backend: Backend, seed: int) -> None:
+    """With fewer than k left the value has all of them, and mass 1."""
+    logits = backend.array([[-np.inf, 1.0, -np.inf, 0.0], [-np.inf] * 4])
+    expected = np.array([[0.0, 1, 0, 1], [0, 0, 0, 0]])
+    law = backend.names.RelaxedSubset(0.5, 3, logits=logits, validate_args=False)
+    for one in (law, law.discrete):
+        np.testing.assert_array_equal(backend.numpy(backend.draw(one, seed)), expected)
+    mass = law.discrete.log_prob(backend.array(expected))
+    np.testing.assert_array_equal(backend.numpy(mass), 0)
+
+    @backend.compiled
+    def second(x: Any) -> Any:
+        law = backend.names.RelaxedSubset(0.5, 3, logits=x, validate_args=False)
+        return backend.draw(law, seed)[..., 1].sum()
+
+    np.testing.assert_array_equal(backend.grad(second, logits)[0], 0)
+
+
+@pytest.mark.parametrize("k", [0, 5, -1, 2.0, True, None, "2"])
+def test_bad_sizes(backend: Backend, k: Any) -> None:
+    """Anything but a whole number from 1 to K."""
+    logits, names = backend.array(np.zeros(4)), backend.names
+    for make in (
+        lambda: names.Subset(k, logits=logits),
+        lambda: names.RelaxedSubset(0.5, k, logits=logits),
+    ):
+        with pytest.raises(ValueError, match=r"Subset got k=.* of 4 categories; .* from 1 to 4"):
+            make()
+
+
+def test_bad_input(backend: Backend) -> None:
+    """Masks, temperatures, values and densities that are refused."""
+    names = backend.names
+    two = backend.array([-np.inf, 0.0, 0.0, -np.inf])
+    with pytest.raises(ValueError, match="RelaxedSubset got a row with fewer than k=3 categories"):
+        names.RelaxedSubset(0.5, 3, logits=two)
+    with pytest.raises(ValueError, match="Subset got a row with fewer than k=2 categories"):
+        names.Subset(2, probs=backend.array([1.0, 0.0, 0.0]))
+    with pytest.raises(ValueError, match=r"RelaxedSubset got temperature=-1"):
+        names.RelaxedSubset(-1.0, 2, logits=two)
+    with pytest.raises(ValueError, match="both probs and logits"):
+        names.Subset(2, probs=two, logits=two)
+    law = names.Subset(2, logits=backend.array(np.zeros(4)))
+    for bad in ([1.0, 0, 0, 0], [1.0, 0.5, 0.5, 0], [np.nan, 1.0, 1.0, 0], [1.0, 1.0, 1.0, -1.0]):
+        with pytest.raises(ValueError, match=r"Subset.log_prob got .*; expected 2-hot vectors"):
+            law.log_prob(backend.array(bad))
+        unseen = names.Subset(2, logits=backend.array(np.zeros(4)), validate_args=False)
+        assert backend.numpy(unseen.log_prob(backend.array(bad))) == -np.inf
+    with pytest.raises(ValueError, match="got a value of shape"):
+        law.log_prob(backend.array(np.zeros(3)))
+    with pytest.raises(NotImplementedError, match=r"RelaxedSubset has no log_prob: .*mask\(False"):
+        names.RelaxedSubset(0.5, 2, logits=backend.array(np.zeros(4))).log_prob(law.mode)
+    with pytest.raises(NotImplementedError, match="Subset has 155117520 values; expected at most"):
+        names.Subset(15, logits=backend.array(np.zeros(30))).enumerate_support()
+
+
+def test_supports(backend: Backend, seed: int) -> None:
+    """Draws are in them, other vectors are not; the discrete one says that it is."""
+    logits = backend.array(RNG(seed).normal(size=(3, 5)))
+    soft = backend.names.RelaxedSubset(0.5, 2, logits=logits)
+    hard = soft.discrete
+    for law in (soft, hard):
+        check = getattr(law.support, "check", law.support)
+        assert backend.numpy(check(backend.draw(law, seed))).all()
+        assert not backend.numpy(check(1.5 * backend.draw(law, seed))).any()
+        assert law.support.is_discrete == (law is hard)
+
+
+def test_shapes(backend: Backend, seed: int) -> None:
+    """Batches, samples, expand, to_event and mask, as of any law of both frameworks."""
+    logits = backend.array(np.zeros((3, 4)))
+    law = backend.names.RelaxedSubset(backend.array([[0.5], [1.0]]), 2, logits=logits)
+    for made in (law, law.discrete):
+        assert (made.batch_shape, made.event_shape) == ((2, 3), (4,))
+        wide = made.expand((5, 2, 3)).to_event(1)
+        assert (wide.batch_shape, wide.event_shape) == ((5, 2), (3, 4))
+        hidden = wide.mask(False)
+        value = backend.draw(hidden, seed, (6,))
+        assert value.shape == (6, 5, 2, 3, 4)
+        np.testing.assert_array_equal(backend.numpy(hidden.log_prob(value)), np.zeros((6, 5, 2)))
+    discrete = law.discrete.mask(backend.array([True, False, True], "bool"))
+    hot = backend.draw(discrete, seed)
+    np.testing.assert_allclose(backend.numpy(discrete.log_prob(hot))[:, 1], 0)
+    np.testing.assert_allclose(backend.numpy(discrete.log_prob(hot))[:, 0], -math.log(6))
+    if backend.framework == "pyro":
+        assert law.discrete.enumerate_support(expand=False).shape == (6, 1, 1, 4)
+    assert law.discrete.enumerate_support().shape == (6, 2, 3, 4)
+
+
+def test_jax_transformations() -> None:
+    """jit, vmap, scan and pytrees give what the eager call gives."""
+    jax = pytest.importorskip("jax")
+    names = pytest.importorskip("relaxed_dists.numpyro")
+    key, logits = jax.random.key(0), jax.numpy.asarray(RNG(0).normal(size=(3, 4)))
+
+    def f(t: Any, logits: Any) -> Any:
+        law = names.RelaxedSubset(t, 2, logits=logits, hard=True)
+        value = law.sample(key)
+        return value, law.discrete.log_prob(value)
+
+    eager = f(0.5, logits)
+    ts = jax.numpy.array([0.5, 0.5])
+    mapped = jax.jit(jax.vmap(f, (0, None)))(ts, logits)
+    scanned = jax.lax.scan(lambda c, t: (c, f(t, logits)), 0, ts)[1]
+    for found in (jax.jit(f)(0.5, logits), *([x[1] for x in y] for y in (mapped, scanned))):
+        for x, y in zip(found, eager, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5)
+    law = names.RelaxedSubset(0.5, 2, logits=logits, hard=True)
+    back = jax.jit(lambda d: d)(law)
+    assert (back.k, back.hard, back.batch_shape) == (2, True, (3,))
+    np.testing.assert_array_equal(jax.vmap(lambda d: d.sample(key))(law).sum(-1), [2, 2, 2])
+    assert jax.tree.map(lambda x: x, law.discrete).k == 2
+    assert law.support == names.RelaxedSubset(1.0, 2, logits=logits).support
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_torch_transformations() -> None:
+    """compile without a graph break, and func.vmap of draws, masses and gradients."""
+    torch = pytest.importorskip("torch")
+    names = pytest.importorskip("relaxed_dists.pyro")
+    logits = torch.as_tensor(RNG(0).normal(size=(3, 4)))
+
+    def f(logits: Any) -> Any:
+        law = names.RelaxedSubset(0.5, 2, logits=logits, hard=True)
+        value = law.rsample()
+        return value, law.discrete.log_prob(value)
+
+    torch.manual_seed(0)
+    eager = f(logits)
+    torch.manual_seed(0)
+    compiled = torch.compile(f, fullgraph=True, backend="eager")(logits)
+    torch.testing.assert_close(compiled, eager)
+    value, mass = torch.func.vmap(f, randomness="different")(logits)
+    assert value.sum(-1).tolist() == [2, 2, 2]
+    torch.testing.assert_close(mass, names.Subset(2, logits=logits).log_prob(value))
+    slope = torch.func.grad(lambda x: names.Subset(2, logits=x).log_prob(value[0]))
+    torch.testing.assert_close(
+        torch.func.vmap(slope)(logits), torch.stack([slope(x) for x in logits])
+    )
