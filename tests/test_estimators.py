@@ -221,19 +221,23 @@ def slope(hard: np.ndarray) -> np.ndarray:
 
 
 def test_gumbel_rao(backend: Backend, seed: int) -> None:
-    """Its mean is that of straight-through Gumbel-Softmax, and its variance is not larger.
+    """Its mean is that of straight-through Gumbel-Softmax, and its variance is smaller.
 
     Two samples of 40,000: the false-alarm rate is 1e-6 (Bonferroni over the 4 categories), an error
-    of 7 standard errors, 0.01 here, is seen; with the conditional noise attached it is 0.1.
+    of 7 standard errors, 0.01 here, is seen; with the conditional noise attached it is 0.1. Of one
+    draw, nothing is averaged: the variance is the same, to 5 %.
     """
     plain = sampled(backend, GumbelSoftmax(T), seed, slope)
-    for estimator, holds in ((GumbelRao(T, SAMPLES), True), (Attached(T, SAMPLES), False)):
+    for estimator, right, less in (
+        (GumbelRao(T, SAMPLES), True, True),
+        (GumbelRao(T, 1), True, False),
+        (Attached(T, SAMPLES), False, True),
+    ):
         rao = sampled(backend, estimator, seed + 1, slope)
         error = np.sqrt((plain.var(0) + rao.var(0)) / N)
         z = abs(plain.mean(0) - rao.mean(0)) / error
-        assert (z.max() < stats.norm.isf(1e-6 / 2 / K)) == holds
-        if holds:
-            assert (rao.var(0) < 0.8 * plain.var(0)).all()
+        assert (z.max() < stats.norm.isf(1e-6 / 2 / K)) == right
+        assert (rao.var(0) < 0.8 * plain.var(0)).all() == less
 
 
 def test_conditional_noise(seed: int) -> None:
@@ -390,6 +394,10 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no samples": (lambda n: n.GumbelRao(1.0, 0), "GumbelRao got samples=0; expected a whole"),
     "half a sample": (lambda n: n.ReinMaxRao(1.0, 1.5), "got samples=1.5; expected a whole"),
     "ReinMax below 1": (lambda n: n.ReinMax(0.5), r"got temperature=0.5; expected .* at least 1"),
+    "an array below 1": (
+        lambda n: n.Bernoulli([0.5, 0.5], estimator=n.ReinMax(np.array([1.0, 0.5]))),
+        r"ReinMax got temperature=.*0.5.*; expected .* at least 1",
+    ),
     "gap": (lambda n: n.GappedStraightThrough(1.0, -1), "got gap=-1; expected a finite number"),
     "a number": (
         lambda n: n.Bernoulli(0.5, estimator=0.5), "Bernoulli got 0.5 as its estimator; expected"),

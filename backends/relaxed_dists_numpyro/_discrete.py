@@ -9,12 +9,12 @@ from numpyro.distributions import constraints
 from numpyro.primitives import _PYRO_STACK
 
 from relaxed_dists import _errors, _errors_evidence, _estimators, _formulas
-from relaxed_dists._estimators import Estimator
+from relaxed_dists._estimators import Estimator, ReinMax
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import EstimatedBoolean, EstimatedOneHot, one_hot, tolerance
-from ._input import real
+from ._input import holds, real
 from ._ops import compute_dtype, gumbel, ops
 
 
@@ -50,6 +50,8 @@ class _Discrete(LogitsDistribution):
             array = self._checked_temperature(heat, self.logits, validate)
             if self._joint_shape(array.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, array.shape, self.batch_shape)
+            if validate and isinstance(estimator, ReinMax) and not holds(array >= 1):
+                raise _errors.too_cold(temperature)
             # Of the batch shape, so that vmap can map over all leaves of a distribution.
             return jnp.broadcast_to(array, self.batch_shape)
 

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors, _estimators, _formulas
-from relaxed_dists._estimators import Estimator, shown
+from relaxed_dists._estimators import Estimator, ReinMax, shown
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import EstimatedBoolean, EstimatedOneHot, tolerance
-from ._input import real
+from ._input import holds, real
 from ._ops import compute_dtype, gumbel, ops
 
 
@@ -38,6 +38,8 @@ class _Discrete(LogitsDistribution):
             tensor = self._checked_temperature(heat, self.logits, validate)
             if self._joint_shape(tensor.shape, self.batch_shape) != self.batch_shape:
                 raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
+            if validate and isinstance(estimator, ReinMax) and not holds(tensor >= 1):
+                raise _errors.too_cold(temperature)
             return tensor
 
         self.estimator = _estimators.renewed(_estimators.checked(name, estimator), fitted)
