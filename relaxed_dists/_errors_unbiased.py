@@ -92,8 +92,8 @@ def no_soft_model(name: str, site: str, law: Any) -> ValueError:
 def no_derivative(name: str, site: str) -> ValueError:
     """A site whose value the model uses in steps."""
     return ValueError(
-        f"{name} got the site {site!r}, on whose value other densities depend, but by no "
-        "derivative; expected a model that is a smooth function of it, since its control variate "
-        "is a derivative. Multiply by the value where it is indexed with, as argmax, rounding and "
-        "integers do; or take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0."
+        f"{name} got the site {site!r}, on whose value no other density depends by a derivative; "
+        "expected a model that is a smooth function of it, since its control variate is a "
+        "derivative. Multiply by the value in place of an argmax, a rounding or an index of it; or "
+        "take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0."
     )

@@ -15,11 +15,12 @@ by the logits of E f(b) is (f(b) - c(s)) (b - p) plus that. It ties the noises o
 code of Tucker et al. (2017) does for binary variables, for any number of categories.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists import _formulas
+from relaxed_dists._annealing import takes_temperature, without_temperature
 from relaxed_dists._estimators import GumbelSoftmax
 from relaxed_dists._formulas import Array, Ops
 
@@ -131,11 +132,12 @@ def checked_eta(name: str, eta: Any) -> Any:
     raise _errors.bad_eta(name, eta)
 
 
-def checked_surrogate(name: str, surrogate: Any) -> Any:
-    """A callable, or an error."""
+def checked_surrogate(name: str, surrogate: Any, unwrap: Callable[[Any], Any]) -> Any:
+    """A callable that accepts temperature=, used or not; or an error."""
     if not callable(surrogate) or isinstance(surrogate, type):
         raise _errors.bad_surrogate(name, surrogate)
-    return surrogate
+    taken = takes_temperature(surrogate, unwrap)
+    return surrogate if taken else without_temperature(surrogate)
 
 
 def checked_site(elbo: str, name: str, kind: str | None, law: Any) -> bool:

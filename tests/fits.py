@@ -34,15 +34,16 @@ def fit(
     guide: Callable[..., None],
     schedule: Callable[[Any], Any],
     seed: int,
-    elbo: str = "TraceMeanField_ELBO",
+    elbo: str | Callable[..., Any] = "TraceMeanField_ELBO",
+    particles: int = PARTICLES,
 ) -> dict[str, Any]:
     """The parameters after annealed SVI, 300 steps whose learning rate falls from 0.3 to 0.01."""
     ppl, _ = PPL[backend.framework]
     infer, svi = importlib.import_module(f"{backend.framework}.infer"), backend.names.AnnealedSVI
     nesting = {} if isinstance(backend, Jax) else {"max_plate_nesting": 1}
     steps, decay = 300, 30 ** (-1 / 300)
-    options = {"num_particles": PARTICLES, "vectorize_particles": True, **nesting}
-    loss = getattr(infer, elbo)(**options)
+    made = getattr(infer, elbo) if isinstance(elbo, str) else elbo
+    loss = made(num_particles=particles, vectorize_particles=True, **nesting)
     if isinstance(backend, Jax):
         import jax
 

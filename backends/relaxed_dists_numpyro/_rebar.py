@@ -15,6 +15,7 @@ from relaxed_dists import _unbiased
 
 from ._ops import ops
 from ._soft_draws import Again, Draws, Softly
+from ._svi import _unwrap
 from ._unbiased import Unbiased, loss_of, pathwise, terms_of, total, traces_of
 
 
@@ -292,5 +293,5 @@ class RELAX_ELBO(_Controlled):
         eta: float | str = 1.0,
         vectorize_particles: Any = True,
     ) -> None:
-        surrogate = _unbiased.checked_surrogate(type(self).__name__, surrogate)
+        surrogate = _unbiased.checked_surrogate(type(self).__name__, surrogate, _unwrap)
         super().__init__(surrogate, num_particles, eta, vectorize_particles)

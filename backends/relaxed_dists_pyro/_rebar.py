@@ -13,6 +13,7 @@ from relaxed_dists import _unbiased
 
 from ._ops import ops
 from ._soft_draws import Again, Draws, Softly, rng_state, same_noise
+from ._svi import _unwrap
 from ._unbiased import Unbiased, terms_of
 
 
@@ -274,5 +275,5 @@ class RELAX_ELBO(_Controlled):
         eta: float | str = 1.0,
         **kwargs: Any,
     ) -> None:
-        surrogate = _unbiased.checked_surrogate(type(self).__name__, surrogate)
+        surrogate = _unbiased.checked_surrogate(type(self).__name__, surrogate, _unwrap)
         super().__init__(surrogate, num_particles, eta, **kwargs)
