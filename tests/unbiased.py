@@ -21,7 +21,7 @@ Params = dict[str, np.ndarray]
 X, MASK, SCALE = np.array([0.8, -0.4, 0.5]), np.array([True, True, False]), 2.0
 PRIOR = np.array([0.3, -0.5, 0.0, 0.2])
 W, V, M = np.array([1.0, -1.0, 0.5]), np.array([0.4, -0.6, 0.9]), np.array([0.5, -1.0, 0.2])
-MORE = -6.0  # as the log likelihood of more data, that tells nothing of the sites, would be
+MORE = -6.0  # as more data would add to the log likelihood, whatever the sites' values
 TILT = np.array([0.7, -1.1])
 
 
@@ -85,7 +85,7 @@ def chain(pp: Pp, copies: int) -> None:
         u = pp.ppl.sample("u", pp.dist.Normal(z @ pp.array(M), 1.0))
         mean = pp.xp.sin(2 * z @ pp.array(V)) * (b @ pp.array(TILT)) + pp.ppl.param("mu") * u
         pp.ppl.sample("x", pp.dist.Normal(mean, 1.0), obs=pp.array(X[0]))
-        pp.ppl.factor("more", pp.array(MORE))
+        pp.ppl.factor("more", MORE * z.sum(-1))
 
 
 def chain_guide(pp: Pp, copies: int, estimator: Any) -> None:
