@@ -8,7 +8,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint docs build clean
+.PHONY: help demo test torture bench lint docs build clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -26,6 +26,10 @@ torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: AR
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.torture $(ARGS)
 
+bench: $(STAMP) ## Time all laws beside the peers (options: ARGS="--only torch --threads 1")
+	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.bench $(ARGS)
+
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,7 +45,7 @@ build: $(STAMP) ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
 clean: ## Remove .venv and everything that the other targets make
-	rm -rf .venv dist docs/_build demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist docs/_build demo.png bench.json bench-*.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than the files that say what to install, so a second call installs nothing.

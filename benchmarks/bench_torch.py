@@ -1,0 +1,127 @@
+"""What is timed in torch: ours, torch's own laws, Pyro's, and two limits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.nn.functional import gumbel_softmax
+
+from benchmarks import fused
+from relaxed_dists import pyro as ours
+
+T = 0.5
+Step = Callable[[], object]
+Cases = dict[str, dict[str, Step]]  # operation: subject: what is timed
+
+
+def drawn(make: Callable[[Tensor], Any], logits: Tensor) -> Step:
+    """A draw, its law made first."""
+    return lambda: make(logits).rsample()
+
+
+def backward(make: Callable[[Tensor], Any], logits: Tensor, weights: Tensor) -> Step:
+    """A draw, and the gradient of a function of it by the logits."""
+
+    def step() -> object:
+        return torch.autograd.grad((make(logits).rsample() * weights).sum(), logits)
+
+    return step
+
+
+def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function of a draw, and the density of the draw."""
+
+    def term(logits: Tensor) -> Tensor:
+        law = make(logits)
+        z = law.rsample()
+        return (z * weights).sum() + law.log_prob(z).sum()
+
+    return term
+
+
+def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
+    """The gradient of a function by the logits."""
+    return lambda: torch.autograd.grad(term(logits), logits)
+
+
+def same_density(one: Any, other: Any, logits: Tensor, categories: int) -> None:
+    """Whether two laws are the same, at points where float32 says something of both.
+
+    Raises:
+        AssertionError: If their densities differ.
+    """
+    x = 0.9 * one(logits).sample() + 0.1 / categories  # a copy, away from the ends
+    p, q = (law(logits).log_prob(x) for law in (one, other))
+    torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5 * categories * (1 + categories) ** 0.5)
+
+
+def cases(shape: tuple[int, ...]) -> Cases:
+    """All of a shape; the first subject of each is what the others are relative to."""
+    torch.manual_seed(0)
+    logits, weights, t = torch.randn(shape), torch.randn(shape), torch.tensor(T)
+    leaf = logits.clone().requires_grad_()
+    name = "RelaxedOneHotCategorical"
+    soft: dict[str, Callable[[Tensor], Any]] = {
+        "torch": lambda x: getattr(dist, name)(t, logits=x, validate_args=False),
+        "torch, validating": lambda x: getattr(dist, name)(t, logits=x),
+        "ours": lambda x: getattr(ours, name)(t, logits=x),
+        "ours, not validating": lambda x: getattr(ours, name)(t, logits=x, validate_args=False),
+    }
+    hard: dict[str, Callable[[Tensor], Any]] = {
+        "Pyro": lambda x: dist.RelaxedOneHotCategoricalStraightThrough(
+            t, logits=x, validate_args=False
+        ),
+        "ours": lambda x: ours.RelaxedOneHotCategoricalStraightThrough(t, logits=x),
+    }
+    binary: dict[str, Callable[[Tensor], Any]] = {
+        "torch": lambda x: dist.RelaxedBernoulli(t, logits=x, validate_args=False),
+        "ours": lambda x: ours.RelaxedBernoulli(t, logits=x),
+    }
+    same_density(soft["torch"], soft["ours"], logits, shape[-1])
+    same_density(binary["torch"], binary["ours"], logits, 2)
+
+    found: Cases = {
+        "construct": {k: (lambda make=make: make(logits)) for k, make in soft.items()},
+        "forward": {k: drawn(make, logits) for k, make in soft.items()},
+        "forward and backward": {k: backward(make, leaf, weights) for k, make in soft.items()},
+        "ELBO term": {k: gradient(elbo_term(make, weights), leaf) for k, make in soft.items()},
+        "hard, forward": {k: drawn(make, logits) for k, make in hard.items()},
+        "hard, forward and backward": {
+            k: backward(make, leaf, weights) for k, make in hard.items()
+        },
+        "hard, ELBO term": {
+            k: gradient(elbo_term(make, weights), leaf) for k, make in hard.items()
+        },
+        "binary, forward": {k: drawn(make, logits) for k, make in binary.items()},
+        "binary, ELBO term": {
+            k: gradient(elbo_term(make, weights), leaf) for k, make in binary.items()
+        },
+    }
+    found["forward"]["F.gumbel_softmax"] = lambda: gumbel_softmax(logits, T)
+    found["forward"]["limit: a uniform draw"] = lambda: torch.rand(shape).add_(logits)
+    if loop := fused.loop():
+        out = torch.empty_like(logits)
+        found["forward"]["limit: a fused loop"] = lambda: loop(logits, out, T)
+    found["hard, forward"]["F.gumbel_softmax"] = lambda: gumbel_softmax(logits, T, hard=True)
+    return found
+
+
+def compiled(shape: tuple[int, ...]) -> Cases:
+    """torch.compile of the ELBO term, theirs and ours, without a break in the graph."""
+    torch.manual_seed(0)
+    leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(T)
+
+    def theirs(x: Tensor) -> Any:
+        return dist.RelaxedOneHotCategorical(t, logits=x, validate_args=False)
+
+    def mine(x: Tensor) -> Any:
+        return ours.RelaxedOneHotCategorical(t, logits=x)
+
+    torch._dynamo.reset()
+    steps = {
+        name: gradient(torch.compile(elbo_term(make, weights), fullgraph=True), leaf)
+        for name, make in (("torch", theirs), ("ours", mine))
+    }
+    return {"compiled ELBO term": steps}
