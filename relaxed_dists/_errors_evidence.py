@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from relaxed_dists import _errors_structured
+
 
 def bad_count(name: str, number: Any) -> ValueError:
     """A number of samples that is none."""
@@ -53,6 +55,8 @@ def no_density() -> ValueError:
 
 def mixed(name: str, model: str, guide: str) -> ValueError:
     """A site with a mass on one side and a density on the other."""
+    if "Subset" in model + guide or "Permutation" in model + guide:
+        return _errors_structured.mixed(name, model, guide)
     binary = "Bernoulli" in model + guide
     relaxed = "RelaxedBernoulli" if binary else "RelaxedOneHotCategorical"
     hard = "Bernoulli" if binary else "OneHotCategorical"

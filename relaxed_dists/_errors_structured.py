@@ -105,3 +105,15 @@ def no_transform(name: str) -> NotImplementedError:
         f"HMC, NUTS or an autoguide got a site of {name}, which has no density; expected one that "
         "has. Write the guide's site yourself, or draw Gumbel noise and compute the value of it."
     )
+
+
+def mixed(site: str, model: str, guide: str) -> ValueError:
+    """A site that is relaxed on one side and discrete on the other."""
+    hard = "Subset" if "Subset" in model + guide else "Permutation"
+    exact = f"{hard} in both, whose log_prob is exact; or " if hard == "Subset" else ""
+    return ValueError(
+        f"AnnealedSVI got the site '{site}', which the model draws from {model} and the guide from "
+        f"{guide}; expected two relaxed laws or two discrete ones. Write {exact}Relaxed{hard}(...)"
+        f".mask(False) in both, which counts as 0. To go on with the mixture, name the site: "
+        f"allow_mixed=['{site}']."
+    )

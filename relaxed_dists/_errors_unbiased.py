@@ -75,7 +75,7 @@ def straight_through(name: str, site: str, law: Any) -> ValueError:
     """A site of the guide whose gradient is biased whatever the loss."""
     return ValueError(
         f"{name} got the site {site!r}, {type(law).__name__}, whose pathwise gradient is biased; "
-        "expected a discrete law, or a continuous one. Use OneHotCategorical or Bernoulli."
+        "expected a discrete law, or a continuous one. Use OneHotCategorical, Bernoulli or Subset."
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import special, stats
 
 from harness import Backend
+from subsets import k_hot, orders
 
 ALARM = 1e-4
 RNG = np.random.default_rng
@@ -22,24 +23,6 @@ def rounds(scores: np.ndarray, t: float, k: int) -> np.ndarray:
         a = special.softmax(scores / t, -1)
         value, scores = value + a, scores + np.log1p(-a)
     return value
-
-
-def k_hot(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k largest of each row, by sorting."""
-    return (scores >= np.sort(scores, -1)[..., -k, None]).astype(float)
-
-
-def orders(logits: np.ndarray, members: Any) -> mpmath.mpf:
-    """The probability of a set: that of its members one after the other, summed over orders."""
-    w = [mpmath.exp(float(x)) for x in logits]
-    total = mpmath.mpf(0)
-    for order in itertools.permutations(members):
-        p, left = mpmath.mpf(1), set(range(len(w)))
-        for i in order:
-            p *= w[i] / mpmath.fsum(w[j] for j in left)
-            left.remove(i)
-        total += p
-    return total
 
 
 def relaxed(backend: Backend, t: float, k: int, logits: np.ndarray, **given: Any) -> Any:

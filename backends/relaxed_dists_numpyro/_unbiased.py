@@ -52,7 +52,7 @@ class _Discretely(Messenger):
         """Leave the estimator out."""
         if latent(msg):
             law = innermost(msg["fn"])
-            if isinstance(law, BIASED):
+            if isinstance(law, BIASED) or getattr(law, "hard", False):
                 raise _errors.straight_through(self._elbo, msg["name"], law)
             if kind(msg["fn"]) == "estimated":
                 msg["fn"] = plain(msg["fn"])

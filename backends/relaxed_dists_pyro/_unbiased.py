@@ -50,7 +50,8 @@ class _Discretely(Messenger):
         if latent(msg):
             law = innermost(msg["fn"])
             estimated = kind(msg["fn"]) == "estimated"
-            if isinstance(law, BIASED) or (estimated and discrete(law) is None):
+            biased = isinstance(law, BIASED) or getattr(law, "hard", False)
+            if biased or (estimated and discrete(law) is None):
                 raise _errors.straight_through(self._elbo, msg["name"], law)
             if estimated:
                 msg["fn"] = plain(msg["fn"])

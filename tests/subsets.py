@@ -1,0 +1,25 @@
+"""What the tests of subsets compare with: the sum over orders, and sorting."""
+
+import itertools
+from collections.abc import Iterable
+
+import mpmath
+import numpy as np
+
+
+def orders(logits: np.ndarray, members: Iterable[int]) -> mpmath.mpf:
+    """The probability of a set: that of its members one after the other, summed over orders."""
+    w = [mpmath.exp(float(x)) for x in logits]
+    total = mpmath.mpf(0)
+    for order in itertools.permutations(members):
+        p, left = mpmath.mpf(1), set(range(len(w)))
+        for i in order:
+            p *= w[i] / mpmath.fsum(w[j] for j in left)
+            left.remove(i)
+        total += p
+    return total
+
+
+def k_hot(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k largest of each row, by sorting."""
+    return (scores >= np.sort(scores, -1)[..., -k, None]).astype(float)
