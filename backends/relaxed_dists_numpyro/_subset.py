@@ -199,7 +199,7 @@ class Subset(_OfSize):
 
     @property
     def mode(self) -> Array:
-        """The most probable value: that of the k largest logits."""
+        """The most probable value, that of the k largest logits."""
         return _hardest(self._compute_logits(), 0.0, self.k).astype(self.logits.dtype)
 
 

@@ -163,7 +163,7 @@ class Subset(_OfSize):
 
     @property
     def mode(self) -> Tensor:
-        """The most probable value: that of the k largest logits."""
+        """The most probable value, that of the k largest logits."""
         return _subset.hardest(ops, self.logits, 0.0, self.k)
 
 
