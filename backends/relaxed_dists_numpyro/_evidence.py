@@ -96,7 +96,7 @@ def evidence_bounds(
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
         ``importance_weighted_error``, by the delta method; near 1 it says that one
-            sample outweighs all others: draw more. With one sample the errors are NaN.
+        sample outweighs all others: draw more. With one sample the errors are NaN.
 
     Raises:
         ValueError: If log densities are scaled differently at different sites, or the guide draws
