@@ -1,10 +1,13 @@
-"""What the tests of subsets compare with: the sum over orders, and sorting."""
+"""What the tests of subsets share: draws, and the sum over orders and sorting to compare with."""
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import mpmath
 import numpy as np
+
+from harness import Backend
 
 
 def orders(logits: np.ndarray, members: Iterable[int]) -> mpmath.mpf:
@@ -23,3 +26,8 @@ def orders(logits: np.ndarray, members: Iterable[int]) -> mpmath.mpf:
 def k_hot(scores: np.ndarray, k: int) -> np.ndarray:
     """The k largest of each row, by sorting."""
     return (scores >= np.sort(scores, -1)[..., -k, None]).astype(float)
+
+
+def drawn(backend: Backend, law: Any, seed: int, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """A draw in NumPy. Of one shape as far as may be, for which JAX compiles it once."""
+    return backend.numpy(backend.draw(law, seed, shape))
