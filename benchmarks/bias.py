@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
+from benchmarks import bias_losses
+from benchmarks.bias_losses import LOSSES, Loss
 from relaxed_dists._estimators import shown
 
 Function = Callable[[Any, Any], Any]  # of the array library and values (..., n, K): numbers
@@ -82,6 +84,8 @@ def like(xp: Any, z: Any, x: np.ndarray) -> Any:
 
 def torch_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
     """The gradients of so many draws, in torch."""
+    if isinstance(estimator, Loss):
+        return bias_losses.torch_gradients(problem, estimator, draws)
     import torch
 
     from relaxed_dists.pyro import OneHotCategorical
@@ -102,6 +106,8 @@ def torch_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
 
 def jax_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
     """The same in JAX."""
+    if isinstance(estimator, Loss):
+        return bias_losses.jax_gradients(problem, estimator, draws)
     import jax
     import jax.numpy as jnp
 
@@ -124,6 +130,7 @@ def estimators(names: Any) -> list[Any]:
     heats = (0.1, 0.5, 1.0)
     return [
         None,
+        *LOSSES,
         names.StraightThrough(),
         *(names.GumbelSoftmax(t) for t in heats),
         *(names.GumbelSoftmax(t, hard=False) for t in heats),
@@ -170,6 +177,7 @@ def main() -> None:
                 table.add_column(f"{name}\n{column}", justify="right")
         for pair in zip(*(estimators(modules[name]) for name in backends), strict=True):
             label = "score function" if pair[0] is None else shown(pair[0])
+            label = str(pair[0]) if isinstance(pair[0], Loss) else label
             cells = []
             for (name, gradients), estimator in zip(backends.items(), pair, strict=True):
                 m = measure(exact, gradients(problem, estimator, options.draws))

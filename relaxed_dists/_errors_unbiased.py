@@ -67,7 +67,7 @@ def no_gumbel_softmax(name: str, site: str, law: Any) -> ValueError:
     return ValueError(
         f"{name} got the site {site!r}, {type(law).__name__} with {got}; expected "
         "OneHotCategorical or Bernoulli with GumbelSoftmax(temperature), the temperature of the "
-        "control variate. Use LeaveOneOut_ELBO for other discrete laws."
+        "control variate. Use LeaveOneOut_ELBO for other laws without a pathwise gradient."
     )
 
 
@@ -96,4 +96,13 @@ def no_derivative(name: str, site: str) -> ValueError:
         "expected a model that is a smooth function of it, since its control variate is a "
         "derivative. Multiply by the value in place of an argmax, a rounding or an index of it; or "
         "take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0."
+    )
+
+
+def out_of_reach(name: str, site: str) -> ValueError:
+    """A site of the guide in control flow whose sites no handler outside it can change."""
+    return ValueError(
+        f"{name} got the site {site!r} of a scan or cond in the guide, or with a value from "
+        "outside, which it can't draw itself; expected it outside. Write the loop in Python, or "
+        "draw the sites in a plate. LeaveOneOut_ELBO takes such a site without an estimator."
     )

@@ -140,7 +140,7 @@ def checked_surrogate(name: str, surrogate: Any, unwrap: Callable[[Any], Any]) -
     return surrogate if taken else without_temperature(surrogate)
 
 
-def checked_site(elbo: str, name: str, kind: str | None, law: Any) -> bool:
+def checked_site(elbo: str, name: str, kind: str | None, law: Any, pathwise: bool) -> bool:
     """Whether REBAR and RELAX relax a site of the guide; an error if its gradient would be biased.
 
     Args:
@@ -148,11 +148,12 @@ def checked_site(elbo: str, name: str, kind: str | None, law: Any) -> bool:
         name: The site's name.
         kind: The sort of its law: relaxed, estimated, discrete or None.
         law: Its law, without wrappers.
+        pathwise: Whether its draws carry a gradient.
     """
     if kind == "estimated" and isinstance(getattr(law, "estimator", None), GumbelSoftmax):
         if law.estimator.soft:
             raise _errors.soft_estimator(elbo, name)
         return True
-    if kind in ("estimated", "discrete"):
+    if kind in ("estimated", "discrete") or not pathwise:
         raise _errors.no_gumbel_softmax(elbo, name, law)
     return False

@@ -319,3 +319,24 @@ def test_a_law_that_is_right(backend: Backend) -> None:
     params = [{"theta": backend.array([0.3, 0.1])}]
     found = slopes(backend, backend.names.REBAR_ELBO(), params, model, guide, 0)
     assert np.isfinite(found[0]["theta"]).all()
+
+
+@pytest.mark.parametrize("label", ["LeaveOneOut_ELBO", "REBAR_ELBO"])
+@pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
+def test_a_site_in_control_flow(backend: Backend, label: str) -> None:
+    """NumPyro's handlers don't reach into scan, where the site would keep its biased gradient."""
+    pp = Pp(backend)
+    from numpyro.contrib.control_flow import scan
+
+    def program(law: Any) -> None:
+        scan(lambda carry, x: (carry, pp.ppl.sample("z", law(x))), 0.0, pp.ppl.param("theta"))
+
+    def model() -> None:
+        program(lambda x: pp.ours.Bernoulli(probs=0.5))
+
+    def guide() -> None:
+        program(lambda x: pp.ours.Bernoulli(logits=x, estimator=pp.ours.GumbelSoftmax(0.5)))
+
+    params, loss = [{"theta": backend.array([0.3, 0.1])}], getattr(pp.ours, label)()
+    with pytest.raises(ValueError, match="got the site 'z' of a scan or cond in the guide"):
+        slopes(backend, loss, params, model, guide, 0)

@@ -14,9 +14,10 @@ from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists import _unbiased
 
 from ._ops import ops
+from ._sites import kind
 from ._soft_draws import Again, Draws, Softly
 from ._svi import _unwrap
-from ._unbiased import Unbiased, loss_of, pathwise, terms_of, total, traces_of
+from ._unbiased import Unbiased, check_reached, loss_of, pathwise, terms_of, total, traces_of
 
 
 class _Controlled(Unbiased):
@@ -51,6 +52,11 @@ class _Controlled(Unbiased):
 
             traces = traces_of(key, param_map, model, handled, args, kwargs)
             draws, terms = made[0], terms_of(*traces)
+
+            def missed(site: Any) -> bool:
+                return site["name"] not in draws.found and kind(site["fn"]) not in (None, "relaxed")
+
+            check_reached(name, traces[1], missed)
             elbo, surrogate = pathwise(*traces)
             seconds = jnp.array(0.0)
             given: dict[str, Array] = {}

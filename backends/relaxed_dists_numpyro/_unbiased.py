@@ -55,6 +55,8 @@ class _Discretely(Messenger):
             if isinstance(law, BIASED) or getattr(law, "hard", False):
                 raise _errors.straight_through(self._elbo, msg["name"], law)
             if kind(msg["fn"]) == "estimated":
+                if msg["value"] is not None:  # drawn already, inside a scan
+                    raise _errors.out_of_reach(self._elbo, msg["name"])
                 msg["fn"] = plain(msg["fn"])
 
 
@@ -99,6 +101,13 @@ def pathwise(model_trace: Any, guide_trace: Any) -> tuple[Array, Array]:
     elbo = total(model_trace) - total(guide_trace)
     direct = total(model_trace) - total(guide_trace, lambda site: site["fn"].has_rsample)
     return lax.stop_gradient(elbo), direct
+
+
+def check_reached(elbo: str, guide_trace: Any, of: Callable[[Any], bool]) -> None:
+    """Refuse sites that no handler of ours has drawn, as those of a scan."""
+    for name, site in guide_trace.items():
+        if latent(site) and of(site):
+            raise _errors.out_of_reach(elbo, name)
 
 
 class Unbiased(ELBO):

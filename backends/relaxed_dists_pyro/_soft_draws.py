@@ -41,7 +41,7 @@ class Draws(Messenger):
         law = innermost(fn)
         if isinstance(law, BIASED):
             raise _errors.straight_through(self._elbo, name, law)
-        if not _unbiased.checked_site(self._elbo, name, kind(fn), law):
+        if not _unbiased.checked_site(self._elbo, name, kind(fn), law, fn.has_rsample):
             return
         shape = fn.shape()
         logits = law.logits.to(compute_dtype(law.logits)).expand(shape)
