@@ -19,6 +19,8 @@ demo: $(STAMP) ## Train a categorical VAE in Pyro and NumPyro (options: ARGS="--
 # One thread a worker, since two workers with two threads each would fight for two cores; a file to
 # a worker, since JAX compiles each operation and shape once a process.
 test: export OMP_NUM_THREADS = 1
+# The tests compile thousands of small programs that run once: XLA's optimisation costs more than it saves.
+test: export XLA_FLAGS = --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS="-k kl")
 	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
 
