@@ -1,6 +1,6 @@
 """What each estimator costs, relative to plain straight-through: time and saved memory.
 
-    python -m benchmarks.cost [--seconds 2]
+    python -m benchmarks.cost [--seconds 4] [--markdown]
 
 A draw and its gradient by the logits, float32, the estimators in turn; the medians over rounds.
 Saved is what the forward pass keeps for the backward one beside the logits, in numbers for each
@@ -8,15 +8,13 @@ number of the sample.
 """
 
 import argparse
-import platform
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from math import prod
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.tables import show
 from benchmarks.timing import interleaved, ratio
 from relaxed_dists._estimators import shown
 
@@ -96,31 +94,29 @@ def main() -> None:
     """Print a table a framework."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of each framework and shape")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--markdown", action="store_true", help="print tables of Markdown")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told of one thread
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     import torch
 
     torch.set_num_threads(1)
     first = "StraightThrough()"
-    for framework, steps_of, package in (
-        ("Pyro", torch_steps, "torch"),
-        ("NumPyro", jax_steps, "jax"),
+    for framework, steps_of, packages in (
+        ("Pyro", torch_steps, ("pyro-ppl", "torch")),
+        ("NumPyro", jax_steps, ("numpyro", "jax")),
     ):
-        about = f"{framework}, {package} {version(package)}, {platform.machine()}"
-        table = Table(
-            "estimator", title=f"{about}: time, and saved numbers for each of the sample's"
-        )
-        columns: dict[str, list[str]] = {}
+        header, rows = ["estimator"], {}
         for shape in SHAPES:
-            table.add_column("x".join(map(str, shape)), justify="right")
-            table.add_column("saved", justify="right")
+            header += ["x".join(map(str, shape)), "saved"]
             steps = steps_of(shape)
-            times = interleaved({name: step for name, (step, _) in steps.items()}, seconds)
+            times = interleaved({name: step for name, (step, _) in steps.items()}, options.seconds)
             for name, (_, saved) in steps.items():
                 cells = [f"{ratio(times, name, first):.2f}", f"{saved / 4 / prod(shape):.1f}"]
-                columns.setdefault(name, []).extend(cells)
-        for name, cells in columns.items():
-            table.add_row(name, *cells)
-        Console(width=110).print(table)
+                rows.setdefault(name, [name]).extend(cells)
+        about = ", ".join(f"{package} {version(package)}" for package in packages)
+        title = f"{framework} ({about}, 1 thread): time, and saved numbers for each of the sample's"
+        show(title, header, rows.values(), options.markdown)
 
 
 if __name__ == "__main__":
