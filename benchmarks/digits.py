@@ -1,177 +1,248 @@
-"""Each estimator on the digits VAE of the demo: discrete test bounds and time of a step.
+"""Each estimator on the digits VAE of the demo: test bounds of the discrete model, and time.
 
-    python -m benchmarks.digits [--backend numpyro] [--seeds 5] [--steps 2000]
+    python -m benchmarks.digits [--backend numpyro] [--seeds 5] [--steps 1000] [--only REBAR]
 
-All are trained for the same number of steps, from the same parameters and on the same batches a
-seed, the temperature annealed as in the demo where there is one; the exact KL of the discrete laws
-where the loss takes it. They are tested as discrete models. Steps are timed in chunks, all
-trainings in turn, and given relative to plain straight-through.
+All are trained by the same optimiser for the same number of steps, with each seed from the same
+start and on the same minibatches. The temperature t is annealed as in the demo. The estimators take
+the exact KL of the discrete laws, the unbiased losses the sampled one. The digits held out are
+scored by the discrete model with 100 samples each. A framework has a process and a core to itself.
 """
 
 import argparse
 import importlib
-import platform
-import statistics
+import os
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from tqdm import tqdm
 
-from benchmarks.timing import interleaved, ratio
+from benchmarks.tables import show
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "examples"))
 CHUNK = 50  # steps between two looks at the clock
-FIRST = "StraightThrough()"
-Advance = Callable[[], object]
-Test = Callable[[], tuple[float, float]]
+BACKENDS = {"pyro": ("Pyro", "pyro-ppl", "torch"), "numpyro": ("NumPyro", "numpyro", "jax")}
 
 
-def estimators(names: Any) -> dict[str, Callable[[Any], Any]]:
-    """From the temperature of a step to an estimator."""
+class Way(NamedTuple):
+    """From the temperature of a step to an estimator, and from RELAX's surrogate to a loss."""
+
+    estimator: Callable[[Any], Any]
+    loss: Callable[[Any], Any]
+
+
+class Training(NamedTuple):
+    """What takes steps, one for each row of indices of images, and what tests the model."""
+
+    advance: Callable[[np.ndarray], object]
+    test: Callable[[], tuple[float, float]]
+
+
+def ways(backend: str) -> dict[str, Way]:
+    """Those that are compared."""
+    names = importlib.import_module(f"relaxed_dists.{backend}")
+    infer = importlib.import_module(f"{backend}.infer")
+
+    def exact(estimator: Callable[[Any], Any]) -> Way:
+        return Way(estimator, lambda r: infer.TraceMeanField_ELBO())
+
+    def leave_one_out(n: int) -> Way:
+        return Way(lambda t: None, lambda r: names.LeaveOneOut_ELBO(n, vectorize_particles=True))
+
+    def half(t: Any) -> Any:
+        return names.GumbelSoftmax(0.5)
+
     return {
-        FIRST: lambda t: names.StraightThrough(),
-        "GumbelSoftmax(t)": names.GumbelSoftmax,
-        "GumbelSoftmax(t, hard=False)": partial(names.GumbelSoftmax, hard=False),
-        "DecoupledGumbelSoftmax(t, 1)": lambda t: names.DecoupledGumbelSoftmax(t, 1.0),
-        "GappedStraightThrough(1)": lambda t: names.GappedStraightThrough(1.0),
-        "ReinMax()": lambda t: names.ReinMax(),
-        "GumbelRao(t, 10)": partial(names.GumbelRao, samples=10),
-        "ReinMaxRao(0.7, 10)": lambda t: names.ReinMaxRao(0.7, 10),
+        "StraightThrough()": exact(lambda t: names.StraightThrough()),
+        "GumbelSoftmax(t)": exact(names.GumbelSoftmax),
+        "GumbelSoftmax(t, hard=False)": exact(partial(names.GumbelSoftmax, hard=False)),
+        "GumbelRao(t, 10)": exact(partial(names.GumbelRao, samples=10)),
+        "ReinMax()": exact(lambda t: names.ReinMax()),
+        "ReinMaxRao(0.7, 10)": exact(lambda t: names.ReinMaxRao(0.7, 10)),
+        "GappedStraightThrough(1)": exact(lambda t: names.GappedStraightThrough(1.0)),
+        "DecoupledGumbelSoftmax(t, 1)": exact(lambda t: names.DecoupledGumbelSoftmax(t, 1.0)),
+        "LeaveOneOut_ELBO(2)": leave_one_out(2),
+        "LeaveOneOut_ELBO(10)": leave_one_out(10),
+        "REBAR_ELBO(), at 0.5": Way(half, lambda r: names.REBAR_ELBO()),
+        "RELAX_ELBO(network), at 0.5": Way(half, names.RELAX_ELBO),
     }
 
 
-def in_torch(images: Any, test: Any, make: Any, steps: int, seed: int) -> tuple[Advance, Test]:
-    """A training in Pyro: what takes a chunk of steps, and what tests its model."""
+def in_pyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
+    """From a seed to a training in Pyro."""
     import pyro
-    from pyro.infer import TraceMeanField_ELBO
+    import torch
+    from torch import nn
 
     import digits_vae_pyro as demo
     from digits_vae import annealed
     from relaxed_dists.pyro import AnnealedSVI, OneHotCategorical
 
+    torch.set_num_threads(1)
+
     class VAE(demo.DigitsVAE):
         """The demo's, with another estimator."""
 
-        def guide(self, images: Any, batch_size: Any = None, temperature: Any = 1.0) -> None:
+        def guide(self, images: Any, temperature: Any = 1.0) -> None:
             pyro.module("vae", self)
-            with pyro.plate("images", len(images), subsample_size=batch_size) as batch:
-                law = OneHotCategorical(
-                    logits=self.encoder(images[batch]), estimator=make(temperature)
-                )
+            law = OneHotCategorical(
+                logits=self.encoder(images), estimator=way.estimator(temperature)
+            )
+            with pyro.plate("images", len(images)):
                 pyro.sample("z", law.to_event(1))
 
-    store = pyro.get_param_store()
-    store.clear()
-    pyro.set_rng_seed(seed)
-    vae, adam = VAE(images), pyro.optim.Adam({"lr": demo.LEARNING_RATE})
-    svi = AnnealedSVI(vae.model, vae.guide, adam, TraceMeanField_ELBO(), annealed(steps))
-    kept = [store.get_state(), pyro.util.get_rng_state()]
+    def start(seed: int) -> Training:
+        pyro.clear_param_store()
+        pyro.set_rng_seed(seed)
+        vae = VAE(digits.train)
+        inputs = digits.train.shape[-1] + demo.LATENTS * demo.CLASSES
+        network = nn.Sequential(
+            nn.Linear(inputs, demo.HIDDEN), nn.Tanh(), nn.Linear(demo.HIDDEN, 1), nn.Flatten(0)
+        )
 
-    def come_back() -> None:
-        # Each training has the store and the random generator to itself.
-        store.clear()
-        store.set_state(kept[0])
-        pyro.util.set_rng_state(kept[1])
+        def surrogate(values: Any, images: Any) -> Any:
+            pyro.module("surrogate", network)
+            return network(torch.cat((images, values["z"].flatten(-2)), -1))
 
-    def advance() -> None:
-        come_back()
-        for _ in range(CHUNK):
-            svi.step(vae.images, demo.BATCH)
-        kept[:] = store.get_state(), pyro.util.get_rng_state()
+        adam, loss = pyro.optim.Adam({"lr": demo.LEARNING_RATE}), way.loss(surrogate)
+        svi = AnnealedSVI(vae.model, vae.guide, adam, loss, annealed(steps))
 
-    def bounds() -> tuple[float, float]:
-        come_back()
-        return demo.held_out_bounds(vae, test, seed)
+        def advance(batches: np.ndarray) -> None:
+            for batch in batches:
+                svi.step(vae.images[batch])
 
-    return advance, bounds
+        return Training(advance, lambda: demo.held_out_bounds(vae, digits.test, seed))
+
+    return start
 
 
-def in_jax(images: Any, test: Any, make: Any, steps: int, seed: int) -> tuple[Advance, Test]:
+def in_numpyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
     """The same in NumPyro."""
     import jax
+    import jax.numpy as jnp
     import numpyro
-    from numpyro.infer import TraceMeanField_ELBO
 
     import digits_vae_numpyro as demo
     from digits_vae import annealed
     from relaxed_dists.numpyro import AnnealedSVI, OneHotCategorical
 
+    def network(images: Any, z: Any) -> Any:
+        inputs = jnp.concatenate((images, z.reshape(len(z), -1)), -1)
+        return demo.dense(
+            "surrogate.2", jnp.tanh(demo.dense("surrogate.1", inputs, demo.HIDDEN)), 1
+        )
+
+    def surrogate(params: Any, values: Any, images: Any) -> Any:
+        with numpyro.handlers.substitute(data=params):
+            return network(images, values["z"])[:, 0]
+
+    loss = way.loss(surrogate)
+
     class VAE(demo.DigitsVAE):
         """The demo's, with another estimator."""
 
-        def guide(self, images: Any, batch_size: Any = None, temperature: Any = 1.0) -> None:
-            with numpyro.plate("images", len(images), subsample_size=batch_size) as batch:
-                law = OneHotCategorical(
-                    logits=self.encoder(images[batch]), estimator=make(temperature)
-                )
+        def guide(self, images: Any, temperature: Any = 1.0) -> None:
+            logits = self.encoder(images)
+            if getattr(loss, "surrogate", None):
+                network(images, logits)  # only declares its parameters
+            law = OneHotCategorical(logits=logits, estimator=way.estimator(temperature))
+            with numpyro.plate("images", len(images)):
                 numpyro.sample("z", law.to_event(1))
 
-    vae, adam = VAE(images), numpyro.optim.Adam(demo.LEARNING_RATE)
-    how = {"temperature": annealed(steps), "batch_size": demo.BATCH}
-    svi = AnnealedSVI(vae.model, vae.guide, adam, TraceMeanField_ELBO(), **how)
+    vae, adam = VAE(digits.train), numpyro.optim.Adam(demo.LEARNING_RATE)
+    svi = AnnealedSVI(vae.model, vae.guide, adam, loss, annealed(steps))
 
     @jax.jit
-    def chunk(state: Any) -> Any:
-        return jax.lax.scan(lambda s, _: (svi.update(s, vae.images)[0], None), state, length=CHUNK)[
-            0
-        ]
+    def taken(state: Any, batches: Any) -> Any:
+        return jax.lax.scan(lambda s, b: (svi.update(s, vae.images[b])[0], None), state, batches)[0]
 
-    kept = [jax.jit(svi.init)(jax.random.key(seed), vae.images)]
+    def start(seed: int) -> Training:
+        state = jax.jit(svi.init)(jax.random.key(seed), vae.images[: demo.BATCH])
 
-    def advance() -> None:
-        kept[0] = jax.block_until_ready(chunk(kept[0]))
+        def advance(batches: np.ndarray) -> None:
+            nonlocal state
+            state = jax.block_until_ready(taken(state, batches))
 
-    def bounds() -> tuple[float, float]:
-        vae.parameters = svi.get_params(kept[0])
-        return demo.held_out_bounds(vae, test, seed)
+        def test() -> tuple[float, float]:
+            vae.parameters = svi.get_params(state)
+            return demo.held_out_bounds(vae, digits.test, seed)
 
-    return advance, bounds
+        return Training(advance, test)
+
+    return start
+
+
+def batches(images: int, steps: int, seed: int) -> np.ndarray:
+    """Indices of images, a row a step, each epoch in an order of its own.
+
+    They are drawn outside of the models: a plate that subsamples draws for each particle anew.
+    """
+    from digits_data import BATCH
+
+    rng, epochs = np.random.default_rng(seed), -(-steps * BATCH // images)
+    orders = np.concatenate([rng.permutation(images) for _ in range(epochs)])
+    return orders[: steps * BATCH].reshape(steps, BATCH)
+
+
+def measure(backend: str, core: int, seeds: int, steps: int, only: list[str]) -> dict[str, Any]:
+    """For each way its bounds, a row a seed, and the median milliseconds of a step."""
+    if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told of one thread
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    import digits_data
+
+    digits, made = digits_data.load(), {"pyro": in_pyro, "numpyro": in_numpyro}[backend]
+    chosen = {k: way for k, way in ways(backend).items() if any(part in k for part in only)}
+    starts = {label: made(digits, way, steps) for label, way in chosen.items()}
+    bounds: dict[str, list[tuple[float, float]]] = {label: [] for label in starts}
+    times: dict[str, list[float]] = {label: [] for label in starts}
+    bar = tqdm(total=seeds * len(starts), desc=backend, unit="training", position=core)
+    for seed in range(seeds):
+        rows = batches(len(digits.train), steps, seed).reshape(-1, CHUNK, digits_data.BATCH)
+        for label, start in starts.items():
+            training = start(seed)
+            training.advance(rows[0])  # compiles, and is not timed
+            for chunk in rows[1:]:
+                began = time.perf_counter()
+                training.advance(chunk)
+                times[label].append(1e3 * (time.perf_counter() - began) / CHUNK)
+            bounds[label].append(training.test())
+            bar.update()
+    return {label: (np.array(bounds[label]), np.median(times[label])) for label in starts}
 
 
 def main() -> None:
-    """Train, and print a table a framework."""
+    """Train in the frameworks side by side, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--backend", choices=("pyro", "numpyro", "both"), default="both")
+    parser.add_argument("--backend", choices=(*BACKENDS, "both"), default="both")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000, help=f"of a training, by {CHUNK}")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of the estimators' names")
+    parser.add_argument("--markdown", action="store_true", help="print a table of Markdown")
     options = parser.parse_args()
-    import torch
-
-    import digits_data
-
-    torch.set_num_threads(1)
-    digits = digits_data.load()
-    ways = {"pyro": ("Pyro", "torch", in_torch), "numpyro": ("NumPyro", "jax", in_jax)}
-    for name in ways if options.backend == "both" else [options.backend]:
-        framework, package, way = ways[name]
-        makes = estimators(importlib.import_module(f"relaxed_dists.{name}"))
-        bounds: dict[str, list[tuple[float, float]]] = {label: [] for label in makes}
-        times: dict[str, list[float]] = {label: [] for label in makes}
-        for seed in track(range(options.seeds), framework, transient=True):
-            made = {label: way(*digits, make, options.steps, seed) for label, make in makes.items()}
-            rounds = options.steps // CHUNK - 1  # the first is not timed
-            for label, spent in interleaved(
-                {label: advance for label, (advance, _) in made.items()}, 0.0, rounds
-            ).items():
-                times[label] += spent
-                bounds[label].append(made[label][1]())
-        about = f"{framework}, {package} {version(package)}, {platform.machine()}"
-        table = Table("estimator", title=f"{about}: {options.steps} steps, {options.seeds} seeds")
-        for column in ("test ELBO", "importance-weighted", "ms a step", "relative"):
-            table.add_column(column, justify="right")
-        for label, found in bounds.items():
-            pairs = np.array(found).T
-            cells = [f"{x.mean():.2f} ± {x.std(ddof=1) if len(x) > 1 else 0:.2f}" for x in pairs]
-            cells += [f"{1e3 * statistics.median(times[label]) / CHUNK:.2f}"]
-            table.add_row(label, *cells, f"{ratio(times, label, FIRST):.2f}")
-        Console(width=110).print(table)
+    if options.steps % CHUNK or options.steps < 2 * CHUNK or options.seeds < 2:
+        parser.error(f"expected a multiple of {CHUNK} steps, two at least, and 2 seeds or more")
+    backends = list(BACKENDS) if options.backend == "both" else [options.backend]
+    run = partial(measure, seeds=options.seeds, steps=options.steps, only=options.only)
+    with ProcessPoolExecutor(len(backends), get_context("spawn")) as pool:
+        found = list(pool.map(run, backends, range(len(backends))))
+    header, rows, about = ["estimator"], {label: [label] for label in found[0]}, []
+    for backend, results in zip(backends, found, strict=True):
+        framework, *packages = BACKENDS[backend]
+        about += [f"{package} {version(package)}" for package in packages]
+        header += [f"{framework}: ELBO", "importance-weighted", "ms a step"]
+        for label, (bounds, ms) in results.items():
+            pairs = zip(bounds.mean(0), bounds.std(0, ddof=1), strict=True)
+            rows[label] += [*(f"{mean:.2f} ± {sd:.2f}" for mean, sd in pairs), f"{ms:.2f}"]
+    title = f"Nats a test digit, {options.steps} steps, mean and deviation of {options.seeds} seeds"
+    show(f"{title} ({', '.join(about)}; 1 thread)", header, rows.values(), options.markdown)
 
 
 if __name__ == "__main__":
