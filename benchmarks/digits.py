@@ -5,7 +5,8 @@
 All are trained by the same optimiser for the same number of steps, with each seed from the same
 start and on the same minibatches. The temperature t is annealed as in the demo. The estimators take
 the exact KL of the discrete laws, the unbiased losses the sampled one. The digits held out are
-scored by the discrete model with 100 samples each. A framework has a process and a core to itself.
+scored by the discrete model with 100 samples each. A framework has a process and a core to itself;
+its times are those of the processor.
 """
 
 import argparse
@@ -192,7 +193,7 @@ def batches(images: int, steps: int, seed: int) -> np.ndarray:
 
 
 def measure(backend: str, core: int, seeds: int, steps: int, only: list[str]) -> dict[str, Any]:
-    """For each way its bounds, a row a seed, and the median milliseconds of a step."""
+    """For each way its bounds, a row a seed, and the median of a step's milliseconds."""
     if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told of one thread
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
@@ -210,9 +211,9 @@ def measure(backend: str, core: int, seeds: int, steps: int, only: list[str]) ->
             training = start(seed)
             training.advance(rows[0])  # compiles, and is not timed
             for chunk in rows[1:]:
-                began = time.perf_counter()
+                began = time.process_time()  # which other programs don't lengthen
                 training.advance(chunk)
-                times[label].append(1e3 * (time.perf_counter() - began) / CHUNK)
+                times[label].append(1e3 * (time.process_time() - began) / CHUNK)
             bounds[label].append(training.test())
             bar.update()
     return {label: (np.array(bounds[label]), np.median(times[label])) for label in starts}
