@@ -37,11 +37,11 @@ def fit(
     elbo: str | Callable[..., Any] = "TraceMeanField_ELBO",
     particles: int = PARTICLES,
 ) -> dict[str, Any]:
-    """The parameters after annealed SVI, 300 steps whose learning rate falls from 0.3 to 0.01."""
+    """The parameters after annealed SVI, 200 steps whose learning rate falls from 0.3 to 0.01."""
     ppl, _ = PPL[backend.framework]
     infer, svi = importlib.import_module(f"{backend.framework}.infer"), backend.names.AnnealedSVI
     nesting = {} if isinstance(backend, Jax) else {"max_plate_nesting": 1}
-    steps, decay = 300, 30 ** (-1 / 300)
+    steps, decay = 200, 30 ** (-1 / 200)
     made = getattr(infer, elbo) if isinstance(elbo, str) else elbo
     loss = made(num_particles=particles, vectorize_particles=True, **nesting)
     if isinstance(backend, Jax):
@@ -60,18 +60,26 @@ def fit(
 
 
 def nuts(backend: Backend, model: Callable[[], None], seed: int) -> dict[str, Any]:
-    """200 draws of the latent sites, after 80 of a warm-up, by trajectories of up to 15 steps."""
+    """40 draws of 50 copies, after 60 of a warm-up, by trajectories of up to 15 steps.
+
+    The copies are independent in the posterior: as many chains, which share the step size.
+    """
     ppl, _ = PPL[backend.framework]
     infer = importlib.import_module(f"{backend.framework}.infer")
-    kernel, options = infer.NUTS(model, max_tree_depth=4), {"num_samples": 200}
+
+    def copies() -> None:
+        with ppl.plate("copies", 50, dim=-2):
+            model()
+
+    kernel, options = infer.NUTS(copies, max_tree_depth=4), {"num_samples": 40}
     if isinstance(backend, Jax):
         import jax
 
-        chain = infer.MCMC(kernel, num_warmup=80, progress_bar=False, **options)
+        chain = infer.MCMC(kernel, num_warmup=60, progress_bar=False, **options)
         chain.run(jax.random.key(seed))
     else:
         ppl.set_rng_seed(seed)
-        chain = infer.MCMC(kernel, warmup_steps=80, disable_progbar=True, **options)
+        chain = infer.MCMC(kernel, warmup_steps=60, disable_progbar=True, **options)
         chain.run()
     return chain.get_samples()
 

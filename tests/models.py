@@ -110,7 +110,8 @@ def gates(pp: Pp) -> None:
     z = pp.ppl.sample("z", pp.ours.Bernoulli(probs=pp.array(np.full(4, GATE))).to_event(1))
     x = pp.array(FEATURES)
     covariance = (x * z[..., None, :]) @ x.T + NOISE**2 * pp.array(np.eye(8))
-    law = pp.dist.MultivariateNormal(pp.array(np.zeros(8)), covariance)
+    loc = 0 * covariance[..., 0]  # of its batch shape, which NumPyro does not broadcast
+    law = pp.dist.MultivariateNormal(loc, covariance)
     pp.ppl.sample("y", law, obs=pp.array(TARGETS))
 
 

@@ -15,30 +15,36 @@ from scipy.special import log_softmax, softmax
 
 from fits import fit, log_joint, mean_field, nuts
 from harness import Backend, Jax
-from models import GATE, MEANS, MODELS, POINTS, WEIGHTS, Pp, linear_chain
+from models import CAUSES, GATE, MEANS, MODELS, POINTS, WEIGHTS, Pp, linear_chain
 from relaxed_dists.schedules import constant, exponential
 
 ANNEALED = exponential(1.0, rate=0.015, floor=0.05)
 ESTIMATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "StraightThrough": lambda ours, t: ours.StraightThrough(),
-    "GumbelSoftmax": lambda ours, t: ours.GumbelSoftmax(t),
     "soft GumbelSoftmax": lambda ours, t: ours.GumbelSoftmax(t, hard=False),
+    "DecoupledGumbelSoftmax": lambda ours, t: ours.DecoupledGumbelSoftmax(t, 0.5),
+    "GumbelSoftmax": lambda ours, t: ours.GumbelSoftmax(t),
+    "GumbelRao": lambda ours, t: ours.GumbelRao(t, 2),
+    "ReinMax": lambda ours, t: ours.ReinMax(),
+    "ReinMaxRao": lambda ours, t: ours.ReinMaxRao(0.7, 2),
+    "GappedStraightThrough": lambda ours, t: ours.GappedStraightThrough(1.0),
+    "StraightThrough": lambda ours, t: ours.StraightThrough(),
 }
-# The gaps allowed, from and to. Six runs, of both frameworks, had the gaps behind them.
+# The gaps allowed, in the order of MODELS, and the largest of four runs. They are the bias of the
+# estimators, no errors: with exact gradients the gap would end at 0.
 GAPS = {
     # No bias is left at temperature 0; the gradient's noise is, and 0.05 is not 0.
-    ("soft GumbelSoftmax", "mixture"): (0.0, 0.05),  # up to 0.013
-    ("soft GumbelSoftmax", "chain"): (0.0, 0.05),  # up to 0.015
-    ("soft GumbelSoftmax", "noisy-or"): (0.0, 0.1),  # up to 0.05
-    ("soft GumbelSoftmax", "gates"): (0.0, 0.1),  # up to 0.05
-    # Behind hard values, at temperature 0, the mean of the slopes at two corners stands in place of
-    # the difference of their values, which is right for quadratic functions.
-    ("GumbelSoftmax", "mixture"): (0.0, 0.08),  # up to 0.032
-    ("GumbelSoftmax", "chain"): (0.0, 0.15),  # up to 0.065
-    ("GumbelSoftmax", "noisy-or"): (0.03, 0.15),  # from 0.062 to 0.08
-    ("GumbelSoftmax", "gates"): (0.1, 0.25),  # from 0.16 to 0.18
-    # The slope at one corner stands there: right for linear functions.
-    ("StraightThrough", "noisy-or"): (0.15, 0.4),  # from 0.23 to 0.31
+    "soft GumbelSoftmax": (0.05, 0.05, 0.12, 0.12),  # 0.01, 0.02, 0.07, 0.08
+    # Slopes between the corners, of a softmax at 0.5, stand in place of differences of values.
+    "DecoupledGumbelSoftmax": (0.2, 0.2, 0.2, 0.2),  # 0.11, 0.11, 0.14, 0.08
+    # At temperature 0 the mean of the slopes at two corners does: right for quadratic functions.
+    "GumbelSoftmax": (0.1, 0.2, 0.15, 0.25),  # 0.03, 0.05, 0.08, 0.16
+    "GumbelRao": (0.1, 0.2, 0.15, 0.25),  # 0.02, 0.08, 0.07, 0.16
+    "ReinMax": (0.1, 0.2, 0.15, 0.25),  # 0.02, 0.11, 0.07, 0.16
+    "ReinMaxRao": (0.1, 0.2, 0.15, 0.25),  # 0.05, 0.04, 0.08, 0.16
+    # Its temperature is to be about its gap: annealed as the others, it misses by up to 2.5.
+    "GappedStraightThrough": (0.4, 0.4, 0.2, 0.25),  # 0.26, 0.27, 0.11, 0.15
+    # The slope at one corner does: right for linear functions.
+    "StraightThrough": (0.9, 3.4, 0.4, 0.3),  # 0.74, 3.00, 0.27, 0.21
 }
 
 
@@ -91,17 +97,20 @@ def test_both_ways_of_writing_a_model_are_one(backend: Backend, name: str) -> No
         np.testing.assert_allclose(got, model.joint[at], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("estimator", "name"), GAPS)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_annealed_svi(backend: Backend, name: str, estimator: str, seed: int) -> None:
-    """The gap is as small as the estimator's bias allows; with its categories reversed it isn't.
+    """The gap is as small as the estimator's bias allows; a uniform law's and a reversed one's not.
 
-    The guides of soft samples are made by AutoRelaxed, the others by hand.
+    The guides are made by AutoRelaxed and by hand in turn, from model to model and from estimator
+    to estimator.
     """
-    model = MODELS[name]
-    rows = rows_after(backend, name, estimator, seed, auto="soft" in estimator)
-    low, high = GAPS[estimator, name]
-    assert low - 1e-9 < model.best - model.bound(rows) < high
-    assert model.best - model.bound(rows[:, ::-1]) > 1
+    model, at = MODELS[name], list(MODELS).index(name)
+    auto = (at + list(ESTIMATORS).index(estimator)) % 2 == 0
+    rows, allowed = rows_after(backend, name, estimator, seed, auto=auto), GAPS[estimator][at]
+    assert -1e-9 < model.best - model.bound(rows) < allowed
+    for wrong in (log_softmax(0 * rows, -1), rows[:, ::-1]):
+        assert model.best - model.bound(wrong) > 1.3 * allowed
 
 
 def test_straight_through_in_a_linear_model(backend: Backend, seed: int) -> None:
@@ -129,21 +138,24 @@ def test_soft_samples_at_temperature_1_miss(backend: Backend, seed: int) -> None
     """Without annealing, the soft objective has its best point elsewhere: 1.5 and more away."""
     model = MODELS["gates"]
     rows = rows_after(backend, "gates", "soft GumbelSoftmax", seed, constant(1.0))
-    assert model.best - model.bound(rows) > 10 * GAPS["soft GumbelSoftmax", "gates"][1]
+    assert model.best - model.bound(rows) > 1
 
 
-@pytest.mark.parametrize("name", ["mixture", "gates"])
+@pytest.mark.parametrize("name", MODELS)
 def test_nuts_on_the_relaxed_model(backend: Backend, name: str, seed: int) -> None:
     """At temperature 0.1 the rounded draws have the discrete model's marginals.
 
-    Relaxing the model moves them, by up to 0.08 in the gates and 0.02 in the mixture (by importance
-    sampling); 200 draws that depend on one another do the rest. The largest error of eight runs
-    was 0.17; those of the prior are above 0.4.
+    Relaxing the model moves them, by up to 0.08 in the gates and 0.03 in the others (by importance
+    sampling); draws that depend on one another do the rest. The largest error of 20 runs was
+    0.18, and those of the prior are above 0.25.
     """
     model, pp = MODELS[name], Pp(backend)
     relaxed = backend.names.relax(functools.partial(model.program, pp), 0.1)
-    y = backend.numpy(nuts(backend, relaxed, seed)["z_relaxed"])
-    chosen = np.stack([y <= 0, y > 0], -1) if model.binary else y == y.max(-1, keepdims=True)
-    assert abs(chosen.mean(0) - model.marginals).max() < 0.25
-    prior = [1 - GATE, GATE] if model.binary else WEIGHTS
-    assert abs(prior - model.marginals).max() > 0.4
+    draws, found = nuts(backend, relaxed, seed), []
+    for site in model.shapes:
+        y = backend.numpy(draws[f"{site}_relaxed"])
+        hard = np.stack([y <= 0, y > 0], -1) if model.binary else y == y.max(-1, keepdims=True)
+        found.append(hard.mean((0, 1)).reshape(-1, model.size[1]))
+    assert abs(np.concatenate(found) - model.marginals).max() < 0.22
+    prior = {"noisy-or": np.stack([1 - CAUSES, CAUSES], -1), "gates": [1 - GATE, GATE]}
+    assert abs(prior.get(name, WEIGHTS) - model.marginals).max() > 0.25
