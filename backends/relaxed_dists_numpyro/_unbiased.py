@@ -140,6 +140,9 @@ class LeaveOneOut_ELBO(Unbiased):
     sites beside them keep their pathwise gradients, and parameters of the model their exact ones.
     The model may do anything with the values, indexing too.
 
+    A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
+    from other data and help little. Draw the minibatch outside, and give it to model and guide.
+
     Args:
         num_particles: The number of particles, at least 2.
         vectorize_particles: As in NumPyro's ``ELBO``.

@@ -122,6 +122,10 @@ class LeaveOneOut_ELBO(Unbiased):
     sites beside them keep their pathwise gradients, and parameters of the model their exact ones.
     The model may do anything with the values, indexing too.
 
+    A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
+    from other data and help little. Draw the minibatch outside, and give it to model and guide, or
+    take ``vectorize_particles=True``, where all particles have one.
+
     Args:
         num_particles: The number of particles, at least 2.
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
