@@ -77,8 +77,9 @@ class AutoRelaxed(AutoGuide):
             ``TraceMeanField_ELBO`` warns if the sites of the two kinds take turns in the model,
             though the guide is a mean-field one.
         init_loc_fn: From a site (a dictionary with its ``name``, ``fn`` and ``value``) to a value
-            of it: a corner or a point of the simplex, or of [0, 1]. The guide starts at 0.9 of it
-            and 0.1 of the uniform law. Where it returns None, and by default, at the uniform law.
+            of it: a corner or a point of the simplex, or of [0, 1]; NumPyro's ``init_to_value`` is
+            one. The guide starts at 0.9 of it and 0.1 of the uniform law. Where it returns None,
+            and by default, at the uniform law.
         prefix: What the parameters' names have before ``_logits``, after the site's.
         create_plates: From the model's arguments to plates of it, as in NumPyro's autoguides.
 

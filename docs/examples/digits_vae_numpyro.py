@@ -118,7 +118,7 @@ def pictures(vae: DigitsVAE, images: Array, seed: int) -> tuple[Array, Array]:
     @jax.jit
     def draw(parameters: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
         with substitute(data=parameters):
-            codes = jax.nn.one_hot(vae.encoder(images).argmax(-1), CLASSES)
+            codes = OneHotCategorical(logits=vae.encoder(images)).mode
             z = vae.prior().sample(key, (len(images),))
             return vae.pixels(codes).mean, vae.pixels(z).mean
 

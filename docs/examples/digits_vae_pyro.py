@@ -104,7 +104,6 @@ def held_out_bounds(vae: DigitsVAE, images: Array, seed: int, samples: int = 100
 def pictures(vae: DigitsVAE, images: Array, seed: int) -> tuple[Array, Array]:
     """Reconstructions from each image's most likely hard code, and samples from the prior."""
     pyro.set_rng_seed(seed)
-    best = vae.encoder(torch.as_tensor(images)).argmax(-1)
-    codes = nn.functional.one_hot(best, CLASSES).float()
+    codes = OneHotCategorical(logits=vae.encoder(torch.as_tensor(images))).mode
     z = vae.prior().sample((len(images),))
     return vae.pixels(codes).mean.numpy(), vae.pixels(z).mean.numpy()
