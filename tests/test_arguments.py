@@ -12,7 +12,7 @@ from test_package import FACADES
 pytest.importorskip("pyro"), pytest.importorskip("numpyro")
 PYRO, NUMPYRO = (importlib.import_module(facade) for facade in FACADES)
 
-# What Pyro's alone takes, and NumPyro's alone. Pyro keeps the random state and the parameters itself.
+# What Pyro's alone takes, and NumPyro's alone. Pyro itself keeps random state and parameters.
 ALONE = {
     "AnnealedSVI": ("", "static_kwargs"),  # as in NumPyro's SVI
     "AutoRelaxed": ("", "prefix"),  # of names, which in Pyro are those of the guide's attributes
@@ -25,7 +25,7 @@ ALONE = {
     "RELAX_ELBO": ("kwargs", "vectorize_particles"),
     "evidence_bounds": ("", "rng_key params"),
     "exact_evidence": ("", "params"),
-    "gumbel_softmax": ("key", "key"),  # a generator, which may be left out, and a key, which may not
+    "gumbel_softmax": ("key", "key"),  # a generator, if any, and a key always
     # Of any law.
     ".expand": ("_instance", ""),  # as in torch's
     ".log_prob": ("", "intermediates"),
@@ -52,7 +52,7 @@ def calls(name: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def arguments(f: Callable[..., Any], alone: str) -> list[tuple[Any, ...]]:
-    """Names, defaults and kinds in their order, without those of one framework, which must be there.
+    """Names, defaults and kinds in order, without those of one framework, which must be there.
 
     In torch's laws validate_args may be given by its place, in NumPyro's by its name alone.
     """
