@@ -9,6 +9,8 @@ number of the sample.
 
 import argparse
 import os
+import time
+import weakref
 from collections.abc import Callable
 from importlib.metadata import version
 from math import prod
@@ -49,17 +51,21 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object],
         return (law.rsample() * weights).sum()
 
     def saved(estimator: Any) -> float:
-        kept: dict[int, int] = {}
+        kept: list[weakref.ref[torch.Tensor]] = []
 
         def keep(x: torch.Tensor) -> torch.Tensor:
-            if x.data_ptr() not in (logits.data_ptr(), weights.data_ptr()):
-                kept[x.data_ptr()] = x.untyped_storage().nbytes()
+            kept.append(weakref.ref(x))
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             loss = forward(estimator)
-        loss.backward()  # until here the graph keeps them all, so that no address is used twice
-        return sum(kept.values())
+        # What no gradient needs, as the validation's, is gone while the loss is there.
+        alive = [x for x in (ref() for ref in kept) if x is not None]
+        storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in alive}
+        loss.backward()
+        return sum(storages.values()) - sum(
+            storages.get(x.untyped_storage().data_ptr(), 0) for x in (logits, weights)
+        )
 
     def step(estimator: Any) -> Callable[[], object]:
         return lambda: torch.autograd.grad(forward(estimator), logits)
@@ -77,15 +83,16 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], f
     key = jax.random.key(2)
 
     def made(estimator: Any) -> tuple[Callable[[], object], float]:
-        def forward(logits: Any) -> Any:
+        def forward(logits: Any, key: Any) -> Any:
             law = names.OneHotCategorical(logits=logits, estimator=estimator)
             return (law.sample(key) * weights).sum()
 
-        gradient = jax.jit(jax.value_and_grad(forward))  # of the value too: it needs the noise
-        _, back = jax.eval_shape(lambda x: jax.vjp(forward, x), logits)
+        # Of the value too, which needs the noise. A constant key's noise XLA might compute beforehand.
+        gradient = jax.jit(jax.value_and_grad(forward))
+        _, back = jax.eval_shape(lambda x: jax.vjp(lambda x: forward(x, key), x), logits)
         saved = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))
         own = logits.nbytes + weights.nbytes  # weights are a part of every one
-        return lambda: jax.block_until_ready(gradient(logits)), saved - own
+        return lambda: jax.block_until_ready(gradient(logits, key)), saved - own
 
     return {shown(e): made(e) for e in estimators(names)}
 
@@ -110,7 +117,11 @@ def main() -> None:
         for shape in SHAPES:
             header += ["x".join(map(str, shape)), "saved"]
             steps = steps_of(shape)
-            times = interleaved({name: step for name, (step, _) in steps.items()}, options.seconds)
+            times = interleaved(
+                {name: step for name, (step, _) in steps.items()},
+                options.seconds,
+                clock=time.process_time,  # which other programs don't lengthen
+            )
             for name, (_, saved) in steps.items():
                 cells = [f"{ratio(times, name, first):.2f}", f"{saved / 4 / prod(shape):.1f}"]
                 rows.setdefault(name, [name]).extend(cells)

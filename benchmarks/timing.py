@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 
 def interleaved(
-    steps: dict[str, Callable[[], object]], seconds: float = 2.0, least: int = 5
+    steps: dict[str, Callable[[], object]],
+    seconds: float = 2.0,
+    least: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """The seconds of each step in every round, a round running each once.
 
@@ -14,6 +17,7 @@ def interleaved(
         steps: What to time; each waits for its own result.
         seconds: About how long to go on, the first, untimed runs (which compile) not counted.
         least: The least number of rounds.
+        clock: What the steps are timed by, in seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
@@ -21,9 +25,9 @@ def interleaved(
     end = time.perf_counter() + seconds
     while len(next(iter(times.values()))) < least or time.perf_counter() < end:
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return times
 
 
