@@ -87,7 +87,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], f
             law = names.OneHotCategorical(logits=logits, estimator=estimator)
             return (law.sample(key) * weights).sum()
 
-        # Of the value too, which needs the noise. A constant key's noise XLA might compute beforehand.
+        # Of the value too, which needs the noise; of the key, whose noise XLA else might fold.
         gradient = jax.jit(jax.value_and_grad(forward))
         _, back = jax.eval_shape(lambda x: jax.vjp(lambda x: forward(x, key), x), logits)
         saved = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))
