@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from jax import Array, random
 from jax.scipy.special import gammaln, logsumexp
 
+from benchmarks.torture_subjects import tfp_distributions
 from relaxed_dists import numpyro as ours
 
 T = 0.5
@@ -54,10 +55,9 @@ def of_numpyro(key: Array, logits: Array) -> tuple[Array, Array]:
 
 def of_tfp(name: str) -> Draw:
     """The draw and the density of a law of TFP's."""
-    from tensorflow_probability.substrates import jax as tfp
 
     def draw(key: Array, logits: Array) -> tuple[Array, Array]:
-        law = getattr(tfp.distributions, name)(T, logits=logits)
+        law = getattr(tfp_distributions(), name)(T, logits=logits)
         x = law.sample(seed=key)
         return x, law.log_prob(x)
 
@@ -67,10 +67,10 @@ def of_tfp(name: str) -> Draw:
 def has_tfp() -> bool:
     """Whether TFP is installed."""
     try:
-        import tensorflow_probability.substrates.jax as tfp
+        tfp_distributions()
     except ImportError:
         return False
-    return tfp is not None
+    return True
 
 
 def cases(shape: tuple[int, ...]) -> Cases:
