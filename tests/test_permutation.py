@@ -268,13 +268,14 @@ def test_jax_transformations() -> None:
         return law.sample(key)
 
     def total(t: Any, x: Any) -> Any:
-        return (f(t, x) * jax.numpy.arange(9.0).reshape(3, 3)).sum()
+        # Squares: 3 i + j has the same sum over all permutations.
+        return (f(t, x) * jax.numpy.arange(9.0).reshape(3, 3) ** 2).sum()
 
     eager, ts = f(0.5, logits), jax.numpy.array([0.5, 0.5])
     mapped = jax.jit(jax.vmap(f, (0, None)))(ts, logits)
     np.testing.assert_array_equal(mapped[1], eager)
     gradient = jax.jit(jax.vmap(jax.grad(total, 1), (0, None)))(ts, logits)
-    assert (abs(gradient).max((-2, -1)) > 1e-6).all()
+    assert (abs(gradient).max((-2, -1)) > 1e-3).all()
     law = names.RelaxedPermutation(0.5, logits, iterations=3, hard=True)
     back = jax.tree.map(lambda x: x, law)
     assert (back.iterations, back.hard, back.batch_shape) == (3, True, (2,))
