@@ -68,7 +68,7 @@ def _heat(temperature: Any, gumbel: Array) -> Array:
 
 def _relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
     """softmax((logits + noise) / temperature)."""
-    return ops.exp(_formulas.exp_concrete(ops, logits, _heat(temperature, noise), noise))
+    return _formulas.concrete(ops, logits, _heat(temperature, noise), noise)[1]
 
 
 class Estimator:

@@ -33,10 +33,20 @@ class Ops(Protocol):
     def lgamma(self, x: Array, /) -> Array: ...
     def digamma(self, x: Array, /) -> Array: ...
     def log_softmax(self, x: Array, /) -> Array: ...
-    def log_softmax_at(self, x: Array, temperature: Array, /) -> Array: ...
+    def softmaxes_at(self, x: Array, temperature: Array, /) -> tuple[Array, Array]:
+        """log_softmax(x / temperature), and softmax."""
+
+    def sum_log_softmax(self, x: Array, less: Array | float, /) -> Array:
+        """sum(log_softmax(x) - less)."""
+
+    def plain(self, x: Array, /) -> bool:
+        """Whether all numbers are seen to be smaller than HUGE; false where that isn't cheap."""
+
     def sum(self, x: Array, /) -> Array: ...
     def stack(self, x: Array, y: Array, /) -> Array: ...
-    def where(self, condition: Array, x: Array | float, y: Array | float, /) -> Array: ...
+    def where(self, condition: Array | bool, x: Array | float, y: Array | float, /) -> Array:
+        """x itself where the condition is True."""
+
     def clip(self, x: Array, low: float, high: float, /) -> Array: ...
     def one_hot_argmax(self, x: Array, /) -> Array: ...
     def top(self, x: Array, k: int, /) -> Array:
@@ -113,8 +123,15 @@ def _finite(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array, Array]:
     return finite, ops.where(finite, logits, other)
 
 
-def _count(ops: Ops, kept: Array, logits: Array) -> Array:
+def _kept(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array | bool, Array]:
+    """The same, but True where one look shows that all logits are finite: no masks are built."""
+    return (True, logits) if ops.plain(logits) else _finite(ops, logits, other)
+
+
+def _count(ops: Ops, kept: Array | bool, logits: Array) -> Array:
     """The number of categories kept, in the logits' dtype (lgamma of it needs that precision)."""
+    if kept is True:
+        return ops.constant(float(logits.shape[-1]), logits)
     count = ops.sum(ops.where(kept, 0.0 * ops.stop_gradient(logits) + 1.0, 0.0))
     return ops.clip(count, 1.0, math.inf)
 
@@ -133,7 +150,7 @@ def softmax(ops: Ops, logits: Array) -> Array:
 
 def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
     """The one-hot argmax of logits + noise among the categories kept; zeros if there are none."""
-    kept, finite = _finite(ops, logits)
+    kept, finite = _kept(ops, logits)
     scores = ops.where(kept, finite + noise, -math.inf)
     return ops.where(kept, ops.one_hot_argmax(scores), 0.0)
 
@@ -141,11 +158,11 @@ def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 # Relaxed one-hot: Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
 
 
-def exp_concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> Array:
-    """log_softmax((logits + gumbel) / temperature)."""
-    kept, logits = _finite(ops, logits, FAR)
-    value = ops.log_softmax_at(logits + gumbel, temperature[..., None])
-    return ops.where(kept, value, -math.inf)
+def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
+    """The log value log_softmax((logits + gumbel) / temperature), and the value."""
+    kept, logits = _kept(ops, logits, FAR)
+    log_value, value = ops.softmaxes_at(logits + gumbel, temperature[..., None])
+    return ops.where(kept, log_value, -math.inf), ops.where(kept, value, 0.0)
 
 
 def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
@@ -153,25 +170,38 @@ def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
     return _concrete_log_prob(ops, logits, temperature, log_value, False)
 
 
-def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """The density on the simplex, from the log of the value: the log space's less sum log_value."""
-    return _concrete_log_prob(ops, logits, temperature, log_value, True)
+def concrete_log_prob(
+    ops: Ops, logits: Array, temperature: Array, log_value: Array, own: bool = False
+) -> Array:
+    """The density on the simplex, from the log of the value: the log space's less sum log_value.
+
+    Of an own sample, with the graph to these parameters, the scores are the noise but for a
+    constant: they have no gradient in total, and none is computed.
+    """
+    return _concrete_log_prob(ops, logits, temperature, log_value, True, own)
 
 
 def _concrete_log_prob(
-    ops: Ops, logits: Array, temperature: Array, log_value: Array, simplex: bool
+    ops: Ops, logits: Array, temperature: Array, y: Array, simplex: bool, own: bool = False
 ) -> Array:
-    kept, logits = _finite(ops, logits, FAR)
+    plain = ops.plain(logits) and ops.plain(y)
+    kept, logits = (True, logits) if plain else _finite(ops, logits, FAR)
     # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
-    on = ops.where(kept, abs(log_value) < math.inf, log_value == -math.inf)
-    # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|.
-    value = ops.where(kept & on, ops.clip(log_value, LOWEST, -LOWEST), 0.0)
-    scores = ops.log_softmax(logits - temperature[..., None] * value)
+    inside = plain or kept & (abs(y) < math.inf)
+    off = 0.0 if plain else ops.where(kept | (y != -math.inf), -math.inf, 0.0)
+    y = y if plain else ops.where(inside, ops.clip(y, LOWEST, -LOWEST), 0.0)
+    scores = logits - temperature[..., None] * y
+    scores = ops.stop_gradient(scores) if own else scores
+    less = y if simplex else 0.0
+    # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|. And
+    # one sum of differences, since the two sums are large and cancel.
+    if plain:
+        terms = ops.sum_log_softmax(scores, less)
+    else:
+        terms = ops.sum(ops.where(inside, ops.log_softmax(scores) - less, off))
     k = _count(ops, kept, logits)
-    # One sum of differences, since the two sums are large and cancel.
-    terms = ops.sum(ops.where(kept, scores - value if simplex else scores, 0.0))
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
-    return ops.where(ops.sum(ops.where(on, 0.0, 1.0)) > 0, -math.inf, density)
+    return ops.where(terms > -math.inf, density, -math.inf)
 
 
 def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
@@ -191,17 +221,21 @@ def _end(ops: Ops, sign: Array) -> Array:
 
 def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array) -> Array:
     """(logits + logistic) / temperature."""
-    spread, finite = _finite(ops, logits)
-    return ops.where(spread, (finite + logistic) / temperature, _end(ops, logits))
+    spread, finite = _kept(ops, logits)
+    value = (finite + logistic) / temperature
+    return value if spread is True else ops.where(spread, value, _end(ops, logits))
 
 
 def logit_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
     """log t + d - 2 softplus(d), with d = logits - t logit_value."""
-    spread, finite = _finite(ops, logits)
-    on = ops.where(spread, abs(logit_value) < math.inf, logit_value == _end(ops, logits))
-    value = ops.where(spread & on, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
+    plain = ops.plain(logits) and ops.plain(logit_value)
+    spread, finite = (True, logits) if plain else _finite(ops, logits)
+    on, value = True, logit_value
+    if not plain:
+        on = ops.where(spread, abs(logit_value) < math.inf, logit_value == _end(ops, logits))
+        value = ops.where(spread & on, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
     d = finite - temperature * value
     density = ops.where(spread, ops.log(temperature) + d - 2 * ops.softplus(d), 0.0)
     return ops.where(on, density, -math.inf)
@@ -211,8 +245,9 @@ def binary_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
     """The density on (0, 1): the logit's, plus softplus(y) + softplus(-y) = -log(x (1 - x))."""
-    spread = (abs(logits) < HUGE) & (abs(logit_value) < math.inf)
-    y = ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
+    plain = ops.plain(logits) and ops.plain(logit_value)
+    spread = plain or (abs(logits) < HUGE) & (abs(logit_value) < math.inf)
+    y = logit_value if plain else ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
     jacobian = ops.where(spread, ops.softplus(y) + ops.softplus(-y), 0.0)
     return logit_concrete_log_prob(ops, logits, temperature, logit_value) + jacobian
 

@@ -66,7 +66,7 @@ def relaxed(
     def normalise(x: Array, _: Any) -> tuple[Array, None]:
         return ops.log_softmax(ops.log_softmax(x).mT).mT, None
 
-    start = ops.log_softmax_at(scores, temperature[..., None, None])
+    start = ops.softmaxes_at(scores, temperature[..., None, None])[0]
     x, _ = ops.scan(normalise, start, None, iterations)
     value = ops.where(kept, ops.exp(x), 0.0)
     return straight_through(ops, matching(ops, logits, gumbel), value) if hard else value

@@ -48,8 +48,8 @@ def relaxed(
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
         scores, taken = carry
-        log_a = ops.log_softmax_at(scores, heat)
-        return (scores + _log1m(ops, log_a), taken + ops.exp(log_a)), None
+        log_a, a = ops.softmaxes_at(scores, heat)
+        return (scores + _log1m(ops, log_a), taken + a), None
 
     (_, value), _ = ops.scan(take, (scores, 0.0 * scores), None, k)
     value = ops.where(_number(ops, kept) > k, value, 1.0)

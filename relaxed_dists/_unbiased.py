@@ -56,7 +56,7 @@ class Relaxation:
         self._soft = self._relaxed(self._two)
 
     def _relaxed(self, two: Array) -> Array:
-        return self._ops.exp(_formulas.exp_concrete(self._ops, two, self._temperature, self._noise))
+        return _formulas.concrete(self._ops, two, self._temperature, self._noise)[1]
 
     def _value(self, x: Array) -> Array:
         return x if self._rows else x[..., 0]

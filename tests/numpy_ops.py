@@ -26,8 +26,14 @@ class NumpyOps:
     def log_softmax(self, x: np.ndarray) -> np.ndarray:
         return special.log_softmax(x, -1)
 
-    def log_softmax_at(self, x: np.ndarray, temperature: np.ndarray) -> np.ndarray:
-        return special.log_softmax(x / temperature, -1)
+    def softmaxes_at(self, x: np.ndarray, temperature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return special.log_softmax(x / temperature, -1), special.softmax(x / temperature, -1)
+
+    def sum_log_softmax(self, x: np.ndarray, less: np.ndarray | float) -> np.ndarray:
+        return (special.log_softmax(x, -1) - less).sum(-1)
+
+    def plain(self, x: np.ndarray) -> bool:
+        return False
 
     def sum(self, x: np.ndarray) -> np.ndarray:
         return x.sum(-1)

@@ -197,7 +197,7 @@ class Attached(GumbelRao):
         top = ops.sum(hard * more)[..., None]
         scores = ops.where(hard > 0, top, log_p + more - ops.softplus(log_p + more - top))
         return _formulas.straight_through(
-            ops, hard, ops.exp(ops.log_softmax_at(scores, self.temperature)).mean(0)
+            ops, hard, ops.exp(ops.log_softmax(scores / self.temperature)).mean(0)
         )
 
 

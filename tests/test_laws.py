@@ -110,7 +110,7 @@ def test_binary_draws_are_those_of_two_categories(
     ops, rng = NumpyOps(), np.random.default_rng(seed)
     logits, noise = scale * rng.normal(size=N), rng.gumbel(size=(N, 2))
     logistic, temperature = noise[:, 0] - noise[:, 1], np.full(N, t)
-    y = _formulas.exp_concrete(ops, two(logits), temperature, noise)
+    y = _formulas.concrete(ops, two(logits), temperature, noise)[0]
     close(_formulas.logit_concrete(ops, logits, temperature, logistic), y[:, 0] - y[:, 1], 1e-9)
     for estimator in ESTIMATORS:
         close(
@@ -148,7 +148,7 @@ def test_permuting_categories_permutes_everything(backend: Backend, name: str) -
 
 def draws(ops: Any, logits: Any, t: Any, gumbel: Any) -> list[Any]:
     """Every value that the shared formulas make of logits and Gumbel noise."""
-    relaxed = _formulas.exp_concrete(ops, logits, t, gumbel)
+    relaxed = _formulas.concrete(ops, logits, t, gumbel)[0]
     return [relaxed, *(estimator.one_hot(ops, logits, gumbel) for estimator in ESTIMATORS)]
 
 

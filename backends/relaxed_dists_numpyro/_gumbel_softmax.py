@@ -85,8 +85,10 @@ class GumbelSoftmaxReparam(Reparam):
         noise = _Gumbel(zero, 1.0).to_event(1) if rows else _Logistic(zero, 1.0)
         site = f"{name}_gumbel" if rows else f"{name}_logistic"
         draw = numpyro.sample(site, rewrapped(fn, lambda _: noise))
-        relaxed = _formulas.exp_concrete if rows else _formulas.logit_concrete
-        y = relaxed(ops, logits, temperature, draw)
+        if rows:
+            y = _formulas.concrete(ops, logits, temperature, draw)[0]
+        else:
+            y = _formulas.logit_concrete(ops, logits, temperature, draw)
         if not isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli):
             y = shown(ops, y, rows, isinstance(law, _HardValue))
         return None, law._as_value(y)

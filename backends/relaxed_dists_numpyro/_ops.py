@@ -42,16 +42,23 @@ class _JaxOps:
     def log_softmax(self, x: Array) -> Array:
         return jax.nn.log_softmax(x, -1)
 
-    def log_softmax_at(self, x: Array, temperature: Array) -> Array:
+    def softmaxes_at(self, x: Array, temperature: Array) -> tuple[Array, Array]:
         # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
         # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
         top = lax.stop_gradient(x.max(-1, keepdims=True))
-        return jax.nn.log_softmax((x - top) / temperature, -1)
+        log_value = jax.nn.log_softmax((x - top) / temperature, -1)
+        return log_value, jnp.exp(log_value)
+
+    def sum_log_softmax(self, x: Array, less: Array | float) -> Array:
+        return (jax.nn.log_softmax(x, -1) - less).sum(-1)
+
+    def plain(self, x: Array) -> bool:
+        return False  # what is traced has no numbers, and XLA fuses the masks
 
     def sum(self, x: Array) -> Array:
         return x.sum(-1)
 
-    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
+    def where(self, condition: Array | bool, x: Array | float, y: Array | float) -> Array:
         return jnp.where(condition, x, y)
 
     def clip(self, x: Array, low: float, high: float) -> Array:
@@ -184,10 +191,36 @@ def compute_dtype(*arrays: Array) -> jnp.dtype:
     return jnp.result_type(jnp.float32, *(x.dtype for x in arrays))
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def _threefry(key: Array, number: int) -> Array:
+    """Random words of 32 bits: Threefry-2x32 with 20 rounds (Salmon et al., 2011), unrolled.
+
+    jax.random.bits keeps one word of the two that a counter gives.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
+    # jax.random's own counters start with a zero for fewer than 2^32 numbers.
+    x = lax.iota(jnp.uint32, (number + 1) // 2) + keys[0]
+    y = jnp.full_like(x, 1) + keys[1]
+    for i in range(5):
+        for shift in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            x += y
+            y = x ^ (y << shift | y >> 32 - shift)
+        x, y = x + keys[(i + 1) % 3], y + keys[(i + 2) % 3] + (i + 1)
+    return jnp.concatenate([x, y])[:number]
+
+
 def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, int]:
-    # Integer bits, not jax.random.uniform: its grid of 2^-23 cuts the Gumbel tail at 15.9.
-    width = 64 if dtype == jnp.float64 else 32
-    return jax.random.bits(key, shape, jnp.uint64 if width == 64 else jnp.uint32), width
+    # Integer bits, not jax.random.uniform: its grid of 2^-23 cuts the Gumbel tail at 15.9. Flat,
+    # since XLA's loop over a short last axis takes twice the time.
+    number = math.prod(shape)
+    if dtype == jnp.float64:
+        return jax.random.bits(key, (number,), jnp.uint64).reshape(shape), 64
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        bits = _threefry(jax.random.key_data(key) if typed else key, number)
+    else:
+        bits = jax.random.bits(key, (number,), jnp.uint32)
+    return bits.reshape(shape), 32
 
 
 def gumbel(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -202,6 +235,6 @@ def gumbel(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
 def logistic(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     """Standard logistic noise, both tails alike: one bit for the sign, the others for the size."""
     bits, width = _bits(key, shape, dtype)
-    u = ((bits >> 1).astype(dtype) + 0.5) * 2.0**-width  # in (0, 1/2]
-    size = jnp.log1p(-u) - jnp.log(u)
+    u = ((bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)  # twice the smaller probability
+    size = jnp.log(2.0 / u - 1.0)
     return jnp.where((bits & 1) == 1, size, -size)

@@ -28,10 +28,17 @@ class _RelaxedOneHot(RelaxedDistribution):
         """The discrete law with the same logits."""
         return self._twin(OneHotCategorical)
 
-    def _log_value(self, key: Any, sample_shape: tuple[int, ...]) -> Array:
+    def _draw(self, key: Any, sample_shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """The log value and the value, not yet in the dtype of values."""
         logits, temperature = self._parameters()
         noise = self._noise(key, sample_shape, logits)
-        return _formulas.exp_concrete(ops, logits, temperature, noise)
+        log_value, value = _formulas.concrete(ops, logits, temperature, noise)
+        return attach(log_value, (self.logits, self.temperature), "parameters"), value
+
+    def _own(self, log_value: Array | None) -> bool:
+        """Whether a log value was drawn from these very arrays or tracers."""
+        drawn = behind(log_value, "parameters") or (None, None)
+        return drawn[0] is self.logits and drawn[1] is self.temperature
 
 
 class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
@@ -83,7 +90,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
             Log values of shape ``sample_shape + batch_shape + (K,)``.
             And the intermediates that its density uses.
         """
-        return self._as_value(self._log_value(key, sample_shape)), []
+        return self._as_value(self._draw(key, sample_shape)[0]), []
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """The log density, with respect to the log ratios to the last category.
@@ -165,9 +172,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             Points of the simplex, of shape ``sample_shape + batch_shape + (K,)``.
             And the intermediates that its density uses.
         """
-        log_value = self._log_value(key, sample_shape)
-        value = jnp.exp(log_value).astype(self._dtype())
-        return attach(value, log_value, "log_simplex"), [log_value]
+        log_value, value = self._draw(key, sample_shape)
+        return attach(value.astype(self._dtype()), log_value, "log_simplex"), [log_value]
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """The log density on the simplex, of the relaxed sample behind the value if it has one.
@@ -181,10 +187,12 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         """
         log_value = intermediates[0] if intermediates else behind(value, "log_simplex")
         value = self._check_value(value)
+        own = self._own(log_value)
         if log_value is None:
             log_value = self._log_of(value)
         logits, temperature = self._parameters()
-        return _formulas.concrete_log_prob(ops, logits, temperature, log_value.astype(logits.dtype))
+        y = log_value.astype(logits.dtype)
+        return _formulas.concrete_log_prob(ops, logits, temperature, y, own)
 
     def _log_of(self, value: Array) -> Array:
         if self._validate_args:

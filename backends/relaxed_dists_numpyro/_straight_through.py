@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
@@ -56,6 +55,7 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
 
     Example:
+        >>> from jax import numpy as jnp
         >>> from jax import random
         >>> d = RelaxedOneHotCategoricalStraightThrough(0.5, logits=jnp.zeros(3))
         >>> z = d.sample(random.key(0))
@@ -78,9 +78,9 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
             One-hot values of shape ``sample_shape + batch_shape + (K,)``.
             And the intermediates that its density uses.
         """
-        log_value = self._log_value(key, sample_shape)
+        log_value, soft = self._draw(key, sample_shape)
         hard = _formulas.hardest(ops, log_value)
-        value = _formulas.straight_through(ops, hard, jnp.exp(log_value)).astype(self._dtype())
+        value = _formulas.straight_through(ops, hard, soft).astype(self._dtype())
         return attach(value, log_value, "log_simplex"), [log_value]
 
     def _log_of(self, value: Array) -> Array:
@@ -107,6 +107,7 @@ class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.
 
     Example:
+        >>> from jax import numpy as jnp
         >>> from jax import random
         >>> d = RelaxedBernoulliStraightThrough(0.5, logits=jnp.zeros(4))
         >>> set(d.sample(random.key(0)).tolist()) <= {0.0, 1.0}

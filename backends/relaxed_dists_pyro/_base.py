@@ -45,7 +45,9 @@ class LogitsDistribution(TorchDistribution):
         given = _tensor(given, dtype, device)
         if self._rows and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
-        if validate and given.numel() and known(given):
+        if probs is None and ops.plain(given):
+            pass  # nothing to check, or to tame
+        elif validate and given.numel() and known(given):
             (self._check_logits if probs is None else self._check_probs)(given)
         else:
             given = _formulas.tame(ops, given, self._rows)
@@ -68,7 +70,11 @@ class LogitsDistribution(TorchDistribution):
         if not validate or not known(temperature):
             return _formulas.warm(ops, temperature)
         low, high = _formulas.COLDEST, _formulas.HOTTEST
-        if not bool(((temperature >= low) & (temperature <= high)).all()):
+        if not temperature.dim():  # a number, as it nearly always is: four operations less
+            fine = low <= temperature.item() <= high
+        else:
+            fine = bool(((temperature >= low) & (temperature <= high)).all())
+        if not fine:
             raise _errors.bad_temperature(type(self).__name__, heat)
         return temperature
 
@@ -88,6 +94,8 @@ class LogitsDistribution(TorchDistribution):
             raise _errors.bad_probs(type(self).__name__, probs, self._rows)
 
     def _joint_shape(self, temperature: Size, batch_shape: Size) -> Size:
+        if not temperature:
+            return batch_shape
         try:
             return torch.broadcast_shapes(temperature, batch_shape)
         except RuntimeError as error:

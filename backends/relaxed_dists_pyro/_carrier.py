@@ -21,10 +21,15 @@ def _unwrapped(value: Tensor) -> Tensor:
     return value
 
 
-def _version(value: Tensor) -> Any:
+def version(value: Tensor) -> int:
+    """How often a tensor was written to; of one of inference mode, where that isn't counted, 0."""
     value = _unwrapped(value)
-    # Inference tensors have no version: a copy of their numbers stands for it.
-    return value.clone() if value.is_inference() else value._version
+    return 0 if value.is_inference() else value._version
+
+
+def _version(value: Tensor) -> Any:
+    # A copy of the numbers stands for a version where there is none.
+    return _unwrapped(value).clone() if value.is_inference() else version(value)
 
 
 def _same(numbers: Tensor, value: Tensor) -> Tensor:
@@ -46,11 +51,14 @@ def _check(context: Any) -> None:
         raise ValueError(_errors.WRITTEN)
 
 
-@torch.compiler.assume_constant_result
 def _trace() -> int:
     """A number of its own for each piece of code that is compiled."""
     number: int = vars(torch._guards.TracingContext.get()).setdefault("_number", next(_traces))
     return number
+
+
+# As torch.compiler.assume_constant_result does, but for its import of the compiler, of a second.
+_trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def attach(value: Tensor, behind: Any, space: str) -> Tensor:

@@ -102,8 +102,10 @@ class GumbelSoftmaxReparam(Reparam):
         site = f"{name}_gumbel" if rows else f"{name}_logistic"
         if value is None:
             draw = pyro.sample(site, around)
-            relaxed = _formulas.exp_concrete if rows else _formulas.logit_concrete
-            y = relaxed(ops, logits, temperature, draw)
+            if rows:
+                y = _formulas.concrete(ops, logits, temperature, draw)[0]
+            else:
+                y = _formulas.logit_concrete(ops, logits, temperature, draw)
             y = y if logs else shown(ops, y, rows, isinstance(law, _HardValue))
             value = law._as_value(y)
         else:

@@ -3,12 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.nn.functional import softplus
 
-from relaxed_dists import _errors, _permutation
+from relaxed_dists import _errors, _formulas, _permutation
 
+from ._input import known
+from ._softmax import Function, Softmaxes, SumLogSoftmax, eager
+
+MANY = 2**14  # random integers from which on a generator of their own is faster
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
 
@@ -31,14 +36,29 @@ class _TorchOps:
     def log_softmax(self, x: Tensor) -> Tensor:
         return torch.log_softmax(x, -1)
 
-    def log_softmax_at(self, x: Tensor, temperature: Tensor) -> Tensor:
-        return torch.log_softmax(x / temperature, -1)
+    def softmaxes_at(self, x: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        if eager():
+            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, temperature))
+        y = torch.log_softmax(x / temperature, -1)
+        return y, y.exp()
+
+    def sum_log_softmax(self, x: Tensor, less: Tensor | float) -> Tensor:
+        if eager():
+            return cast(Tensor, SumLogSoftmax.apply(x, less))
+        return (torch.log_softmax(x, -1) - less).sum(-1)
+
+    def plain(self, x: Tensor) -> bool:
+        # Of a GPU the answer would have to be waited for.
+        if not known(x) or x.device.type != "cpu" or not x.numel():
+            return False
+        low, high = torch.aminmax(x.detach())
+        return low.item() > -_formulas.HUGE and high.item() < _formulas.HUGE
 
     def sum(self, x: Tensor) -> Tensor:
         return x.sum(-1)
 
-    def where(self, condition: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
-        return torch.where(condition, x, y)
+    def where(self, condition: Tensor | bool, x: Any, y: Tensor | float) -> Tensor:
+        return cast(Tensor, x if condition is True else torch.where(cast(Tensor, condition), x, y))
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return torch.clip(x, low, high)
@@ -126,7 +146,7 @@ def _take(table: Tensor, index: Tensor) -> Tensor:
     return table.gather(-1, index.expand(len(table), *index.shape))
 
 
-class _WithGradient(torch.autograd.Function):
+class _WithGradient(Function):
     """A value and its gradients in one pass; nothing else is kept for the way back."""
 
     generate_vmap_rule = True
@@ -157,7 +177,7 @@ class _WithGradient(torch.autograd.Function):
         return tuple(totals)
 
 
-class _Slope(torch.autograd.Function):
+class _Slope(Function):
     """Zeros with the derivative diag(p) - p p^T, and no second one."""
 
     generate_vmap_rule = True
@@ -180,7 +200,7 @@ class _Slope(torch.autograd.Function):
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
 
 
-class _Once(torch.autograd.Function):
+class _Once(Function):
     """The same numbers, which can't be differentiated."""
 
     generate_vmap_rule = True
@@ -223,24 +243,61 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def _uniform(shape: torch.Size, like: Tensor, key: torch.Generator | None) -> Tensor:
-    # In double whatever the dtype: a float32 uniform lies on a grid of 2^-24, which cuts the Gumbel
-    # tail at 16.6 and bunches it above 12. Near zero a double keeps its digits in float32 as well.
+def _bits(number: int, device: torch.device, key: torch.Generator | None) -> Tensor:
+    """Random 64-bit integers."""
     # No generator=None: torch.compile can't trace that overload with dynamic shapes.
-    if key is None:
-        u = torch.rand(shape, dtype=torch.float64, device=like.device)
-    else:
-        u = torch.rand(shape, dtype=torch.float64, device=like.device, generator=key)
+    given: Any = {"device": device} if key is None else {"device": device, "generator": key}
+    if number > MANY and device.type == "cpu":
+        # NumPy's generator, with a seed from torch's, takes less than half of its time.
+        seed = torch.randint(2**63 - 1, (), **given)
+        if known(seed):
+            bits = np.random.SFC64(int(seed.item())).random_raw(number)
+            return torch.from_numpy(bits.view(np.int64))
+    return torch.randint(-(2**63), 2**63 - 1, (number,), **given)
+
+
+def _words(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
+    """32 random bits a number, and a word more; in float32, from -2^31 to 2^31."""
+    bits = _bits(shape.numel() // 2 + 1, like.device, key)
+    return bits.view(torch.int32)[: shape.numel() + 1].to(torch.float32)
+
+
+def _size(words: Tensor, shape: Size) -> Tensor:
+    """Uniform on (0, 1) from words, in float32, with all its digits near zero, down to 2^-62."""
+    # Below a word's own bits come those of its neighbour: they matter where it is small, as it is
+    # once in 2^24. A uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
+    size = words.abs()
+    size = torch.add(size[:-1], size[1:], alpha=2.0**-31).mul_(2.0**-31)
+    # An upper end of 1 would have an infinite log1p(-u). Not clamp_, which vmap does row by row.
+    return size.clamp(2.0**-62, 1 - 2.0**-24).reshape(shape)
+
+
+def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
+    """The same in double, whose digits near zero float32 keeps."""
+    given: Any = {} if key is None else {"generator": key}
+    u = torch.rand(shape, dtype=torch.float64, device=like.device, **given)
     return u.clamp(min=2.0**-54)
 
 
-def gumbel(shape: torch.Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
+def _single(like: Tensor) -> bool:
+    # torch.jit can't trace a view as another type.
+    return like.dtype == torch.float32 and not torch._C._get_tracing_state()
+
+
+def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
-    # The clamp: a double just below 1 rounds to 1 in float32, and log1p(-1) is infinite.
-    u = _uniform(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
-    return -torch.log(-torch.log1p(-u))
+    if _single(like):
+        u = _size(_words(shape, like, key), shape)
+    else:  # a double just below 1 rounds to 1 in float32
+        u = _double(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
+    return u.neg_().log1p_().neg_().log_().neg_()
 
 
-def logistic(shape: torch.Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
+def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard logistic noise of like's dtype and device, with both tails exact."""
-    return torch.logit(_uniform(shape, like, key)).to(like.dtype)
+    if not _single(like):
+        return torch.logit(_double(shape, like, key)).to(like.dtype)
+    # log((1 - u / 2) / (u / 2)) is the size, whose tail is that of u near zero; and a sign.
+    words = _words(shape, like, key)
+    size = _size(words, shape).reciprocal_().mul_(2.0).sub_(1.0).log_()
+    return size.copysign_(words[:-1].reshape(shape))

@@ -10,11 +10,12 @@ from torch.distributions import constraints
 from relaxed_dists import _errors, _formulas
 
 from ._base import RelaxedDistribution
-from ._carrier import attach, behind
+from ._carrier import attach, behind, version
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
 from ._ops import compute_dtype, ops
 from ._quadrature import entropy, moments
+from ._softmax import eager
 
 
 class _RelaxedOneHot(RelaxedDistribution):
@@ -29,10 +30,25 @@ class _RelaxedOneHot(RelaxedDistribution):
         """The discrete law with the same logits."""
         return self._twin(OneHotCategorical)
 
-    def _log_value(self, sample_shape: Sequence[int]) -> Tensor:
+    def _draw(self, sample_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The log value and the value, not yet in the dtype of values."""
         logits, temperature = self._parameters()
-        noise = self._noise(sample_shape, logits)
-        return _formulas.exp_concrete(ops, logits, temperature, noise)
+        draw = _formulas.concrete(ops, logits, temperature, self._noise(sample_shape, logits))
+        if draw[0].requires_grad and eager():  # a note for _own; the compiler can't keep one
+            draw[0]._drawn_from = self._versions()
+        return draw
+
+    def _versions(self) -> list[tuple[Tensor, bool, int]]:
+        """The parameters as they are now: an in-place write shows."""
+        return [(x, x.requires_grad, version(x)) for x in (self.logits, self.temperature)]
+
+    def _own(self, log_value: Tensor | None) -> bool:
+        """Whether a log value was drawn from these parameters, with a graph to them."""
+        drawn = getattr(log_value, "_drawn_from", None)
+        return drawn is not None and all(
+            x is y and note == now
+            for (x, *note), (y, *now) in zip(drawn, self._versions(), strict=True)
+        )
 
 
 class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
@@ -80,7 +96,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
         Returns:
             Log values of shape ``sample_shape + batch_shape + (K,)``.
         """
-        return self._as_value(self._log_value(sample_shape))
+        return self._as_value(self._draw(sample_shape)[0])
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density, with respect to the log ratios to the last category.
@@ -157,8 +173,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         Returns:
             Points of the simplex, of shape ``sample_shape + batch_shape + (K,)``.
         """
-        log_value = self._log_value(sample_shape)
-        return attach(log_value.exp().to(self._dtype()), log_value, "log_simplex")
+        log_value, value = self._draw(sample_shape)
+        return attach(value.to(self._dtype()), log_value, "log_simplex")
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density on the simplex, of the relaxed sample behind the value if it has one.
@@ -171,6 +187,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         """
         log_value = behind(value, "log_simplex")
         value = self._check_value(value)
+        own = eager() and self._own(log_value)
         if log_value is None:
             log_value = self._log_of(value)
         elif value.requires_grad and not log_value.requires_grad:
@@ -178,7 +195,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
             log_copy = self._log_of(value)
             log_value = log_value + (log_copy - log_copy.detach())
         logits, temperature = self._parameters()
-        return _formulas.concrete_log_prob(ops, logits, temperature, log_value.to(logits.dtype))
+        y = log_value.to(logits.dtype)
+        return _formulas.concrete_log_prob(ops, logits, temperature, y, own)
 
     def _log_of(self, value: Tensor) -> Tensor:
         if self._validate_args:

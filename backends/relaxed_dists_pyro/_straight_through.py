@@ -74,9 +74,8 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
         Returns:
             One-hot values of shape ``sample_shape + batch_shape + (K,)``.
         """
-        log_value = self._log_value(sample_shape)
-        hard = _formulas.hardest(ops, log_value)
-        value = _formulas.straight_through(ops, hard, log_value.exp())
+        log_value, soft = self._draw(sample_shape)
+        value = _formulas.straight_through(ops, _formulas.hardest(ops, log_value), soft)
         return attach(value.to(self._dtype()), log_value, "log_simplex")
 
     def _log_of(self, value: Tensor) -> Tensor:

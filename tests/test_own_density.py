@@ -1,0 +1,121 @@
+"""torch: the density of an own sample, whose scores have no gradient in total and get none."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+torch = pytest.importorskip("torch")
+pyro = pytest.importorskip("relaxed_dists.pyro")
+
+from relaxed_dists_pyro._softmax import FEW, Softmaxes, SumLogSoftmax  # noqa: E402
+
+LAWS = ["RelaxedOneHotCategorical", "RelaxedOneHotCategoricalStraightThrough"]
+T = 0.7
+
+
+def drawn(name: str, k: int, seed: int) -> tuple[Any, Any, Any, Any]:
+    """A law, its leaves, and a draw."""
+    torch.manual_seed(seed)
+    logits = torch.randn(3, k, dtype=torch.float64, requires_grad=True)
+    t = torch.tensor(T, dtype=torch.float64, requires_grad=True)
+    law = getattr(pyro, name)(t, logits=logits)
+    return law, logits, t, law.rsample()
+
+
+def log_value(value: Any) -> np.ndarray:
+    """The log of the relaxed sample behind a value."""
+    y: np.ndarray = value._relaxed_sample[1].detach().numpy()
+    return y
+
+
+def partial(logits: np.ndarray, t: float, y: np.ndarray) -> np.ndarray:
+    """By the logits at a fixed value, of sum log_softmax(l - t y): 1 - K softmax."""
+    return 1 - y.shape[-1] * softmax(logits - t * y, -1)
+
+
+def total(logits: np.ndarray, t: float, y: np.ndarray) -> np.ndarray:
+    """The partial derivative, and what comes through y = log_softmax((l + G) / t)."""
+    by_logits = partial(logits, t, y)
+    by_y = -t * by_logits - 1
+    return by_logits + (by_y - np.exp(y) * by_y.sum(-1, keepdims=True)) / t
+
+
+@pytest.mark.parametrize("k", [2, 10, 64])
+@pytest.mark.parametrize("name", LAWS)
+def test_gradients_of_an_own_density(name: str, k: int, seed: int) -> None:
+    """-(1 - K x) / t by the logits; by t (K - 1) / t + (sum y - K sum x y) / t; rtol 1e-9."""
+    law, logits, t, value = drawn(name, k, seed)
+    assert law._own(value._relaxed_sample[1])
+    by_logits, by_t = torch.autograd.grad(law.log_prob(value).sum(), [logits, t])
+    y = log_value(value)
+    x = np.exp(y)
+    np.testing.assert_allclose(by_logits, -(1 - k * x) / T, 1e-9, 1e-9)
+    np.testing.assert_allclose(by_logits, total(logits.detach().numpy(), T, y), 1e-9, 1e-9)
+    np.testing.assert_allclose(by_t, ((k - 1 + y.sum(-1) - k * (x * y).sum(-1)) / T).sum(), 1e-9)
+
+
+@pytest.mark.parametrize("way", ["another law", "detached", "no graph", "written to"])
+@pytest.mark.parametrize("name", LAWS)
+def test_what_is_not_an_own_sample_has_the_whole_gradient(name: str, way: str, seed: int) -> None:
+    """Of another law, without the graph, or of parameters that changed; rtol 1e-9."""
+    law, logits, _, value = drawn(name, 5, seed)
+    if way == "another law":
+        moved = logits + 0.3
+        law = getattr(pyro, name)(T, logits=moved)
+    elif way == "detached":
+        value.detach_()
+    elif way == "no graph":
+        value = law.sample()
+    else:
+        with torch.no_grad():
+            logits += torch.arange(5.0)
+    assert not law._own(value._relaxed_sample[1]) or way == "detached"
+    (found,) = torch.autograd.grad(law.log_prob(value).sum(), logits)
+    expected = partial if way in ("detached", "no graph") else total
+    y, now = log_value(value), law.logits.detach().numpy()
+    np.testing.assert_allclose(found, expected(now, T, y), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("k", [5, FEW + 3])
+def test_written_gradients_are_those_of_the_values(k: int, seed: int) -> None:
+    """torch's gradcheck and gradgradcheck: finite differences in double, of both functions."""
+    torch.manual_seed(seed)
+    x, less = torch.randn(2, 2, k, dtype=torch.float64).unbind()
+    t = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
+    for function, given in ((Softmaxes, (x, t)), (SumLogSoftmax, (x, less))):
+        leaves = [x.clone().requires_grad_() for x in given]
+        assert torch.autograd.gradcheck(function.apply, leaves)
+        assert torch.autograd.gradgradcheck(function.apply, leaves)
+
+
+def kept(term: Any, elements: int) -> int:
+    """How many different tensors of so many elements the way back keeps."""
+    found = {}
+
+    def keep(x: Any) -> Any:
+        if x.numel() >= elements:
+            found[x.untyped_storage().data_ptr()] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        term()
+    return len(found)
+
+
+@pytest.mark.parametrize("k", [10, 64])
+@pytest.mark.parametrize("name", LAWS)
+def test_the_way_back_of_an_elbo_term_keeps_two_tensors(name: str, k: int) -> None:
+    """The value and its log; torch's and Pyro's own laws keep four or more."""
+    from pyro import distributions
+
+    logits = torch.randn(20, k, requires_grad=True)
+
+    def term(make: Any) -> Any:
+        law = make(torch.tensor(T), logits=logits, validate_args=False)
+        z = law.rsample()
+        return z.sum() + law.log_prob(z).sum()
+
+    assert kept(lambda: term(getattr(pyro, name)), logits.numel()) <= 2
+    assert kept(lambda: term(getattr(distributions, name)), logits.numel()) >= 4
