@@ -64,6 +64,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from jax import random
 
     from benchmarks.bench_jax import of
+    from relaxed_dists.numpyro import OneHotCategorical
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
     from relaxed_dists_numpyro import _ops
 
@@ -76,10 +77,14 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     def shaped(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         return random.bits(key, shape, jnp.uint32), 32
 
+    def argmax(self: Any, x: Any) -> Any:
+        return jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
+
     without: dict[str, Any] = {
         "both words of Threefry": patch.object(_ops, "_threefry", one_word),
         "both words, drawn flat": patch.object(_ops, "_bits", shaped),
         "own density": patch.object(Law, "_own", lambda self, y: False),
+        "the first of the largest": patch.object(_ops._JaxOps, "one_hot_argmax", argmax),
     }
 
     def term(logits: Any) -> Any:
@@ -95,7 +100,11 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
                 made(logits)
         return lambda: jax.block_until_ready(made(logits))
 
-    operations = {"forward": lambda x: draw(key, x)[0], "ELBO term": jax.value_and_grad(term)}
+    operations = {
+        "forward": lambda x: draw(key, x)[0],
+        "ELBO term": jax.value_and_grad(term),
+        "discrete draw": lambda x: OneHotCategorical(logits=x).sample(key),
+    }
     return {
         operation: {"": compiled(function)}
         | {name: compiled(function, idea) for name, idea in without.items()}
