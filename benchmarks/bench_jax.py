@@ -19,20 +19,24 @@ Cases = dict[str, dict[str, Step]]  # operation: subject: what is timed
 Draw = Callable[[Array, Array], tuple[Array, Array]]
 
 
-def plain(key: Array, logits: Array) -> tuple[Array, Array]:
-    """By hand: a draw and its log density, as the paper writes it."""
-    x = jax.nn.softmax((logits + random.gumbel(key, logits.shape)) / T)
+def density(x: Array, logits: Array) -> Array:
+    """By hand: the log density, as the paper writes it."""
     k, scores = logits.shape[-1], logits - T * jnp.log(x)
     constant = gammaln(float(k)) + (k - 1) * jnp.log(T)
-    return x, constant + (scores - jnp.log(x)).sum(-1) - k * logsumexp(scores, -1)
+    return constant + (scores - jnp.log(x)).sum(-1) - k * logsumexp(scores, -1)
 
 
-def plain_binary(key: Array, logits: Array) -> tuple[Array, Array]:
-    """The same of the binary law."""
-    y = (logits + random.logistic(key, logits.shape)) / T
-    d = logits - T * y
-    density = jnp.log(T) + d - 2 * jax.nn.softplus(d) + jax.nn.softplus(y) + jax.nn.softplus(-y)
-    return jax.nn.sigmoid(y), density
+def plain(key: Array, logits: Array) -> tuple[Array, Array]:
+    """A draw and its log density."""
+    x = jax.nn.softmax((logits + random.gumbel(key, logits.shape)) / T)
+    return x, density(x, logits)
+
+
+def plain_hard(key: Array, logits: Array) -> tuple[Array, Array]:
+    """The same, the draw hard, with the gradient of the relaxed one."""
+    x, found = plain(key, logits)
+    hard = jax.nn.one_hot(x.argmax(-1), x.shape[-1])
+    return x + jax.lax.stop_gradient(hard - x), found
 
 
 def of(make: Callable[[Array], Any]) -> Draw:
@@ -73,42 +77,57 @@ def has_tfp() -> bool:
     return True
 
 
+def numbers(outcome: Any) -> Any:
+    """What a step computed, in NumPy."""
+    return np.asarray(outcome)
+
+
+def same_density(logits: Array, key: Array) -> None:
+    """Whether our density is the paper's, of a copy of another's draw, away from the ends.
+
+    Raises:
+        AssertionError: If they differ.
+    """
+    k = logits.shape[-1]
+    x = 0.9 * plain(key, logits)[0] + 0.1 / k
+    found = ours.RelaxedOneHotCategorical(T, logits=logits).log_prob(x)
+    np.testing.assert_allclose(found, density(x, logits), rtol=1e-4, atol=1e-5 * k * (1 + k) ** 0.5)
+
+
 def cases(shape: tuple[int, ...]) -> Cases:
-    """All of a shape; the first subject of each is what the others are relative to."""
-    logits, weights = (random.normal(random.key(i), shape) for i in range(2))
+    """All of a shape; the first subject of each is what the others are compared with."""
+    logits, weights = (
+        jnp.broadcast_to(random.normal(random.key(i), shape[-1:]), shape) for i in range(2)
+    )
     key = random.key(2)
-    soft = {"by hand": plain, "ours": of(lambda x: ours.RelaxedOneHotCategorical(T, logits=x))}
-    hard = {"ours": of(lambda x: ours.RelaxedOneHotCategoricalStraightThrough(T, logits=x))}
-    binary = {
-        "by hand": plain_binary,
-        "ours": of(lambda x: ours.RelaxedBernoulli(T, logits=x)),
-        "NumPyro": of_numpyro,
+    laws: dict[str, Callable[[Array], Any]] = {
+        "ours": lambda x: ours.RelaxedOneHotCategorical(T, logits=x),
+        "binary, ours": lambda x: ours.RelaxedBernoulli(T, logits=x),
+        "binary, NumPyro": lambda x: dist.RelaxedBernoulliLogits(T, x),
+        "hard, ours": lambda x: ours.RelaxedOneHotCategoricalStraightThrough(T, logits=x),
     }
+    soft = {"by hand": plain, "ours": of(laws["ours"])}
+    hard = {"by hand": plain_hard, "ours": of(laws["hard, ours"])}
+    binary = {"NumPyro": of_numpyro, "ours": of(laws["binary, ours"])}
     if has_tfp():
+        tfp = tfp_distributions()
+        laws["TFP"] = lambda x: tfp.RelaxedOneHotCategorical(T, logits=x)
         soft["TFP"] = of_tfp("RelaxedOneHotCategorical")
         binary["TFP"] = of_tfp("RelaxedBernoulli")
+    same_density(logits, key)
 
-    # The same density: ours of a copy of another's draw.
-    x, density = plain(key, logits)
-    x = 0.9 * x + 0.1 / shape[-1]
-    scores = logits - T * jnp.log(x)
-    k = shape[-1]
-    density = gammaln(float(k)) + (k - 1) * jnp.log(T) + (scores - jnp.log(x)).sum(-1)
-    density -= k * logsumexp(scores, -1)
-    mine = ours.RelaxedOneHotCategorical(T, logits=logits).log_prob(x)
-    np.testing.assert_allclose(mine, density, rtol=1e-4, atol=1e-5 * k * (1 + k) ** 0.5)
-
+    # Keys and weights are arguments, since XLA may compute what depends on constants only once.
     def forward(draw: Draw) -> Step:
         made = jax.jit(lambda key, x: draw(key, x)[0])
         return lambda: jax.block_until_ready(made(key, logits))
 
     def backward(draw: Draw, scored: bool) -> Step:
-        def term(logits: Array) -> Array:
+        def term(logits: Array, key: Array, weights: Array) -> Array:
             x, density = draw(key, logits)
             return (x * weights).sum() + (density.sum() if scored else 0.0)
 
         made = jax.jit(jax.value_and_grad(term))
-        return lambda: jax.block_until_ready(made(logits))
+        return lambda: jax.block_until_ready(made(logits, key, weights))[1]
 
     def every(subjects: dict[str, Draw], kind: str) -> Cases:
         return {
@@ -117,8 +136,8 @@ def cases(shape: tuple[int, ...]) -> Cases:
             f"{kind}ELBO term": {k: backward(d, True) for k, d in subjects.items()},
         }
 
-    found = every(soft, "") | every({"by hand, soft": plain, **hard}, "hard, ")
-    found |= every(binary, "binary, ")
+    found: Cases = {"construct": {k: (lambda make=make: make(logits)) for k, make in laws.items()}}
+    found |= every(soft, "") | every(hard, "hard, ") | every(binary, "binary, ")
     bits = jax.jit(lambda key, x: random.uniform(key, x.shape) + x)
     found["forward"]["limit: a uniform draw"] = lambda: jax.block_until_ready(bits(key, logits))
     return found

@@ -24,11 +24,7 @@ def drawn(make: Callable[[Tensor], Any], logits: Tensor) -> Step:
 
 def backward(make: Callable[[Tensor], Any], logits: Tensor, weights: Tensor) -> Step:
     """A draw, and the gradient of a function of it by the logits."""
-
-    def step() -> object:
-        return torch.autograd.grad((make(logits).rsample() * weights).sum(), logits)
-
-    return step
+    return gradient(lambda x: (make(x).rsample() * weights).sum(), logits)
 
 
 def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tensor], Tensor]:
@@ -66,10 +62,22 @@ def same_density(one: Any, other: Any, logits: Tensor, categories: int) -> None:
     torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5 * categories * (1 + categories) ** 0.5)
 
 
+def finished(step: Step) -> Step:
+    """The step, waiting for the GPU to be done."""
+    return lambda: (step(), torch.cuda.synchronize())[0]
+
+
+def numbers(outcome: Any) -> Any:
+    """What a step computed, in NumPy."""
+    outcome = outcome[0] if isinstance(outcome, tuple) else outcome
+    return outcome.detach().cpu().numpy() if isinstance(outcome, Tensor) else outcome
+
+
 def cases(shape: tuple[int, ...]) -> Cases:
-    """All of a shape; the first subject of each is what the others are relative to."""
+    """All of a shape; the first subject of each is what the others are compared with."""
     torch.manual_seed(0)
-    logits, weights, t = torch.randn(shape), torch.randn(shape), torch.tensor(T)
+    logits, weights = (torch.randn(shape[-1]).repeat(*shape[:-1], 1) for _ in range(2))
+    t = torch.tensor(T)
     leaf = logits.clone().requires_grad_()
     name = "RelaxedOneHotCategorical"
     soft: dict[str, Callable[[Tensor], Any]] = {
@@ -104,23 +112,32 @@ def cases(shape: tuple[int, ...]) -> Cases:
             k: gradient(elbo_term(make, weights), leaf) for k, make in hard.items()
         },
         "binary, forward": {k: drawn(make, logits) for k, make in binary.items()},
+        "binary, forward and backward": {
+            k: backward(make, leaf, weights) for k, make in binary.items()
+        },
         "binary, ELBO term": {
             k: gradient(elbo_term(make, weights), leaf) for k, make in binary.items()
         },
     }
     found["forward"]["F.gumbel_softmax"] = lambda: gumbel_softmax(logits, T)
     found["forward"]["limit: a uniform draw"] = lambda: torch.rand(shape).add_(logits)
-    if loop := fused.loop():
+    if (loop := fused.loop()) and logits.device.type == "cpu":
         out = torch.empty_like(logits)
-        found["forward"]["limit: a fused loop"] = lambda: loop(logits, out, T)
+        found["forward"]["limit: a fused loop"] = lambda: loop(logits, out, T)  # on one thread
     found["hard, forward"]["F.gumbel_softmax"] = lambda: gumbel_softmax(logits, T, hard=True)
+    for kind, hard_too in (("", False), ("hard, ", True)):
+        found[f"{kind}forward and backward"]["F.gumbel_softmax"] = gradient(
+            lambda x, hard_too=hard_too: (gumbel_softmax(x, T, hard=hard_too) * weights).sum(), leaf
+        )
     return found
 
 
 def compiled(shape: tuple[int, ...]) -> Cases:
     """torch.compile of the ELBO term, theirs and ours, without a break in the graph."""
     torch.manual_seed(0)
-    leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(T)
+    leaf, weights = (torch.randn(shape[-1]).repeat(*shape[:-1], 1) for _ in range(2))
+    leaf.requires_grad_()
+    t = torch.tensor(T)
 
     def theirs(x: Tensor) -> Any:
         return dist.RelaxedOneHotCategorical(t, logits=x, validate_args=False)

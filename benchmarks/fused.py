@@ -29,7 +29,7 @@ extern "C" void draw(const float* l, float* out, long rows, long k, float t, uin
 
 
 @functools.cache
-def loop() -> Callable[[Any, Any, float], None] | None:
+def loop() -> Callable[[Any, Any, float], Any] | None:
     """From logits, a tensor for the draw and the temperature; None without a compiler."""
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -44,8 +44,9 @@ def loop() -> Callable[[Any, Any, float], None] | None:
     draw = ctypes.CDLL(str(made)).draw
     draw.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_long] * 2 + [ctypes.c_float, ctypes.c_uint64]
 
-    def step(logits: Any, out: Any, temperature: float) -> None:
+    def step(logits: Any, out: Any, temperature: float) -> Any:
         k = logits.shape[-1]
         draw(logits.data_ptr(), out.data_ptr(), logits.numel() // k, k, temperature, 1)
+        return out
 
     return step
