@@ -30,9 +30,9 @@ SERIES = {
 }
 # What the numbers are along, and how many elements one of them stands for.
 ALONG = {
-    "elements": ("elements, in rows of 10", 1),
-    "categories": ("categories of a row, 1,000,000 elements", 0),
-    "particles": ("particles of an SVI step, 10,000 elements each", 10 * DATA),
+    "elements": ("elements (rows of 10)", 1),
+    "categories": ("categories (1,000,000 elements)", 0),
+    "particles": ("particles (of 10,000 elements)", 10 * DATA),
 }
 FRAMEWORKS = {"torch": "pyro-ppl", "jax": "numpyro"}
 MB = 10**6
@@ -120,7 +120,7 @@ def point(framework: str, what: str, number: int) -> tuple[float, int]:
     make = torch_step if framework == "torch" else jax_step
     shapes = {"elements": (number // 10, 10), "categories": (FIXED // number, number)}
     step = make(shapes.get(what), number)
-    make((1, 10), 1)()  # what a framework sets up once is not the call's
+    make((1, 10) if what in shapes else None, 1)()  # what a framework sets up once is not the call's
     with contextlib.suppress(OSError):  # Linux forgets the peak so far, that of the imports
         Path("/proc/self/clear_refs").write_text("5")
     before = peak()
