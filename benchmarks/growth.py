@@ -120,7 +120,8 @@ def point(framework: str, what: str, number: int) -> tuple[float, int]:
     make = torch_step if framework == "torch" else jax_step
     shapes = {"elements": (number // 10, 10), "categories": (FIXED // number, number)}
     step = make(shapes.get(what), number)
-    make((1, 10) if what in shapes else None, 1)()  # what a framework sets up once is not the call's
+    # What a framework sets up once is not the call's.
+    make((1, 10) if what in shapes else None, 1)()
     with contextlib.suppress(OSError):  # Linux forgets the peak so far, that of the imports
         Path("/proc/self/clear_refs").write_text("5")
     before = peak()
