@@ -4,10 +4,9 @@
                                [--markdown FILE]
 
 Each framework and number of threads has a process of its own, and every comparison is within one:
-the medians over rounds, each of which runs every subject once. Two threads run only what has a
-goal; a GPU too, if there is one. That the subjects compute the same is checked before
-they are timed. Tables go to the terminal, all numbers to bench.json, pictures to bench-1.png and so
-on. A goal that is missed is marked with an x.
+the medians over rounds, each of which runs every subject once. A GPU runs all too, if there is one.
+That the subjects compute the same is checked before they are timed. Tables go to the terminal, all
+numbers to bench.json, pictures to bench-1.png and so on. A goal that is missed is marked with an x.
 """
 
 import argparse
@@ -83,13 +82,8 @@ def measure(framework: str, threads: int, seconds: float) -> list[dict[str, Any]
             return []
         whole = {"SVI step": bench_svi.jax_steps()}
     found = []
-    wanted = {key[1] for key in report.GOALS if key[0] == framework}
 
     def add(operation: str, shape: tuple[int, ...], steps: dict[str, Any]) -> None:
-        # What has no goal runs on one thread, and in JAX, which compiles each, in few shapes.
-        few = framework == "jax" and shape not in (SHAPES[0], SHAPES[2], SHAPES[-1])
-        if operation not in wanted and (threads > 1 or few):
-            return
         if framework == "torch" and threads == GPU:
             steps = {k: bench.finished(step) for k, step in steps.items()}
         outcomes = {subject: step() for subject, step in steps.items()}
@@ -108,7 +102,7 @@ def measure(framework: str, threads: int, seconds: float) -> list[dict[str, Any]
 
     for operation, steps in whole.items():
         add(operation, SHAPES[0], steps)
-    for shape in SHAPES if threads < 2 else SHAPES[:-1]:
+    for shape in SHAPES:
         for operation, steps in bench.cases(shape).items():
             add(operation, shape, steps)
     if framework == "torch":  # last, since torch.compile switches torch's validation off
