@@ -33,11 +33,16 @@ class Ops(Protocol):
     def lgamma(self, x: Array, /) -> Array: ...
     def digamma(self, x: Array, /) -> Array: ...
     def log_softmax(self, x: Array, /) -> Array: ...
-    def softmaxes_at(self, x: Array, temperature: Array, /) -> tuple[Array, Array]:
-        """log_softmax(x / temperature), and softmax."""
+    def softmaxes_at(
+        self, x: Array, temperature: Array, noise: Array | float = 0.0, /
+    ) -> tuple[Array, Array]:
+        """log_softmax((x + noise) / temperature), and softmax."""
 
-    def sum_log_softmax(self, x: Array, less: Array | float, /) -> Array:
-        """sum(log_softmax(x) - less)."""
+    def sum_log_softmax(self, x: Array, t: Array, y: Array, simplex: bool, own: bool, /) -> Array:
+        """sum(log_softmax(x - t y) - y), on the simplex; in log space without the last.
+
+        Of an own y the scores are constants for gradients.
+        """
 
     def plain(self, x: Array, /) -> bool:
         """Whether all numbers are seen to be smaller than HUGE; false where that isn't cheap."""
@@ -161,7 +166,7 @@ def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
     """The log value log_softmax((logits + gumbel) / temperature), and the value."""
     kept, logits = _kept(ops, logits, FAR)
-    log_value, value = ops.softmaxes_at(logits + gumbel, temperature[..., None])
+    log_value, value = ops.softmaxes_at(logits, temperature[..., None], gumbel)
     return ops.where(kept, log_value, -math.inf), ops.where(kept, value, 0.0)
 
 
@@ -190,15 +195,15 @@ def _concrete_log_prob(
     inside = plain or kept & (abs(y) < math.inf)
     off = 0.0 if plain else ops.where(kept | (y != -math.inf), -math.inf, 0.0)
     y = y if plain else ops.where(inside, ops.clip(y, LOWEST, -LOWEST), 0.0)
-    scores = logits - temperature[..., None] * y
-    scores = ops.stop_gradient(scores) if own else scores
-    less = y if simplex else 0.0
+    heat = temperature[..., None]
     # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|. And
     # one sum of differences, since the two sums are large and cancel.
     if plain:
-        terms = ops.sum_log_softmax(scores, less)
+        terms = ops.sum_log_softmax(logits, heat, y, simplex, own)
     else:
-        terms = ops.sum(ops.where(inside, ops.log_softmax(scores) - less, off))
+        scores = logits - heat * y
+        logs = ops.log_softmax(ops.stop_gradient(scores) if own else scores)
+        terms = ops.sum(ops.where(inside, logs - y if simplex else logs, off))
     k = _count(ops, kept, logits)
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
     return ops.where(terms > -math.inf, density, -math.inf)

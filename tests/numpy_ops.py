@@ -26,11 +26,16 @@ class NumpyOps:
     def log_softmax(self, x: np.ndarray) -> np.ndarray:
         return special.log_softmax(x, -1)
 
-    def softmaxes_at(self, x: np.ndarray, temperature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return special.log_softmax(x / temperature, -1), special.softmax(x / temperature, -1)
+    def softmaxes_at(
+        self, x: np.ndarray, temperature: np.ndarray, noise: np.ndarray | float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        scores = (x + noise) / temperature
+        return special.log_softmax(scores, -1), special.softmax(scores, -1)
 
-    def sum_log_softmax(self, x: np.ndarray, less: np.ndarray | float) -> np.ndarray:
-        return (special.log_softmax(x, -1) - less).sum(-1)
+    def sum_log_softmax(
+        self, x: np.ndarray, t: np.ndarray, y: np.ndarray, simplex: bool, own: bool
+    ) -> np.ndarray:
+        raise NotImplementedError  # it is for plain numbers only
 
     def plain(self, x: np.ndarray) -> bool:
         return False

@@ -9,7 +9,8 @@ from scipy.special import softmax
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
-from relaxed_dists_pyro._softmax import FEW, Softmaxes, SumLogSoftmax  # noqa: E402
+from relaxed_dists_pyro import _softmax  # noqa: E402
+from relaxed_dists_pyro._softmax import Softmaxes, SumLogSoftmax  # noqa: E402
 
 LAWS = ["RelaxedOneHotCategorical", "RelaxedOneHotCategoricalStraightThrough"]
 T = 0.7
@@ -78,16 +79,25 @@ def test_what_is_not_an_own_sample_has_the_whole_gradient(name: str, way: str, s
     np.testing.assert_allclose(found, expected(now, T, y), 1e-9, 1e-9)
 
 
-@pytest.mark.parametrize("k", [5, FEW + 3])
-def test_written_gradients_are_those_of_the_values(k: int, seed: int) -> None:
-    """torch's gradcheck and gradgradcheck: finite differences in double, of both functions."""
+@pytest.mark.parametrize("block", [6, 2**16])
+def test_written_gradients_are_those_of_the_values(block: int, seed: int, monkeypatch: Any) -> None:
+    """torch's gradcheck and gradgradcheck: finite differences in double, in blocks and whole."""
+    monkeypatch.setattr(_softmax, "BLOCK", block)
     torch.manual_seed(seed)
-    x, less = torch.randn(2, 2, k, dtype=torch.float64).unbind()
-    t = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
-    for function, given in ((Softmaxes, (x, t)), (SumLogSoftmax, (x, less))):
+    x, noise, y = torch.randn(3, 4, 5, dtype=torch.float64).unbind()
+    t = torch.tensor([[0.5], [2.0], [1.0], [0.7]], dtype=torch.float64)
+    for function, given, more in (
+        (Softmaxes, (x, noise, t), ()),
+        (Softmaxes, (x[0], noise, t[:1]), ()),
+        (SumLogSoftmax, (x, t, y), (True, False)),
+        (SumLogSoftmax, (x[0], t, y.repeat(2, 1, 1)), (False, False)),
+    ):
         leaves = [x.clone().requires_grad_() for x in given]
-        assert torch.autograd.gradcheck(function.apply, leaves)
-        assert torch.autograd.gradgradcheck(function.apply, leaves)
+        assert torch.autograd.gradcheck(lambda *x: function.apply(*x, *more), leaves)  # noqa: B023
+        assert torch.autograd.gradgradcheck(
+            lambda *x: function.apply(*x, *more),  # noqa: B023
+            leaves,
+        )
 
 
 def kept(term: Any, elements: int) -> int:

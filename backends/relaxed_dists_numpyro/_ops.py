@@ -42,15 +42,18 @@ class _JaxOps:
     def log_softmax(self, x: Array) -> Array:
         return jax.nn.log_softmax(x, -1)
 
-    def softmaxes_at(self, x: Array, temperature: Array) -> tuple[Array, Array]:
+    def softmaxes_at(
+        self, x: Array, temperature: Array, noise: Array | float = 0.0
+    ) -> tuple[Array, Array]:
         # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
         # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
-        top = lax.stop_gradient(x.max(-1, keepdims=True))
-        log_value = jax.nn.log_softmax((x - top) / temperature, -1)
+        scores = x + noise
+        top = lax.stop_gradient(scores.max(-1, keepdims=True))
+        log_value = jax.nn.log_softmax((scores - top) / temperature, -1)
         return log_value, jnp.exp(log_value)
 
-    def sum_log_softmax(self, x: Array, less: Array | float) -> Array:
-        return (jax.nn.log_softmax(x, -1) - less).sum(-1)
+    def sum_log_softmax(self, x: Array, t: Array, y: Array, simplex: bool, own: bool) -> Array:
+        raise NotImplementedError  # it is for plain numbers only
 
     def plain(self, x: Array) -> bool:
         return False  # what is traced has no numbers, and XLA fuses the masks

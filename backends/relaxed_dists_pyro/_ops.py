@@ -11,9 +11,9 @@ from torch.nn.functional import softplus
 from relaxed_dists import _errors, _formulas, _permutation
 
 from ._input import known
-from ._softmax import Function, Softmaxes, SumLogSoftmax, eager
+from ._softmax import BLOCK, Function, Softmaxes, SumLogSoftmax, blocks, eager, transformed
 
-MANY = 2**14  # random integers from which on a generator of their own is faster
+MANY = 2**15  # random numbers from which on a generator of their own is faster
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
 
@@ -36,16 +36,22 @@ class _TorchOps:
     def log_softmax(self, x: Tensor) -> Tensor:
         return torch.log_softmax(x, -1)
 
-    def softmaxes_at(self, x: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    def softmaxes_at(
+        self, x: Tensor, temperature: Tensor, noise: Tensor | float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         if eager():
-            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, temperature))
-        y = torch.log_softmax(x / temperature, -1)
+            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature))
+        y = torch.log_softmax((x + noise) / temperature, -1)
         return y, y.exp()
 
-    def sum_log_softmax(self, x: Tensor, less: Tensor | float) -> Tensor:
+    def sum_log_softmax(
+        self, x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool
+    ) -> Tensor:
         if eager():
-            return cast(Tensor, SumLogSoftmax.apply(x, less))
-        return (torch.log_softmax(x, -1) - less).sum(-1)
+            return cast(Tensor, SumLogSoftmax.apply(x, t, y, simplex, own))
+        scores = x - t * y
+        logs = torch.log_softmax(scores.detach() if own else scores, -1)
+        return (logs - y if simplex else logs).sum(-1)
 
     def plain(self, x: Tensor) -> bool:
         # Of a GPU the answer would have to be waited for.
@@ -67,6 +73,12 @@ class _TorchOps:
         return torch.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and eager() and not transformed() and x.numel():
+            x, hard = x.detach(), torch.empty_like(x)
+            for row, out in blocks(x, hard):
+                torch.ge(row, row.amax(-1, keepdim=True), out=out)
+            if (hard.sum(-1) == 1).all():
+                return hard  # no two are largest, as happens once in 2^24 rows
         # Not torch's one_hot, which vmap of grad can't map.
         return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 
@@ -256,22 +268,40 @@ def _bits(number: int, device: torch.device, key: torch.Generator | None) -> Ten
     return torch.randint(-(2**63), 2**63 - 1, (number,), **given)
 
 
-def _words(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
-    """32 random bits a number, and a word more; in float32, from -2^31 to 2^31."""
-    bits = _bits(shape.numel() // 2 + 1, like.device, key)
-    return bits.view(torch.int32)[: shape.numel() + 1].to(torch.float32)
+def _words(bits: Tensor, number: int) -> Tensor:
+    """32 random bits a number, and a word more, from -2^31 to 2^31."""
+    return bits.view(torch.int32)[: number + 1].to(torch.float32)
 
 
-def _size(words: Tensor, shape: Size) -> Tensor:
-    """Uniform on (0, 1) from words, in float32, with all its digits near zero, down to 2^-62."""
+def _minus_uniform(size: Tensor, out: Tensor | None) -> Tensor:
+    """Uniform on (-1, 0), in float32, with all its digits near zero, up to -2^-62."""
     # Below a word's own bits come those of its neighbour: they matter where it is small, as it is
     # once in 2^24. A uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
-    size = words.abs()
-    size = torch.add(size[:-1], size[1:], alpha=2.0**-31).mul_(2.0**-31)
-    # An upper end of 1 would have an infinite log1p(-u). Not clamp_, which vmap does row by row.
-    return size.clamp(2.0**-62, 1 - 2.0**-24).reshape(shape)
+    size = torch.add(size[:-1], size[1:], alpha=2.0**-31, out=out).mul_(-(2.0**-31))
+    # An end of -1 would have an infinite log1p. Not clamp_, which vmap does row by row.
+    return torch.clamp(size, 2.0**-24 - 1, -(2.0**-62), out=out)
 
 
+def _from_words(
+    law: Callable[[Tensor, Tensor | None], Tensor], shape: Size, like: Tensor, key: Any
+) -> Tensor:
+    """Numbers of a law made from words, 32 random bits from -2^31 to 2^31, one more than numbers.
+
+    In blocks, for whose bits NumPy's generator, with a seed from torch's, takes half of its time.
+    """
+    # No generator=None: torch.compile can't trace that overload with dynamic shapes.
+    given: Any = {"device": like.device} if key is None else {"device": like.device, "generator": key}
+    number = shape.numel()
+    if number > MANY and like.device.type == "cpu":
+        seed = torch.randint(2**63 - 1, (), **given)
+        if known(seed):
+            draw = np.random.SFC64(int(seed.item())).random_raw
+            noise = torch.empty(number)
+            for out in noise.split(BLOCK):
+                law(_words(torch.from_numpy(draw(len(out) // 2 + 1).view(np.int64)), len(out)), out)
+            return noise.reshape(shape)
+    bits = torch.randint(-(2**63), 2**63 - 1, (number // 2 + 1,), **given)
+    return law(_words(bits, number), None).reshape(shape)
 def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
     """The same in double, whose digits near zero float32 keeps."""
     given: Any = {} if key is None else {"generator": key}
@@ -287,17 +317,24 @@ def _single(like: Tensor) -> bool:
 def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
     if _single(like):
-        u = _size(_words(shape, like, key), shape)
-    else:  # a double just below 1 rounds to 1 in float32
-        u = _double(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
+        return _from_words(_gumbel, shape, like, key)
+    # A double just below 1 rounds to 1 in float32.
+    u = _double(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
     return u.neg_().log1p_().neg_().log_().neg_()
+
+
+def _gumbel(words: Tensor, out: Tensor | None) -> Tensor:
+    return _minus_uniform(words.abs_(), out).log1p_().neg_().log_().neg_()
 
 
 def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard logistic noise of like's dtype and device, with both tails exact."""
-    if not _single(like):
-        return torch.logit(_double(shape, like, key)).to(like.dtype)
+    if _single(like):
+        return _from_words(_logistic, shape, like, key)
+    return torch.logit(_double(shape, like, key)).to(like.dtype)
+
+
+def _logistic(words: Tensor, out: Tensor | None) -> Tensor:
     # log((1 - u / 2) / (u / 2)) is the size, whose tail is that of u near zero; and a sign.
-    words = _words(shape, like, key)
-    size = _size(words, shape).reciprocal_().mul_(2.0).sub_(1.0).log_()
-    return size.copysign_(words[:-1].reshape(shape))
+    size = _minus_uniform(words.abs(), out).reciprocal_().mul_(-2.0).sub_(1.0).log_()
+    return size.copysign_(words[:-1])

@@ -4,13 +4,15 @@ Autograd would keep a tensor for each operation, and go through memory once for 
 back; these keep what they return, or were given.
 """
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-FEW = 32  # categories below which torch's own softmax, a loop over rows, takes ten times as long
+BLOCK = 2**16  # elements at a time: what is written in between stays in the processor's cache
 
 
 def eager() -> bool:
@@ -25,89 +27,143 @@ def eager() -> bool:
     )
 
 
+def transformed() -> bool:
+    """Whether vmap is at work, which can't write one number a row into one for all rows."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def blocks(whole: Tensor, *others: Any) -> Iterable[tuple[Any, ...]]:
+    """Cut a tensor along its longest axis but the last, and the others where they have that axis.
+
+    A fresh tensor of a megabyte costs its pages, and one that the cache can't hold a way through
+    memory: three times the arithmetic.
+    """
+    if whole.numel() <= BLOCK or whole.dim() == 1:
+        return ((whole, *others),)
+    length, axis = max((n, i - whole.dim()) for i, n in enumerate(whole.shape[:-1]))
+    size = max(1, BLOCK * length // whole.numel())
+
+    def cut(x: Any) -> Iterable[Any]:
+        if isinstance(x, Tensor) and x.dim() >= -axis and x.shape[axis] == length:
+            return x.split(size, axis)
+        return itertools.repeat(x)
+
+    return zip(whole.split(size, axis), *map(cut, others), strict=False)
+
+
 class Function(torch.autograd.Function):
     """One with setup_context, for torch.func; called without looking at its signature each time."""
 
     @classmethod
     def apply(cls, *given: Any) -> Any:
         """The value, with the gradient."""
-        if torch._C._are_functorch_transforms_active():
+        if transformed():
             return super().apply(*given)
         # torch's own binds the arguments by inspect.signature: as long as 2,000 elements take.
         return super(torch.autograd.Function, cls).apply(*given)  # type: ignore[misc]
 
 
-def _shifted(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """In place of x: x less its log sum; and exp of x less its largest, and the sum of that."""
+def _shift(x: Tensor, e: Tensor) -> Tensor:
+    """x less its log sum, in place; exp of x less its largest, into e; and the sum of that.
+
+    Not torch's own softmax, which for few categories is a loop over rows, and writes elsewhere.
+    """
     x -= x.amax(-1, keepdim=True)
-    e = x.exp()
-    total = e.sum(-1, keepdim=True)
+    total = torch.exp(x, out=e).sum(-1, keepdim=True)
     x -= total.log()
-    return x, e, total
+    return total
 
 
 class Softmaxes(Function):
-    """log_softmax(x / t) and softmax(x / t)."""
+    """log_softmax((x + noise) / t) and softmax((x + noise) / t)."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        scores = x / t
-        if x.shape[-1] >= FEW:
-            y = torch.log_softmax(scores, -1)
+    def forward(x: Tensor, noise: Tensor | float, t: Tensor) -> tuple[Tensor, Tensor]:
+        scores = x + noise
+        if transformed():
+            y = torch.log_softmax(scores / t, -1)
             return y, y.exp()
-        y, e, total = _shifted(scores)
-        e /= total
-        return y, e
+        p = torch.empty_like(scores)
+        for y, e, heat in blocks(scores, p, t):
+            y /= heat
+            e /= _shift(y, e)
+        return scores, p
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Any) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.set_materialize_grads(False)
-        ctx.shape = inputs[0].shape
-        ctx.save_for_backward(inputs[1], *output)
+        ctx.shapes = [getattr(x, "shape", None) for x in inputs[:2]]
+        ctx.save_for_backward(inputs[2], *output)
 
     @staticmethod
-    def backward(ctx: Any, by_y: Tensor | None, by_p: Tensor | None) -> tuple[Any, Any]:
+    def backward(ctx: Any, by_y: Tensor | None, by_p: Tensor | None) -> tuple[Any, ...]:
         t, y, p = ctx.saved_tensors
-        if by_p is not None:
-            h = p * by_p if by_y is None else torch.addcmul(by_y, p, by_p)
-        elif by_y is not None:
-            h = by_y
+        if by_y is None and by_p is None:
+            return None, None, None
+        if torch.is_grad_enabled() or transformed():  # for a second derivative
+            h = by_y if by_p is None else p * by_p if by_y is None else by_y + p * by_p
+            d = (h - p * h.sum(-1, keepdim=True)) / t
         else:
-            return None, None
-        d = torch.addcmul(h, p, h.sum(-1, keepdim=True), value=-1) / t
-        by_x = d.sum_to_size(ctx.shape) if ctx.needs_input_grad[0] else None
+            d = torch.empty_like(y)
+            for h, q, one, other, heat in blocks(d, p, by_y, by_p, t):
+                if other is None:
+                    h.copy_(one)
+                elif one is None:
+                    torch.mul(q, other, out=h)
+                else:
+                    torch.addcmul(one, q, other, out=h)
+                h.addcmul_(q, h.sum(-1, keepdim=True), value=-1).div_(heat)
+        by_x, by_noise = (
+            d.sum_to_size(shape) if wanted else None
+            for shape, wanted in zip(ctx.shapes, ctx.needs_input_grad, strict=False)
+        )
         # The scores are y but for a number a row, and d sums to zero over a row.
-        by_t = -(d * y).sum_to_size(t.shape) if ctx.needs_input_grad[1] else None
-        return by_x, by_t
+        by_t = -(d * y).sum_to_size(t.shape) if ctx.needs_input_grad[2] else None
+        return by_x, by_noise, by_t
 
 
 class SumLogSoftmax(Function):
-    """sum(log_softmax(x) - less)."""
+    """sum(log_softmax(x - t y) - y), or without the last; of an own y, no gradient by the scores."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, less: Tensor | float) -> Tensor:
-        few = x.shape[-1] < FEW
-        y = _shifted(x.clone())[0] if few else torch.log_softmax(x, -1)
-        return y.sub_(less).sum(-1)
+    def forward(x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool) -> Tensor:
+        if transformed():
+            logs = torch.log_softmax(x - t * y, -1)
+            return (logs - y if simplex else logs).sum(-1)
+        shape = torch.broadcast_shapes(x.shape, t.shape, y.shape)
+        y = y.expand(shape)
+        total = y.new_empty((*shape[:-1], 1))
+        for values, logits, heat, out in blocks(y, x, t, total):
+            scores = values * heat
+            torch.sub(logits, scores, out=scores)
+            _shift(scores, torch.empty_like(scores))
+            if simplex:
+                scores -= values
+            torch.sum(scores, -1, keepdim=True, out=out)
+        return total[..., 0]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Any], output: Tensor) -> None:
-        ctx.less = getattr(inputs[1], "shape", None)
-        ctx.shape = inputs[0].shape
-        if ctx.needs_input_grad[0]:  # not of an own sample
-            ctx.save_for_backward(inputs[0])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *given, ctx.simplex, ctx.own = inputs
+        ctx.shapes = [x.shape for x in given]
+        if not ctx.own:
+            ctx.save_for_backward(*given)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, Any]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         g = g[..., None]
-        by_x = by_less = None
-        if ctx.needs_input_grad[0]:
-            (x,) = ctx.saved_tensors
-            by_x = g - g * x.shape[-1] * torch.softmax(x, -1)
-        if ctx.needs_input_grad[1]:
-            by_less = -g.expand(ctx.shape).sum_to_size(ctx.less)
-        return by_x, by_less
+        by: list[Any] = [None, None, -g if ctx.simplex else torch.zeros_like(g)]
+        if not ctx.own:
+            x, t, y = ctx.saved_tensors
+            scores = torch.softmax(x - t * y, -1)
+            scores = g - g * y.shape[-1] * scores
+            by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
+        whole = torch.broadcast_shapes(*ctx.shapes)
+        return *(
+            b.expand(whole).sum_to_size(shape) if wanted and b is not None else None
+            for b, shape, wanted in zip(by, ctx.shapes, ctx.needs_input_grad, strict=False)
+        ), None, None
