@@ -34,9 +34,18 @@ class Ops(Protocol):
     def digamma(self, x: Array, /) -> Array: ...
     def log_softmax(self, x: Array, /) -> Array: ...
     def softmaxes_at(
-        self, x: Array, temperature: Array, noise: Array | float = 0.0, /
+        self,
+        x: Array,
+        temperature: Array,
+        noise: Array | float = 0.0,
+        hard: bool = False,
+        spend: bool = False,
+        /,
     ) -> tuple[Array, Array]:
-        """log_softmax((x + noise) / temperature), and softmax."""
+        """log_softmax((x + noise) / temperature), and softmax, the noise overwritten if spent.
+
+        If hard, the softmax is straight through: its one-hot argmax with its gradient.
+        """
 
     def sum_log_softmax(self, x: Array, t: Array, y: Array, simplex: bool, own: bool, /) -> Array:
         """sum(log_softmax(x - t y) - y), on the simplex; in log space without the last.
@@ -133,10 +142,8 @@ def _kept(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array | bool, Ar
     return (True, logits) if ops.plain(logits) else _finite(ops, logits, other)
 
 
-def _count(ops: Ops, kept: Array | bool, logits: Array) -> Array:
+def _count(ops: Ops, kept: Array, logits: Array) -> Array:
     """The number of categories kept, in the logits' dtype (lgamma of it needs that precision)."""
-    if kept is True:
-        return ops.constant(float(logits.shape[-1]), logits)
     count = ops.sum(ops.where(kept, 0.0 * ops.stop_gradient(logits) + 1.0, 0.0))
     return ops.clip(count, 1.0, math.inf)
 
@@ -163,10 +170,17 @@ def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 # Relaxed one-hot: Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
 
 
-def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
-    """The log value log_softmax((logits + gumbel) / temperature), and the value."""
+def concrete(
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    gumbel: Array,
+    hard: bool = False,
+    spend: bool = False,
+) -> tuple[Array, Array]:
+    """The log value log_softmax((logits + gumbel) / temperature), and the value, or a hard one."""
     kept, logits = _kept(ops, logits, FAR)
-    log_value, value = ops.softmaxes_at(logits, temperature[..., None], gumbel)
+    log_value, value = ops.softmaxes_at(logits, temperature[..., None], gumbel, hard, spend)
     return ops.where(kept, log_value, -math.inf), ops.where(kept, value, 0.0)
 
 
@@ -189,21 +203,21 @@ def concrete_log_prob(
 def _concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, y: Array, simplex: bool, own: bool = False
 ) -> Array:
-    plain = ops.plain(logits) and ops.plain(y)
-    kept, logits = (True, logits) if plain else _finite(ops, logits, FAR)
-    # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
-    inside = plain or kept & (abs(y) < math.inf)
-    off = 0.0 if plain else ops.where(kept | (y != -math.inf), -math.inf, 0.0)
-    y = y if plain else ops.where(inside, ops.clip(y, LOWEST, -LOWEST), 0.0)
     heat = temperature[..., None]
     # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|. And
     # one sum of differences, since the two sums are large and cancel.
-    if plain:
+    if ops.plain(logits) and (own or ops.plain(y)):
+        number = logits.shape[-1]
         terms = ops.sum_log_softmax(logits, heat, y, simplex, own)
-    else:
-        scores = logits - heat * y
-        logs = ops.log_softmax(ops.stop_gradient(scores) if own else scores)
-        terms = ops.sum(ops.where(inside, logs - y if simplex else logs, off))
+        return terms + ((number - 1) * ops.log(temperature) + math.lgamma(number))
+    kept, logits = _finite(ops, logits, FAR)
+    # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
+    inside = kept & (abs(y) < math.inf)
+    off = ops.where(kept | (y != -math.inf), -math.inf, 0.0)
+    y = ops.where(inside, ops.clip(y, LOWEST, -LOWEST), 0.0)
+    scores = logits - heat * y
+    logs = ops.log_softmax(ops.stop_gradient(scores) if own else scores)
+    terms = ops.sum(ops.where(inside, logs - y if simplex else logs, off))
     k = _count(ops, kept, logits)
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
     return ops.where(terms > -math.inf, density, -math.inf)

@@ -27,10 +27,16 @@ class NumpyOps:
         return special.log_softmax(x, -1)
 
     def softmaxes_at(
-        self, x: np.ndarray, temperature: np.ndarray, noise: np.ndarray | float = 0.0
+        self,
+        x: np.ndarray,
+        temperature: np.ndarray,
+        noise: np.ndarray | float = 0.0,
+        hard: bool = False,
+        spend: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         scores = (x + noise) / temperature
-        return special.log_softmax(scores, -1), special.softmax(scores, -1)
+        soft = special.softmax(scores, -1)
+        return special.log_softmax(scores, -1), self.one_hot_argmax(soft) if hard else soft
 
     def sum_log_softmax(
         self, x: np.ndarray, t: np.ndarray, y: np.ndarray, simplex: bool, own: bool

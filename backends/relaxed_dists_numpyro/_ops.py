@@ -43,14 +43,22 @@ class _JaxOps:
         return jax.nn.log_softmax(x, -1)
 
     def softmaxes_at(
-        self, x: Array, temperature: Array, noise: Array | float = 0.0
+        self,
+        x: Array,
+        temperature: Array,
+        noise: Array | float = 0.0,
+        hard: bool = False,
+        spend: bool = False,
     ) -> tuple[Array, Array]:
         # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
         # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
         scores = x + noise
         top = lax.stop_gradient(scores.max(-1, keepdims=True))
         log_value = jax.nn.log_softmax((scores - top) / temperature, -1)
-        return log_value, jnp.exp(log_value)
+        value = jnp.exp(log_value)
+        if hard:
+            value = _formulas.straight_through(self, self.one_hot_argmax(log_value), value)
+        return log_value, value
 
     def sum_log_softmax(self, x: Array, t: Array, y: Array, simplex: bool, own: bool) -> Array:
         raise NotImplementedError  # it is for plain numbers only

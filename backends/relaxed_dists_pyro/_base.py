@@ -45,7 +45,8 @@ class LogitsDistribution(TorchDistribution):
         given = _tensor(given, dtype, device)
         if self._rows and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
-        if probs is None and ops.plain(given):
+        plain = probs is None and ops.plain(given)
+        if plain:
             pass  # nothing to check, or to tame
         elif validate and given.numel() and known(given):
             (self._check_logits if probs is None else self._check_probs)(given)
@@ -61,6 +62,7 @@ class LogitsDistribution(TorchDistribution):
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
         event_shape = given.shape[event:]
         self.logits = given.expand(batch_shape + event_shape)
+        self.logits._plain = plain  # type: ignore[attr-defined]
         # torch's own checks would build probs, a softmax of all the logits, to look at it.
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
@@ -169,6 +171,8 @@ class LogitsDistribution(TorchDistribution):
             dtype = compute_dtype(self.logits)
             value = torch.as_tensor(value, dtype=dtype, device=self.logits.device)
         expected = self.batch_shape + self.event_shape
+        if value.shape[max(value.dim() - len(expected), 0) :] == expected:
+            return value  # as nearly always; broadcast_shapes takes ten times as long
         try:
             torch.broadcast_shapes(value.shape, expected)
             fits = value.shape[value.dim() - self.event_dim :] == self.event_shape

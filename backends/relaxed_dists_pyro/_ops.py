@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from relaxed_dists import _errors, _formulas, _permutation
 
 from ._input import known
-from ._softmax import BLOCK, Function, Softmaxes, SumLogSoftmax, blocks, eager, transformed
+from ._softmax import BLOCK, Function, Softmaxes, SumLogSoftmax, eager, only_one, transformed
 
 MANY = 2**15  # random numbers from which on a generator of their own is faster
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
@@ -37,12 +37,20 @@ class _TorchOps:
         return torch.log_softmax(x, -1)
 
     def softmaxes_at(
-        self, x: Tensor, temperature: Tensor, noise: Tensor | float = 0.0
+        self,
+        x: Tensor,
+        temperature: Tensor,
+        noise: Tensor | float = 0.0,
+        hard: bool = False,
+        spend: bool = False,
     ) -> tuple[Tensor, Tensor]:
         if eager():
-            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature))
+            return cast(
+                tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature, hard, spend)
+            )
         y = torch.log_softmax((x + noise) / temperature, -1)
-        return y, y.exp()
+        p = y.exp()
+        return y, _formulas.straight_through(self, self.one_hot_argmax(y), p) if hard else p
 
     def sum_log_softmax(
         self, x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool
@@ -57,6 +65,8 @@ class _TorchOps:
         # Of a GPU the answer would have to be waited for.
         if not known(x) or x.device.type != "cpu" or not x.numel():
             return False
+        if getattr(x, "_plain", False) and not x.is_inference() and x._version == 0:
+            return True  # seen before, and not written to
         low, high = torch.aminmax(x.detach())
         return low.item() > -_formulas.HUGE and high.item() < _formulas.HUGE
 
@@ -73,12 +83,10 @@ class _TorchOps:
         return torch.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and eager() and not transformed() and x.numel():
-            x, hard = x.detach(), torch.empty_like(x)
-            for row, out in blocks(x, hard):
-                torch.ge(row, row.amax(-1, keepdim=True), out=out)
-            if (hard.sum(-1) == 1).all():
-                return hard  # no two are largest, as happens once in 2^24 rows
+        if eager() and not transformed():
+            x = x.detach()
+            hard = torch.ge(x, x.amax(-1, keepdim=True), out=torch.empty_like(x))
+            return only_one(hard, x)
         # Not torch's one_hot, which vmap of grad can't map.
         return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 

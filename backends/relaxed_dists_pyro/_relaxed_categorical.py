@@ -30,10 +30,11 @@ class _RelaxedOneHot(RelaxedDistribution):
         """The discrete law with the same logits."""
         return self._twin(OneHotCategorical)
 
-    def _draw(self, sample_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _draw(self, sample_shape: Sequence[int], hard: bool = False) -> tuple[Tensor, Tensor]:
         """The log value and the value, not yet in the dtype of values."""
         logits, temperature = self._parameters()
-        draw = _formulas.concrete(ops, logits, temperature, self._noise(sample_shape, logits))
+        noise = self._noise(sample_shape, logits)
+        draw = _formulas.concrete(ops, logits, temperature, noise, hard, spend=True)
         if draw[0].requires_grad and eager():  # a note for _own; the compiler can't keep one
             draw[0]._drawn_from = self._versions()
         return draw

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-BLOCK = 2**16  # elements at a time: what is written in between stays in the processor's cache
+BLOCK = 2**18  # elements at a time: what is written in between stays in the processor's cache
 
 
 def eager() -> bool:
@@ -64,44 +64,62 @@ class Function(torch.autograd.Function):
 
 
 def _shift(x: Tensor, e: Tensor) -> Tensor:
-    """x less its log sum, in place; exp of x less its largest, into e; and the sum of that.
+    """x less its largest, in place; exp of that, into e; and the sum of it.
 
     Not torch's own softmax, which for few categories is a loop over rows, and writes elsewhere.
     """
     x -= x.amax(-1, keepdim=True)
-    total = torch.exp(x, out=e).sum(-1, keepdim=True)
-    x -= total.log()
-    return total
+    return torch.exp(x, out=e).sum(-1, keepdim=True)
+
+
+def only_one(hard: Tensor, x: Tensor) -> Tensor:
+    """Ones at the largest of x, in place; at the first of them where there are more, or NaN."""
+    # As once in a million rows; argmax takes ten times as long. A GPU would have to be waited for.
+    if x.device.type != "cpu" or not (hard.sum(-1) == 1).all():
+        hard.zero_().scatter_(-1, x.argmax(-1, keepdim=True), 1.0)
+    return hard
 
 
 class Softmaxes(Function):
-    """log_softmax((x + noise) / t) and softmax((x + noise) / t)."""
+    """log_softmax(x) and softmax(x) of (x + noise) / t, or its argmax with its gradient."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, noise: Tensor | float, t: Tensor) -> tuple[Tensor, Tensor]:
-        scores = x + noise
+    def forward(
+        x: Tensor, noise: Tensor | float, t: Tensor, hard: bool, spend: bool
+    ) -> tuple[Tensor, Tensor]:
         if transformed():
-            y = torch.log_softmax(scores / t, -1)
+            y = torch.log_softmax((x + noise) / t, -1)
+            if hard:
+                return y, torch.zeros_like(y).scatter(-1, y.argmax(-1, keepdim=True), 1.0)
             return y, y.exp()
-        p = torch.empty_like(scores)
-        for y, e, heat in blocks(scores, p, t):
+        # A fresh tensor costs its pages: half as much again as all that is done to one.
+        scores = noise.add_(x).detach() if spend else x + noise  # type: ignore[union-attr]
+        values = torch.empty_like(scores)
+        for y, p, heat in blocks(scores, values, t):
             y /= heat
-            e /= _shift(y, e)
-        return scores, p
+            total = _shift(y, p)
+            if hard:
+                only_one(torch.ge(y, 0.0, out=p), y)
+            else:
+                p /= total
+            y -= total.log_()
+        return scores, values
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.set_materialize_grads(False)
         ctx.shapes = [getattr(x, "shape", None) for x in inputs[:2]]
-        ctx.save_for_backward(inputs[2], *output)
+        ctx.hard = inputs[3]
+        ctx.save_for_backward(inputs[2], *(output[:1] if ctx.hard else output))
 
     @staticmethod
     def backward(ctx: Any, by_y: Tensor | None, by_p: Tensor | None) -> tuple[Any, ...]:
-        t, y, p = ctx.saved_tensors
+        t, y, *p = ctx.saved_tensors
         if by_y is None and by_p is None:
-            return None, None, None
+            return (None,) * 5
+        (p,) = p or (y.exp(),)
         if torch.is_grad_enabled() or transformed():  # for a second derivative
             h = by_y if by_p is None else p * by_p if by_y is None else by_y + p * by_p
             d = (h - p * h.sum(-1, keepdim=True)) / t
@@ -121,7 +139,7 @@ class Softmaxes(Function):
         )
         # The scores are y but for a number a row, and d sums to zero over a row.
         by_t = -(d * y).sum_to_size(t.shape) if ctx.needs_input_grad[2] else None
-        return by_x, by_noise, by_t
+        return by_x, by_noise, by_t, None, None
 
 
 class SumLogSoftmax(Function):
@@ -134,13 +152,12 @@ class SumLogSoftmax(Function):
         if transformed():
             logs = torch.log_softmax(x - t * y, -1)
             return (logs - y if simplex else logs).sum(-1)
-        shape = torch.broadcast_shapes(x.shape, t.shape, y.shape)
-        y = y.expand(shape)
-        total = y.new_empty((*shape[:-1], 1))
+        x, t, y = torch.broadcast_tensors(x, t, y)
+        total = y.new_empty((*y.shape[:-1], 1))
         for values, logits, heat, out in blocks(y, x, t, total):
             scores = values * heat
             torch.sub(logits, scores, out=scores)
-            _shift(scores, torch.empty_like(scores))
+            scores -= _shift(scores, torch.empty_like(scores)).log_()
             if simplex:
                 scores -= values
             torch.sum(scores, -1, keepdim=True, out=out)
@@ -150,6 +167,7 @@ class SumLogSoftmax(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         *given, ctx.simplex, ctx.own = inputs
         ctx.shapes = [x.shape for x in given]
+        ctx.whole = (*output.shape, given[0].shape[-1])
         if not ctx.own:
             ctx.save_for_backward(*given)
 
@@ -162,8 +180,7 @@ class SumLogSoftmax(Function):
             scores = torch.softmax(x - t * y, -1)
             scores = g - g * y.shape[-1] * scores
             by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
-        whole = torch.broadcast_shapes(*ctx.shapes)
         return *(
-            b.expand(whole).sum_to_size(shape) if wanted and b is not None else None
+            b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
             for b, shape, wanted in zip(by, ctx.shapes, ctx.needs_input_grad, strict=False)
         ), None, None

@@ -74,8 +74,7 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
         Returns:
             One-hot values of shape ``sample_shape + batch_shape + (K,)``.
         """
-        log_value, soft = self._draw(sample_shape)
-        value = _formulas.straight_through(ops, _formulas.hardest(ops, log_value), soft)
+        log_value, value = self._draw(sample_shape, hard=True)
         return attach(value.to(self._dtype()), log_value, "log_simplex")
 
     def _log_of(self, value: Tensor) -> Tensor:
