@@ -25,9 +25,8 @@ def torch_steps() -> dict[str, Step]:
 
     x = torch.as_tensor(images())
 
-    def made(law: Any) -> Step:
+    def made(who: str, law: Any) -> Step:
         torch.manual_seed(0)
-        pyro.clear_param_store()
         encode, decode = (
             nn.Sequential(nn.Linear(a, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, b))
             for a, b in ((PIXELS, LATENTS * CLASSES), (LATENTS * CLASSES, PIXELS))
@@ -35,7 +34,7 @@ def torch_steps() -> dict[str, Step]:
         t = torch.tensor(T)
 
         def model(x: Tensor) -> None:
-            pyro.module("decode", decode)
+            pyro.module(f"decode {who}", decode)
             with pyro.plate("data", BATCH):
                 prior = law(t, logits=torch.zeros(LATENTS, CLASSES)).to_event(1)
                 z = pyro.sample("z", prior)
@@ -43,27 +42,18 @@ def torch_steps() -> dict[str, Step]:
                 pyro.sample("x", pixels.to_event(1), obs=x)
 
         def guide(x: Tensor) -> None:
-            pyro.module("encode", encode)
+            pyro.module(f"encode {who}", encode)
             with pyro.plate("data", BATCH):
                 logits = encode(x).unflatten(-1, (LATENTS, CLASSES))
                 pyro.sample("z", law(t, logits=logits).to_event(1))
 
         optim = pyro.optim.Adam({"lr": 1e-4})
         svi = pyro.infer.SVI(model, guide, optim, pyro.infer.Trace_ELBO())
-        svi.step(x)
-        store = pyro.get_param_store()
-        kept = store.get_state()
-
-        def step() -> object:
-            store.clear()
-            store.set_state(kept)
-            return svi.step(x)
-
-        return step
+        return lambda: svi.step(x)
 
     return {
-        "Pyro": made(dist.RelaxedOneHotCategorical),
-        "ours": made(ours.RelaxedOneHotCategorical),
+        "Pyro": made("Pyro", dist.RelaxedOneHotCategorical),
+        "ours": made("ours", ours.RelaxedOneHotCategorical),
     }
 
 

@@ -177,8 +177,12 @@ class SumLogSoftmax(Function):
         by: list[Any] = [None, None, -g if ctx.simplex else torch.zeros_like(g)]
         if not ctx.own:
             x, t, y = ctx.saved_tensors
-            scores = torch.softmax(x - t * y, -1)
-            scores = g - g * y.shape[-1] * scores
+            scores = x - t * y
+            if torch.is_grad_enabled() or transformed():  # for a second derivative
+                p = torch.softmax(scores, -1)
+            else:
+                p = scores.div_(_shift(scores, scores))
+            scores = g - g * y.shape[-1] * p
             by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
         return *(
             b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
