@@ -211,16 +211,19 @@ def _concrete_log_prob(
         terms = ops.sum_log_softmax(logits, heat, y, simplex, own)
         return terms + ((number - 1) * ops.log(temperature) + math.lgamma(number))
     kept, logits = _finite(ops, logits, FAR)
-    # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
-    inside = kept & (abs(y) < math.inf)
-    off = ops.where(kept | (y != -math.inf), -math.inf, 0.0)
-    y = ops.where(inside, ops.clip(y, LOWEST, -LOWEST), 0.0)
+    inside, off = kept, 0.0
+    if not own:  # whose values are finite where they are kept
+        # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
+        inside = kept & (abs(y) < math.inf)
+        off = ops.where(kept | (y != -math.inf), -math.inf, 0.0)
+        y = ops.clip(y, LOWEST, -LOWEST)
+    y = ops.where(inside, y, 0.0)
     scores = logits - heat * y
     logs = ops.log_softmax(ops.stop_gradient(scores) if own else scores)
     terms = ops.sum(ops.where(inside, logs - y if simplex else logs, off))
     k = _count(ops, kept, logits)
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
-    return ops.where(terms > -math.inf, density, -math.inf)
+    return density if own else ops.where(terms > -math.inf, density, -math.inf)
 
 
 def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
@@ -263,11 +266,11 @@ def logit_concrete_log_prob(
 def binary_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
-    """The density on (0, 1): the logit's, plus softplus(y) + softplus(-y) = -log(x (1 - x))."""
+    """The density on (0, 1): the logit's, plus 2 softplus(y) - y = -log(x (1 - x))."""
     plain = ops.plain(logits) and ops.plain(logit_value)
     spread = plain or (abs(logits) < HUGE) & (abs(logit_value) < math.inf)
     y = logit_value if plain else ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
-    jacobian = ops.where(spread, ops.softplus(y) + ops.softplus(-y), 0.0)
+    jacobian = ops.where(spread, 2 * ops.softplus(y) - y, 0.0)
     return logit_concrete_log_prob(ops, logits, temperature, logit_value) + jacobian
 
 

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, custom_derivatives, lax
+from jax.extend.random import threefry2x32_p
 from jax.scipy.special import digamma, gammaln
 
 from relaxed_dists import _errors, _permutation
 
+FEW = 64  # random words up to which JAX's own loop of rounds is called, which counts as cheap
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
 
@@ -202,6 +204,16 @@ def _take(row: Array, index: Array) -> Array:
 ops = _JaxOps()
 
 
+def flat(formula: Callable[..., Array], *arrays: Array) -> Array:
+    """A formula of single numbers, over flat arrays.
+
+    XLA's loop over a short last axis takes up to eight times as long.
+    """
+    shape = jnp.broadcast_shapes(*(x.shape for x in arrays))
+    rows = (x if x.ndim == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
+    return formula(ops, *rows).reshape(shape)
+
+
 def compute_dtype(*arrays: Array) -> jnp.dtype:
     """The dtype to compute in: float32 in place of the halves, whose tails are wrong outright."""
     return jnp.result_type(jnp.float32, *(x.dtype for x in arrays))
@@ -213,15 +225,19 @@ def _threefry(key: Array, number: int) -> Array:
 
     jax.random.bits keeps one word of the two that a counter gives.
     """
-    keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
     # jax.random's own counters start with a zero for fewer than 2^32 numbers.
-    x = lax.iota(jnp.uint32, (number + 1) // 2) + keys[0]
-    y = jnp.full_like(x, 1) + keys[1]
-    for i in range(5):
-        for shift in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
-            x += y
-            y = x ^ (y << shift | y >> 32 - shift)
-        x, y = x + keys[(i + 1) % 3], y + keys[(i + 2) % 3] + (i + 1)
+    x = lax.iota(jnp.uint32, (number + 1) // 2)
+    y = jnp.full_like(x, 1)
+    if number <= FEW:
+        x, y = threefry2x32_p.bind(key[0], key[1], x, y)
+    else:
+        keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
+        x, y = x + keys[0], y + keys[1]
+        for i in range(5):
+            for shift in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+                x += y
+                y = x ^ (y << shift | y >> 32 - shift)
+            x, y = x + keys[(i + 1) % 3], y + keys[(i + 2) % 3] + (i + 1)
     return jnp.concatenate([x, y])[:number]
 
 

@@ -13,7 +13,7 @@ from ._base import RelaxedDistribution
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
 from ._input import holds
-from ._ops import compute_dtype, ops
+from ._ops import compute_dtype, flat, ops
 from ._quadrature import entropy, moments
 
 
@@ -33,7 +33,7 @@ class _RelaxedBinary(RelaxedDistribution):
     def _logit_value(self, key: Any, sample_shape: tuple[int, ...]) -> Array:
         logits, temperature = self._parameters()
         noise = self._noise(key, sample_shape, logits)
-        return _formulas.logit_concrete(ops, logits, temperature, noise)
+        return flat(_formulas.logit_concrete, logits, temperature, noise)
 
     def _cdf(self, logit_value: Array) -> Array:
         logits, temperature = self._parameters()
@@ -110,9 +110,8 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
             fine = ~jnp.isnan(value)
             self._refuse(value, fine, "real numbers", "Look for an overflow.")
         logits, temperature = self._parameters()
-        return _formulas.logit_concrete_log_prob(
-            ops, logits, temperature, value.astype(logits.dtype)
-        )
+        value = value.astype(logits.dtype)
+        return flat(_formulas.logit_concrete_log_prob, logits, temperature, value)
 
     def entropy(self) -> Array:
         """The exact entropy, 2 - log temperature, of the batch shape."""
@@ -223,9 +222,8 @@ class RelaxedBernoulli(_RelaxedBinary):
         if logit is None:
             logit = self._logit_of(self._check_value(value))
         logits, temperature = self._parameters()
-        return _formulas.binary_concrete_log_prob(
-            ops, logits, temperature, logit.astype(logits.dtype)
-        )
+        logit = logit.astype(logits.dtype)
+        return flat(_formulas.binary_concrete_log_prob, logits, temperature, logit)
 
     def _within(self, value: Array) -> Array:
         if self._validate_args:
