@@ -6,6 +6,7 @@ One thread, float32, temperature 0.5, one idea taken out at a time, in turn with
 """
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from benchmarks import bench, tables, timing
 from benchmarks.bench_torch import backward, drawn, elbo_term, gradient
 
 Step = Callable[[], object]
-SHAPES = bench.SHAPES[:4]
+SHAPES = (*bench.SHAPES, (16384, 512))
 
 
 def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
@@ -23,22 +24,46 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     import torch
 
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.pyro import RelaxedOneHotCategoricalStraightThrough
     from relaxed_dists_pyro import _ops, _softmax
 
     torch.set_num_threads(1)
     leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(0.5)
-    without: dict[str, Any] = {
-        "a look in place of masks": patch.object(_ops.ops, "plain", lambda x: False),
-        "words of random bits": patch.object(_ops, "_single", lambda like: False),
-        "NumPy's generator": patch.object(_ops, "MANY", 2**62),
-        "one function a pass": patch.object(_ops, "eager", lambda: False),
-        "few categories by hand": patch.object(_softmax, "FEW", 0),
-        "own density": patch.object(Law, "_own", lambda self, y: False),
+    plain = _ops.ops.plain
+
+    def softmaxes(x: Any, noise: Any, t: Any, hard: bool) -> Any:
+        y = torch.log_softmax((x + noise) / t, -1)
+        return y, _ops.ops.one_hot_argmax(y) if hard else y.exp()
+
+    def summed(x: Any, t: Any, y: Any, simplex: bool, own: bool) -> Any:
+        return (torch.log_softmax(x - t * y, -1) - y).sum(-1)
+
+    def by_torch() -> Any:
+        stack = contextlib.ExitStack()
+        for one, forward in ((_softmax.Softmaxes, softmaxes), (_softmax.SumLogSoftmax, summed)):
+            stack.enter_context(patch.object(one, "forward", staticmethod(forward)))
+        return stack
+
+    def blocks(size: int) -> Any:
+        stack = contextlib.ExitStack()
+        for module in (_ops, _softmax):
+            stack.enter_context(patch.object(module, "BLOCK", size))
+        return stack
+
+    without: dict[str, Callable[[], Any]] = {
+        "a look in place of masks": lambda: patch.object(_ops.ops, "plain", lambda x: False),
+        "a look once": lambda: patch.object(_ops.ops, "plain", lambda x: plain(x.detach())),
+        "words of random bits": lambda: patch.object(_ops, "_single", lambda like: False),
+        "NumPy's generator": lambda: patch.object(_ops, "MANY", 2**62),
+        "one function a pass": lambda: patch.object(_ops, "eager", lambda: False),
+        "by hand, in place": by_torch,
+        "blocks": lambda: blocks(2**62),
+        "own density": lambda: patch.object(Law, "_own", lambda self, y: False),
     }
 
     def less(idea: Any, step: Step) -> Step:
         def run() -> object:
-            with idea:
+            with idea():
                 return step()
 
         return run
@@ -46,13 +71,19 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     def law(x: torch.Tensor) -> Any:
         return Law(t, logits=x)
 
+    def hard(x: torch.Tensor) -> Any:
+        return RelaxedOneHotCategoricalStraightThrough(t, logits=x)
+
     operations = {
         "forward": drawn(law, leaf.detach()),
         "forward and backward": backward(law, leaf, weights),
         "ELBO term": gradient(elbo_term(law, weights), leaf),
+        "hard, ELBO term": gradient(elbo_term(hard, weights), leaf),
     }
+    # With all of them in, something is patched too, which takes as long as a small draw.
+    every = {"": lambda: patch.object(_ops, "MANY", _ops.MANY)} | without
     return {
-        operation: {"": step} | {name: less(idea, step) for name, idea in without.items()}
+        operation: {name: less(idea, step) for name, idea in every.items()}
         for operation, step in operations.items()
     }
 
@@ -64,12 +95,13 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from jax import random
 
     from benchmarks.bench_jax import of
-    from relaxed_dists.numpyro import OneHotCategorical
+    from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
-    from relaxed_dists_numpyro import _ops
+    from relaxed_dists_numpyro import _ops, _relaxed_bernoulli
 
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
-    key, draw = random.key(2), of(lambda x: Law(0.5, logits=x))
+    drawn_by, draw = random.key(2), of(lambda x: Law(0.5, logits=x))
+    binary = of(lambda x: RelaxedBernoulli(0.5, logits=x))
 
     def one_word(key: Any, number: int) -> Any:
         return random.bits(key, (number,), jnp.uint32)
@@ -77,33 +109,40 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     def shaped(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         return random.bits(key, shape, jnp.uint32), 32
 
+    def unflat(formula: Any, *arrays: Any) -> Any:
+        return formula(_ops.ops, *arrays)
+
     def argmax(self: Any, x: Any) -> Any:
         return jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
 
     without: dict[str, Any] = {
         "both words of Threefry": patch.object(_ops, "_threefry", one_word),
         "both words, drawn flat": patch.object(_ops, "_bits", shaped),
+        "JAX's rounds for a few": patch.object(_ops, "FEW", 0),
+        "flat binary values": patch.object(_relaxed_bernoulli, "flat", unflat),
         "own density": patch.object(Law, "_own", lambda self, y: False),
         "the first of the largest": patch.object(_ops._JaxOps, "one_hot_argmax", argmax),
     }
 
-    def term(logits: Any) -> Any:
-        x, density = draw(key, logits)
-        return (x * weights).sum() + density.sum()
+    def term(draw: Any) -> Any:
+        def total(logits: Any, key: Any) -> Any:
+            x, density = draw(key, logits)
+            return (x * weights).sum() + density.sum()
+
+        return jax.value_and_grad(total)
 
     def compiled(function: Any, idea: Any = None) -> Step:
-        made = jax.jit(lambda x: function(x))  # its own: jax.jit keeps what it compiled
-        if idea is None:
-            made(logits)
-        else:
-            with idea:
-                made(logits)
-        return lambda: jax.block_until_ready(made(logits))
+        made = jax.jit(lambda *given: function(*given))  # its own: jax.jit keeps what it compiled
+        with idea or contextlib.nullcontext():
+            _ops._threefry.clear_cache()
+            made(logits, drawn_by)
+        return lambda: jax.block_until_ready(made(logits, drawn_by))
 
     operations = {
-        "forward": lambda x: draw(key, x)[0],
-        "ELBO term": jax.value_and_grad(term),
-        "discrete draw": lambda x: OneHotCategorical(logits=x).sample(key),
+        "forward": lambda x, key: draw(key, x)[0],
+        "ELBO term": term(draw),
+        "binary ELBO term": term(binary),
+        "discrete draw": lambda x, key: OneHotCategorical(logits=x).sample(key),
     }
     return {
         operation: {"": compiled(function)}

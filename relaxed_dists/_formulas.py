@@ -39,10 +39,9 @@ class Ops(Protocol):
         temperature: Array,
         noise: Array | float = 0.0,
         hard: bool = False,
-        spend: bool = False,
         /,
     ) -> tuple[Array, Array]:
-        """log_softmax((x + noise) / temperature), and softmax, the noise overwritten if spent.
+        """log_softmax((x + noise) / temperature), and softmax.
 
         If hard, the softmax is straight through: its one-hot argmax with its gradient.
         """
@@ -171,16 +170,11 @@ def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 
 
 def concrete(
-    ops: Ops,
-    logits: Array,
-    temperature: Array,
-    gumbel: Array,
-    hard: bool = False,
-    spend: bool = False,
+    ops: Ops, logits: Array, temperature: Array, gumbel: Array, hard: bool = False
 ) -> tuple[Array, Array]:
     """The log value log_softmax((logits + gumbel) / temperature), and the value, or a hard one."""
     kept, logits = _kept(ops, logits, FAR)
-    log_value, value = ops.softmaxes_at(logits, temperature[..., None], gumbel, hard, spend)
+    log_value, value = ops.softmaxes_at(logits, temperature[..., None], gumbel, hard)
     return ops.where(kept, log_value, -math.inf), ops.where(kept, value, 0.0)
 
 
@@ -213,7 +207,7 @@ def _concrete_log_prob(
     kept, logits = _finite(ops, logits, FAR)
     inside, off = kept, 0.0
     if not own:  # whose values are finite where they are kept
-        # Off the face of the simplex that the categories kept span, or on a smaller one: no density.
+        # Off the face of the simplex that the categories kept span, or on a smaller one: none.
         inside = kept & (abs(y) < math.inf)
         off = ops.where(kept | (y != -math.inf), -math.inf, 0.0)
         y = ops.clip(y, LOWEST, -LOWEST)

@@ -32,7 +32,6 @@ class NumpyOps:
         temperature: np.ndarray,
         noise: np.ndarray | float = 0.0,
         hard: bool = False,
-        spend: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         scores = (x + noise) / temperature
         soft = special.softmax(scores, -1)

@@ -87,8 +87,8 @@ def test_written_gradients_are_those_of_the_values(block: int, seed: int, monkey
     x, noise, y = torch.randn(3, 4, 5, dtype=torch.float64).unbind()
     t = torch.tensor([[0.5], [2.0], [1.0], [0.7]], dtype=torch.float64)
     for function, given, more in (
-        (Softmaxes, (x, noise, t), ()),
-        (Softmaxes, (x[0], noise, t[:1]), ()),
+        (Softmaxes, (x, noise, t), (False,)),
+        (Softmaxes, (x[0], noise, t[:1]), (False,)),
         (SumLogSoftmax, (x, t, y), (True, False)),
         (SumLogSoftmax, (x[0], t, y.repeat(2, 1, 1)), (False, False)),
     ):

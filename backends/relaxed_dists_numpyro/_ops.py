@@ -12,7 +12,7 @@ from jax import Array, custom_derivatives, lax
 from jax.extend.random import threefry2x32_p
 from jax.scipy.special import digamma, gammaln
 
-from relaxed_dists import _errors, _permutation
+from relaxed_dists import _errors, _formulas, _permutation
 
 FEW = 64  # random words up to which JAX's own loop of rounds is called, which counts as cheap
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
@@ -45,12 +45,7 @@ class _JaxOps:
         return jax.nn.log_softmax(x, -1)
 
     def softmaxes_at(
-        self,
-        x: Array,
-        temperature: Array,
-        noise: Array | float = 0.0,
-        hard: bool = False,
-        spend: bool = False,
+        self, x: Array, temperature: Array, noise: Array | float = 0.0, hard: bool = False
     ) -> tuple[Array, Array]:
         # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
         # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.

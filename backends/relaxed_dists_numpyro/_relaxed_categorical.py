@@ -28,11 +28,13 @@ class _RelaxedOneHot(RelaxedDistribution):
         """The discrete law with the same logits."""
         return self._twin(OneHotCategorical)
 
-    def _draw(self, key: Any, sample_shape: tuple[int, ...]) -> tuple[Array, Array]:
+    def _draw(
+        self, key: Any, sample_shape: tuple[int, ...], hard: bool = False
+    ) -> tuple[Array, Array]:
         """The log value and the value, not yet in the dtype of values."""
         logits, temperature = self._parameters()
         noise = self._noise(key, sample_shape, logits)
-        log_value, value = _formulas.concrete(ops, logits, temperature, noise)
+        log_value, value = _formulas.concrete(ops, logits, temperature, noise, hard)
         return attach(log_value, (self.logits, self.temperature), "parameters"), value
 
     def _own(self, log_value: Array | None) -> bool:

@@ -78,10 +78,8 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
             One-hot values of shape ``sample_shape + batch_shape + (K,)``.
             And the intermediates that its density uses.
         """
-        log_value, soft = self._draw(key, sample_shape)
-        hard = _formulas.hardest(ops, log_value)
-        value = _formulas.straight_through(ops, hard, soft).astype(self._dtype())
-        return attach(value, log_value, "log_simplex"), [log_value]
+        log_value, value = self._draw(key, sample_shape, hard=True)
+        return attach(value.astype(self._dtype()), log_value, "log_simplex"), [log_value]
 
     def _log_of(self, value: Array) -> Array:
         raise _errors.lost(type(self).__name__)

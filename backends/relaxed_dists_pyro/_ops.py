@@ -37,24 +37,15 @@ class _TorchOps:
         return torch.log_softmax(x, -1)
 
     def softmaxes_at(
-        self,
-        x: Tensor,
-        temperature: Tensor,
-        noise: Tensor | float = 0.0,
-        hard: bool = False,
-        spend: bool = False,
+        self, x: Tensor, temperature: Tensor, noise: Tensor | float = 0.0, hard: bool = False
     ) -> tuple[Tensor, Tensor]:
         if eager():
-            return cast(
-                tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature, hard, spend)
-            )
+            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature, hard))
         y = torch.log_softmax((x + noise) / temperature, -1)
         p = y.exp()
         return y, _formulas.straight_through(self, self.one_hot_argmax(y), p) if hard else p
 
-    def sum_log_softmax(
-        self, x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool
-    ) -> Tensor:
+    def sum_log_softmax(self, x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool) -> Tensor:
         if eager():
             return cast(Tensor, SumLogSoftmax.apply(x, t, y, simplex, own))
         scores = x - t * y
@@ -298,7 +289,7 @@ def _from_words(
     In blocks, for whose bits NumPy's generator, with a seed from torch's, takes half of its time.
     """
     # No generator=None: torch.compile can't trace that overload with dynamic shapes.
-    given: Any = {"device": like.device} if key is None else {"device": like.device, "generator": key}
+    given: Any = {"device": like.device} | ({} if key is None else {"generator": key})
     number = shape.numel()
     if number > MANY and like.device.type == "cpu":
         seed = torch.randint(2**63 - 1, (), **given)
@@ -310,6 +301,8 @@ def _from_words(
             return noise.reshape(shape)
     bits = torch.randint(-(2**63), 2**63 - 1, (number // 2 + 1,), **given)
     return law(_words(bits, number), None).reshape(shape)
+
+
 def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
     """The same in double, whose digits near zero float32 keeps."""
     given: Any = {} if key is None else {"generator": key}

@@ -34,7 +34,7 @@ class _RelaxedOneHot(RelaxedDistribution):
         """The log value and the value, not yet in the dtype of values."""
         logits, temperature = self._parameters()
         noise = self._noise(sample_shape, logits)
-        draw = _formulas.concrete(ops, logits, temperature, noise, hard, spend=True)
+        draw = _formulas.concrete(ops, logits, temperature, noise, hard)
         if draw[0].requires_grad and eager():  # a note for _own; the compiler can't keep one
             draw[0]._drawn_from = self._versions()
         return draw

@@ -86,16 +86,13 @@ class Softmaxes(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        x: Tensor, noise: Tensor | float, t: Tensor, hard: bool, spend: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward(x: Tensor, noise: Tensor | float, t: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
         if transformed():
             y = torch.log_softmax((x + noise) / t, -1)
             if hard:
                 return y, torch.zeros_like(y).scatter(-1, y.argmax(-1, keepdim=True), 1.0)
             return y, y.exp()
-        # A fresh tensor costs its pages: half as much again as all that is done to one.
-        scores = noise.add_(x).detach() if spend else x + noise  # type: ignore[union-attr]
+        scores = x + noise
         values = torch.empty_like(scores)
         for y, p, heat in blocks(scores, values, t):
             y /= heat
@@ -117,21 +114,16 @@ class Softmaxes(Function):
     @staticmethod
     def backward(ctx: Any, by_y: Tensor | None, by_p: Tensor | None) -> tuple[Any, ...]:
         t, y, *p = ctx.saved_tensors
-        if by_y is None and by_p is None:
-            return (None,) * 5
         (p,) = p or (y.exp(),)
+        zero = y.new_zeros(())
+        by_y, by_p = zero if by_y is None else by_y, zero if by_p is None else by_p
         if torch.is_grad_enabled() or transformed():  # for a second derivative
-            h = by_y if by_p is None else p * by_p if by_y is None else by_y + p * by_p
+            h = torch.addcmul(by_y, p, by_p)
             d = (h - p * h.sum(-1, keepdim=True)) / t
         else:
             d = torch.empty_like(y)
             for h, q, one, other, heat in blocks(d, p, by_y, by_p, t):
-                if other is None:
-                    h.copy_(one)
-                elif one is None:
-                    torch.mul(q, other, out=h)
-                else:
-                    torch.addcmul(one, q, other, out=h)
+                torch.addcmul(one, q, other, out=h)
                 h.addcmul_(q, h.sum(-1, keepdim=True), value=-1).div_(heat)
         by_x, by_noise = (
             d.sum_to_size(shape) if wanted else None
@@ -139,11 +131,11 @@ class Softmaxes(Function):
         )
         # The scores are y but for a number a row, and d sums to zero over a row.
         by_t = -(d * y).sum_to_size(t.shape) if ctx.needs_input_grad[2] else None
-        return by_x, by_noise, by_t, None, None
+        return by_x, by_noise, by_t, None
 
 
 class SumLogSoftmax(Function):
-    """sum(log_softmax(x - t y) - y), or without the last; of an own y, no gradient by the scores."""
+    """sum(log_softmax(x - t y) - y), or without the last; of an own y not by way of the scores."""
 
     generate_vmap_rule = True
 
@@ -184,7 +176,11 @@ class SumLogSoftmax(Function):
                 p = scores.div_(_shift(scores, scores))
             scores = g - g * y.shape[-1] * p
             by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
-        return *(
-            b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
-            for b, shape, wanted in zip(by, ctx.shapes, ctx.needs_input_grad, strict=False)
-        ), None, None
+        return (
+            *(
+                b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
+                for b, shape, wanted in zip(by, ctx.shapes, ctx.needs_input_grad, strict=False)
+            ),
+            None,
+            None,
+        )
