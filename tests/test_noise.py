@@ -75,6 +75,19 @@ def test_a_seed_gives_the_same_noise_again(
     assert (one != other).mean() > 0.99
 
 
+@pytest.mark.parametrize("number", [1, 64, 65, 1001])
+def test_words_are_those_of_jaxs_own_rounds(number: int, seed: int) -> None:
+    """Threefry-2x32 of the counters (0, 1), (1, 1), ...: all first words, then all second ones."""
+    jax = pytest.importorskip("jax")
+    ops = pytest.importorskip("relaxed_dists_numpyro._ops")
+    from jax.extend.random import threefry_2x32
+
+    key, half = jax.random.key_data(jax.random.key(seed)), (number + 1) // 2
+    counters = np.concatenate([np.arange(half), np.ones(half)]).astype(np.uint32)
+    expected = threefry_2x32(key, jax.numpy.asarray(counters))[:number]
+    np.testing.assert_array_equal(ops._threefry(key, number), expected)
+
+
 @pytest.mark.parametrize("name", ["LogitRelaxedBernoulli", "ExpRelaxedOneHotCategorical"])
 def test_laws_have_exact_tails_on_both_sides(backend: Backend, name: str, seed: int) -> None:
     """At temperature 1 and equal weights the logit, and the log ratio, are standard logistic."""
