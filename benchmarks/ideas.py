@@ -102,6 +102,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
     drawn_by, draw = random.key(2), of(lambda x: Law(0.5, logits=x))
     binary = of(lambda x: RelaxedBernoulli(0.5, logits=x))
+    rounds: Any = _ops._threefry
 
     def one_word(key: Any, number: int) -> Any:
         return random.bits(key, (number,), jnp.uint32)
@@ -133,8 +134,8 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     def compiled(function: Any, idea: Any = None) -> Step:
         made = jax.jit(lambda *given: function(*given))  # its own: jax.jit keeps what it compiled
+        rounds.clear_cache()
         with idea or contextlib.nullcontext():
-            _ops._threefry.clear_cache()
             made(logits, drawn_by)
         return lambda: jax.block_until_ready(made(logits, drawn_by))
 
