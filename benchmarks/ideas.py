@@ -95,6 +95,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from jax import random
 
     from benchmarks.bench_jax import of
+    from relaxed_dists import _formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
     from relaxed_dists_numpyro import _ops, _relaxed_bernoulli
@@ -113,6 +114,11 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     def unflat(formula: Any, *arrays: Any) -> Any:
         return formula(_ops.ops, *arrays)
 
+    def masked(ops: Any, logits: Any, noise: Any = 0.0) -> Any:
+        kept, finite = _formulas._finite(ops, logits)
+        scores = ops.where(kept, finite + noise, -jnp.inf)
+        return ops.where(kept, ops.one_hot_argmax(scores), 0.0)
+
     def argmax(self: Any, x: Any) -> Any:
         return jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
 
@@ -122,6 +128,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "JAX's rounds for a few": patch.object(_ops, "FEW", 0),
         "flat binary values": patch.object(_relaxed_bernoulli, "flat", unflat),
         "own density": patch.object(Law, "_own", lambda self, y: False),
+        "noise apart": patch.object(_formulas, "hardest", masked),
         "the first of the largest": patch.object(_ops._JaxOps, "one_hot_argmax", argmax),
     }
 

@@ -161,8 +161,13 @@ def softmax(ops: Ops, logits: Array) -> Array:
 
 def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
     """The one-hot argmax of logits + noise among the categories kept; zeros if there are none."""
-    kept, finite = _kept(ops, logits)
-    scores = ops.where(kept, finite + noise, -math.inf)
+    kept, logits = _kept(ops, logits, -math.inf)
+    scores = logits + noise
+    if kept is not True:
+        # By the scores and not by the logits, so that noise is used twice: XLA then makes it in a
+        # loop of its own, of vectors, where one for scores, noise and bits goes number by number.
+        kept = scores > -math.inf
+        scores = ops.where(kept, scores, LOWEST)
     return ops.where(kept, ops.one_hot_argmax(scores), 0.0)
 
 
