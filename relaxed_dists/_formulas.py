@@ -251,26 +251,25 @@ def logit_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
     """log t + d - 2 softplus(d), with d = logits - t logit_value."""
-    plain = ops.plain(logits) and ops.plain(logit_value)
-    spread, finite = (True, logits) if plain else _finite(ops, logits)
-    on, value = True, logit_value
-    if not plain:
-        on = ops.where(spread, abs(logit_value) < math.inf, logit_value == _end(ops, logits))
-        value = ops.where(spread & on, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
-    d = finite - temperature * value
-    density = ops.where(spread, ops.log(temperature) + d - 2 * ops.softplus(d), 0.0)
-    return ops.where(on, density, -math.inf)
+    return _binary_log_prob(ops, logits, temperature, logit_value, False)
 
 
 def binary_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
     """The density on (0, 1): the logit's, plus 2 softplus(y) - y = -log(x (1 - x))."""
-    plain = ops.plain(logits) and ops.plain(logit_value)
-    spread = plain or (abs(logits) < HUGE) & (abs(logit_value) < math.inf)
-    y = logit_value if plain else ops.where(spread, ops.clip(logit_value, LOWEST, -LOWEST), 0.0)
-    jacobian = ops.where(spread, 2 * ops.softplus(y) - y, 0.0)
-    return logit_concrete_log_prob(ops, logits, temperature, logit_value) + jacobian
+    return _binary_log_prob(ops, logits, temperature, logit_value, True)
+
+
+def _binary_log_prob(ops: Ops, logits: Array, temperature: Array, y: Array, unit: bool) -> Array:
+    plain = ops.plain(logits) and ops.plain(y)
+    spread, finite = (True, logits) if plain else _finite(ops, logits)
+    on = plain or ops.where(spread, abs(y) < math.inf, y == _end(ops, logits))
+    y = y if plain else ops.where(spread & on, ops.clip(y, LOWEST, -LOWEST), 0.0)
+    d = finite - temperature * y
+    density = ops.log(temperature) + d - 2 * ops.softplus(d)
+    density = density + (2 * ops.softplus(y) - y) if unit else density
+    return ops.where(on, ops.where(spread, density, 0.0), -math.inf)
 
 
 def logit_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
