@@ -202,7 +202,7 @@ ops = _JaxOps()
 def flat(formula: Callable[..., Array], *arrays: Array) -> Array:
     """A formula of single numbers, over flat arrays.
 
-    XLA's loop over a short last axis takes up to eight times as long.
+    XLA's loop over a short last axis takes up to five times as long.
     """
     shape = jnp.broadcast_shapes(*(x.shape for x in arrays))
     rows = (x if x.ndim == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
