@@ -76,8 +76,7 @@ class _JaxOps:
         return jnp.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Array) -> Array:
-        # Not argmax: XLA makes a loop over single numbers of it, and puts into that what x is made
-        # of, noise and logarithms.
+        # Not argmax, of which XLA makes a loop over single numbers.
         place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
         largest = x == x.max(-1, keepdims=True)
         first = jnp.where(largest, place, x.shape[-1]).min(-1, keepdims=True)
