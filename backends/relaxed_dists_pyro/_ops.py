@@ -11,7 +11,16 @@ from torch.nn.functional import softplus
 from relaxed_dists import _errors, _formulas, _permutation
 
 from ._input import known
-from ._softmax import BLOCK, Function, Softmaxes, SumLogSoftmax, eager, only_one, transformed
+from ._softmax import (
+    BLOCK,
+    Function,
+    Softmaxes,
+    SumLogSoftmax,
+    eager,
+    one_hot,
+    only_one,
+    transformed,
+)
 
 MANY = 2**15  # random numbers from which on a generator of their own is faster
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
@@ -74,12 +83,11 @@ class _TorchOps:
         return torch.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Tensor) -> Tensor:
-        if eager() and not transformed():
+        if x.device.type == "cpu" and eager() and not transformed():
             x = x.detach()
             hard = torch.ge(x, x.amax(-1, keepdim=True), out=torch.empty_like(x))
             return only_one(hard, x)
-        # Not torch's one_hot, which vmap of grad can't map.
-        return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
+        return one_hot(x)
 
     def top(self, x: Tensor, k: int) -> Tensor:
         return torch.zeros_like(x).scatter(-1, x.topk(k).indices, 1.0)

@@ -28,17 +28,17 @@ def eager() -> bool:
 
 
 def transformed() -> bool:
-    """Whether vmap is at work, which can't write one number a row into one for all rows."""
+    """Whether torch.func is at work, whose vmap can't write a number a row into one for all."""
     return bool(torch._C._are_functorch_transforms_active())
 
 
 def blocks(whole: Tensor, *others: Any) -> Iterable[tuple[Any, ...]]:
     """Cut a tensor along its longest axis but the last, and the others where they have that axis.
 
-    A fresh tensor of a megabyte costs its pages, and one that the cache can't hold a way through
-    memory: three times the arithmetic.
+    On a CPU a fresh tensor of a megabyte costs its pages, and one that the cache can't hold a way
+    through memory: three times the arithmetic. On a GPU there is one block.
     """
-    if whole.numel() <= BLOCK or whole.dim() == 1:
+    if whole.numel() <= BLOCK or whole.dim() == 1 or whole.device.type != "cpu":
         return ((whole, *others),)
     length, axis = max((n, i - whole.dim()) for i, n in enumerate(whole.shape[:-1]))
     size = max(1, BLOCK * length // whole.numel())
@@ -72,12 +72,17 @@ def _shift(x: Tensor, e: Tensor) -> Tensor:
     return torch.exp(x, out=e).sum(-1, keepdim=True)
 
 
+def one_hot(x: Tensor) -> Tensor:
+    """The one-hot argmax."""
+    # Not torch's one_hot, which vmap of grad can't map.
+    return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
+
+
 def only_one(hard: Tensor, x: Tensor) -> Tensor:
     """Ones at the largest of x, in place; at the first of them where there are more, or NaN."""
     # As once in a million rows; argmax takes ten times as long. A GPU would have to be waited for.
-    if x.device.type != "cpu" or not (hard.sum(-1) == 1).all():
-        hard.zero_().scatter_(-1, x.argmax(-1, keepdim=True), 1.0)
-    return hard
+    fine = x.device.type == "cpu" and (hard.sum(-1) == 1).all()
+    return hard if fine else hard.copy_(one_hot(x))
 
 
 class Softmaxes(Function):
@@ -89,9 +94,7 @@ class Softmaxes(Function):
     def forward(x: Tensor, noise: Tensor | float, t: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
         if transformed():
             y = torch.log_softmax((x + noise) / t, -1)
-            if hard:
-                return y, torch.zeros_like(y).scatter(-1, y.argmax(-1, keepdim=True), 1.0)
-            return y, y.exp()
+            return y, one_hot(y) if hard else y.exp()
         scores = x + noise
         values = torch.empty_like(scores)
         for y, p, heat in blocks(scores, values, t):
