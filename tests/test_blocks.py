@@ -74,8 +74,12 @@ def test_noise_of_blocks_is_one_sample(rows: bool, seed: int) -> None:
     """Kolmogorov-Smirnov of 100,001 draws in blocks of 1,000; false alarms 1e-4, sees 0.008."""
     draw, law = (_ops.gumbel, stats.gumbel_r) if rows else (_ops.logistic, stats.logistic)
     torch.manual_seed(seed)
+    like = torch.zeros(())
+    torch.set_default_dtype(torch.float64)  # which must not show
     with blocks_of(1000):
-        noise = draw(torch.Size([100_001]), torch.zeros(())).numpy()
+        noise = draw(torch.Size([100_001]), like).numpy()
+    torch.set_default_dtype(torch.float32)
+    assert noise.dtype == np.float32
     assert stats.kstest(noise, law.cdf).pvalue > 1e-4
     assert len(np.unique(noise)) > 0.99 * len(noise)  # no block is another's copy
 

@@ -262,19 +262,6 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def _bits(number: int, device: torch.device, key: torch.Generator | None) -> Tensor:
-    """Random 64-bit integers."""
-    # No generator=None: torch.compile can't trace that overload with dynamic shapes.
-    given: Any = {"device": device} if key is None else {"device": device, "generator": key}
-    if number > MANY and device.type == "cpu":
-        # NumPy's generator, with a seed from torch's, takes less than half of its time.
-        seed = torch.randint(2**63 - 1, (), **given)
-        if known(seed):
-            bits = np.random.SFC64(int(seed.item())).random_raw(number)
-            return torch.from_numpy(bits.view(np.int64))
-    return torch.randint(-(2**63), 2**63 - 1, (number,), **given)
-
-
 def _words(bits: Tensor, number: int) -> Tensor:
     """32 random bits a number, and a word more, from -2^31 to 2^31."""
     return bits.view(torch.int32)[: number + 1].to(torch.float32)
@@ -303,7 +290,7 @@ def _from_words(
         seed = torch.randint(2**63 - 1, (), **given)
         if known(seed):
             draw = np.random.SFC64(int(seed.item())).random_raw
-            noise = torch.empty(number)
+            noise = torch.empty(number, dtype=torch.float32, device=like.device)
             for out in noise.split(BLOCK):
                 law(_words(torch.from_numpy(draw(len(out) // 2 + 1).view(np.int64)), len(out)), out)
             return noise.reshape(shape)
