@@ -25,7 +25,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
     from relaxed_dists.pyro import RelaxedOneHotCategoricalStraightThrough
-    from relaxed_dists_pyro import _ops, _softmax
+    from relaxed_dists_pyro import _noise, _ops, _softmax
 
     torch.set_num_threads(1)
     leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(0.5)
@@ -46,15 +46,15 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     def blocks(size: int) -> Any:
         stack = contextlib.ExitStack()
-        for module in (_ops, _softmax):
+        for module in (_noise, _softmax):
             stack.enter_context(patch.object(module, "BLOCK", size))
         return stack
 
     without: dict[str, Callable[[], Any]] = {
         "a look in place of masks": lambda: patch.object(_ops.ops, "plain", lambda x: False),
         "a look once": lambda: patch.object(_ops.ops, "plain", lambda x: plain(x.detach())),
-        "words of random bits": lambda: patch.object(_ops, "_single", lambda like: False),
-        "NumPy's generator": lambda: patch.object(_ops, "MANY", 2**62),
+        "words of random bits": lambda: patch.object(_noise, "_single", lambda like: False),
+        "NumPy's generator": lambda: patch.object(_noise, "MANY", 2**62),
         "one function a pass": lambda: patch.object(_ops, "eager", lambda: False),
         "by hand, in place": by_torch,
         "blocks": lambda: blocks(2**62),
@@ -81,7 +81,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "hard, ELBO term": gradient(elbo_term(hard, weights), leaf),
     }
     # With all of them in, something is patched too, which takes as long as a small draw.
-    every = {"": lambda: patch.object(_ops, "MANY", _ops.MANY)} | without
+    every = {"": lambda: patch.object(_noise, "MANY", _noise.MANY)} | without
     return {
         operation: {name: less(idea, step) for name, idea in every.items()}
         for operation, step in operations.items()
@@ -98,12 +98,12 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from relaxed_dists import _formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
-    from relaxed_dists_numpyro import _ops, _relaxed_bernoulli
+    from relaxed_dists_numpyro import _noise, _ops, _relaxed_bernoulli
 
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
     drawn_by, draw = random.key(2), of(lambda x: Law(0.5, logits=x))
     binary = of(lambda x: RelaxedBernoulli(0.5, logits=x))
-    rounds: Any = _ops._threefry
+    rounds: Any = _noise._threefry
 
     def one_word(key: Any, number: int) -> Any:
         return random.bits(key, (number,), jnp.uint32)
@@ -123,9 +123,9 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         return jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
 
     without: dict[str, Any] = {
-        "both words of Threefry": patch.object(_ops, "_threefry", one_word),
-        "both words, drawn flat": patch.object(_ops, "_bits", shaped),
-        "JAX's rounds for a few": patch.object(_ops, "FEW", 0),
+        "both words of Threefry": patch.object(_noise, "_threefry", one_word),
+        "both words, drawn flat": patch.object(_noise, "_bits", shaped),
+        "JAX's rounds for a few": patch.object(_noise, "FEW", 0),
         "flat binary values": patch.object(_relaxed_bernoulli, "flat", unflat),
         "own density": patch.object(Law, "_own", lambda self, y: False),
         "noise apart": patch.object(_formulas, "hardest", masked),

@@ -22,8 +22,13 @@ class Backend:
 
     @property
     def private(self) -> ModuleType:
-        """The module of the operations and the noise."""
+        """The module of the operations."""
         return importlib.import_module(f"relaxed_dists_{self.framework}._ops")
+
+    @property
+    def noises(self) -> ModuleType:
+        """The module of the noise."""
+        return importlib.import_module(f"relaxed_dists_{self.framework}._noise")
 
     def double(self) -> AbstractContextManager[Any]:
         """A context in which float64 arrays exist."""
@@ -101,7 +106,7 @@ class Torch(Backend):
         import torch
 
         torch.manual_seed(seed)
-        draw = self.private.gumbel if rows else self.private.logistic
+        draw = self.noises.gumbel if rows else self.noises.logistic
         return draw(torch.Size(shape), self.array(0.0, dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
@@ -156,7 +161,7 @@ class Jax(Backend):
         """That of the key."""
         import jax
 
-        draw = self.private.gumbel if rows else self.private.logistic
+        draw = self.noises.gumbel if rows else self.noises.logistic
         return draw(jax.random.key(seed), tuple(shape), jax.numpy.dtype(dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:

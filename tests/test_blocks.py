@@ -11,7 +11,7 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
-from relaxed_dists_pyro import _ops, _softmax  # noqa: E402
+from relaxed_dists_pyro import _noise, _ops, _softmax  # noqa: E402
 from relaxed_dists_pyro._softmax import Softmaxes, SumLogSoftmax  # noqa: E402
 
 SHAPES = {  # of the logits, the noise and the temperature
@@ -35,8 +35,8 @@ def blocks_of(size: int) -> Any:
     """Blocks of so many elements, and noise in blocks for any number."""
     with (
         patch.object(_softmax, "BLOCK", size),
-        patch.object(_ops, "BLOCK", size),
-        patch.object(_ops, "MANY", 0),
+        patch.object(_noise, "BLOCK", size),
+        patch.object(_noise, "MANY", 0),
     ):
         yield
 
@@ -72,7 +72,7 @@ def test_sums_are_torchs(case: str, size: int, simplex: bool, seed: int) -> None
 @pytest.mark.parametrize("rows", [True, False])
 def test_noise_of_blocks_is_one_sample(rows: bool, seed: int) -> None:
     """Kolmogorov-Smirnov of 100,001 draws in blocks of 1,000; false alarms 1e-4, sees 0.008."""
-    draw, law = (_ops.gumbel, stats.gumbel_r) if rows else (_ops.logistic, stats.logistic)
+    draw, law = (_noise.gumbel, stats.gumbel_r) if rows else (_noise.logistic, stats.logistic)
     torch.manual_seed(seed)
     like = torch.zeros(())
     torch.set_default_dtype(torch.float64)  # which must not show

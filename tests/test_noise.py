@@ -79,13 +79,13 @@ def test_a_seed_gives_the_same_noise_again(
 def test_words_are_those_of_jaxs_own_rounds(number: int, seed: int) -> None:
     """Threefry-2x32 of the counters (0, 1), (1, 1), ...: all first words, then all second ones."""
     jax = pytest.importorskip("jax")
-    ops = pytest.importorskip("relaxed_dists_numpyro._ops")
+    noise = pytest.importorskip("relaxed_dists_numpyro._noise")
     from jax.extend.random import threefry_2x32
 
     key, half = jax.random.key_data(jax.random.key(seed)), (number + 1) // 2
     counters = np.concatenate([np.arange(half), np.ones(half)]).astype(np.uint32)
     expected = threefry_2x32(key, jax.numpy.asarray(counters))[:number]
-    np.testing.assert_array_equal(ops._threefry(key, number), expected)
+    np.testing.assert_array_equal(noise._threefry(key, number), expected)
 
 
 @pytest.mark.parametrize("name", ["LogitRelaxedBernoulli", "ExpRelaxedOneHotCategorical"])

@@ -13,7 +13,8 @@ from relaxed_dists._estimators import renewed, shown
 
 from ._carrier import carried
 from ._input import holds, known, real, result_dtype
-from ._ops import compute_dtype, gumbel, logistic, ops
+from ._noise import gumbel, logistic
+from ._ops import compute_dtype, ops
 
 
 class _Masked(MaskedDistribution):

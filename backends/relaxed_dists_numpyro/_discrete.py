@@ -15,7 +15,8 @@ from ._base import LogitsDistribution
 from ._carrier import attach, behind
 from ._constraints import EstimatedBoolean, EstimatedOneHot, one_hot, tolerance
 from ._input import holds, real
-from ._ops import compute_dtype, gumbel, ops
+from ._noise import gumbel
+from ._ops import compute_dtype, ops
 
 
 def asks_for_integers(expand: bool) -> bool:

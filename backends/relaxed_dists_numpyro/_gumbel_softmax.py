@@ -12,7 +12,8 @@ from relaxed_dists import _errors_inference, _formulas
 from relaxed_dists._relaxing import shown
 
 from ._base import RelaxedDistribution
-from ._ops import gumbel, logistic, ops
+from ._noise import gumbel, logistic
+from ._ops import ops
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, innermost, rewrapped

@@ -11,7 +11,8 @@ from torch.distributions import constraints
 from relaxed_dists import _errors, _formulas
 
 from ._input import holds, known, real, result_dtype
-from ._ops import compute_dtype, gumbel, logistic, ops
+from ._noise import gumbel, logistic
+from ._ops import compute_dtype, ops
 
 
 def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:

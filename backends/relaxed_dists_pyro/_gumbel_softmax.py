@@ -14,7 +14,8 @@ from relaxed_dists._relaxing import shown
 
 from . import _relaxed_bernoulli, _relaxed_categorical, _straight_through
 from ._base import RelaxedDistribution
-from ._ops import gumbel, logistic, ops
+from ._noise import gumbel, logistic
+from ._ops import ops
 from ._relax import deterministic, inside
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical

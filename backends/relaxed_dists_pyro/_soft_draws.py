@@ -13,7 +13,8 @@ from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists import _unbiased
 from relaxed_dists._unbiased import Relaxation
 
-from ._ops import compute_dtype, gumbel, logistic, ops
+from ._noise import gumbel, logistic
+from ._ops import compute_dtype, ops
 from ._sites import discrete, innermost, kind
 from ._unbiased import BIASED, latent, plain
 
