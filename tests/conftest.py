@@ -38,8 +38,13 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 
 @pytest.fixture(autouse=True)
-def _global_state() -> Iterator[None]:
-    """Leave none: torch.compile switches torch's validation off, Pyro keeps parameters by name."""
+def _global_state(seed: int) -> Iterator[None]:
+    """Find and leave none: a test draws the same whichever ran before it in the process.
+
+    torch.compile switches torch's validation off, Pyro keeps parameters by name.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].distributions.Distribution.set_default_validate_args(True)
