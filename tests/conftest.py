@@ -1,5 +1,7 @@
 """Fixtures: a backend, its array operations in double precision, and the seed."""
 
+import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 
@@ -43,10 +45,11 @@ def _global_state(seed: int) -> Iterator[None]:
 
     torch.compile switches torch's validation off, Pyro keeps parameters by name.
     """
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if torch is not None:
+        torch.manual_seed(seed)
     yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].distributions.Distribution.set_default_validate_args(True)
+    if torch is not None:
+        torch.distributions.Distribution.set_default_validate_args(True)
     if "pyro" in sys.modules:
         sys.modules["pyro"].clear_param_store()
