@@ -36,6 +36,7 @@ def plain(fn: Any) -> Any:
 
 
 def latent(msg: Any) -> bool:
+    """Whether a site is drawn, and is not the subsample of a plate."""
     return not (msg["is_observed"] or type(msg["fn"]).__name__ == "_Subsample")
 
 
