@@ -66,6 +66,15 @@ def _heat(temperature: Any, gumbel: Array) -> Array:
     return 0.0 * gumbel[..., 0] + temperature
 
 
+def _held(ops: Ops, temperature: Any) -> Any:
+    """The temperature as a constant, for hard values.
+
+    The distribution of a hard value does not depend on it, so its exact gradient is 0. The one that
+    comes through the relaxed sample has another mean, and would drive a learned temperature away.
+    """
+    return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
+
+
 def _relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
     """softmax((logits + noise) / temperature)."""
     return _formulas.concrete(ops, logits, _heat(temperature, noise), noise)[1]
@@ -156,7 +165,9 @@ class GumbelSoftmax(Estimator):
     extension :math:`\sum_k z_k \log p_k`: the objective of Jang et al., not a bound.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape.
+        temperature: A positive number, or an array that broadcasts with the batch shape. A hard
+            value's distribution does not depend on it, so there its gradient is 0: a learned one
+            stays where it is. A soft value's does, and has the gradient.
         hard: Whether the value is one-hot.
 
     Raises:
@@ -182,15 +193,16 @@ class GumbelSoftmax(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
-        soft = _relaxed(ops, logits, self.temperature, gumbel)
         if not self.hard:
-            return soft
+            return _relaxed(ops, logits, self.temperature, gumbel)
+        soft = _relaxed(ops, logits, _held(ops, self.temperature), gumbel)
         # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
         return _formulas.straight_through(ops, _formulas.hardest(ops, logits, gumbel), soft)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
         """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
-        y = _formulas.logit_concrete(ops, logits, self.temperature, logistic)
+        temperature = _held(ops, self.temperature) if self.hard else self.temperature
+        y = _formulas.logit_concrete(ops, logits, temperature, logistic)
         soft = ops.exp(-ops.softplus(-y))
         if not self.hard:
             return soft
@@ -209,8 +221,9 @@ class DecoupledGumbelSoftmax(Estimator):
 
     Args:
         forward: The temperature of the value: a positive number, or an array that broadcasts with
-            the batch shape.
-        backward: The temperature of the gradient, alike.
+            the batch shape. It has a gradient, since the value depends on it.
+        backward: The temperature of the gradient, alike. Its own gradient is 0, since no value
+            depends on it.
 
     Raises:
         ValueError: If a temperature is not a number from 2**-20 to 2**20.
@@ -235,10 +248,10 @@ class DecoupledGumbelSoftmax(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """The soft value of one temperature, the gradient of the other's."""
-        forward, backward = (
-            _relaxed(ops, logits, t, gumbel) for t in (self.forward, self.backward)
-        )
-        return _formulas.straight_through(ops, forward, backward)
+        # The value depends on the forward temperature, and only its gradient on the backward one.
+        forward = _relaxed(ops, ops.stop_gradient(logits), self.forward, gumbel)
+        backward = _relaxed(ops, logits, _held(ops, self.backward), gumbel)
+        return forward + (backward - ops.stop_gradient(backward))
 
 
 @dataclass(frozen=True)
@@ -251,7 +264,8 @@ class GumbelRao(Estimator):
     variance.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape.
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:
@@ -274,7 +288,7 @@ class GumbelRao(Estimator):
         """A one-hot value with the mean gradient of soft values that have it as their argmax."""
         hard = _formulas.hardest(ops, logits, gumbel)
         noise = _formulas.conditional_gumbel(ops, logits, hard, more)
-        soft = _relaxed(ops, logits, self.temperature, noise).mean(0)
+        soft = _relaxed(ops, logits, _held(ops, self.temperature), noise).mean(0)
         return _formulas.straight_through(ops, hard, soft)
 
 
@@ -287,7 +301,8 @@ class GappedStraightThrough(Estimator):
     that are nearer to it than the gap.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape.
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
         gap: How far the drawn category leads, at least 0.
 
     Raises:
@@ -315,7 +330,8 @@ class GappedStraightThrough(Estimator):
         """A one-hot value with the gradient of a softmax that it leads."""
         hard = _formulas.hardest(ops, logits, gumbel)
         move = _formulas.gap(ops, logits, hard, self.gap)
-        return _formulas.straight_through(ops, hard, _relaxed(ops, logits, self.temperature, move))
+        soft = _relaxed(ops, logits, _held(ops, self.temperature), move)
+        return _formulas.straight_through(ops, hard, soft)
 
 
 @dataclass(frozen=True)
@@ -328,7 +344,8 @@ class ReinMax(Estimator):
     second derivative.
 
     Args:
-        temperature: A number of at least 1, or an array that broadcasts with the batch shape.
+        temperature: A number of at least 1, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
 
     Raises:
         ValueError: If the temperature is out of its range.
@@ -355,7 +372,8 @@ class ReinMax(Estimator):
         """A one-hot value with Heun's gradient."""
         hard = _formulas.hardest(ops, logits, gumbel)
         pi = _formulas.softmax(ops, logits)
-        pi_d = (_relaxed(ops, logits, self.temperature, 0.0 * gumbel) + hard) / 2
+        temperature = _held(ops, self.temperature)
+        pi_d = (_relaxed(ops, logits, temperature, 0.0 * gumbel) + hard) / 2
         slope = 2 * ops.slope(logits, pi_d) - ops.slope(logits, pi) / 2
         return ops.stop_gradient(hard) + slope
 
@@ -369,7 +387,8 @@ class ReinMaxRao(Estimator):
     the argmax. It has no second derivative.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape.
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:
@@ -394,7 +413,8 @@ class ReinMaxRao(Estimator):
         pi = _formulas.softmax(ops, logits)
         middle = _formulas.log_middle(ops, logits, hard)
         noise = _formulas.conditional_gumbel(ops, middle, hard, more)
-        x = _relaxed(ops, middle, self.temperature, noise)
-        scale = 2 / _heat(self.temperature, x)[..., None]
+        temperature = _held(ops, self.temperature)
+        x = _relaxed(ops, middle, temperature, noise)
+        scale = 2 / _heat(temperature, x)[..., None]
         slope = (scale * ops.slope(logits, x)).mean(0) - ops.slope(logits, pi) / 2
         return ops.stop_gradient(hard) + slope

@@ -16,7 +16,8 @@ def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: 
 
     Args:
         logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
-        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``.
+        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``. A
+            hard value's distribution does not depend on it, so there its gradient is 0.
         hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
         key: A JAX random key.
 

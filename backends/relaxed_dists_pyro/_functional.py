@@ -19,7 +19,9 @@ def gumbel_softmax(
 
     Args:
         logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
-        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``.
+        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``. A
+            hard value's distribution does not depend on it, so there its gradient is 0 (torch's
+            own function passes on that of the soft value).
         hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
         key: A torch generator; by default torch's global one.
 

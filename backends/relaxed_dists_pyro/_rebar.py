@@ -67,7 +67,7 @@ class _Controlled(Unbiased):
                 for name, (c, gradient) in parts.items():
                     site, draw = traces[1].nodes[name], draws.found[name]
                     gain = _rows(terms, site) - c
-                    gain = gain.reshape(*gain.shape, *(1,) * site["fn"].event_dim)
+                    gain = gain.reshape(gain.shape + (1,) * site["fn"].event_dim)
                     g = (gain * draw.score + gradient) / self.num_particles
                     surrogate = surrogate - _unbiased.carrying(ops, draws.logits[name], g)
                     square = square + self.num_particles * (g**2).sum()
