@@ -6,51 +6,15 @@ from typing import Any, Self, cast
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
+from numpyro.distributions.distribution import Distribution
 
 from relaxed_dists import _errors, _formulas
 from relaxed_dists._estimators import renewed, shown
 
-from ._carrier import carried
 from ._input import holds, known, real, result_dtype
 from ._noise import gumbel, logistic
 from ._ops import compute_dtype, ops
-
-
-class _Masked(MaskedDistribution):
-    """NumPyro's masked distribution, which would drop intermediates and copy the value."""
-
-    def sample_with_intermediates(
-        self, key: Any, sample_shape: tuple[int, ...] = ()
-    ) -> tuple[Array, list[Any]]:
-        return self.base_dist.sample_with_intermediates(key, sample_shape)
-
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        if self._mask is False:  # skipped: there are laws without a density
-            return super().log_prob(value)
-        mask = jnp.asarray(self._mask)
-        if not intermediates and not carried(value):
-            # As NumPyro does it: what is masked out may be anything, NaN as well.
-            support = self.base_dist.support
-            events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim)
-            value = jnp.where(events, value, support.feasible_like(jnp.asarray(value)))
-        return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
-
-
-class _Independent(Independent):
-    """NumPyro's independent distribution, with a mask that keeps the relaxed sample."""
-
-    def mask(self, mask: Any) -> _Masked:
-        return _Masked(self, mask)
-
-    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
-        return to_event(self, reinterpreted_batch_ndims)
-
-
-def to_event(law: Distribution, ndims: int | None) -> Distribution:
-    """The law with its rightmost batch dimensions as event dimensions."""
-    ndims = len(law.batch_shape) if ndims is None else ndims
-    return _Independent(law, ndims) if ndims else law
+from ._wrappers import _Masked, to_event
 
 
 class LogitsDistribution(Distribution):

@@ -29,3 +29,17 @@ def behind(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
     reference, kept, sample = _behind.get(id(value), (lambda: None, "", None))
     return sample if kept == space and reference() is value else None
+
+
+def found(value: Any, intermediates: list[Any] | None, space: str) -> Any:
+    """What a draw has as its intermediates, or behind it; None where it is lost.
+
+    Of a value that came out of a scan the intermediates are all that is left. They are put behind
+    it, for the model's side of an ELBO, where the same object comes back.
+    """
+    kept = behind(value, space)
+    if not intermediates:
+        return kept
+    if kept is None:
+        attach(value, intermediates[0], space)
+    return intermediates[0]

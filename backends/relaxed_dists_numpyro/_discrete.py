@@ -12,7 +12,7 @@ from relaxed_dists import _errors, _errors_evidence, _estimators, _formulas
 from relaxed_dists._estimators import Estimator, ReinMax
 
 from ._base import LogitsDistribution
-from ._carrier import attach, behind
+from ._carrier import attach, behind, found
 from ._constraints import EstimatedBoolean, EstimatedOneHot, one_hot, tolerance
 from ._input import holds, real
 from ._noise import gumbel
@@ -131,11 +131,13 @@ class _Discrete(LogitsDistribution):
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
-        """Draw a value; there are no intermediates. Args as those of :meth:`sample`."""
-        return self.sample(key, sample_shape), []
+        """Draw a value; the intermediates say that it is soft. Args as those of :meth:`sample`."""
+        value = self.sample(key, sample_shape)
+        return value, [] if behind(value, "soft") is None else [True]
 
-    def _checked(self, value: Any) -> Array:
-        soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
+    def _checked(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        soft = found(value, intermediates, "soft") is not None
+        soft = soft or (self.estimator is not None and self.estimator.soft)
         value = self._check_value(value)
         if self._validate_args:
             fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
@@ -151,12 +153,12 @@ class _Discrete(LogitsDistribution):
         Args:
             value: Values on the support, or soft ones of the estimator, of a shape that ends with
                 the event shape.
-            intermediates: Not used.
+            intermediates: What :meth:`sample_with_intermediates` returned with the value.
 
         Returns:
             Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        value = self._checked(value)
+        value = self._checked(value, intermediates)
         logits = self._two()
         two = value if self._rows else ops.stack(value, 1 - value)
         return _formulas.categorical_log_prob(ops, logits, two.astype(logits.dtype))

@@ -63,8 +63,8 @@ class _Logarithmic(_Discrete):
         """Draw. Args and Returns as those of the law of hard values."""
         return self._preimage(super().sample(key, sample_shape))
 
-    def _checked(self, value: Any) -> Array:
-        return super()._checked(self._image(self._check_value(value)))
+    def _checked(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        return super()._checked(self._image(self._check_value(value)), intermediates)
 
     @property
     def mean(self) -> Never:

@@ -12,7 +12,7 @@ from numpyro.distributions.kl import kl_divergence
 from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists import _hard_concrete as _formulas
 
-from ._carrier import attach, behind
+from ._carrier import attach, found
 from ._discrete import Bernoulli
 from ._kl import _SPACES, _refuse_spaces
 from ._ops import compute_dtype, ops
@@ -163,7 +163,7 @@ class HardConcrete(_RelaxedBinary):
         Returns:
             Of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        moved = intermediates[0] if intermediates else behind(value, "masses")
+        moved = found(value, intermediates, "masses")
         value = self._within(self._check_value(value))
         dtype = self.temperature.dtype
         # In its own precision, if that is more: it says how far from the ends it is.

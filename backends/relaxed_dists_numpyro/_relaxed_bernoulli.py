@@ -10,7 +10,7 @@ from numpyro.distributions import constraints
 from relaxed_dists import _errors, _formulas
 
 from ._base import RelaxedDistribution
-from ._carrier import attach, behind
+from ._carrier import attach, behind, found
 from ._discrete import Bernoulli
 from ._input import holds
 from ._ops import compute_dtype, flat, ops
@@ -217,7 +217,7 @@ class RelaxedBernoulli(_RelaxedBinary):
         Returns:
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        logit = intermediates[0] if intermediates else behind(value, "logit")
+        logit = found(value, intermediates, "logit")
         value = self._check_value(value)
         if logit is None:
             logit = self._logit_of(self._check_value(value))

@@ -9,7 +9,7 @@ from numpyro.distributions import constraints
 from relaxed_dists import _errors, _formulas
 
 from ._base import RelaxedDistribution
-from ._carrier import attach, behind
+from ._carrier import attach, behind, found
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
 from ._ops import compute_dtype, ops
@@ -187,7 +187,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         Returns:
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        log_value = intermediates[0] if intermediates else behind(value, "log_simplex")
+        log_value = found(value, intermediates, "log_simplex")
         value = self._check_value(value)
         own = self._own(log_value)
         if log_value is None:

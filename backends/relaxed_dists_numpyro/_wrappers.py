@@ -1,0 +1,83 @@
+"""Masked and independent distributions that keep the relaxed sample behind a value.
+
+NumPyro's own wrappers drop intermediates or copy the value. Every method of these that returns a
+distribution returns one of them, so that they can be nested in any order.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
+
+from ._carrier import carried
+
+
+class _Wrapper(Distribution):
+    """A distribution around another one, whose shapes are read off that one."""
+
+    base_dist: Distribution
+    _rightmost = 0  # how many batch dimensions of the inner distribution are event dimensions
+
+    # NumPyro stores shapes when it makes a wrapper; inside vmap and after scan they are others.
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of independent, differently parameterised events."""
+        shape = self.base_dist.batch_shape
+        return shape[: len(shape) - self._rightmost]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        shape = self.base_dist.batch_shape
+        return shape[len(shape) - self._rightmost :] + self.base_dist.event_shape
+
+    def mask(self, mask: Any) -> "_Masked":
+        """The same distribution, with a density that counts only where the mask is true."""
+        return _Masked(self, mask)
+
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
+        """The distribution with its rightmost batch dimensions as event dimensions."""
+        return to_event(self, reinterpreted_batch_ndims)
+
+
+class _Masked(_Wrapper, MaskedDistribution):
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        return self.base_dist.sample_with_intermediates(key, sample_shape)
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        if self._mask is False:  # skipped: there are distributions without a density
+            return super().log_prob(value)
+        mask = jnp.asarray(self._mask)
+        if not intermediates and not carried(value):
+            # As NumPyro does it: what is masked out may be anything, NaN as well.
+            support = self.base_dist.support
+            events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim)
+            value = jnp.where(events, value, support.feasible_like(jnp.asarray(value)))
+        return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
+
+    def expand(self, batch_shape: Sequence[int]) -> "_Masked":
+        # The inner distribution is expanded, not its draws: what is behind them has their shape.
+        mask, shape = self._mask, tuple(batch_shape)
+        mask = mask if isinstance(mask, bool) else jnp.broadcast_to(mask, shape)
+        return _Masked(self.base_dist.expand(shape), mask)
+
+
+class _Independent(_Wrapper, Independent):
+    @property
+    def _rightmost(self) -> int:  # type: ignore[override]
+        return self.reinterpreted_batch_ndims
+
+    def expand(self, batch_shape: Sequence[int]) -> Distribution:
+        inner = tuple(batch_shape) + self.event_shape[: self._rightmost]
+        return to_event(self.base_dist.expand(inner), self._rightmost)
+
+
+def to_event(distribution: Distribution, ndims: int | None) -> Distribution:
+    """The distribution with its rightmost batch dimensions as event dimensions."""
+    ndims = len(distribution.batch_shape) if ndims is None else ndims
+    return _Independent(distribution, ndims) if ndims else distribution
