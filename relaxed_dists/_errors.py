@@ -28,6 +28,15 @@ def bad_temperature_shape(name: str, shape: Sequence[int], batch: Sequence[int])
     )
 
 
+def cannot_expand(name: str, shape: Sequence[int], expanded: Sequence[int]) -> ValueError:
+    """A batch shape that a distribution does not broadcast to."""
+    return ValueError(
+        f"{name}.expand got the batch shape {tuple(expanded)} for a distribution of batch shape "
+        f"{tuple(shape)}; expected a shape that it broadcasts to, with at least as many "
+        "dimensions. Index the parameters to make it smaller."
+    )
+
+
 def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError:
     """An event without categories."""
     return ValueError(

@@ -20,6 +20,8 @@ SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to
 
 def size(name: str, k: Any, categories: int) -> int:
     """k as a Python number, if that many categories can be drawn."""
+    if k is None:
+        raise _errors.no_size(name, categories)
     try:
         number = operator.index(k)
     except TypeError as error:  # of a traced array as well: k is a shape of the computation

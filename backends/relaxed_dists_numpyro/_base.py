@@ -6,9 +6,10 @@ from typing import Any, Self, cast
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.distribution import Distribution
 
-from relaxed_dists import _errors, _formulas
+from relaxed_dists import _errors, _formulas, _machinery
 from relaxed_dists._estimators import renewed, shown
 
 from ._input import holds, known, real, result_dtype
@@ -113,6 +114,16 @@ class LogitsDistribution(Distribution):
         """``(K,)`` for values over categories, ``()`` for binary ones, ``(N, N)`` for matrices."""
         return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._rows - self._square :]
 
+    @classmethod
+    def infer_shapes(cls, *args: Any, **kwargs: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The batch and event shapes of a distribution made from arguments of given shapes.
+
+        Args:
+            args: Shapes of the arguments, in the order of the signature.
+            kwargs: Shapes of arguments by name. Arguments that are not arrays need none.
+        """
+        return _machinery.infer_shapes(cls, cls._rows + cls._square, args, kwargs)
+
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
         """Logits, temperature and estimator are the leaves."""
         static = [getattr(self, name) for name in self._static]
@@ -140,7 +151,11 @@ class LogitsDistribution(Distribution):
         """The same law with its parameters broadcast to a batch shape."""
         batch_shape = tuple(batch_shape)
         (logits, temperature, estimator), aux = self.tree_flatten()
-        logits = jnp.broadcast_to(logits, batch_shape + self.event_shape)
+        try:
+            logits = jnp.broadcast_to(logits, batch_shape + self.event_shape)
+        except ValueError as error:
+            name = type(self).__name__
+            raise _errors.cannot_expand(name, self.batch_shape, batch_shape) from error
         if temperature is not None:
             temperature = jnp.broadcast_to(temperature, batch_shape)
         estimator = renewed(estimator, lambda t: jnp.broadcast_to(t, batch_shape))
@@ -203,9 +218,31 @@ class LogitsDistribution(Distribution):
             raise _errors.bad_shape(type(self).__name__, value.shape, expected)
         return value
 
+    def _no_density(self, value: Array, error: Exception) -> Array:
+        """An error, or where a model is only drawn something computed from all that counts."""
+        if not _machinery.inspecting("numpyro"):
+            raise error
+        event = tuple(range(-self.event_dim, 0))
+        total = value.sum(event) + self.logits.sum(event)
+        return total if self.temperature is None else total + self.temperature
+
     def _refuse(self, value: Array, fine: Any, support: str, remedy: str) -> None:
         if not holds(fine):
             raise _errors.off_support(type(self).__name__, value, support, remedy)
+
+
+@vmap_over.register(LogitsDistribution)
+def _vmap_over(d: LogitsDistribution, **axes: int | None) -> LogitsDistribution:
+    """The axes of all leaves: logits, temperature and estimator share one batch shape."""
+    event_dim = d._rows + d._square
+    logits = axes.get("logits", axes.get("probs"))
+    batch = axes.get("temperature", axes.get("estimator"))
+    if logits is not None:  # a negative axis counts from the end, where the logits have the event
+        batch = logits + event_dim * (logits < 0)
+    elif batch is not None:
+        logits = batch - event_dim * (batch < 0)
+    others = [None if x is None else batch for x in (d.temperature, d.estimator)]
+    return d.tree_unflatten(d.tree_flatten()[1], (logits, *others))
 
 
 class RelaxedDistribution(LogitsDistribution):

@@ -1,16 +1,17 @@
 """The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
 
 import math
-from typing import Any, Never
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
 from numpyro.distributions import biject_to, constraints
-from numpyro.distributions.transforms import ParameterFreeTransform
+from numpyro.distributions.transforms import IdentityTransform, ParameterFreeTransform
 
 from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists import _machinery
 
 
 def tolerance(dtype: Any, k: int) -> float:
@@ -18,7 +19,14 @@ def tolerance(dtype: Any, k: int) -> float:
     return 32 * float(jnp.finfo(dtype).eps) * (1 + math.log(max(k, 1)))
 
 
-class LogSimplex(constraints._SingletonConstraint):
+def no_transform(error: Exception) -> IdentityTransform:
+    """An error, or any transform where a model is only drawn."""
+    if _machinery.inspecting("numpyro"):
+        return IdentityTransform()
+    raise error
+
+
+class _LogSimplex(constraints._SingletonConstraint):
     """Vectors whose exponentials sum to one; an entry may be -inf."""
 
     event_dim = 1
@@ -32,10 +40,10 @@ class LogSimplex(constraints._SingletonConstraint):
         return jnp.full_like(prototype, -math.log(prototype.shape[-1]))
 
 
-log_simplex = LogSimplex()
+log_simplex = _LogSimplex()
 
 
-class OneHot(constraints._SingletonConstraint):
+class _OneHot(constraints._SingletonConstraint):
     """Vectors of zeros and a single one, which NumPyro has no constraint for."""
 
     event_dim = 1
@@ -50,29 +58,29 @@ class OneHot(constraints._SingletonConstraint):
         return jax.nn.one_hot(jnp.zeros(prototype.shape[:-1], int), prototype.shape[-1])
 
 
-one_hot = OneHot()
+one_hot = _OneHot()
 
 
 # Not marked discrete, though they are: NumPyro's HMC and its autoguides then ask for the transform
 # to unconstrained space, whose error says more than NumPyro's own.
 
 
-class EstimatedOneHot(OneHot):
+class _EstimatedOneHot(_OneHot):
     """One-hot vectors drawn with a pathwise estimator."""
 
     is_discrete = False
 
 
-class EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
+class _EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
     """Zeros and ones drawn with a pathwise estimator."""
 
     is_discrete = False
 
 
-@biject_to.register(EstimatedOneHot)
-@biject_to.register(EstimatedBoolean)
-def _no_transform(constraint: Any) -> Never:
-    raise _errors.no_density()
+@biject_to.register(_EstimatedOneHot)
+@biject_to.register(_EstimatedBoolean)
+def _no_transform(constraint: Any) -> IdentityTransform:
+    return no_transform(_errors.no_density())
 
 
 class LogSimplexTransform(ParameterFreeTransform):
@@ -106,6 +114,6 @@ class LogSimplexTransform(ParameterFreeTransform):
         return (*shape[:-1], shape[-1] - 1)
 
 
-@biject_to.register(LogSimplex)
-def _log_simplex_transform(constraint: LogSimplex) -> LogSimplexTransform:
+@biject_to.register(_LogSimplex)
+def _log_simplex_transform(constraint: _LogSimplex) -> LogSimplexTransform:
     return LogSimplexTransform()

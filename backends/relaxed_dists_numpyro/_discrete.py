@@ -13,7 +13,7 @@ from relaxed_dists._estimators import Estimator, ReinMax
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind, found
-from ._constraints import EstimatedBoolean, EstimatedOneHot, one_hot, tolerance
+from ._constraints import _EstimatedBoolean, _EstimatedOneHot, one_hot, tolerance
 from ._input import holds, real
 from ._noise import gumbel
 from ._ops import compute_dtype, ops
@@ -215,7 +215,7 @@ class OneHotCategorical(_Discrete):
         True
     """
 
-    _supports: Any = (one_hot, EstimatedOneHot())
+    _supports: Any = (one_hot, _EstimatedOneHot())
     _support_text = "one-hot vectors"
 
     def enumerate_support(self, expand: bool = True) -> Array:
@@ -265,7 +265,7 @@ class Bernoulli(_Discrete):
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    _supports: Any = (constraints.boolean, EstimatedBoolean())
+    _supports: Any = (constraints.boolean, _EstimatedBoolean())
     _rows = False
     _counts = True
     _support_text = "zeros and ones"

@@ -1,7 +1,7 @@
 """The hard concrete distribution: a relaxed Bernoulli sample, stretched and clipped to [0, 1]."""
 
 import functools
-from typing import Any, Never, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists import _hard_concrete as _formulas
 
 from ._carrier import attach, found
+from ._constraints import no_transform
 from ._discrete import Bernoulli
 from ._kl import _SPACES, _refuse_spaces
 from ._ops import compute_dtype, ops
@@ -24,8 +25,8 @@ class _Gates(type(constraints.unit_interval)):  # type: ignore[misc]
 
 
 @biject_to.register(_Gates)
-def _no_transform(constraint: Any) -> Never:
-    raise _errors.no_transform()
+def _no_transform(constraint: Any) -> Any:
+    return no_transform(_errors.no_transform())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -13,7 +13,7 @@ from relaxed_dists import _errors_structured as _errors
 from relaxed_dists import _permutation
 
 from ._base import LogitsDistribution, RelaxedDistribution
-from ._constraints import tolerance
+from ._constraints import no_transform, tolerance
 from ._input import known
 from ._ops import compute_dtype, ops
 
@@ -21,7 +21,7 @@ from ._ops import compute_dtype, ops
 _relaxed = jax.jit(functools.partial(_permutation.relaxed, ops), static_argnums=(0, 1))
 
 
-class PermutationMatrix(constraints._SingletonConstraint):
+class _PermutationMatrix(constraints._SingletonConstraint):
     """Matrices of zeros and a one in each row and each column."""
 
     event_dim = 2
@@ -37,7 +37,7 @@ class PermutationMatrix(constraints._SingletonConstraint):
         return jnp.broadcast_to(jnp.eye(prototype.shape[-1]), prototype.shape)
 
 
-class DoublyStochastic(PermutationMatrix):
+class _DoublyStochastic(_PermutationMatrix):
     """Matrices of numbers from 0 up whose columns sum to 1, and the rows nearly so."""
 
     is_discrete = False
@@ -48,9 +48,9 @@ class DoublyStochastic(PermutationMatrix):
         return (x >= 0).all((-2, -1)) & (abs(x.sum(-2) - 1) <= slack).all(-1)
 
 
-@biject_to.register(DoublyStochastic)
-def _no_transform(constraint: Any) -> Never:
-    raise _errors.no_transform("RelaxedPermutation")
+@biject_to.register(_DoublyStochastic)
+def _no_transform(constraint: Any) -> Any:
+    return no_transform(_errors.no_transform("RelaxedPermutation"))
 
 
 class _OfScores(LogitsDistribution):
@@ -105,7 +105,7 @@ class Permutation(_OfScores):
     """
 
     arg_constraints = {"logits": constraints.independent(constraints.real, 2)}
-    support = PermutationMatrix()
+    support = _PermutationMatrix()
 
     def __init__(self, logits: Any, *, validate_args: bool | None = None) -> None:
         super().__init__(None, logits, validate_args=validate_args)
@@ -130,9 +130,9 @@ class Permutation(_OfScores):
         value = _permutation.matching(ops, logits, noise)
         return lax.stop_gradient(value.astype(self.logits.dtype)), []
 
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Never:
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""
-        raise _errors.no_permutation_density(type(self).__name__)
+        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))
 
     @property
     def mode(self) -> Array:
@@ -180,7 +180,7 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
     """
 
     arg_constraints = {"temperature": constraints.positive, **Permutation.arg_constraints}
-    support = DoublyStochastic()
+    support = _DoublyStochastic()
     _static = ("iterations", "hard")
 
     def __init__(
@@ -220,6 +220,6 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         value = _relaxed(self.iterations, self.hard, logits, temperature, noise)
         return self._as_value(value), []
 
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Never:
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""
-        raise _errors.no_permutation_density(type(self).__name__)
+        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))

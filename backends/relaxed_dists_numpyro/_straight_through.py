@@ -5,7 +5,7 @@ from typing import Any
 from jax import Array
 from jax.nn import sigmoid
 
-from relaxed_dists import _errors, _formulas
+from relaxed_dists import _errors, _formulas, _machinery
 
 from ._carrier import attach
 from ._ops import ops
@@ -82,6 +82,8 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
         return attach(value.astype(self._dtype()), log_value, "log_simplex"), [log_value]
 
     def _log_of(self, value: Array) -> Array:
+        if _machinery.inspecting("numpyro"):
+            return super()._log_of(value)
         raise _errors.lost(type(self).__name__)
 
 
@@ -131,6 +133,8 @@ class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
         return attach(value, logit, "logit"), [logit]
 
     def _logit_of(self, value: Array) -> Array:
+        if _machinery.inspecting("numpyro"):
+            return super()._logit_of(value)
         raise _errors.lost(type(self).__name__)
 
     def cdf(self, value: Any) -> Array:

@@ -1,7 +1,7 @@
 """Subsets of k categories: the relaxed law, and the discrete one."""
 
 import functools
-from typing import Any, Never
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from relaxed_dists import _errors_structured as _errors
 from relaxed_dists import _formulas, _subset
 
 from ._base import LogitsDistribution, RelaxedDistribution
-from ._constraints import tolerance
+from ._constraints import no_transform, tolerance
 from ._discrete import asks_for_integers
 from ._input import holds
 from ._ops import compute_dtype, ops
@@ -23,7 +23,7 @@ _hardest = jax.jit(functools.partial(_subset.hardest, ops), static_argnums=2)
 _log_prob = jax.jit(functools.partial(_subset.log_prob, ops), static_argnums=0)
 
 
-class KHot(constraints.Constraint):
+class _KHot(constraints.Constraint):
     """Vectors of k ones and otherwise zeros."""
 
     event_dim = 1
@@ -31,6 +31,9 @@ class KHot(constraints.Constraint):
 
     def __init__(self, k: int) -> None:
         self.k = k
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__[1:]}(k={self.k})"
 
     def __call__(self, x: Array) -> Array:
         """Whether each vector is k-hot."""
@@ -50,7 +53,7 @@ class KHot(constraints.Constraint):
         return type(other) is type(self) and other.k == self.k
 
 
-class RelaxedKHot(KHot):
+class _RelaxedKHot(_KHot):
     """Vectors of numbers from 0 up that sum to k."""
 
     is_discrete = False
@@ -61,9 +64,9 @@ class RelaxedKHot(KHot):
         return (x >= 0).all(-1) & (abs(x.sum(-1) - self.k) <= slack)
 
 
-@biject_to.register(RelaxedKHot)
-def _no_transform(constraint: Any) -> Never:
-    raise _errors.no_transform("RelaxedSubset")
+@biject_to.register(_RelaxedKHot)
+def _no_transform(constraint: Any) -> Any:
+    return no_transform(_errors.no_transform("RelaxedSubset"))
 
 
 class _OfSize(LogitsDistribution):
@@ -121,7 +124,7 @@ class Subset(_OfSize):
 
     def __init__(
         self,
-        k: int,
+        k: int | None = None,
         probs: Any = None,
         logits: Any = None,
         *,
@@ -131,9 +134,9 @@ class Subset(_OfSize):
         self._set_size(k)
 
     @property
-    def support(self) -> KHot:
+    def support(self) -> _KHot:
         """k-hot vectors."""
-        return KHot(self.k)
+        return _KHot(self.k)
 
     @property
     def discrete(self) -> "Subset":
@@ -268,9 +271,9 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
         self._set_size(k)
 
     @property
-    def support(self) -> KHot:
+    def support(self) -> _KHot:
         """Vectors that sum to k, or k-hot ones; no transform leads to them."""
-        return RelaxedKHot(self.k)
+        return _RelaxedKHot(self.k)
 
     @property
     def discrete(self) -> Subset:
@@ -296,6 +299,6 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
         value = _relaxed(self.k, self.hard, logits, temperature, noise)
         return self._as_value(value), []
 
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Never:
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""
-        raise _errors.no_subset_density(type(self).__name__)
+        return self._no_density(value, _errors.no_subset_density(type(self).__name__))

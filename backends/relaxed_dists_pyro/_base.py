@@ -8,7 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from relaxed_dists import _errors, _formulas
+from relaxed_dists import _errors, _formulas, _machinery
 
 from ._input import holds, known, real, result_dtype
 from ._noise import gumbel, logistic
@@ -65,7 +65,7 @@ class LogitsDistribution(TorchDistribution):
         self.logits = given.expand(batch_shape + event_shape)
         self.logits._plain = plain  # type: ignore[attr-defined]
         # torch's own checks would build probs, a softmax of all the logits, to look at it.
-        super().__init__(batch_shape, event_shape, validate_args=False)
+        TorchDistribution.__init__(self, batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
 
     def _checked_temperature(self, heat: Tensor | float, like: Tensor, validate: bool) -> Tensor:
@@ -113,6 +113,17 @@ class LogitsDistribution(TorchDistribution):
         logits = self.logits.to(compute_dtype(self.logits))
         return _formulas.softmax(ops, logits).to(self.logits.dtype)
 
+    @classmethod
+    def infer_shapes(cls, *args: Any, **kwargs: Any) -> tuple[Size, Size]:
+        """The batch and event shapes of a distribution made from arguments of given shapes.
+
+        Args:
+            args: Shapes of the arguments, in the order of the signature.
+            kwargs: Shapes of arguments by name. Arguments that are not arrays need none.
+        """
+        batch, event = _machinery.infer_shapes(cls, cls._rows + cls._square, args, kwargs)
+        return Size(batch), Size(event)
+
     @property
     def param_shape(self) -> Size:
         """The shape of logits and probs."""
@@ -123,9 +134,15 @@ class LogitsDistribution(TorchDistribution):
         new: Self = self._get_checked_instance(type(self), _instance)
         for name in self.__dict__.keys() & {"temperature", "estimator", *self._static}:
             setattr(new, name, getattr(self, name))
-        new.logits = self.logits.expand(Size(batch_shape) + self.event_shape)
+        try:
+            new.logits = self.logits.expand(Size(batch_shape) + self.event_shape)
+        except RuntimeError as error:
+            name = type(self).__name__
+            raise _errors.cannot_expand(name, self.batch_shape, batch_shape) from error
         TorchDistribution.__init__(new, Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
+        if "has_rsample" in self.__dict__:  # set by has_rsample_
+            new.has_rsample = self.has_rsample
         return new
 
     def _twin(self, cls: Any) -> Any:
@@ -182,6 +199,14 @@ class LogitsDistribution(TorchDistribution):
         if not fits:
             raise _errors.bad_shape(type(self).__name__, value.shape, expected)
         return value
+
+    def _no_density(self, value: Tensor, error: Exception) -> Tensor:
+        """An error, or where a model is only drawn something computed from all that counts."""
+        if not _machinery.inspecting("pyro"):
+            raise error
+        event = tuple(range(-self.event_dim, 0))
+        total = value.sum(event) + self.logits.sum(event)
+        return total + getattr(self, "temperature", 0.0)
 
     def _refuse(self, value: Tensor, fine: Tensor, support: str, remedy: str) -> None:
         if not holds(fine):

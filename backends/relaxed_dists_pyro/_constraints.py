@@ -16,7 +16,7 @@ def tolerance(dtype: torch.dtype, k: int) -> float:
     return 32 * torch.finfo(dtype).eps * (1 + math.log(max(k, 1)))
 
 
-class LogSimplex(constraints.Constraint):
+class _LogSimplex(constraints.Constraint):
     """Vectors whose exponentials sum to one; an entry may be -inf."""
 
     event_dim = 1
@@ -26,7 +26,7 @@ class LogSimplex(constraints.Constraint):
         return torch.logsumexp(value, -1).abs() <= tolerance(value.dtype, value.shape[-1])
 
 
-log_simplex = LogSimplex()
+log_simplex = _LogSimplex()
 
 
 class LogSimplexTransform(Transform):
@@ -65,23 +65,23 @@ class LogSimplexTransform(Transform):
         return torch.Size((*shape[:-1], shape[-1] - 1))
 
 
-class EstimatedOneHot(type(constraints.one_hot)):  # type: ignore[misc]
+class _EstimatedOneHot(type(constraints.one_hot)):  # type: ignore[misc]
     """One-hot vectors drawn with a pathwise estimator."""
 
 
-class EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
+class _EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
     """Zeros and ones drawn with a pathwise estimator."""
 
 
-@biject_to.register(EstimatedOneHot)
-@transform_to.register(EstimatedOneHot)
-@biject_to.register(EstimatedBoolean)
-@transform_to.register(EstimatedBoolean)
+@biject_to.register(_EstimatedOneHot)
+@transform_to.register(_EstimatedOneHot)
+@biject_to.register(_EstimatedBoolean)
+@transform_to.register(_EstimatedBoolean)
 def _no_transform(constraint: constraints.Constraint) -> Never:
     raise _errors.no_density()
 
 
-@biject_to.register(LogSimplex)
-@transform_to.register(LogSimplex)
-def _log_simplex_transform(constraint: LogSimplex) -> LogSimplexTransform:
+@biject_to.register(_LogSimplex)
+@transform_to.register(_LogSimplex)
+def _log_simplex_transform(constraint: _LogSimplex) -> LogSimplexTransform:
     return LogSimplexTransform()

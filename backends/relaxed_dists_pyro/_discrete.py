@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -12,13 +13,17 @@ from relaxed_dists._estimators import Estimator, ReinMax, shown
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
-from ._constraints import EstimatedBoolean, EstimatedOneHot, tolerance
+from ._constraints import _EstimatedBoolean, _EstimatedOneHot, tolerance
 from ._input import holds, real
 from ._noise import gumbel
 from ._ops import compute_dtype, ops
 
 
 class _Discrete(LogitsDistribution):
+    # The public classes below are also Pyro's of the same names, because its enumeration and funsor
+    # ask for those; all that Pyro's compute with is overridden. This attribute hides their `logits`
+    # (a property without a setter), so that an instance can have its own.
+    logits: Any = None
     _support_text = ""
     _supports: Any  # two: without an estimator, and with one
     estimator: Estimator | None
@@ -46,9 +51,15 @@ class _Discrete(LogitsDistribution):
         self.estimator = _estimators.renewed(_estimators.checked(name, estimator), fitted)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:
         """Whether an estimator carries a gradient through the sample."""
-        return self.estimator is not None
+        return self.__dict__.get("has_rsample", self.estimator is not None)
+
+    @has_rsample.setter
+    def has_rsample(self, value: bool) -> None:
+        if value and self.estimator is None:
+            raise _errors.no_estimator(type(self).__name__)
+        self.__dict__["has_rsample"] = value
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -159,7 +170,7 @@ class _Discrete(LogitsDistribution):
         return self.probs * (1 - self.probs)
 
 
-class OneHotCategorical(_Discrete):
+class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
     r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
 
     :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
@@ -191,7 +202,7 @@ class OneHotCategorical(_Discrete):
         True
     """
 
-    _supports: Any = (constraints.one_hot, EstimatedOneHot())
+    _supports: Any = (constraints.one_hot, _EstimatedOneHot())
     _support_text = "one-hot vectors"
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -215,7 +226,7 @@ class OneHotCategorical(_Discrete):
         return _formulas.hardest(ops, self.logits)
 
 
-class Bernoulli(_Discrete):
+class Bernoulli(_Discrete, dist.Bernoulli):
     r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
 
     :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
@@ -240,7 +251,7 @@ class Bernoulli(_Discrete):
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    _supports: Any = (constraints.boolean, EstimatedBoolean())
+    _supports: Any = (constraints.boolean, _EstimatedBoolean())
     _rows = False
     _support_text = "zeros and ones"
 

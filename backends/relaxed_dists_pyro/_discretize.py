@@ -53,7 +53,7 @@ class _Logarithmic(_Discrete):
     variance = mean
 
 
-class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
+class LogOneHotCategorical(_Logarithmic, OneHotCategorical):  # type: ignore[override]
     """The law of the log of a one-hot value: 0 at the category, and -inf elsewhere."""
 
     _image, _preimage = staticmethod(torch.exp), staticmethod(torch.log)

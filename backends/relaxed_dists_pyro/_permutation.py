@@ -16,7 +16,7 @@ from ._input import known
 from ._ops import compute_dtype, ops
 
 
-class PermutationMatrix(constraints.Constraint):
+class _PermutationMatrix(constraints.Constraint):
     """Matrices of zeros and a one in each row and each column."""
 
     event_dim = 2
@@ -28,7 +28,7 @@ class PermutationMatrix(constraints.Constraint):
         return hot & (value.sum(-1) == 1).all(-1) & (value.sum(-2) == 1).all(-1)
 
 
-class DoublyStochastic(PermutationMatrix):
+class _DoublyStochastic(_PermutationMatrix):
     """Matrices of numbers from 0 up whose columns sum to 1, and the rows nearly so."""
 
     is_discrete = False
@@ -39,8 +39,8 @@ class DoublyStochastic(PermutationMatrix):
         return (value >= 0).all(-1).all(-1) & ((value.sum(-2) - 1).abs() <= slack).all(-1)
 
 
-@biject_to.register(DoublyStochastic)
-@transform_to.register(DoublyStochastic)
+@biject_to.register(_DoublyStochastic)
+@transform_to.register(_DoublyStochastic)
 def _no_transform(constraint: constraints.Constraint) -> Never:
     raise _errors.no_transform("RelaxedPermutation")
 
@@ -96,7 +96,7 @@ class Permutation(_OfScores):
     """
 
     arg_constraints = {"logits": constraints.independent(constraints.real, 2)}
-    support = PermutationMatrix()
+    support = _PermutationMatrix()
 
     def __init__(self, logits: Any, validate_args: bool | None = None) -> None:
         super().__init__(None, logits, None, validate_args)
@@ -118,9 +118,9 @@ class Permutation(_OfScores):
             noise = self._noise(sample_shape, logits)
             return _permutation.matching(ops, logits, noise).to(self.logits.dtype)
 
-    def log_prob(self, value: Tensor) -> Never:
+    def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
-        raise _errors.no_permutation_density(type(self).__name__)
+        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))
 
     @property
     def mode(self) -> Tensor:
@@ -167,7 +167,7 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
     """
 
     arg_constraints = {"temperature": constraints.positive, **Permutation.arg_constraints}
-    support = DoublyStochastic()
+    support = _DoublyStochastic()
     _static = ("iterations", "hard")
 
     def __init__(
@@ -203,6 +203,6 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         value = _permutation.relaxed(ops, self.iterations, self.hard, logits, temperature, noise)
         return self._as_value(value)
 
-    def log_prob(self, value: Tensor) -> Never:
+    def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
-        raise _errors.no_permutation_density(type(self).__name__)
+        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))

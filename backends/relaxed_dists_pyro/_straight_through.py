@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relaxed_dists import _errors, _formulas
+from relaxed_dists import _errors, _formulas, _machinery
 
 from ._carrier import attach
 from ._ops import ops
@@ -78,6 +78,8 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
         return attach(value.to(self._dtype()), log_value, "log_simplex")
 
     def _log_of(self, value: Tensor) -> Tensor:
+        if _machinery.inspecting("pyro"):
+            return super()._log_of(value)
         raise _errors.lost(type(self).__name__)
 
 
@@ -122,6 +124,8 @@ class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
         return attach(value.to(self._dtype()), logit, "logit")
 
     def _logit_of(self, value: Tensor) -> Tensor:
+        if _machinery.inspecting("pyro"):
+            return super()._logit_of(value)
         raise _errors.lost(type(self).__name__)
 
     def cdf(self, value: Tensor) -> Tensor:

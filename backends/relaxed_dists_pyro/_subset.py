@@ -16,7 +16,7 @@ from ._input import holds
 from ._ops import compute_dtype, ops
 
 
-class KHot(constraints.Constraint):
+class _KHot(constraints.Constraint):
     """Vectors of k ones and otherwise zeros."""
 
     event_dim = 1
@@ -25,12 +25,15 @@ class KHot(constraints.Constraint):
     def __init__(self, k: int) -> None:
         self.k = k
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__[1:]}(k={self.k})"
+
     def check(self, value: Tensor) -> Tensor:
         """Whether each vector is k-hot."""
         return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == self.k)
 
 
-class RelaxedKHot(KHot):
+class _RelaxedKHot(_KHot):
     """Vectors of numbers from 0 up that sum to k."""
 
     is_discrete = False
@@ -41,8 +44,8 @@ class RelaxedKHot(KHot):
         return (value >= 0).all(-1) & ((value.sum(-1) - self.k).abs() <= slack)
 
 
-@biject_to.register(RelaxedKHot)
-@transform_to.register(RelaxedKHot)
+@biject_to.register(_RelaxedKHot)
+@transform_to.register(_RelaxedKHot)
 def _no_transform(constraint: constraints.Constraint) -> Never:
     raise _errors.no_transform("RelaxedSubset")
 
@@ -100,15 +103,19 @@ class Subset(_OfSize):
     _static = ("k",)
 
     def __init__(
-        self, k: int, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+        self,
+        k: int | None = None,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
     ) -> None:
         super().__init__(probs, logits, None, validate_args)
         self._set_size(k)
 
     @property
-    def support(self) -> KHot:
+    def support(self) -> _KHot:
         """k-hot vectors."""
-        return KHot(self.k)
+        return _KHot(self.k)
 
     @property
     def discrete(self) -> "Subset":
@@ -230,9 +237,9 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
         self._set_size(k)
 
     @property
-    def support(self) -> KHot:
+    def support(self) -> _KHot:
         """Vectors that sum to k, or k-hot ones; no transform leads to them."""
-        return RelaxedKHot(self.k)
+        return _RelaxedKHot(self.k)
 
     @property
     def discrete(self) -> Subset:
@@ -254,6 +261,6 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
         value = _subset.relaxed(ops, self.k, self.hard, logits, temperature, noise)
         return self._as_value(value)
 
-    def log_prob(self, value: Tensor) -> Never:
+    def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
-        raise _errors.no_subset_density(type(self).__name__)
+        return self._no_density(value, _errors.no_subset_density(type(self).__name__))

@@ -1,0 +1,64 @@
+"""Every public distribution, ours beside the frameworks' own, for the tests of their machinery."""
+
+from typing import Any
+
+import numpy as np
+
+from cases import DISCRETE, RELAXED
+from harness import Backend
+
+ESTIMATORS = {
+    "StraightThrough": (),
+    "GumbelSoftmax": (0.5,),
+    "GumbelSoftmax soft": (0.5, False),
+    "GumbelRao": (0.5, 2),
+    "ReinMax": (),
+    "ReinMaxRao": (0.5, 2),
+    "GappedStraightThrough": (0.5,),
+    "DecoupledGumbelSoftmax": (0.3, 1.0),
+}
+NO_DENSITY = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]
+STRUCTURED = ["Subset", *NO_DENSITY]
+NAMES = [
+    *RELAXED,
+    "HardConcrete",
+    *DISCRETE,
+    *(f"{name} {estimator}" for name in DISCRETE for estimator in ESTIMATORS),
+    *STRUCTURED,
+]
+
+
+def event_dim(name: str) -> int:
+    """The number of dimensions of an event."""
+    return 2 if "Permutation" in name else int("OneHot" in name or "Subset" in name)
+
+
+def arguments(name: str, logits: Any, temperature: Any = 0.5) -> dict[str, Any]:
+    """What the class takes, without an estimator."""
+    given = {"logits": logits}
+    if name in ("Subset", "RelaxedSubset"):
+        given["k"] = 2
+    if name in RELAXED or name in ("HardConcrete", "RelaxedSubset", "RelaxedPermutation"):
+        given["temperature"] = temperature
+    return given
+
+
+def with_logits(backend: Backend, name: str, logits: Any, temperature: Any = 0.5) -> Any:
+    """A distribution of the table, made from logits."""
+    cls, _, estimator = name.partition(" ")
+    given = arguments(cls, logits, temperature)
+    if estimator:
+        of = getattr(backend.names, estimator.removesuffix(" soft"))
+        given["estimator"] = of(*ESTIMATORS[estimator])
+    return getattr(backend.names, cls)(**given)
+
+
+def numbers(name: str, batch: tuple[int, ...] = (2,), seed: int = 0) -> np.ndarray:
+    """Logits of a batch shape."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=batch + (3,) * event_dim(name))
+
+
+def made(backend: Backend, name: str, batch: tuple[int, ...] = (2,), dtype: str = "float64") -> Any:
+    """A distribution of the table."""
+    return with_logits(backend, name, backend.array(numbers(name, batch), dtype))
