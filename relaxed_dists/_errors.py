@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 
 def one_of(name: str, probs: Any, logits: Any) -> None:
     """Refuse both or neither of probs and logits."""
@@ -132,6 +134,26 @@ def no_common_space(p: Any, q: Any) -> ValueError:
     )
 
 
+def check_kl_shapes(p: Any, q: Any) -> None:
+    """Refuse a divergence between distributions whose events or batches do not fit."""
+    try:
+        np.broadcast_shapes(p.batch_shape, q.batch_shape)
+        fits = tuple(p.event_shape) == tuple(q.event_shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        got = " and ".join(
+            f"{type(x).__name__} of batch shape {tuple(x.batch_shape)} and event shape "
+            f"{tuple(x.event_shape)}"
+            for x in (p, q)
+        )
+        raise ValueError(
+            f"kl_divergence got {got}; expected the same event shape and batch shapes that "
+            "broadcast. Give both distributions the same categories; -inf in the logits leaves "
+            "one out."
+        )
+
+
 def no_mode(name: str) -> NotImplementedError:
     """The mode of a density that has none in closed form, and most often none at all."""
     binary, k = "Bernoulli" in name, "1" if "Bernoulli" in name else "K - 1"
@@ -150,6 +172,50 @@ def no_cdf(name: str) -> NotImplementedError:
         f"{name} has no cdf: its values are 0 and 1, its density that of the relaxed sample behind "
         "them; expected one law. Use RelaxedBernoulli for the relaxed sample's cdf, or .discrete "
         "for the probabilities of 0 and 1."
+    )
+
+
+def missing(name: str, what: str) -> NotImplementedError:
+    """What the frameworks' distributions may have, and this one has not."""
+    hard = name.removeprefix("Relaxed")
+    if what == "rsample":
+        why = "its values carry no gradient"
+        remedy = f"Use Relaxed{name} with hard=True, or call sample."
+    elif what == "enumerate_support" and name == "Permutation":
+        why = "the mass of a permutation is not known"
+        remedy = "Draw from it."
+    elif what == "enumerate_support":
+        why = "its values are real numbers"
+        remedy = "Draw from it." if hard == "Permutation" else "Use .discrete.enumerate_support()."
+    elif what in ("cdf", "icdf") and name == "Bernoulli":
+        why = "its values are 0 and 1"
+        remedy = "Use .probs: at most 0 has the probability 1 - probs."
+    elif what in ("cdf", "icdf"):
+        why = "its values are vectors or matrices, which have no order"
+        remedy = "Compare draws entry by entry; the binary relaxed distributions have a cdf."
+    elif what == "conjugate_update":
+        why = "no distribution is conjugate to it"
+        remedy = "Use SVI, or exact_evidence for a discrete model."
+    elif what in ("mean", "variance"):
+        why = "no closed form is known"
+        remedy = "Average draws" + (
+            f" for the relaxed value; .discrete.{what} is that of the hard one, and for k=1 "
+            "RelaxedOneHotCategorical has it."
+            if name == "RelaxedSubset"
+            else "."
+        )
+    elif what == "mode":
+        why = "its density is not known"
+        remedy = "Use .discrete.mode, the most probable hard value."
+    else:
+        why = f"its {'density' if hard != name else 'mass'} is not known"
+        remedy = (
+            "Use .discrete.entropy(), that of the hard value."
+            if name == "RelaxedSubset"
+            else "Write a penalty of the logits or of the value as a factor."
+        )
+    return NotImplementedError(
+        f"{name} has no {what}: {why}; expected a distribution that has one. {remedy}"
     )
 
 

@@ -1,6 +1,6 @@
 """The errors of inference, the same text in both backends: what was got, expected, and to do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -152,6 +152,17 @@ def continuous_sites(names: Sequence[str]) -> ValueError:
         "expected discrete ones. Pass continuous=AutoNormal, or another class or function from a "
         "model to an autoguide; or put AutoRelaxed(block(model, hide=[...])) and theirs in an "
         "AutoGuideList."
+    )
+
+
+def needs_its_own_guide(sites: Mapping[str, str]) -> ValueError:
+    """Latent sites that no autoguide draws: they have no density, or masses beside it."""
+    name, law = next(iter(sites.items()))
+    return ValueError(
+        f"AutoRelaxed got the latent sites {dict(sites)}, which neither it nor another autoguide "
+        "can draw; expected discrete sites, and continuous ones that have a density everywhere. "
+        f"Write a guide that draws '{name}' from {law} as well, and beside it, for the discrete "
+        f"sites, calls AutoRelaxed(block(model, hide={list(sites)}))."
     )
 
 

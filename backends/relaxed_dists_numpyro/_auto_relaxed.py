@@ -13,15 +13,19 @@ from numpyro.distributions.util import periodic_repeat
 from numpyro.infer import autoguide
 from numpyro.infer.autoguide import AutoGuide
 from numpyro.infer.inspect import get_dependencies
+from numpyro.primitives import Messenger
 
 from relaxed_dists import _errors_inference, _guide
 from relaxed_dists._guide import Site
 
 from ._discrete import _Discrete
 from ._estimators import GumbelSoftmax
+from ._hard_concrete import HardConcrete
 from ._input import known
 from ._ops import ops
-from ._sites import discrete, innermost
+from ._permutation import RelaxedPermutation
+from ._sites import discrete, innermost, kind, rewrapped
+from ._subset import RelaxedSubset
 from ._svi import _unwrap
 
 _OF_THE_DENSITY = tuple(
@@ -35,17 +39,28 @@ _OF_THE_DENSITY = tuple(
 )
 
 
+_OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them
+
+
 def _latent(msg: Any) -> bool:
     return msg["type"] == "sample" and not msg["is_observed"]
 
 
 def _is_discrete(msg: Any) -> bool:
-    return _latent(msg) and msg["fn"].support.is_discrete
+    return _latent(msg) and kind(msg["fn"]) in ("estimated", "discrete")
 
 
 def _not_continuous(msg: Any) -> bool:
     """What the guide of the continuous sites does not see: what is computed, as well."""
     return msg["type"] == "deterministic" or _is_discrete(msg)
+
+
+class _Plain(Messenger):
+    """The model without estimators: NumPyro would ask their supports for a transform."""
+
+    def process_message(self, msg: Any) -> None:
+        if _is_discrete(msg):
+            msg["fn"] = rewrapped(msg["fn"], lambda law: discrete(law) or law)
 
 
 class AutoRelaxed(AutoGuide):
@@ -141,7 +156,7 @@ class AutoRelaxed(AutoGuide):
             self._look_at(*args, **kwargs)
         if any(site.fixed is not None for site in self._sites.values()):
             with handlers.block():
-                prior = get_dependencies(self.model, args, kwargs)["prior_dependencies"]
+                prior = get_dependencies(_Plain(self.model), args, kwargs)["prior_dependencies"]
             for name, known_site in self._sites.items():
                 if prior[name].keys() != {name}:
                     known_site.fixed = None
@@ -156,6 +171,10 @@ class AutoRelaxed(AutoGuide):
                 self._prototype_frame_full_sizes[name] = site["args"][0]
         found = {name: site for name, site in trace.items() if _latent(site)}
         hot = {name: site for name, site in found.items() if _is_discrete(site)}
+        laws = {name: innermost(site["fn"]) for name, site in found.items()}
+        own = {name: type(law).__name__ for name, law in laws.items() if isinstance(law, _OWN)}
+        if own and (not hot or self.continuous is None):
+            raise _errors_inference.needs_its_own_guide(own)
         if not hot:
             raise _errors_inference.no_discrete_sites()
         if self.continuous is None and len(hot) < len(found):

@@ -6,11 +6,13 @@ from typing import Any, Self, cast
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.distribution import Distribution
 
 from relaxed_dists import _errors, _formulas, _machinery
 from relaxed_dists._estimators import renewed, shown
+from relaxed_dists._missing import Missing
 
 from ._input import holds, known, real, result_dtype
 from ._noise import gumbel, logistic
@@ -18,9 +20,10 @@ from ._ops import compute_dtype, ops
 from ._wrappers import _Masked, to_event
 
 
-class LogitsDistribution(Distribution):
+class LogitsDistribution(Missing, Distribution):
     """A law with logits, and with a temperature unless it is None."""
 
+    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     _rows = True  # whether the last axis of the logits holds categories
     _square = False  # whether a matrix of scores, of their last two axes, is one event
     _static: tuple[str, ...] = ()  # the names of what else the law has, no leaves of it
@@ -198,6 +201,12 @@ class LogitsDistribution(Distribution):
     def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
         draw = gumbel if self._rows else logistic
         return draw(key, tuple(sample_shape) + self.batch_shape + self.event_shape, like.dtype)
+
+    def rsample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw with a gradient; an error where the distribution has none. Args as of sample."""
+        if not self.has_rsample:
+            raise _errors.missing(type(self).__name__, "rsample")
+        return self.sample(key, sample_shape)
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw, with a gradient where the law has one. Args, Returns: sample_shape before all."""

@@ -2,9 +2,8 @@
 between relaxed laws on one space."""
 
 import itertools
-from typing import Any, Never
+from typing import Any, Never, cast
 
-import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions.discrete import (
     BernoulliLogits,
@@ -16,12 +15,13 @@ from numpyro.distributions.kl import kl_divergence
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import RelaxedDistribution
+from ._base import LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
 from ._ops import compute_dtype, ops
 from ._quadrature import kl
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+from ._sites import discrete
 
 _SPACES = (  # of their values; those of a straight-through law are scored as its parent's
     ExpRelaxedOneHotCategorical,
@@ -31,11 +31,18 @@ _SPACES = (  # of their values; those of a straight-through law are scored as it
 )
 
 
+def _logits(law: Any) -> Array:
+    """The logits; of NumPyro's own distribution as it was given, so that probs of 0 are kept."""
+    ours = law if isinstance(law, LogitsDistribution) else discrete(law)
+    return cast(Array, ours.logits)
+
+
 def _kl_discrete(p: Any, q: Any) -> Array:
-    p_logits, q_logits = jnp.asarray(p.logits), jnp.asarray(q.logits)  # NumPyro's may be floats
+    _errors.check_kl_shapes(p, q)
+    p_logits, q_logits = _logits(p), _logits(q)
     dtype = compute_dtype(p_logits, q_logits)
     p_logits, q_logits = p_logits.astype(dtype), q_logits.astype(dtype)
-    if not isinstance(p, OneHotCategorical):
+    if not p.event_shape:
         p_logits, q_logits = (
             _formulas.bernoulli_log_probs(ops, logits) for logits in (p_logits, q_logits)
         )
@@ -50,6 +57,7 @@ for _theirs in (BernoulliLogits, BernoulliProbs):
 
 
 def _kl_relaxed(p: Any, q: Any) -> Array:
+    _errors.check_kl_shapes(p, q)
     (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
     dtype = compute_dtype(p_logits, q_logits)
     mine = p_logits.astype(dtype), p_temperature.astype(dtype)
@@ -75,6 +83,6 @@ def _refuse_spaces(p: Any, q: Any) -> Never:
 _DISCRETE = (BernoulliLogits, BernoulliProbs, CategoricalLogits, CategoricalProbs)
 for _unlike in itertools.permutations(_SPACES, 2):
     kl_divergence.add(_unlike, _refuse_spaces)
-for _discrete in (OneHotCategorical, Bernoulli, *_DISCRETE):
-    kl_divergence.add((RelaxedDistribution, _discrete), _refuse)
-    kl_divergence.add((_discrete, RelaxedDistribution), _refuse)
+for _mass in (OneHotCategorical, Bernoulli, *_DISCRETE):
+    kl_divergence.add((RelaxedDistribution, _mass), _refuse)
+    kl_divergence.add((_mass, RelaxedDistribution), _refuse)

@@ -180,6 +180,7 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
     """
 
     arg_constraints = {"temperature": constraints.positive, **Permutation.arg_constraints}
+    reparametrized_params = list(arg_constraints)
     support = _DoublyStochastic()
     _static = ("iterations", "hard")
 
@@ -219,6 +220,12 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         noise = self._noise(key, sample_shape, logits)
         value = _relaxed(self.iterations, self.hard, logits, temperature, noise)
         return self._as_value(value), []
+
+    @property
+    def mode(self) -> Array:
+        """The most probable value if it is hard; else an error, for the density is not known."""
+        value: Array = self.discrete.mode if self.hard else super().mode
+        return value
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""

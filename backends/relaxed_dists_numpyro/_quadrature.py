@@ -28,7 +28,7 @@ def _by_temperature(
     the speed alone: where a temperature is differentiated each row keeps its own. The formula is
     a number a row, of logits of the batch's shape, or not.
     """
-    if 0 in temperatures[0].shape or not temperatures[0].ndim:
+    if 0 in temperatures[0].shape or not (temperatures[0].ndim or equal):
         return formula(logits, temperatures)
 
     def fast(way: Callable[..., Any], logits: _Arrays, temperatures: _Arrays) -> Any:

@@ -119,7 +119,6 @@ class Subset(_OfSize):
     """
 
     has_enumerate_support = True
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     _static = ("k",)
 
     def __init__(
@@ -298,6 +297,24 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
         noise = self._noise(key, sample_shape, logits)
         value = _relaxed(self.k, self.hard, logits, temperature, noise)
         return self._as_value(value), []
+
+    @property
+    def mean(self) -> Array:
+        """The mean if the value is hard, that of Subset; else an error, for it is not known."""
+        mean: Array = self.discrete.mean if self.hard else super().mean
+        return mean
+
+    @property
+    def variance(self) -> Array:
+        """The variance if the value is hard, that of Subset; else an error, for it is not known."""
+        variance: Array = self.discrete.variance if self.hard else super().variance
+        return variance
+
+    @property
+    def mode(self) -> Array:
+        """The most probable value if it is hard; else an error, for the density is not known."""
+        mode: Array = self.discrete.mode if self.hard else super().mode
+        return mode
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""

@@ -22,9 +22,14 @@ from relaxed_dists._estimators import GumbelSoftmax
 from relaxed_dists._guide import Site
 
 from ._discrete import _Discrete
+from ._hard_concrete import HardConcrete
 from ._ops import ops
+from ._permutation import RelaxedPermutation
 from ._sites import discrete, innermost
+from ._subset import RelaxedSubset
 from ._svi import _unwrap
+
+_OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them
 
 
 def _is_discrete(msg: Any) -> bool:
@@ -120,6 +125,10 @@ class AutoRelaxed(AutoGuide):
         trace: Any = self.prototype_trace
         found = dict(trace.iter_stochastic_nodes())
         hot = {name: site for name, site in found.items() if _is_discrete(site)}
+        laws = {name: innermost(site["fn"]) for name, site in found.items()}
+        own = {name: type(law).__name__ for name, law in laws.items() if isinstance(law, _OWN)}
+        if own and (not hot or self.continuous is None):
+            raise _errors_inference.needs_its_own_guide(own)
         if not hot:
             raise _errors_inference.no_discrete_sites()
         if self.continuous is None and len(hot) < len(found):

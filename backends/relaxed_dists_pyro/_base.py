@@ -9,6 +9,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors, _formulas, _machinery
+from relaxed_dists._missing import Missing
 
 from ._input import holds, known, real, result_dtype
 from ._noise import gumbel, logistic
@@ -22,7 +23,7 @@ def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
     return torch.as_tensor(x, dtype=dtype, device=device)
 
 
-class LogitsDistribution(TorchDistribution):
+class LogitsDistribution(Missing, TorchDistribution):
     """A law with logits, and with a temperature unless it is None."""
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}

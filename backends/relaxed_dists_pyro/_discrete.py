@@ -223,7 +223,7 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
     @property
     def mode(self) -> Tensor:
         """The most probable value."""
-        return _formulas.hardest(ops, self.logits)
+        return _formulas.hardest(ops, self._compute_logits()).to(self.logits.dtype)
 
 
 class Bernoulli(_Discrete, dist.Bernoulli):

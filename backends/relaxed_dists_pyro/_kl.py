@@ -2,7 +2,7 @@
 between relaxed laws on one space."""
 
 import itertools
-from typing import Any, Never
+from typing import Any, Never, cast
 
 from torch import Tensor
 from torch.distributions import register_kl
@@ -12,12 +12,13 @@ from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOn
 
 from relaxed_dists import _errors, _formulas
 
-from ._base import RelaxedDistribution
+from ._base import LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
 from ._ops import compute_dtype, ops
 from ._quadrature import kl
 from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+from ._sites import discrete
 
 _SPACES = (  # of their values; those of a straight-through law are scored as its parent's
     ExpRelaxedOneHotCategorical,
@@ -27,10 +28,18 @@ _SPACES = (  # of their values; those of a straight-through law are scored as it
 )
 
 
+def _logits(law: Any) -> Tensor:
+    """The logits; of torch's own distribution as it was given, so that probs of 0 are kept."""
+    ours = law if isinstance(law, LogitsDistribution) else discrete(law)
+    return cast(Tensor, ours.logits)
+
+
 def _kl_discrete(p: Any, q: Any) -> Tensor:
-    dtype = compute_dtype(p.logits, q.logits)
-    p_logits, q_logits = p.logits.to(dtype), q.logits.to(dtype)
-    if isinstance(p, Bernoulli | TorchBernoulli):
+    _errors.check_kl_shapes(p, q)
+    p_logits, q_logits = _logits(p), _logits(q)
+    dtype = compute_dtype(p_logits, q_logits)
+    p_logits, q_logits = p_logits.to(dtype), q_logits.to(dtype)
+    if not p.event_shape:
         p_logits, q_logits = (
             _formulas.bernoulli_log_probs(ops, logits) for logits in (p_logits, q_logits)
         )
@@ -43,6 +52,7 @@ for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, 
 
 
 def _kl_relaxed(p: Any, q: Any) -> Tensor:
+    _errors.check_kl_shapes(p, q)
     (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
     dtype = compute_dtype(p_logits, q_logits)
     mine = p_logits.to(dtype), p_temperature.to(dtype)
@@ -67,12 +77,12 @@ def _refuse_spaces(p: Any, q: Any) -> Never:
 
 for _unlike in itertools.permutations(_SPACES, 2):
     register_kl(*_unlike)(_refuse_spaces)
-for _discrete in (
+for _mass in (
     OneHotCategorical,
     Bernoulli,
     TorchOneHotCategorical,
     TorchBernoulli,
     Categorical,
 ):
-    register_kl(RelaxedDistribution, _discrete)(_refuse)
-    register_kl(_discrete, RelaxedDistribution)(_refuse)
+    register_kl(RelaxedDistribution, _mass)(_refuse)
+    register_kl(_mass, RelaxedDistribution)(_refuse)

@@ -125,7 +125,8 @@ class Permutation(_OfScores):
     @property
     def mode(self) -> Tensor:
         """The best matching of the logits themselves."""
-        return _permutation.matching(ops, self.logits, 0.0)
+        logits = self.logits.to(compute_dtype(self.logits))
+        return _permutation.matching(ops, logits, 0.0).to(self.logits.dtype)
 
 
 class RelaxedPermutation(_OfScores, RelaxedDistribution):
@@ -202,6 +203,12 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         noise = self._noise(sample_shape, logits)
         value = _permutation.relaxed(ops, self.iterations, self.hard, logits, temperature, noise)
         return self._as_value(value)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value if it is hard; else an error, for the density is not known."""
+        value: Tensor = self.discrete.mode if self.hard else super().mode
+        return value
 
     def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""

@@ -238,7 +238,8 @@ class RelaxedBernoulli(_RelaxedBinary):
         """
         logit = behind(value, "logit")
         if logit is None:
-            logit = _formulas.logit(ops, self._within(self._check_value(value)))
+            value = self._within(self._check_value(value))
+            logit = _formulas.logit(ops, value.to(compute_dtype(value)))
         return self._cdf(logit)
 
     def icdf(self, q: Tensor) -> Tensor:

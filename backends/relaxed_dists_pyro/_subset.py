@@ -171,7 +171,7 @@ class Subset(_OfSize):
     @property
     def mode(self) -> Tensor:
         """The most probable value, that of the k largest logits."""
-        return _subset.hardest(ops, self.logits, 0.0, self.k)
+        return _subset.hardest(ops, self._compute_logits(), 0.0, self.k).to(self.logits.dtype)
 
 
 class RelaxedSubset(_OfSize, RelaxedDistribution):
@@ -260,6 +260,24 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
         noise = self._noise(sample_shape, logits)
         value = _subset.relaxed(ops, self.k, self.hard, logits, temperature, noise)
         return self._as_value(value)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean if the value is hard, that of Subset; else an error, for it is not known."""
+        mean: Tensor = self.discrete.mean if self.hard else super().mean
+        return mean
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance if the value is hard, that of Subset; else an error, for it is not known."""
+        variance: Tensor = self.discrete.variance if self.hard else super().variance
+        return variance
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value if it is hard; else an error, for the density is not known."""
+        mode: Tensor = self.discrete.mode if self.hard else super().mode
+        return mode
 
     def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
