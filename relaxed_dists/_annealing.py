@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,92 @@ def accepting(
         raise _errors.no_temperature()
     pairs = zip((model, guide), takes, strict=True)
     return [fn if take else without_temperature(fn) for fn, take in pairs]
+
+
+def needs_temperature(
+    fn: Any, unwrap: Callable[[Any], Any], parts: Callable[[Any], Iterable[Any]]
+) -> bool:
+    """Whether a call without a temperature is an error: the signature asks for one.
+
+    Args:
+        fn: A model or a guide.
+        unwrap: From a wrapper whose signature hides it to what is wrapped; else None.
+        parts: From a guide to the guides that it is made of.
+    """
+    while fn is not None:
+        inner, fn_parts = unwrap(fn), list(parts(fn))
+        if getattr(fn, "_needs_temperature", False):
+            return True
+        if any(needs_temperature(part, unwrap, parts) for part in fn_parts):
+            return True
+        if inner is None:
+            break
+        fn = inner
+    try:
+        parameter = inspect.signature(fn).parameters.get("temperature")
+    except (TypeError, ValueError):  # a callable without a signature
+        return False
+    return parameter is not None and parameter.default is parameter.empty
+
+
+class AtAnyTemperature:
+    """A discrete model or guide, called at some temperature where none is given.
+
+    A relaxed distribution's discrete one does not depend on the temperature. Whether anything else
+    does is looked at in the first call without one.
+
+    Args:
+        fn: The model or the guide.
+        independent: From the function, its arguments and two temperatures to whether it draws and
+            scores the same at both.
+    """
+
+    def __init__(self, fn: Callable[..., Any], independent: Callable[..., bool]) -> None:
+        self.fn, self._independent = fn, independent
+        self._temperature: Any = None
+
+    def look(self, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
+        """Find a temperature that fn can be called with; an error if it matters which."""
+        if self._temperature is not None or self._given(args, kwargs):
+            return
+        # 1 and 2 are in the range of every estimator.
+        found: Any = [1.0, 2.0]
+        try:
+            fine = self._independent(fn, args, kwargs, *found)
+        except TypeError as error:
+            if "not subscriptable" not in str(error):
+                raise
+            found = [_Nest(t) for t in found]
+            fine = self._independent(fn, args, kwargs, *found)
+        if not fine:
+            raise _errors.temperature_matters()
+        self._temperature = found[0]
+
+    def _given(self, args: Any, kwargs: dict[str, Any]) -> bool:
+        if "temperature" in kwargs:
+            return True
+        try:
+            return "temperature" in inspect.signature(self.fn).bind_partial(*args).arguments
+        except (TypeError, ValueError):
+            return False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, with a temperature."""
+        self.look(self.fn, args, kwargs)
+        if not self._given(args, kwargs):
+            kwargs = {**kwargs, "temperature": self._temperature}
+        return self.fn(*args, **kwargs)
+
+
+class _Nest(dict[Any, float]):
+    """One temperature under every key."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self._temperature = temperature
+
+    def __missing__(self, key: Any) -> float:
+        return self._temperature
 
 
 def entries(nest: Any, name: str = "temperature") -> Iterator[tuple[str, Any]]:

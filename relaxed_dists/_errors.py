@@ -235,6 +235,16 @@ def no_temperature() -> ValueError:
     )
 
 
+def temperature_matters() -> ValueError:
+    """A discrete model or guide that depends on a temperature, and none given."""
+    return ValueError(
+        "A discrete model or guide was called without a temperature, and it draws or scores "
+        "differently at different ones, though its relaxed sites are discrete; expected "
+        "temperature=, or one that only the relaxed distributions and estimators take. Pass "
+        "temperature=, such as the last of the schedule."
+    )
+
+
 def not_a_schedule(entry: str, got: Any) -> ValueError:
     """A temperature that is neither a schedule nor a number."""
     return ValueError(

@@ -1,13 +1,18 @@
 """Trainings that went wrong without a word: temperatures, scalar sites, evaluation."""
 
+import functools
+import itertools
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import norm
 
 from harness import Backend
+from languages import LANGUAGES
 from models import Pp
 from relaxed_dists import _estimators, _formulas
 from relaxed_dists._estimators import (
@@ -269,3 +274,191 @@ def test_t5_scalar_binary_sites(backend: Backend, name: str, seed: int) -> None:
     assert (error < 0.75 / runs**0.5).all()
     again = _scalar_sites(backend, loss, True, 10, seed)
     np.testing.assert_allclose(again, found[:10], atol=1e-9)
+
+
+DESIGN = np.random.default_rng(0).normal(size=(20, 4))
+TARGET = DESIGN[:, 0]
+STAYS = np.array([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.1, 0.2, 0.7]])
+STATES, SIGNALS = np.array([-1.0, 0.0, 1.5]), np.array([[-1.5, -0.4], [0.2, 1.4]])
+
+
+def _gates(pp: Pp) -> None:
+    """Four gates in no plate, of all the data."""
+    g = pp.ppl.sample("g", pp.ours.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
+    with pp.ppl.plate("n", 20):
+        pp.ppl.sample("y", pp.dist.Normal(pp.array(DESIGN) @ g, 1.0), obs=pp.array(TARGET))
+
+
+def _gates_guide(pp: Pp) -> None:
+    law = pp.ours.Bernoulli(logits=pp.array(np.zeros(4)), estimator=pp.ours.StraightThrough())
+    pp.ppl.sample("g", law.to_event(1))
+
+
+def _gates_joint() -> Iterator[float]:
+    for g in itertools.product((0.0, 1.0), repeat=4):
+        yield norm.logpdf(TARGET, DESIGN @ g, 1.0).sum() + 4 * np.log(0.5)
+
+
+def _chain(pp: Pp) -> None:
+    """Two states in no plate, the second by a row of a matrix, each with data in a plate."""
+    p = pp.array(np.full(3, 1 / 3))
+    for t, x in enumerate(SIGNALS):
+        z = pp.ppl.sample(f"z{t}", pp.ours.OneHotCategorical(probs=p))
+        p = pp.array(STAYS).T @ z
+        with pp.ppl.plate(f"x{t}s", 2):
+            pp.ppl.sample(f"x{t}", pp.dist.Normal(pp.array(STATES) @ z, 1.0), obs=pp.array(x))
+
+
+def _chain_guide(pp: Pp) -> None:
+    for t in range(2):
+        estimator = pp.ours.StraightThrough()
+        law = pp.ours.OneHotCategorical(logits=pp.array(np.zeros(3)), estimator=estimator)
+        pp.ppl.sample(f"z{t}", law)
+
+
+def _chain_joint() -> Iterator[float]:
+    for states in itertools.product(range(3), repeat=2):
+        data = norm.logpdf(SIGNALS, STATES[list(states)][:, None], 1.0).sum()
+        yield data + np.log(STAYS[states]) - np.log(3)
+
+
+def _summed(pp: Pp) -> None:
+    """What is summed over all dimensions would be summed over the samples."""
+    g = pp.ppl.sample("g", pp.ours.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
+    pp.ppl.sample("y", pp.dist.Normal(g.sum(), 1.0), obs=pp.array(1.2))
+
+
+def _summed_joint() -> Iterator[float]:
+    for g in itertools.product((0.0, 1.0), repeat=4):
+        yield norm.logpdf(1.2, sum(g), 1.0) + 4 * np.log(0.5)
+
+
+GLOBAL = {
+    "gates": (_gates, _gates_guide, _gates_joint),
+    "chain": (_chain, _chain_guide, _chain_joint),
+    "summed": (_summed, _gates_guide, _summed_joint),
+}
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) -> None:
+    """The bound is that of the sum over all values, and in Pyro what one at a time gives.
+
+    To 5 standard errors of 300 samples, with a false-alarm rate of 1e-6 each; the sum over all
+    samples as one is off by hundreds of them.
+    """
+    model, guide = (functools.partial(f, Pp(backend)) for f in GLOBAL[name][:2])
+    weights = np.array(list(GLOBAL[name][2]()))
+    exact = weights.mean() + np.log(len(weights))  # the guide is uniform
+    bounds = LANGUAGES[backend.framework](backend).bounds
+    found = bounds(model, guide, seed, num_samples=300)
+    assert abs(found.elbo - exact) < 5 * found.elbo_error < 0.5 * abs(exact)
+    if backend.framework == "pyro":
+        alone = bounds(model, guide, seed, num_samples=300, chunk_size=1)
+        assert alone == pytest.approx(found)
+
+
+@pytest.mark.parametrize("backend", ["pyro"], indirect=True)
+def test_t6_python_control_flow(backend: Backend, seed: int) -> None:
+    """A model that branches on a value is run one sample at a time."""
+    pp = Pp(backend)
+
+    def model() -> None:
+        z = pp.ppl.sample("z", pp.ours.Bernoulli(probs=pp.array(0.5)))
+        loc = pp.array(1.0) if z == 1 else pp.array(-1.0)
+        pp.ppl.sample("x", pp.dist.Normal(loc, 1.0), obs=pp.array(0.3))
+
+    def guide() -> None:
+        estimator = pp.ours.StraightThrough()
+        pp.ppl.sample("z", pp.ours.Bernoulli(logits=pp.array(0.0), estimator=estimator))
+
+    found = LANGUAGES["pyro"](backend).bounds(model, guide, seed, num_samples=300)
+    exact = norm.logpdf(0.3, [-1.0, 1.0], 1.0)
+    assert abs(found.elbo - exact.mean()) < 5 * found.elbo_error < 0.3
+    evidence = np.log(np.exp(exact).mean())
+    assert abs(found.importance_weighted - evidence) < 5 * found.importance_weighted_error
+
+
+# A guide that takes a temperature is evaluated without one.
+
+
+def _with_temperature(pp: Pp) -> dict[str, Any]:
+    """A model of three points, and guides that take a temperature in several ways."""
+    names, logits = pp.ours, pp.array(np.random.default_rng(0).normal(size=(3, 3)))
+
+    def model() -> None:
+        with pp.ppl.plate("data", 3):
+            z = pp.ppl.sample("z", names.OneHotCategorical(probs=pp.array(np.ones(3))))
+            loc = (z * pp.array(MEANS)).sum(-1)
+            pp.ppl.sample("x", pp.dist.Normal(loc, 0.7), obs=pp.array(X))
+
+    def drawn(estimator: Any, logits: Any = logits) -> None:
+        with pp.ppl.plate("data", 3):
+            pp.ppl.sample("z", names.OneHotCategorical(logits=logits, estimator=estimator))
+
+    def relaxed(temperature: Any) -> None:
+        with pp.ppl.plate("data", 3):
+            pp.ppl.sample("z", names.RelaxedOneHotCategorical(temperature, logits=logits))
+
+    return {
+        "model": model,
+        "estimator": lambda temperature: drawn(names.GumbelSoftmax(temperature)),
+        "soft": lambda temperature: drawn(names.GumbelSoftmax(temperature, hard=False)),
+        "several": lambda temperature: drawn(names.ReinMaxRao(temperature["z"])),
+        "relaxed": relaxed,
+        "automatic": names.AutoRelaxed(model),
+        "automatic, several": names.AutoRelaxed(model, lambda t: names.GumbelSoftmax(t["z"])),
+        "elsewhere": lambda temperature: drawn(None, logits / temperature),
+    }
+
+
+LABELS = ["estimator", "soft", "several", "relaxed", "automatic", "automatic, several"]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_t7_evaluation_needs_no_temperature(backend: Backend, label: str, seed: int) -> None:
+    """The numbers are those at any temperature."""
+    pp = Pp(backend)
+    guides, params = _with_temperature(pp), {"z_auto_logits": pp.array(np.eye(3))}
+    bounds = functools.partial(_bounds, backend, params, guides["model"], guides[label], seed)
+    temperature = {"z": 0.5} if "several" in label else 0.5
+    assert bounds() == bounds(temperature=temperature)
+    values = _predicted(backend, params, guides["model"], pp.ours.discretize(guides[label]))
+    assert values.shape == (5, 3)
+
+
+def _bounds(backend: Backend, params: Any, model: Any, guide: Any, seed: int, **kwargs: Any) -> Any:
+    how: Any = {"num_samples": 20, "progress_bar": False, **kwargs}
+    if backend.framework == "pyro":
+        import pyro
+
+        pyro.set_rng_seed(seed)
+        return backend.names.evidence_bounds(model, guide, **how)
+    import jax
+
+    return backend.names.evidence_bounds(jax.random.key(seed), params, model, guide, **how)
+
+
+def _predicted(backend: Backend, params: Any, model: Any, guide: Any) -> Any:
+    if backend.framework == "pyro":
+        from pyro.infer import Predictive
+
+        return Predictive(model, guide=guide, num_samples=5)()["x"]
+    import jax
+    from numpyro.infer import Predictive
+
+    predict = Predictive(model, guide=guide, params=params, num_samples=5)
+    return predict(jax.random.key(0))["x"]
+
+
+def test_t7_unless_it_is_used_elsewhere(backend: Backend, seed: int) -> None:
+    """A guide whose discrete distribution depends on the temperature must be given one."""
+    pp = Pp(backend)
+    guides = _with_temperature(pp)
+    with pytest.raises(ValueError, match="without a temperature, and it draws or scores diff"):
+        _bounds(backend, {}, guides["model"], guides["elsewhere"], seed)
+    found = [
+        _bounds(backend, {}, guides["model"], guides["elsewhere"], seed, temperature=t).elbo
+        for t in (0.5, 2.0)
+    ]
+    assert abs(found[0] - found[1]) > 0.1

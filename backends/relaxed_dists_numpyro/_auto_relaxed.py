@@ -148,6 +148,11 @@ class AutoRelaxed(AutoGuide):
             # Its own would draw another subsample.
             self.continuous.create_plates = self._shared_plates
 
+    @property
+    def _needs_temperature(self) -> bool:
+        """Whether a call without a temperature is an error: the estimator is made from it."""
+        return callable(self.estimator)
+
     def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
         return list(self.plates.values())
 

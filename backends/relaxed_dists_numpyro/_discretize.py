@@ -3,24 +3,32 @@
 from collections.abc import Callable
 from typing import Any, Never
 
+import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, random
 from jax.nn import sigmoid
 from jax.scipy.special import logit
+from numpyro import handlers
 from numpyro.distributions import constraints
 from numpyro.distributions.kl import kl_divergence
+from numpyro.infer.autoguide import AutoGuideList
+from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import Messenger
 
 from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._annealing import AtAnyTemperature, needs_temperature
 
 from ._constraints import one_hot
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
+from ._input import known
 from ._kl import _kl_discrete, _refuse_spaces
 from ._permutation import RelaxedPermutation
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, kind, rewrapped
 from ._subset import RelaxedSubset
+from ._svi import _unwrap
 
 
 class _LogOneHot(constraints._SingletonConstraint):
@@ -135,11 +143,16 @@ class discretize(Messenger):
 
     Discrete laws without an estimator, continuous laws and observed sites stay as they are.
 
+    The discrete distributions do not depend on a temperature, so a function whose signature takes
+    one may be called without it. It is then refused if anything else in it depends on one, which
+    its first call looks at; where all it gets is traced (under ``jit``) that can't be seen.
+
     Args:
         fn: A model or a guide; without one the handler is a context manager.
 
     Raises:
-        ValueError: If a site's law is made from a relaxed one by a transform.
+        ValueError: If a site's law is made from a relaxed one by a transform; or no temperature is
+            given, and the function depends on it.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5: relaxed models are
@@ -156,6 +169,11 @@ class discretize(Messenger):
         [0.0, 0.0, 1.0]
     """
 
+    def __init__(self, fn: Callable[..., Any] | None = None) -> None:
+        if fn is not None and needs_temperature(fn, _unwrap, _parts):
+            fn = AtAnyTemperature(fn, _independent)
+        super().__init__(fn)
+
     def process_message(self, msg: dict[str, Any]) -> None:
         """Replace the law of a sample site."""
         if msg["type"] != "sample" or msg["is_observed"]:
@@ -165,3 +183,39 @@ class discretize(Messenger):
 
     def _refuse(self, name: str) -> Never:
         raise _errors.no_twin(name)
+
+
+def _parts(fn: Any) -> Any:
+    return list(fn) if isinstance(fn, AutoGuideList) else ()
+
+
+def _independent(
+    fn: Callable[..., Any], args: Any, kwargs: dict[str, Any], *temperatures: Any
+) -> bool:
+    """Whether a discrete model or guide draws and scores the same at two temperatures."""
+
+    def found(temperature: Any) -> Any:
+        # The parameters are those that handlers outside substitute.
+        with handlers.block(hide_fn=lambda site: site["type"] != "param"):
+            # Around fn itself, so that this is not called again.
+            plain = discretize()
+            plain.fn = handlers.seed(fn, random.key(0))
+            sites = handlers.trace(plain).get_trace(*args, **kwargs, temperature=temperature)
+            sites = {k: site for k, site in sites.items() if site["type"] == "sample"}
+            return {k: (s["value"], s["fn"].log_prob(s["value"])) for k, s in sites.items()}
+
+    first, second = temperatures
+    if isinstance(first, float):
+        try:
+            depends = eval_provenance(found, temperature=jnp.asarray(first))
+            if not any(jax.tree.leaves(depends)):
+                return True
+        except TypeError:  # Python's own arithmetic, which takes no tracer; or several temperatures
+            pass
+    # Some of that is too careful: of a loop all that comes out depends on all that goes in.
+    with jax.ensure_compile_time_eval():
+        # Once more at first, since the first call of an autoguide draws more than the later ones.
+        pairs = [jax.tree.leaves(found(t)) for t in (first, first, second)][1:]
+        if not all(map(known, pairs[0] + pairs[1])):
+            return True
+        return all(np.allclose(x, y, equal_nan=True) for x, y in zip(*pairs, strict=True))

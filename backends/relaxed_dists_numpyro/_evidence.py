@@ -10,7 +10,7 @@ from jax import Array, random
 from numpyro.handlers import replay, seed, substitute, trace
 
 from relaxed_dists import _errors_evidence as _errors
-from relaxed_dists._annealing import accepting
+from relaxed_dists._annealing import AtAnyTemperature, accepting
 from relaxed_dists._evidence import (
     EvidenceBounds,
     Running,
@@ -91,7 +91,8 @@ def evidence_bounds(
         chunk_size: How many to draw at once, by vmap. By default as many as fit into some dozens
             of megabytes.
         progress_bar: Whether to show one.
-        kwargs: What both take by name; ``temperature`` reaches those that take it.
+        kwargs: What both take by name; ``temperature`` reaches those that take it. Without one they
+            are called at some temperature, on which the discrete model does not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
@@ -99,8 +100,9 @@ def evidence_bounds(
         sample outweighs all others: draw more. With one sample the errors are NaN.
 
     Raises:
-        ValueError: If log densities are scaled differently at different sites, or the guide draws
-            a discrete site from a continuous law.
+        ValueError: If log densities are scaled differently at different sites, the guide draws
+            a discrete site from a continuous law, or no temperature is given and the discrete model
+            or guide depends on it.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
@@ -123,6 +125,10 @@ def evidence_bounds(
     if "temperature" in kwargs:
         model, guide = accepting(model, guide, _unwrap)
     model, guide = discretize(model), discretize(guide)
+    for handler in (model, guide):
+        # Here, since inside jit an argument that the function depends on has no numbers.
+        if isinstance(handler.fn, AtAnyTemperature):
+            handler.fn.look(substitute(handler.fn.fn, params), args, kwargs)
     key, rng_key = random.split(rng_key)
     # JAX's arrays are arguments of what is compiled; the rest may shape it, and is part of it.
     leaves, structure = jax.tree.flatten((args, kwargs))

@@ -117,6 +117,11 @@ class AutoRelaxed(AutoGuide):
             if isinstance(self.continuous, AutoLaplaceApproximation):
                 raise _errors_inference.needs_the_density(type(self.continuous).__name__)
 
+    @property
+    def _needs_temperature(self) -> bool:
+        """Whether a call without a temperature is an error: the estimator is made from it."""
+        return callable(self.estimator)
+
     def _check_prototype(self, part_trace: Any) -> None:
         """Called by the guide of the continuous sites, which has a part of the same model."""
 

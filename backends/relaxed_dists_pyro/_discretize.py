@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Never
 
 import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuideList
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 
 from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._annealing import AtAnyTemperature, needs_temperature
 
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
 from ._kl import _kl_discrete, _refuse_spaces
@@ -16,7 +19,9 @@ from ._permutation import RelaxedPermutation
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, kind, rewrapped
+from ._soft_draws import rng_state, same_noise
 from ._subset import RelaxedSubset
+from ._svi import _unwrap
 
 
 class _Image(constraints.Constraint):
@@ -123,6 +128,10 @@ def discretize(fn: Callable[..., Any] | None = None) -> Any:
 
     Discrete laws without an estimator, continuous laws and observed sites stay as they are.
 
+    The discrete distributions do not depend on a temperature, so a function whose signature takes
+    one may be called without it. It is then refused if anything else in it depends on one, which
+    its first call looks at.
+
     Args:
         fn: A model or a guide; without one the handler is a context manager.
 
@@ -130,7 +139,8 @@ def discretize(fn: Callable[..., Any] | None = None) -> Any:
         The model or the guide with its sites replaced.
 
     Raises:
-        ValueError: If a site's law is made from a relaxed one by a transform.
+        ValueError: If a site's law is made from a relaxed one by a transform; or no temperature is
+            given, and the function depends on it.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5: relaxed models are
@@ -146,4 +156,30 @@ def discretize(fn: Callable[..., Any] | None = None) -> Any:
         [0.0, 0.0, 1.0]
     """
     handler = _Discretize()
-    return handler if fn is None else handler(fn)
+    if fn is None:
+        return handler
+    if needs_temperature(fn, _unwrap, lambda fn: fn if isinstance(fn, AutoGuideList) else ()):
+        fn = AtAnyTemperature(fn, _independent)
+    return handler(fn)
+
+
+@torch.no_grad()
+def _independent(
+    fn: Callable[..., Any], args: Any, kwargs: dict[str, Any], *temperatures: Any
+) -> bool:
+    """Whether a discrete model or guide draws and scores the same at two temperatures."""
+    state, found = rng_state(), []
+    with poutine.block():
+        # Once more at first, since the first call of an autoguide draws more than the later ones.
+        for temperature in (temperatures[0], *temperatures):
+            with same_noise(state):
+                trace = poutine.trace(_Discretize()(fn))
+                nodes = trace.get_trace(*args, **kwargs, temperature=temperature)
+            nodes.compute_log_prob()
+            sites = [site for site in nodes.nodes.values() if site["type"] == "sample"]
+            found.append([torch.as_tensor(s[k]) for s in sites for k in ("value", "log_prob")])
+    _, first, second = found
+    return len(first) == len(second) and all(
+        x.shape == y.shape and torch.allclose(x, y, equal_nan=True)
+        for x, y in zip(first, second, strict=True)
+    )

@@ -1,6 +1,7 @@
 """Bounds of the evidence of the discrete model."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pyro
@@ -17,6 +18,7 @@ from relaxed_dists._evidence import EvidenceBounds, Running, common, shared, siz
 
 from ._discretize import discretize
 from ._sites import innermost, kind
+from ._soft_draws import rng_state
 from ._svi import _unwrap
 
 
@@ -82,7 +84,9 @@ def evidence_bounds(
     its own, and the results are summed over them. Where such a plate is subsampled, the minibatch
     is drawn once and the sum scaled to the whole; the errors don't count that choice. A latent site
     that the guide lacks is drawn from the model. As ``vectorize_particles`` does, a chunk of
-    samples is drawn in one outermost plate.
+    samples is drawn in one outermost plate. Where the model or the guide can't be run in it
+    (a variable outside of plates in ``X @ g``, an ``if``), or three samples of the chunk don't get
+    the log weights that they have alone, the samples are drawn one at a time.
 
     Args:
         model: A Pyro model.
@@ -92,7 +96,8 @@ def evidence_bounds(
         chunk_size: How many to draw at once; with 1 no plate is added. By default as many as fit
             into some dozens of megabytes.
         progress_bar: Whether to show one.
-        kwargs: What both take by name; ``temperature`` reaches those that take it.
+        kwargs: What both take by name; ``temperature`` reaches those that take it. Without one they
+            are called at some temperature, on which the discrete model does not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
@@ -100,8 +105,9 @@ def evidence_bounds(
         sample outweighs all others: draw more. With one sample the errors are NaN.
 
     Raises:
-        ValueError: If log densities are scaled differently at different sites, or the guide draws
-            a discrete site from a continuous law.
+        ValueError: If log densities are scaled differently at different sites, the guide draws
+            a discrete site from a continuous law, or no temperature is given and the discrete model
+            or guide depends on it.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
@@ -141,24 +147,68 @@ def evidence_bounds(
         if site["type"] == "sample" and type(site["fn"]).__name__ == "_Subsample"
     }
 
-    def log_weights(size: int) -> Tensor:
+    vectorized, checked = True, set[int]()
+    found: list[poutine.Trace] = []
+
+    def log_weights(size: int, given: list[poutine.Trace] | None = None) -> Tensor:
+        """The log weights of a chunk, drawn in a plate of that size, or of given values."""
         fns: list[Any] = [poutine.condition(fn, data=fixed) for fn in (model, guide)]
+        if given is not None:
+            pairs = zip(fns, reversed(given), strict=True)
+            fns = [poutine.replay(fn, trace=trace) for fn, trace in pairs]
         if size > 1:
             fns = [pyro.plate("_evidence_samples", size, dim=-1 - depth)(f) for f in fns]
-        traces = _traces(fns[0], fns[1], args, kwargs)
-        for trace in traces:
+        with poutine.block():
+            found[:] = _traces(fns[0], fns[1], args, kwargs)
+        for trace in found:
             trace.compute_log_prob()
         total: Any = 0.0
-        for _, site, sign in _sites(traces):
+        for _, site, sign in _sites(found):
             if is_validation_enabled():
                 check_site_shape(site, depth + (size > 1))
             kept = dims | ({-1 - depth} if size > 1 else set())
             total = total + sign * summed(site["log_prob"], kept) / scale
         return total.expand(size, *total.shape[1:]) if size > 1 else total[None]
 
+    def right(weights: Tensor) -> bool:
+        """Whether the samples of a chunk were not mixed: three of them, each alone."""
+        together, totals = list(found), weights.reshape(len(weights), -1).sum(-1)
+        for i in {0, int(totals.argmin()), int(totals.argmax())}:
+            given = [_one(*pair, i, depth) for pair in zip(traces, together, strict=True)]
+            alone = log_weights(1, given)
+            if not torch.allclose(alone[0], weights[i], 1e-4, 1e-3, equal_nan=True):
+                return False
+        return True
+
+    def chunk_of(size: int) -> Tensor:
+        """The log weights of a chunk, one by one where the model can't draw them in a plate."""
+        nonlocal vectorized
+        state = rng_state()
+        if size > 1 and vectorized:
+            # Where one sample is fine, what goes wrong with many is that they have a dimension.
+            with suppress(Exception):
+                weights = log_weights(size)
+                if size in checked or right(weights):
+                    checked.add(size)
+                    return weights
+            vectorized = False
+            rng_state(state)
+        return torch.cat([log_weights(1) for _ in range(size)])
+
     running = Running()
     numbers = sum(site["value"].numel() for _, site, _ in sites)
     for size in sizes(num_samples, chunk_size, numbers, progress_bar):
-        with poutine.block():
-            running.add(log_weights(size).reshape(size, -1).cpu())
+        running.add(chunk_of(size).reshape(size, -1).cpu())
     return running.bounds(scale)
+
+
+def _one(single: Any, many: Any, i: int, depth: int) -> Any:
+    """The trace of a single sample with the latent values of one of many, in a plate around all."""
+    one = single.copy()
+    nodes: Any = prune_subsample_sites(single).nodes
+    for name, site in nodes.items():
+        if site["type"] == "sample" and not site["is_observed"] and name in many.nodes:
+            value = many.nodes[name]["value"]
+            axis = value.dim() - site["fn"].event_dim - 1 - depth
+            one.nodes[name] = {**site, "value": value.select(axis, i).reshape(site["value"].shape)}
+    return one
