@@ -46,11 +46,28 @@ class Ops(Protocol):
         If hard, the softmax is straight through: its one-hot argmax with its gradient.
         """
 
-    def sum_log_softmax(self, x: Array, t: Array, y: Array, simplex: bool, own: bool, /) -> Array:
+    def sum_log_softmax(
+        self,
+        x: Array,
+        t: Array,
+        y: Array,
+        simplex: bool,
+        own: bool,
+        value: Array | None = None,
+        /,
+    ) -> Array:
         """sum(log_softmax(x - t y) - y), on the simplex; in log space without the last.
 
         Of an own y the scores are constants for gradients.
         """
+
+    def logistic_terms(
+        self, x: Array, t: Array, y: Array, unit: bool, value: Array | None = None, /
+    ) -> Array:
+        """d - 2 softplus(d) with d = x - t y; on (0, 1) plus 2 softplus(y) - y."""
+
+    def linked(self, y: Array, value: Array | None, one_hot: bool, /) -> Array:
+        """The log (or logit) y behind a value, with a gradient by the value as well."""
 
     def plain(self, x: Array, /) -> bool:
         """Whether all numbers are seen to be smaller than HUGE; false where that isn't cheap."""
@@ -136,9 +153,12 @@ def _finite(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array, Array]:
     return finite, ops.where(finite, logits, other)
 
 
-def _kept(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array | bool, Array]:
+def _kept(
+    ops: Ops, logits: Array, other: float = 0.0, plain: bool | None = None
+) -> tuple[Array | bool, Array]:
     """The same, but True where one look shows that all logits are finite: no masks are built."""
-    return (True, logits) if ops.plain(logits) else _finite(ops, logits, other)
+    plain = ops.plain(logits) if plain is None else plain
+    return (True, logits) if plain else _finite(ops, logits, other)
 
 
 def _count(ops: Ops, kept: Array, logits: Array) -> Array:
@@ -175,10 +195,15 @@ def hardest(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 
 
 def concrete(
-    ops: Ops, logits: Array, temperature: Array, gumbel: Array, hard: bool = False
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    gumbel: Array,
+    hard: bool = False,
+    plain: bool | None = None,
 ) -> tuple[Array, Array]:
     """The log value log_softmax((logits + gumbel) / temperature), and the value, or a hard one."""
-    kept, logits = _kept(ops, logits, FAR)
+    kept, logits = _kept(ops, logits, FAR, plain)
     log_value, value = ops.softmaxes_at(logits, temperature[..., None], gumbel, hard)
     return ops.where(kept, log_value, -math.inf), ops.where(kept, value, 0.0)
 
@@ -189,26 +214,42 @@ def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
 
 
 def concrete_log_prob(
-    ops: Ops, logits: Array, temperature: Array, log_value: Array, own: bool = False
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    log_value: Array,
+    own: bool = False,
+    plain: bool | None = None,
+    value: Array | None = None,
 ) -> Array:
     """The density on the simplex, from the log of the value: the log space's less sum log_value.
 
     Of an own sample, with the graph to these parameters, the scores are the noise but for a
-    constant: they have no gradient in total, and none is computed.
+    constant: they have no gradient in total, and none is computed. ``plain`` says of one whether
+    the parameters were seen to be plain when it was drawn. ``value`` is what log_value is the log
+    of, where it may be asked for a gradient of its own.
     """
-    return _concrete_log_prob(ops, logits, temperature, log_value, True, own)
+    return _concrete_log_prob(ops, logits, temperature, log_value, True, own, plain, value)
 
 
 def _concrete_log_prob(
-    ops: Ops, logits: Array, temperature: Array, y: Array, simplex: bool, own: bool = False
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    y: Array,
+    simplex: bool,
+    own: bool = False,
+    plain: bool | None = None,
+    value: Array | None = None,
 ) -> Array:
     heat = temperature[..., None]
     # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|. And
     # one sum of differences, since the two sums are large and cancel.
-    if ops.plain(logits) and (own or ops.plain(y)):
+    if (ops.plain(logits) and (own or ops.plain(y))) if plain is None else plain:
         number = logits.shape[-1]
-        terms = ops.sum_log_softmax(logits, heat, y, simplex, own)
+        terms = ops.sum_log_softmax(logits, heat, y, simplex, own, value)
         return terms + ((number - 1) * ops.log(temperature) + math.lgamma(number))
+    y = ops.linked(y, value, True)
     kept, logits = _finite(ops, logits, FAR)
     inside, off = kept, 0.0
     if not own:  # whose values are finite where they are kept
@@ -218,7 +259,7 @@ def _concrete_log_prob(
         y = ops.clip(y, LOWEST, -LOWEST)
     y = ops.where(inside, y, 0.0)
     scores = logits - heat * y
-    logs = ops.log_softmax(ops.stop_gradient(scores) if own else scores)
+    logs = ops.log_softmax(ops.stop_gradient(scores) if own and value is None else scores)
     terms = ops.sum(ops.where(inside, logs - y if simplex else logs, off))
     k = _count(ops, kept, logits)
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms
@@ -255,17 +296,24 @@ def logit_concrete_log_prob(
 
 
 def binary_concrete_log_prob(
-    ops: Ops, logits: Array, temperature: Array, logit_value: Array
+    ops: Ops, logits: Array, temperature: Array, logit_value: Array, value: Array | None = None
 ) -> Array:
-    """The density on (0, 1): the logit's, plus 2 softplus(y) - y = -log(x (1 - x))."""
-    return _binary_log_prob(ops, logits, temperature, logit_value, True)
+    """The density on (0, 1): the logit's, plus 2 softplus(y) - y = -log(x (1 - x)).
+
+    ``value`` is what logit_value is the logit of, where it has a gradient of its own.
+    """
+    return _binary_log_prob(ops, logits, temperature, logit_value, True, value)
 
 
-def _binary_log_prob(ops: Ops, logits: Array, temperature: Array, y: Array, unit: bool) -> Array:
-    plain = ops.plain(logits) and ops.plain(y)
-    spread, finite = (True, logits) if plain else _finite(ops, logits)
-    on = plain or ops.where(spread, abs(y) < math.inf, y == _end(ops, logits))
-    y = y if plain else ops.where(spread & on, ops.clip(y, LOWEST, -LOWEST), 0.0)
+def _binary_log_prob(
+    ops: Ops, logits: Array, temperature: Array, y: Array, unit: bool, value: Array | None = None
+) -> Array:
+    if ops.plain(logits) and ops.plain(y):
+        return ops.log(temperature) + ops.logistic_terms(logits, temperature, y, unit, value)
+    y = ops.linked(y, value, False)
+    spread, finite = _finite(ops, logits)
+    on = ops.where(spread, abs(y) < math.inf, y == _end(ops, logits))
+    y = ops.where(spread & on, ops.clip(y, LOWEST, -LOWEST), 0.0)
     d = finite - temperature * y
     density = ops.log(temperature) + d - 2 * ops.softplus(d)
     density = density + (2 * ops.softplus(y) - y) if unit else density

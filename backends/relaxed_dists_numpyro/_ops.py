@@ -55,8 +55,14 @@ class _JaxOps:
             value = _formulas.straight_through(self, self.one_hot_argmax(log_value), value)
         return log_value, value
 
-    def sum_log_softmax(self, x: Array, t: Array, y: Array, simplex: bool, own: bool) -> Array:
+    def sum_log_softmax(self, *given: Any) -> Array:
         raise NotImplementedError  # it is for plain numbers only
+
+    def logistic_terms(self, *given: Any) -> Array:
+        raise NotImplementedError  # and so is this
+
+    def linked(self, y: Array, value: Array | None, one_hot: bool) -> Array:
+        return y  # in JAX nothing that is differentiated by is a value with a sample behind it
 
     def plain(self, x: Array) -> bool:
         return False  # what is traced has no numbers, and XLA fuses the masks

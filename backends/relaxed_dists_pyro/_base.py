@@ -23,6 +23,11 @@ def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
     return torch.as_tensor(x, dtype=dtype, device=device)
 
 
+def _expanded(x: Tensor, shape: Size) -> Tensor:
+    """x of a shape: x itself if it has that shape, since a view would miss ``x.data = other``."""
+    return x if x.shape == shape else x.expand(shape)
+
+
 class LogitsDistribution(Missing, TorchDistribution):
     """A law with logits, and with a temperature unless it is None."""
 
@@ -47,8 +52,7 @@ class LogitsDistribution(Missing, TorchDistribution):
         given = _tensor(given, dtype, device)
         if self._rows and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
-        plain = probs is None and ops.plain(given)
-        if plain:
+        if probs is None and ops.plain(given):
             pass  # nothing to check, or to tame
         elif validate and given.numel() and known(given):
             (self._check_logits if probs is None else self._check_probs)(given)
@@ -63,8 +67,7 @@ class LogitsDistribution(Missing, TorchDistribution):
             self.temperature = self._checked_temperature(heat, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
         event_shape = given.shape[event:]
-        self.logits = given.expand(batch_shape + event_shape)
-        self.logits._plain = plain  # type: ignore[attr-defined]
+        self.logits = _expanded(given, batch_shape + event_shape)
         # torch's own checks would build probs, a softmax of all the logits, to look at it.
         TorchDistribution.__init__(self, batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
@@ -136,7 +139,7 @@ class LogitsDistribution(Missing, TorchDistribution):
         for name in self.__dict__.keys() & {"temperature", "estimator", *self._static}:
             setattr(new, name, getattr(self, name))
         try:
-            new.logits = self.logits.expand(Size(batch_shape) + self.event_shape)
+            new.logits = _expanded(self.logits, Size(batch_shape) + self.event_shape)
         except RuntimeError as error:
             name = type(self).__name__
             raise _errors.cannot_expand(name, self.batch_shape, batch_shape) from error
@@ -158,7 +161,8 @@ class LogitsDistribution(Missing, TorchDistribution):
 
     def _parameters(self) -> tuple[Tensor, Tensor]:
         """Logits and temperature in the dtype to compute in, which is that of densities."""
-        return self.logits.to(self.temperature.dtype), self.temperature
+        dtype = compute_dtype(self.logits)  # which a parameter's may change, by module.double()
+        return self.logits.to(dtype), self.temperature.to(dtype)
 
     def _dtype(self) -> torch.dtype:
         """The dtype of values."""

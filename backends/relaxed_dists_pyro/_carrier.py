@@ -90,6 +90,6 @@ def behind(value: Any, space: str) -> Any:
             return None
     elif version != _version(value):
         return None
-    if isinstance(sample, Tensor) and sample.requires_grad and not value.requires_grad:
+    if isinstance(sample, Tensor) and sample.requires_grad and value.is_leaf:
         return sample.detach()  # as the value is, by detach_()
     return sample

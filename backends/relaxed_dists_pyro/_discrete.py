@@ -112,8 +112,10 @@ class _Discrete(LogitsDistribution):
             shape = (self.estimator.draws, *noise.shape, *(() if self._rows else (2,)))
             more = gumbel(torch.Size(shape), logits, key)
         value = _estimators.value(ops, self.estimator, self._rows, logits, noise, more)
-        value = value.to(self.logits.dtype)
-        return attach(value, True, "soft") if self.estimator.soft else value
+        soft = self.estimator.soft
+        # A binary soft value is a copy, which may be written to: exp's gradient needs its result.
+        value = value.to(self.logits.dtype, copy=soft and not self._rows)
+        return attach(value, True, "soft") if soft else value
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw without a gradient. Args and Returns as those of rsample."""

@@ -108,6 +108,7 @@ class GumbelSoftmaxReparam(Reparam):
             else:
                 y = _formulas.logit_concrete(ops, logits, temperature, draw)
             y = y if logs else shown(ops, y, rows, isinstance(law, _HardValue))
+            y = y if logs or rows else y.clone()  # may be written to, as a draw may
             value = law._as_value(y)
         else:
             y = value if logs else inside(value, rows)

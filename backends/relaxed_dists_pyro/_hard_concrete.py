@@ -150,7 +150,7 @@ class HardConcrete(_RelaxedBinary):
         """
         moved = behind(value, "masses")
         value = self._within(self._check_value(value))
-        dtype = self.temperature.dtype
+        dtype = compute_dtype(self.logits)
         # In its own precision, if that is more: it says how far from the ends it is.
         value = value.to(torch.promote_types(dtype, value.dtype))
         density = self._of(_formulas.log_prob, value).to(dtype)
@@ -174,7 +174,7 @@ class HardConcrete(_RelaxedBinary):
             Probabilities of shape ``sample_shape + batch_shape``.
         """
         value = self._within(self._check_value(value))
-        value = value.to(self.temperature.dtype)
+        value = value.to(compute_dtype(self.logits))
         return self._of(_formulas.cdf, value).to(self._dtype())
 
     def icdf(self, q: Tensor) -> Tensor:

@@ -12,9 +12,12 @@ from relaxed_dists import _errors, _formulas, _permutation
 from ._input import known
 from ._softmax import (
     Function,
+    Linked,
+    LogisticTerms,
     Softmaxes,
     SumLogSoftmax,
     eager,
+    linked,
     one_hot,
     only_one,
     transformed,
@@ -51,19 +54,49 @@ class _TorchOps:
         p = y.exp()
         return y, _formulas.straight_through(self, self.one_hot_argmax(y), p) if hard else p
 
-    def sum_log_softmax(self, x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool) -> Tensor:
-        if eager():
-            return cast(Tensor, SumLogSoftmax.apply(x, t, y, simplex, own))
+    def sum_log_softmax(
+        self,
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        simplex: bool,
+        own: bool,
+        value: Tensor | None = None,
+    ) -> Tensor:
+        if eager() and not (transformed() and value is not None):
+            return cast(Tensor, SumLogSoftmax.apply(x, t, y, simplex, own, *linked(value)))
+        if value is not None:
+            y, own = self.linked(y, value, True), False
         scores = x - t * y
         logs = torch.log_softmax(scores.detach() if own else scores, -1)
         return (logs - y if simplex else logs).sum(-1)
 
+    def logistic_terms(
+        self, x: Tensor, t: Tensor, y: Tensor, unit: bool, value: Tensor | None = None
+    ) -> Tensor:
+        if eager() and not (transformed() and value is not None):
+            return cast(Tensor, LogisticTerms.apply(x, t, y, unit, *linked(value)))
+        y = self.linked(y, value, False)
+        d = x - t * y
+        terms = d - 2 * self.softplus(d)
+        return terms + (2 * self.softplus(y) - y) if unit else terms
+
+    def linked(self, y: Tensor, value: Tensor | None, one_hot: bool) -> Tensor:
+        link = linked(value)
+        if value is None or link[0] is None:
+            return y
+        if eager():
+            return cast(Tensor, Linked.apply(y, one_hot, *link))
+        if y.requires_grad:
+            return y
+        share = value.to(y.dtype) / (y.exp() if one_hot else y.sigmoid() * (-y).sigmoid())
+        return y + (share - share.detach())
+
     def plain(self, x: Tensor) -> bool:
-        # Of a GPU the answer would have to be waited for.
+        # On a GPU, reading the answer would force a synchronisation. Nor is it remembered: a write
+        # through .data or NumPy leaves no trace.
         if not known(x) or x.device.type != "cpu" or not x.numel():
             return False
-        if getattr(x, "_plain", False) and not x.is_inference() and x._version == 0:
-            return True  # seen before, and not written to
         low, high = torch.aminmax(x.detach())
         return low.item() > -_formulas.HUGE and high.item() < _formulas.HUGE
 

@@ -136,6 +136,7 @@ class RelaxedReparam(Reparam):
             _refuse_given(name, fn)
             y = pyro.sample(f"{name}_relaxed", around)
             value = shown(ops, y, rows, self.hard)
+            value = value if rows else value.clone()  # may be written to, as a draw may
         else:
             y = inside(value, rows)
             pyro.sample(f"{name}_relaxed", around, obs=y, infer={"is_observed": False})

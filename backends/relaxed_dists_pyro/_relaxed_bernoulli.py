@@ -160,7 +160,8 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     A draw keeps its logit behind it (a Python attribute), so that its density is exact where it
     rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite, and
-    what the number still says.
+    what the number still says. The density's gradient by a draw is that by its number, bounded by
+    the largest number where it would overflow.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -191,8 +192,7 @@ class RelaxedBernoulli(_RelaxedBinary):
         Returns:
             Numbers in [0, 1] of shape ``sample_shape + batch_shape``.
         """
-        logit = self._logit_value(sample_shape)
-        return attach(torch.sigmoid(logit).to(self._dtype()), logit, "logit")
+        return self._at(self._logit_value(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density on (0, 1), of the relaxed sample behind the value if it has one.
@@ -205,14 +205,12 @@ class RelaxedBernoulli(_RelaxedBinary):
         """
         logit = behind(value, "logit")
         value = self._check_value(value)
+        link = None if logit is None else value
         if logit is None:
             logit = self._logit_of(value)
-        elif value.requires_grad and not logit.requires_grad:
-            # The value was made a leaf after it was drawn: its own gradient is asked for.
-            copy = self._logit_of(value)
-            logit = logit + (copy - copy.detach())
         logits, temperature = self._parameters()
-        return _formulas.binary_concrete_log_prob(ops, logits, temperature, logit.to(logits.dtype))
+        y = logit.to(logits.dtype)
+        return _formulas.binary_concrete_log_prob(ops, logits, temperature, y, link)
 
     def _within(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -240,6 +238,8 @@ class RelaxedBernoulli(_RelaxedBinary):
         if logit is None:
             value = self._within(self._check_value(value))
             logit = _formulas.logit(ops, value.to(compute_dtype(value)))
+        else:
+            logit = ops.linked(logit, value, False)
         return self._cdf(logit)
 
     def icdf(self, q: Tensor) -> Tensor:
@@ -254,8 +254,12 @@ class RelaxedBernoulli(_RelaxedBinary):
         Raises:
             ValueError: If q is not a probability.
         """
-        logit = self._icdf(q)
-        return attach(torch.sigmoid(logit).to(self._dtype()), logit, "logit")
+        return self._at(self._icdf(q))
+
+    def _at(self, logit: Tensor) -> Tensor:
+        """The value of a logit, which it keeps behind it."""
+        # A copy, which may be written to: sigmoid's gradient needs its own result.
+        return attach(torch.sigmoid(logit).to(self._dtype(), copy=True), logit, "logit")
 
     @property
     def mean(self) -> Tensor:

@@ -33,10 +33,10 @@ class _RelaxedOneHot(RelaxedDistribution):
     def _draw(self, sample_shape: Sequence[int], hard: bool = False) -> tuple[Tensor, Tensor]:
         """The log value and the value, not yet in the dtype of values."""
         logits, temperature = self._parameters()
-        noise = self._noise(sample_shape, logits)
-        draw = _formulas.concrete(ops, logits, temperature, noise, hard)
+        noise, plain = self._noise(sample_shape, logits), ops.plain(logits)
+        draw = _formulas.concrete(ops, logits, temperature, noise, hard, plain)
         if draw[0].requires_grad and eager():  # a note for _own; the compiler can't keep one
-            draw[0]._drawn_from = self._versions()
+            draw[0]._drawn_from, draw[0]._drawn_plain = self._versions(), plain
         return draw
 
     def _versions(self) -> list[tuple[Tensor, bool, int]]:
@@ -140,7 +140,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
 
     A draw keeps its log behind it (a Python attribute), so that its density is exact where its
     small entries underflow. A copy is scored by the log of its entries, those below the smallest
-    normal number taken as that number: finite, and what the numbers still say.
+    normal number taken as that number: finite, and what the numbers still say. The density's
+    gradient by a draw is that by its entries, and the largest number where it would overflow.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -189,15 +190,13 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         log_value = behind(value, "log_simplex")
         value = self._check_value(value)
         own = eager() and self._own(log_value)
+        plain = log_value._drawn_plain if own else None
+        link = None if log_value is None else value
         if log_value is None:
             log_value = self._log_of(value)
-        elif value.requires_grad and not log_value.requires_grad:
-            # The value was made a leaf after it was drawn: its own gradient is asked for.
-            log_copy = self._log_of(value)
-            log_value = log_value + (log_copy - log_copy.detach())
         logits, temperature = self._parameters()
         y = log_value.to(logits.dtype)
-        return _formulas.concrete_log_prob(ops, logits, temperature, y, own)
+        return _formulas.concrete_log_prob(ops, logits, temperature, y, own, plain, link)
 
     def _log_of(self, value: Tensor) -> Tensor:
         if self._validate_args:

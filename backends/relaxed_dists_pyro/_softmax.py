@@ -1,7 +1,11 @@
-"""The two passes of a draw and of its density, each with its gradient written out.
+"""The passes of a draw and of its density, each with its gradient written out.
 
 Autograd would keep a tensor for each operation, and go through memory once for each on the way
 back; these keep what they return, or were given.
+
+The density of a drawn value is computed from the log (or logit) that the value keeps behind it, and
+its gradient goes to the parameters that way, which is exact where the value underflows. The value
+itself is an input too: it gets its share where its own gradient is asked for.
 """
 
 import itertools
@@ -137,13 +141,77 @@ class Softmaxes(Function):
         return by_x, by_noise, by_t, None
 
 
+# In no graph that a caller asks about: so its node runs only in a backward() of everything.
+_EVERYTHING = torch.zeros((), device="cpu", requires_grad=True)
+_EVERYTHING_NODE = torch.autograd.graph.get_gradient_edge(_EVERYTHING).node
+
+
+def linked(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """What a function of the sample behind a value also takes, for the gradient by the value."""
+    wanted = value is not None and value.requires_grad
+    return (value, _EVERYTHING) if wanted else (None, None)
+
+
+def _asked(value: Tensor) -> bool:
+    """Whether the gradient by a value may be asked for in the backward pass that is running."""
+    return (
+        value.is_leaf
+        or value.retains_grad
+        or bool(value._backward_hooks)
+        or not torch._C._will_engine_execute_node(_EVERYTHING_NODE)  # autograd.grad, of anything
+    )
+
+
+def _split(g: Tensor, y: Tensor, value: Tensor, one_hot: bool) -> tuple[Tensor, Tensor]:
+    """A gradient by the log (or logit) y, split in two: one by y, and one by the value.
+
+    The value's is the whole of it, divided by dx / dy and finite. What the value passes on to y by
+    way of its own graph is taken off the other, so that parameters get the whole gradient once.
+    """
+    passed_on = p = y.exp() if one_hot else y.sigmoid()
+    slope = p
+    if not one_hot:
+        passed_on, slope = p * (1 - p), p * (-y).sigmoid()
+    finfo = torch.finfo(value.dtype)
+    by_value = (g / slope.clamp(min=finfo.tiny)).clamp(finfo.min, finfo.max).to(value.dtype)
+    return g - passed_on * by_value.to(y.dtype), by_value
+
+
+class Linked(Function):
+    """The log (or logit) behind a value, with a gradient by the value as well."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, one_hot: bool, value: Tensor, everything: Tensor) -> Tensor:
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        y, ctx.one_hot, value, _ = inputs
+        ctx.value = None if transformed() else value
+        ctx.save_for_backward(y, value)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        if ctx.value is not None and not _asked(ctx.value):
+            return g, None, None, None
+        y, value = ctx.saved_tensors
+        if torch.is_grad_enabled() and ctx.value is not None:  # for a second derivative
+            y = Linked.apply(y, ctx.one_hot, *linked(ctx.value))
+        by_y, by_value = _split(g, y, value, ctx.one_hot)
+        return by_y, None, by_value, None
+
+
 class SumLogSoftmax(Function):
     """sum(log_softmax(x - t y) - y), or without the last; of an own y not by way of the scores."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool) -> Tensor:
+    def forward(
+        x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool, *link: Tensor | None
+    ) -> Tensor:
         if transformed():
             logs = torch.log_softmax(x - t * y, -1)
             return (logs - y if simplex else logs).sum(-1)
@@ -160,25 +228,34 @@ class SumLogSoftmax(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *given, ctx.simplex, ctx.own = inputs
+        *given, ctx.simplex, ctx.own = inputs[:5]
+        ctx.value = inputs[5] if len(inputs) > 5 else None
         ctx.shapes = [x.shape for x in given]
         ctx.whole = (*output.shape, given[0].shape[-1])
         if not ctx.own:
             ctx.save_for_backward(*given)
+        elif ctx.value is not None:  # needed only if the value's gradient is asked for
+            ctx.given = given
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         g = g[..., None]
         by: list[Any] = [None, None, -g if ctx.simplex else torch.zeros_like(g)]
-        if not ctx.own:
-            x, t, y = ctx.saved_tensors
+        asked = ctx.value is not None and _asked(ctx.value)
+        if asked or not ctx.own:
+            x, t, y = ctx.given if ctx.own else ctx.saved_tensors
+            if asked and torch.is_grad_enabled():  # for a second derivative
+                y = Linked.apply(y, True, *linked(ctx.value))
             scores = x - t * y
-            if torch.is_grad_enabled() or transformed():  # for a second derivative
+            if torch.is_grad_enabled() or transformed():
                 p = torch.softmax(scores, -1)
             else:
                 p = scores.div_(_shift(scores, scores))
             scores = g - g * y.shape[-1] * p
             by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
+        by_value = None
+        if asked:
+            by[2], by_value = _split(by[2], y, ctx.value, True)
         return (
             *(
                 b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
@@ -186,4 +263,53 @@ class SumLogSoftmax(Function):
             ),
             None,
             None,
+            None if by_value is None else by_value.sum_to_size(ctx.value.shape),
+            None,
         )
+
+
+class LogisticTerms(Function):
+    """The terms of a binary density: d - 2 softplus(d) for d = x - t y, and 2 softplus(y) - y."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, t: Tensor, y: Tensor, unit: bool, *link: Tensor | None) -> Tensor:
+        d = x - t * y
+        terms = -_double_softplus(d)
+        return terms + _double_softplus(y) if unit else terms
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *given, ctx.unit = inputs[:4]
+        ctx.value = inputs[4] if len(inputs) > 4 else None
+        ctx.save_for_backward(*given)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        x, t, y = given = ctx.saved_tensors
+        asked = ctx.value is not None and _asked(ctx.value)
+        if asked and torch.is_grad_enabled():  # for a second derivative
+            y = Linked.apply(y, False, *linked(ctx.value))
+        by_d = -g * torch.tanh((x - t * y) / 2)
+        by_y = g * torch.tanh(y / 2) - t * by_d if ctx.unit else -t * by_d
+        by_value = None
+        if asked:
+            by_y, by_value = _split(by_y, y, ctx.value, False)
+            by_value = by_value.sum_to_size(ctx.value.shape)
+        by = by_d, -by_d * y if ctx.needs_input_grad[1] else None, by_y
+        return (
+            *(
+                b.sum_to_size(z.shape) if wanted and b is not None else None
+                for b, z, wanted in zip(by, given, ctx.needs_input_grad, strict=False)
+            ),
+            None,
+            by_value,
+            None,
+        )
+
+
+def _double_softplus(y: Tensor) -> Tensor:
+    """2 softplus(y) - y, which is even in y."""
+    size = y.abs()
+    return torch.add(size, size.neg().exp().log1p(), alpha=2)

@@ -1,0 +1,342 @@
+"""Derivatives and writes in small programs, as a user would write them."""
+
+import copy
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carrying import needs_torch, pyro, torch
+from cases import STRAIGHT_THROUGH
+from harness import Torch
+
+T = 0.5
+
+
+def made(name: str, logits: Any) -> Any:
+    """The named distribution of Pyro's, at given logits."""
+    names = Torch().names
+    more: dict[str, Any] = {"k": 2} if "Subset" in name else {}
+    if "Relaxed" in name or name == "HardConcrete":
+        more["temperature"] = T
+    return getattr(names, name)(logits=logits, **more)
+
+
+def drawn(law: Any, seed: int) -> Any:
+    """A draw, with a gradient where there is one."""
+    torch.manual_seed(seed)
+    return law()
+
+
+# Writing into a draw.
+
+
+def soft_draws(logits: Any) -> dict[str, Callable[[], Any]]:
+    """Soft binary values, in every way in which one comes to have them."""
+    names = Torch().names
+    q = torch.linspace(0.1, 0.9, 16).reshape(4, 4)
+
+    def model() -> Any:
+        return pyro.sample("z", names.Bernoulli(logits=logits))
+
+    def relaxed() -> Any:
+        return pyro.sample("z", names.RelaxedBernoulli(T, logits=logits))
+
+    def reparam(hard: bool = False) -> Any:
+        config = {"z": names.GumbelSoftmaxReparam()}
+        return pyro.poutine.reparam(relaxed, config=config)()
+
+    def estimated(estimator: Any) -> Any:
+        return names.Bernoulli(logits=logits, estimator=estimator).rsample()
+
+    return {
+        "torch's": lambda: torch.distributions.RelaxedBernoulli(
+            torch.tensor(T), logits=logits
+        ).rsample(),
+        "rsample": lambda: names.RelaxedBernoulli(T, logits=logits).rsample(),
+        "icdf": lambda: names.RelaxedBernoulli(T, logits=logits).icdf(q),
+        "estimator": lambda: estimated(names.GumbelSoftmax(T, hard=False)),
+        "decoupled": lambda: estimated(names.DecoupledGumbelSoftmax(T, T)),
+        "hard": lambda: estimated(names.GumbelSoftmax(T)),
+        "straight through": lambda: names.RelaxedBernoulliStraightThrough(
+            T, logits=logits
+        ).rsample(),
+        "gates": lambda: names.HardConcrete(T, logits=logits).rsample(),
+        "relax": lambda: names.relax(model, T)(),
+        "relax, hard": lambda: names.relax(model, T, hard=True)(),
+        "reparam": reparam,
+    }
+
+
+@needs_torch
+@pytest.mark.parametrize("way", soft_draws(None))
+def test_d3_a_binary_draw_may_be_written_to(way: str, seed: int) -> None:
+    """No self-loops: the gradient is 0 on the diagonal, and elsewhere that of the draw."""
+    logits = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
+    draw, weights = soft_draws(logits)[way], torch.arange(1.0, 17.0).reshape(4, 4)
+    torch.manual_seed(seed)
+    edges = draw()
+    edges.fill_diagonal_(0.0)
+    (found,) = torch.autograd.grad((edges * weights).sum(), logits)
+    assert (found.diagonal() == 0).all()
+    torch.manual_seed(seed)
+    (expected,) = torch.autograd.grad((draw() * weights * (1 - torch.eye(4))).sum(), logits)
+    assert torch.equal(found, expected)
+    assert (found.abs().sum() > 0).item()
+
+
+# A distribution that outlives a write.
+
+LOGITS = [
+    "ExpRelaxedOneHotCategorical",
+    "RelaxedOneHotCategorical",
+    "LogitRelaxedBernoulli",
+    "RelaxedBernoulli",
+    *STRAIGHT_THROUGH,
+    "OneHotCategorical",
+    "Bernoulli",
+    "HardConcrete",
+    "Subset",
+    "RelaxedSubset",
+    "Permutation",
+    "RelaxedPermutation",
+]
+NO_DENSITY = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]
+
+
+def same(one: Any, other: Any, seed: int) -> None:
+    """Equal draws, densities of the draw, and gradients by the parameter that both have."""
+    assert torch.equal(one.logits, other.logits)
+    results = []
+    for law in (one, other):
+        x = drawn(law, seed)
+        total = x.cumsum(-1).sum() if x.requires_grad else 0.0
+        density = None
+        if type(law).__name__ not in NO_DENSITY:
+            density = law.log_prob(x)
+            assert density.isfinite().all()
+            total = total + density.sum()
+        by = torch.autograd.grad(total, law.logits)[0] if isinstance(total, torch.Tensor) else None
+        results.append((x.detach(), density, by))
+    for a, b in zip(*results, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
+
+
+def mask_by_data(scores: Any) -> None:
+    """A mask, through .data."""
+    scores.data[0, 1] = -torch.inf
+
+
+def mask_by_numpy(scores: Any) -> None:
+    """A mask, through NumPy's view."""
+    scores.detach().numpy()[0, 1] = -np.inf
+
+
+def other_data(scores: Any) -> None:
+    """Other numbers, as load_state_dict(assign=True) and module.to() give them."""
+    scores.data = torch.linspace(-3.0, 3.0, 16).reshape(4, 4)
+
+
+WRITES = [mask_by_data, mask_by_numpy, other_data]
+
+
+@needs_torch
+@pytest.mark.parametrize("write", WRITES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", LOGITS)
+def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int) -> None:
+    """After a write that torch does not count: what a new distribution gives, to the last bit."""
+    scores = torch.nn.Parameter(torch.zeros(4, 4))
+    law = made(name, scores)
+    drawn(law, seed)  # which must not be remembered
+    write(scores)
+    same(law, made(name, scores), seed)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", LOGITS)
+def test_d4_the_mask_that_was_written_has_no_gradient(name: str, seed: int) -> None:
+    """Exactly 0, where the formulas for what is not masked give NaN."""
+    scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
+    law = made(name, scores)
+    scores.data[0, 1] = -torch.inf
+    total = sum(term.sum() for term in (drawn(law, seed),) if term.requires_grad)
+    if name not in NO_DENSITY:
+        total = total + law.log_prob(drawn(law, seed)).sum()
+    if name != "Permutation":
+        (by,) = torch.autograd.grad(total, scores)
+        assert by[0, 1] == 0
+        assert by.isfinite().all()
+
+
+@needs_torch
+@pytest.mark.parametrize("name", LOGITS)
+def test_d4_a_module_changes_its_precision(name: str, seed: int) -> None:
+    """module.double(): draws, densities and gradients are those of a new distribution."""
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
+            self.law = made(name, self.scores)
+
+    module = Module().double()
+    assert module.law.logits.dtype == torch.float64
+    same(module.law, made(name, module.scores), seed)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", LOGITS)
+def test_d4_a_distribution_of_a_parameter_is_copied(name: str, seed: int) -> None:
+    """By deepcopy and through a queue, as torch's own; the copy has parameters of its own."""
+    scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
+    law = made(name, scores)
+    for shape in (law.batch_shape, (2, *law.batch_shape)):
+        wide = law.expand(shape)
+        if wide.logits.is_leaf:
+            copied = copy.deepcopy(wide)
+            assert copied.logits is not scores
+            same(wide, copied, seed)
+    queue = multiprocessing.SimpleQueue()
+    queue.put(law)
+    same(law, queue.get(), seed)
+
+
+# The density's gradient by the drawn value.
+
+PAIRS = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
+
+
+def leaves() -> tuple[Any, Any]:
+    """Logits and a temperature, in double."""
+    rows = torch.tensor([[0.3, -1.0, 2.0], [0.0, 0.5, -0.5]], dtype=torch.float64)
+    return rows.requires_grad_(), torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+
+def both(name: str, seed: int, how: str = "") -> list[tuple[Any, Any, Any]]:
+    """Ours and torch's distribution, a draw of ours and a copy of it, and the parameters.
+
+    The draw is a leaf if how says so: detached in place, or drawn without a graph.
+    """
+    found = []
+    for names in (Torch().names, torch.distributions):
+        logits, t = leaves()
+        law = getattr(names, name)(t, logits=logits)
+        ours = getattr(Torch().names, name)(t, logits=logits)
+        torch.manual_seed(seed)
+        x = ours.sample() if how == "no graph" else ours.rsample()
+        x = x if names is not torch.distributions else 1.0 * x
+        found.append((law, x.detach_().requires_grad_() if how else x, [logits, t]))
+    return found
+
+
+def close(found: Any, expected: Any) -> None:
+    """To 1e-8 of the largest."""
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8 * float(b.abs().max()))
+
+
+@needs_torch
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "way", ["value", "value and parameters", "kept", "hook", "leaf", "no graph", "second"]
+)
+def test_d5_gradients_by_a_drawn_value(name: str, way: str, seed: int) -> None:
+    """torch's own distributions' at the same value: by it, by the parameters, and by both."""
+    results = []
+    for law, x, parameters in both(name, seed, way if way in ("leaf", "no graph") else ""):
+        seen: list[Any] = []
+        if way == "kept":
+            x.retain_grad()
+        elif way == "hook":
+            x.register_hook(seen.append)
+        total = law.log_prob(x).sum()
+        if way in ("kept", "hook"):
+            total.backward()
+            found = [x.grad if way == "kept" else seen[0], *(leaf.grad for leaf in parameters)]
+        elif way == "value":
+            found = torch.autograd.grad(total, [x])
+        elif way == "second":
+            (first,) = torch.autograd.grad(total, x, create_graph=True)
+            weights = torch.linspace(1.0, 2.0, x.numel()).reshape(x.shape)
+            found = torch.autograd.grad((first.log1p() * weights).nansum(), [x, *parameters])
+        else:
+            found = torch.autograd.grad(total, [x, *parameters])
+        results.append([g.detach().clone() for g in found])
+    close(*results)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", PAIRS)
+def test_d5_a_loss_beside_the_density(name: str, seed: int) -> None:
+    """The value's gradient is that of all its uses, and the parameters' is the same with it."""
+    results = []
+    for law, x, parameters in both(name, seed):
+        total = (x**3).sum() + law.log_prob(x).sum()
+        results.append(torch.autograd.grad(total, [x, *parameters]))
+    close(*results)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", PAIRS)
+def test_d5_of_another_distribution_and_of_the_cdf(name: str, seed: int) -> None:
+    """A model's density at a guide's draw, and the probability of at most the draw."""
+    results = []
+    for (law, x, _), names in zip(
+        both(name, seed), (Torch().names, torch.distributions), strict=True
+    ):
+        logits, t = leaves()
+        other = getattr(names, name)(t * 1.5, logits=logits[0])
+        results.append(torch.autograd.grad(other.log_prob(x).sum(), x))
+        if name == "RelaxedBernoulli":
+            inside = law.temperature * x.logit() - law.logits
+            cdf = law.cdf(x) if law.__module__.startswith("relaxed") else inside.sigmoid()
+            results[-1] += torch.autograd.grad(cdf.sum(), x)
+    close(*results)
+
+
+@needs_torch
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", [*PAIRS, *STRAIGHT_THROUGH])
+def test_d5_where_the_value_is_saturated(name: str, masked: bool, seed: int) -> None:
+    """At temperature 0.01: finite by the value; by the logits exact, also beside that by the value.
+
+    By the logits -(1 - K x) / t, with K the number of categories that are not masked; of binary
+    values (2 x - 1) / t.
+    """
+    logits = torch.linspace(-1.0, 1.0, 20).reshape(4, 5)
+    if masked:
+        logits[:, 0] = -torch.inf
+    logits.requires_grad_()
+    law = getattr(Torch().names, name)(0.01, logits=logits)
+    value = drawn(law, seed)
+    total = law.log_prob(value).sum()
+    (alone,) = torch.autograd.grad(total, logits, retain_graph=True)
+    by_value, beside = torch.autograd.grad(total, [value, logits])
+    assert by_value.isfinite().all()
+    assert (by_value != 0).any()
+    x = drawn(
+        getattr(Torch().names, name.replace("StraightThrough", ""))(0.01, logits=logits), seed
+    )
+    expected = -(1 - (5 - masked) * x) / 0.01 if "OneHot" in name else (2 * x - 1) / 0.01
+    expected = expected.where(logits > -torch.inf, 0.0)
+    for found in (alone, beside):
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=2e-3)
+
+
+@needs_torch
+@pytest.mark.parametrize("how", ["detached", "without a graph"])
+@pytest.mark.parametrize("name", STRAIGHT_THROUGH)
+def test_d5_a_hard_draw_made_a_leaf(name: str, how: str, seed: int) -> None:
+    """It is the object that was drawn: its gradient is that by the relaxed value behind it."""
+    logits, t = leaves()
+    law, soft_name = getattr(Torch().names, name)(t, logits=logits), name.replace("Straight", "")
+    soft_name = soft_name.replace("Through", "")
+    torch.manual_seed(seed)
+    z = law.rsample().detach_() if how == "detached" else law.sample()
+    z.requires_grad_()
+    found = torch.autograd.grad(law.log_prob(z).sum(), [z, logits, t])
+    x = drawn(getattr(Torch().names, soft_name)(t, logits=logits), seed).detach().requires_grad_()
+    theirs = getattr(torch.distributions, soft_name)(t, logits=logits)
+    close(found, torch.autograd.grad(theirs.log_prob(x).sum(), [x, logits, t]))
