@@ -231,7 +231,7 @@ def no_temperature() -> ValueError:
     return ValueError(
         "AnnealedSVI got a model and a guide that both take no argument named temperature; "
         "expected at least one that does. Add temperature to its signature, or leave the "
-        "schedule out."
+        "schedule and temperature= out."
     )
 
 
@@ -260,6 +260,16 @@ def bad_scheduled(entry: str, temperature: Any) -> ValueError:
     return ValueError(
         f"The temperature schedule{which} yielded {temperature}; expected positive finite numbers. "
         "Give the schedule a floor above zero."
+    )
+
+
+def not_traceable(error: BaseException) -> ValueError:
+    """A schedule of the user's that needs numbers where JAX has none."""
+    return ValueError(
+        f"A temperature schedule can't compute with a traced step ({type(error).__name__}); "
+        "expected a function that JAX can trace. Write jnp.maximum, jnp.exp and jnp.where in "
+        "place of max, math.exp and if; or take a schedule from relaxed_dists.schedules, such as "
+        "exponential(1.0, rate=1e-3, floor=0.5)."
     )
 
 

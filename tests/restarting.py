@@ -6,12 +6,9 @@ goes on from the checkpoint, if there is one, for so many steps. It prints the n
 when it is on disk, and the parameters at the end.
 """
 
-import functools
 import importlib
-import os
-import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +50,6 @@ def make(backend: Backend) -> Any:
     return backend.names.AnnealedSVI(*args, temperature=temperature)
 
 
-def replace(path: Path, save: Callable[[Path], Any]) -> None:
-    """Replace a file all at once: a process that is killed meanwhile leaves the old one."""
-    save(path.with_suffix(".new"))
-    os.replace(path.with_suffix(".new"), path)
-
-
 def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
     """Steps without end, each saved; what they come to. It can forget the random generators."""
     pyro, torch = importlib.import_module("pyro"), importlib.import_module("torch")
@@ -66,12 +57,12 @@ def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, b
     pyro.set_rng_seed(0)
     svi = make(backend)
     if path.exists():
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path, weights_only=True)
         svi.load_state_dict({k: v for k, v in state.items() if not (forget and k == "rng")})
     while True:
         svi.step(backend.array(DATA))
         svi.optim.step()
-        replace(path, functools.partial(torch.save, svi.state_dict()))
+        svi.save(path)
         yield svi.steps, pyro.param("logits").detach().numpy().tobytes()
 
 
@@ -81,12 +72,12 @@ def in_numpyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int
     svi, x = make(backend), backend.array(DATA)
     state = jax.jit(svi.init)(jax.random.key(0), x)  # also where a saved one takes its place
     if path.exists():
-        saved = pickle.loads(path.read_bytes())
+        saved = svi.load(path, state)
         state = saved._replace(rng_key=state.rng_key) if forget else saved
     update = jax.jit(svi.update)
     while True:
         state, _ = update(state, x)
-        replace(path, functools.partial(Path.write_bytes, data=pickle.dumps(state)))
+        svi.save(path, state)
         yield int(state.optim_state[0]), np.asarray(svi.get_params(state)["logits"]).tobytes()
 
 

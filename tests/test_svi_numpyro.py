@@ -248,7 +248,7 @@ def test_a_model_and_a_guide_without_temperature_are_refused(guide: Any) -> None
     text = (
         "AnnealedSVI got a model and a guide that both take no argument named temperature; "
         "expected at least one that does. Add temperature to its signature, or leave the "
-        "schedule out."
+        "schedule and temperature= out."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         AnnealedSVI(latent, guide, numpyro.optim.Adam(0.1), Trace_ELBO(), temperature=constant(0.5))

@@ -218,7 +218,7 @@ def test_a_model_and_a_guide_without_temperature_are_refused(guide: Any) -> None
     text = (
         "AnnealedSVI got a model and a guide that both take no argument named temperature; "
         "expected at least one that does. Add temperature to its signature, or leave the "
-        "schedule out."
+        "schedule and temperature= out."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         AnnealedSVI(latent, guide(), adam(), Trace_ELBO(), temperature=constant(0.5))
@@ -319,7 +319,7 @@ def cut_in_two(particles: int, path: Path, lost: str) -> np.ndarray:
     pyro.clear_param_store()
     pyro.set_rng_seed(99)
 
-    saved = torch.load(path / "svi.pt", weights_only=False)
+    saved = torch.load(path / "svi.pt", weights_only=True)
     saved.pop(lost, None)
     svi = gate_svi(particles)
     svi.load_state_dict(saved)
@@ -389,7 +389,7 @@ def test_what_draws_at_its_first_call_goes_on(loss: type, tmp_path: Path) -> Non
     losses = [svi.step() for _ in range(3)]
     pyro.clear_param_store()
     svi = make()
-    svi.load_state_dict(torch.load(tmp_path / "svi.pt", weights_only=False))
+    svi.load_state_dict(torch.load(tmp_path / "svi.pt", weights_only=True))
     assert [svi.step() for _ in range(3)] == losses
 
 
@@ -417,7 +417,7 @@ def test_a_learning_rate_schedule_goes_on(tmp_path: Path) -> None:
     torch.save(svi.state_dict(), tmp_path / "svi.pt")
     pyro.clear_param_store()
     svi = make()
-    svi.load_state_dict(torch.load(tmp_path / "svi.pt", weights_only=False))
+    svi.load_state_dict(torch.load(tmp_path / "svi.pt", weights_only=True))
     assert before + rates(svi, 3) == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
 
 

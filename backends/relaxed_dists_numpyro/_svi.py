@@ -1,6 +1,7 @@
 """SVI with an annealed temperature."""
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Collection
 from typing import Any
@@ -14,9 +15,26 @@ from numpyro.infer.svi import SVIRunResult
 from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
-from relaxed_dists._annealing import accepting, at_step, checked, mapped, schedules, shown
+from relaxed_dists import _errors
+from relaxed_dists._annealing import (
+    accepting,
+    at_step,
+    checked,
+    mapped,
+    schedules,
+    shown,
+    takes_temperature,
+)
 
+from . import _checkpoint
 from ._pairing import Pairing
+
+# What a function that needs numbers makes of a tracer.
+_UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 def _unwrap(fn: Any) -> Any:
@@ -32,12 +50,12 @@ class AnnealedSVI(SVI):
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
     signature takes it. The step is the one that the optimiser's state counts, so the temperature is
     right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved state. A
-    ``temperature=`` given to a method stands in place of the schedule's. A whole run is compiled
-    once.
+    ``temperature=`` given to a method stands in place of the schedule's, also where there is none.
+    A whole run is compiled once.
 
     The state holds all there is to a restart: parameters, optimiser, step, random key and what
     ``numpyro.mutable`` keeps. With several particles NumPyro itself drops the last: ``update``
-    warns, and ``run`` fails.
+    warns, and ``run`` fails. :meth:`save` and :meth:`load` have the state in a file.
 
     Args:
         model: A NumPyro model.
@@ -46,16 +64,18 @@ class AnnealedSVI(SVI):
         loss: A NumPyro ELBO.
         temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
             list or tuple of schedules and numbers: model and guide get the same, of numbers. By
-            default None, for an estimator without a temperature: then none is passed.
+            default None, for an estimator without a temperature or a loop of your own: then none
+            is passed but a ``temperature=`` that a method is given.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
         static_kwargs: Further arguments of model and guide that stay fixed.
 
     Raises:
-        ValueError: If neither model nor guide takes a temperature, a site is relaxed on one side
-            and discrete on the other (seen by ``init``), or the schedule's is not
-            positive and finite. Where the step is traced (``update`` under ``jit``) that can't be
-            seen; the distributions then compute with the lowest temperature that they know.
+        ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
+            on one side and discrete on the other (seen by ``init``), a schedule can't compute with
+            a traced step, or its temperature is not positive and finite. Where the step is traced
+            (``update`` under ``jit``) the last can't be seen; the distributions then compute with
+            the lowest temperature that they know.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -86,7 +106,8 @@ class AnnealedSVI(SVI):
         allow_mixed: Collection[str] = (),
         **static_kwargs: Any,
     ) -> None:
-        if temperature is not None:
+        self._takes = any(takes_temperature(fn, _unwrap) for fn in (model, guide))
+        if self._takes or temperature is not None:
             model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss, **static_kwargs)
         self.temperature = None if temperature is None else schedules(temperature)
@@ -103,10 +124,18 @@ class AnnealedSVI(SVI):
         """
         return self._annealed(svi_state.optim_state[0], {}).get("temperature")
 
+    def _at_step(self, step: Any) -> Any:
+        try:
+            return at_step(self.temperature, step)
+        except _UNTRACEABLE as error:
+            raise _errors.not_traceable(error) from error
+
     def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "temperature" in kwargs and not self._takes:
+            raise _errors.no_temperature()
         if self.temperature is None or "temperature" in kwargs:
             return kwargs
-        temperature = at_step(self.temperature, step)
+        temperature = self._at_step(step)
         with jax.ensure_compile_time_eval():  # constants are checked under jit as well
             checked(temperature, not_jax_tracer)
         return {**kwargs, "temperature": temperature}
@@ -145,6 +174,38 @@ class AnnealedSVI(SVI):
         kwargs = self._annealed(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
+    evaluate_loss = evaluate  # Pyro's name of it
+
+    def save(self, path: str | os.PathLike[str], svi_state: Any) -> None:
+        """Write a state to a file, all at once and without pickle.
+
+        The file is NumPy's (``.npz``, whatever it is called), each leaf of the state under its
+        place in it. It is written under a temporary name beside it and then renamed, so that a
+        process which is killed meanwhile leaves the file that was there.
+
+        Args:
+            path: The file.
+            svi_state: A state of this SVI.
+        """
+        _checkpoint.save(self, path, svi_state)
+
+    def load(self, path: str | os.PathLike[str], svi_state: Any) -> Any:
+        """Read a state from a file that :meth:`save` wrote: training goes on bit for bit.
+
+        Args:
+            path: The file.
+            svi_state: A state that :meth:`init` returned in this process, for the structure; by
+                it SVI also learns the parameters' constraints.
+
+        Returns:
+            The state, on the devices of ``svi_state``.
+
+        Raises:
+            ValueError: If the file is cut short or no checkpoint, or holds a state of another
+                structure, other shapes or dtypes.
+        """
+        return _checkpoint.load(self, path, svi_state)
+
     def run(
         self,
         rng_key: Any,
@@ -169,7 +230,7 @@ class AnnealedSVI(SVI):
             first = 0 if init_state is None else init_state.optim_state[0]
             with jax.ensure_compile_time_eval():  # in case that run itself is under jit
                 steps = first + jnp.arange(num_steps)
-                ahead = jax.vmap(lambda step: at_step(self.temperature, step))(steps)
+                ahead = jax.vmap(self._at_step)(steps)
                 for end in (jnp.min, jnp.max):
                     checked(mapped(end, ahead), not_jax_tracer)
         how: dict[str, Any] = {"forward_mode_differentiation": forward_mode_differentiation}

@@ -1,9 +1,10 @@
 """SVI with an annealed temperature."""
 
+import os
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer import (
     SVI,
@@ -13,13 +14,21 @@ from pyro.infer import (
     JitTraceMeanField_ELBO,
 )
 from pyro.infer.autoguide import AutoGuide
-from pyro.infer.util import zero_grads
-from pyro.poutine import trace
 from pyro.poutine.messenger import _bound_partial
-from pyro.util import get_rng_state, set_rng_state
 
-from relaxed_dists._annealing import accepting, at_step, checked, entries, mapped, schedules
+from relaxed_dists import _checkpoint as _files
+from relaxed_dists import _errors
+from relaxed_dists._annealing import (
+    accepting,
+    at_step,
+    checked,
+    entries,
+    mapped,
+    schedules,
+    takes_temperature,
+)
 
+from . import _checkpoint
 from ._pairing import Pairing
 
 _COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO)
@@ -66,7 +75,9 @@ def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
 
     inner = [from_tensors(fn) for fn in fns]  # made once: the ELBO tells them apart by their id
 
-    def call(model: Any, guide: Any, *args: Any, temperature: Any, **kwargs: Any) -> Any:
+    def call(model: Any, guide: Any, *args: Any, temperature: Any = None, **kwargs: Any) -> Any:
+        if temperature is None:
+            return loss.loss_and_grads(model, guide, *args, **kwargs)
         if isinstance(loss, JitTraceMeanField_ELBO):
             # Pyro looks for what this one has compiled under another's name, and compiles again.
             vars(loss)["_loss_and_surrogate_loss"] = vars(loss).get("_differentiable_loss")
@@ -80,7 +91,8 @@ class AnnealedSVI(SVI):
     r"""Pyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
-    signature takes it. A ``temperature=`` given to a method stands in place of the schedule's. An
+    signature takes it. A ``temperature=`` given to a method stands in place of the schedule's,
+    also where there is none. An
     ELBO that compiles (``JitTrace_ELBO`` and the like) does so once, not at each temperature. A
     schedule of the learning rate is called as in Pyro, ``optim.step()``.
 
@@ -91,13 +103,14 @@ class AnnealedSVI(SVI):
         loss: A Pyro ELBO.
         temperature: A schedule: any callable from the step to a positive number. Or a dict, list or
             tuple of schedules and numbers: model and guide get the same, of numbers. By default
-            None, for an estimator without a temperature: then none is passed.
+            None, for an estimator without a temperature or a loop of your own: then none is passed
+            but a ``temperature=`` that a method is given.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
 
     Raises:
-        ValueError: If neither model nor guide takes a temperature, a site is relaxed on one side
-            and discrete on the other (seen by the first call), or the schedule's is not
+        ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
+            on one side and discrete on the other (seen by the first call), or the schedule's is not
             positive and finite.
 
     Reference:
@@ -130,18 +143,22 @@ class AnnealedSVI(SVI):
         *,
         allow_mixed: Collection[str] = (),
     ) -> None:
-        self._first = isinstance(guide, AutoGuide) or isinstance(loss, _COMPILED)
-        if temperature is not None:
+        takes = any(takes_temperature(fn, _unwrap) for fn in (model, guide))
+        if takes or temperature is not None:
             model, guide = accepting(model, guide, _unwrap)
         super().__init__(model, guide, optim, loss)
-        if isinstance(loss, _COMPILED) and temperature is not None:
+        if isinstance(loss, _COMPILED) and takes:
             self.loss_and_grads = _compiled_once(loss, model, guide)
         self.temperature = None if temperature is None else schedules(temperature)
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
-        self._loaded: dict[str, Any] = {}
+        self._takes = takes
+        self._first = True  # no step was taken in this process yet
+        self._loaded: dict[str, Any] | None = None  # what waits for the first call after a load
 
     def _annealed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "temperature" in kwargs and not self._takes:
+            raise _errors.no_temperature()
         if self.temperature is None or "temperature" in kwargs:
             return kwargs
         return {**kwargs, "temperature": checked(at_step(self.temperature, self.steps))}
@@ -157,19 +174,18 @@ class AnnealedSVI(SVI):
             The loss before the step.
         """
         kwargs = self._annealed(kwargs)
-        if self._first and self.steps:
-            # In a new process: the first call of these draws more than the later ones.
-            rng = get_rng_state()
-            with trace(param_only=True) as used:
-                self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-            params: Any = [site["value"] for site in used.trace.nodes.values()]
-            zero_grads(param.unconstrained() for param in params)
-            set_rng_state(rng)
+        self._settle(*args, **kwargs)
         self._first = False
         with self._pairing:
             loss: float = super().step(*args, **kwargs)
         self.steps += 1
         return loss
+
+    def _settle(self, *args: Any, **kwargs: Any) -> None:
+        """Let model and guide register what was loaded, in the first call after it."""
+        if self._loaded is not None:
+            _checkpoint.rehearse(self, self._loaded, *args, **kwargs)
+            self._loaded = None
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss at the temperature of the next step.
@@ -181,41 +197,81 @@ class AnnealedSVI(SVI):
         Returns:
             An estimate of the loss.
         """
+        kwargs = self._annealed(kwargs)
+        self._settle(*args, **kwargs)
         with self._pairing:
-            loss: float = super().evaluate_loss(*args, **self._annealed(kwargs))
+            loss: float = super().evaluate_loss(*args, **kwargs)
         return loss
+
+    evaluate = evaluate_loss  # NumPyro's name of it
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs: with it, training goes on as if it had not been interrupted.
 
         Returns:
-            A dictionary for ``torch.save``: ``steps``, the optimiser's state ``optim``, the state
-            ``params`` of Pyro's param store, and that of the random generators, ``rng``. It holds
-            the live tensors: save it, or copy it deeply, before the next step.
+            A dictionary that ``torch.save`` writes and ``torch.load(path, weights_only=True)``
+            reads: ``steps``, the optimiser's state ``optim``, the state ``params`` of Pyro's param
+            store, that of the random generators ``rng``; in ``modules`` which of the parameters
+            belong to modules that model and guide hold, and in ``rest`` what else these hold:
+            buffers, and parameters that are not registered. It holds the live tensors: save it, or
+            copy it deeply, before the next step.
+
+        Raises:
+            ValueError: If parameters are not in Pyro's param store.
         """
-        optim = {**self._loaded, **self.optim.get_state()}
-        params, rng = pyro.get_param_store().get_state(), get_rng_state()
-        return {"steps": self.steps, "optim": optim, "params": params, "rng": rng}
+        return _checkpoint.state_dict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
-        Parameters and random generators are global in Pyro, and are set for all. Load the file by
-        ``torch.load(path, weights_only=False)``, since Pyro's param store holds constraints. A
-        plain ``torch.nn.Module`` takes the loaded parameters only if the model names it by
-        ``pyro.module(..., update_module_params=True)``.
+        All of it is looked at before anything is changed. Parameters and random generators are
+        global in Pyro, and are set for all. The numbers are copied into the tensors that modules
+        and param store share; what model and guide make in their first call gets them there, and
+        so the first ``step`` or ``evaluate_loss`` runs them once more before.
 
         Args:
             state: What :meth:`state_dict` returned. What is left out of it stays as it is.
+
+        Raises:
+            ValueError: If the state does not fit this process. The first call raises if model or
+                guide registers a parameter with another shape or under another name, and warns of
+                loaded parameters that they do not register.
         """
-        self.steps = state.get("steps", self.steps)
-        if "params" in state:
-            pyro.get_param_store().set_state(state["params"])
-        if "optim" in state:
-            # Pyro hands a state to the optimisers that it makes from now on, and saves none of the
-            # states that still wait.
-            self._loaded = state["optim"]
-            self.optim.optim_objs.clear()
-            self.optim.set_state(dict(self._loaded))
-        if "rng" in state:
-            set_rng_state(state["rng"])
+        self._load(state, "a state")
+
+    def _load(self, state: dict[str, Any], source: str) -> None:
+        if _checkpoint.restore(self, state, source) or self._first:
+            params = state.get("params", {}).get("params", {})
+            self._loaded = {"params": set(params), "rest": dict(state.get("rest", {}))}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`state_dict` to a file, all at once.
+
+        The file is written under a temporary name beside it and then renamed, so that a process
+        which is killed meanwhile leaves the file that was there.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: If a parameter's constraint can't be written without pickle, or parameters
+                are not in Pyro's param store.
+        """
+        state = self.state_dict()
+        _checkpoint.check_constraints(state)
+        _files.write(path, partial(torch.save, state))
+
+    def load(self, path: str | os.PathLike[str], map_location: Any = None) -> None:
+        """Go on from a file that :meth:`save` wrote, as :meth:`load_state_dict` does.
+
+        Nothing in the file is executed (``weights_only=True``).
+
+        Args:
+            path: The file.
+            map_location: The device on which to put the tensors, as for ``torch.load``.
+
+        Raises:
+            ValueError: If the file is cut short or no checkpoint, or does not fit this process;
+                nothing is changed then.
+        """
+        self._load(_checkpoint.read(path, map_location), f"the file {str(path)!r}")

@@ -1,0 +1,115 @@
+"""The errors of checkpoints, the same text in both backends: what was got, expected, and to do."""
+
+from collections.abc import Iterable
+from typing import Any
+
+UNCHANGED = "Nothing was changed."
+
+
+def _names(names: Iterable[str]) -> str:
+    found = sorted(names)
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return ", ".join(map(repr, found[:5])) + more
+
+
+def unreadable(path: Any, error: BaseException) -> ValueError:
+    """A file that is cut short, damaged, or no checkpoint at all."""
+    reason = next(iter(str(error).splitlines()), "").strip()
+    return ValueError(
+        f"AnnealedSVI.load got the file {str(path)!r}, which can't be read as a checkpoint "
+        f"({type(error).__name__}: {reason}); expected a whole file that AnnealedSVI.save wrote. "
+        f"Take an earlier checkpoint. {UNCHANGED}"
+    )
+
+
+def malformed(source: str, what: str, expected: str) -> ValueError:
+    """A state that lacks something, or holds something else."""
+    return ValueError(
+        f"AnnealedSVI got {source} with {what}; expected {expected}. Pass what AnnealedSVI saved, "
+        f"to a model, a guide and an optimiser like those that it was saved from. {UNCHANGED}"
+    )
+
+
+def unlike(source: str, name: str, got: Any, expected: Any) -> ValueError:
+    """An array of another shape or dtype."""
+    return ValueError(
+        f"AnnealedSVI got {source} with {name!r} of shape {tuple(got.shape)} and dtype "
+        f"{got.dtype}; expected shape {tuple(expected.shape)} and dtype {expected.dtype}, as in "
+        f"this process. Build model and guide as they were when the state was saved. {UNCHANGED}"
+    )
+
+
+def unlike_names(source: str, missing: Iterable[str], unknown: Iterable[str]) -> ValueError:
+    """Other arrays than those that are there."""
+    parts = [("without", _names(missing)), ("with", _names(unknown))]
+    got = " and ".join(f"{word} {names}" for word, names in parts if names)
+    return ValueError(
+        f"AnnealedSVI got {source} {got}; expected the names of this process. Build model, guide "
+        f"and optimiser as they were when the state was saved. {UNCHANGED}"
+    )
+
+
+def first_seen_otherwise(name: str, got: Any, expected: Any) -> ValueError:
+    """A loaded parameter that the model or the guide then registers with another shape."""
+    return ValueError(
+        f"AnnealedSVI has loaded the parameter {name!r} of shape {tuple(got.shape)} and dtype "
+        f"{got.dtype}, and now model or guide registers it with shape {tuple(expected.shape)} and "
+        f"dtype {expected.dtype}; expected the same. Build them as they were when the state was "
+        "saved."
+    )
+
+
+def renamed(unused: Iterable[str], new: Iterable[str]) -> ValueError:
+    """Loaded parameters that nothing registers, beside parameters that were not loaded."""
+    return ValueError(
+        f"AnnealedSVI has loaded the parameters {_names(unused)}, which neither model nor guide "
+        f"registers, while they register {_names(new)}, which were not loaded and would start "
+        "anew; expected the same names. Give modules and sites the names of the run that was "
+        "saved."
+    )
+
+
+def unused(names: Iterable[str]) -> str:
+    """A warning of loaded parameters that nothing registers, or buffers that are not found."""
+    return (
+        f"AnnealedSVI has loaded {_names(names)}, of which neither model nor guide made use in "
+        "their first call; expected each to be a parameter that they register, or a buffer of a "
+        "module that they hold. Such a module keeps other numbers: build model and guide as they "
+        "were when the state was saved."
+    )
+
+
+def trained_already(source: str, names: Iterable[str]) -> ValueError:
+    """A state from before parameters were made that this process has trained."""
+    return ValueError(
+        f"AnnealedSVI got {source} without the parameters {_names(names)}, which this process has "
+        "trained already and can't take back; expected all of them. Save after the first step, or "
+        f"go back by pyro.clear_param_store() and a new model and guide. {UNCHANGED}"
+    )
+
+
+def unnamed_parameters() -> ValueError:
+    """Parameters that Pyro's store does not hold: those of module_local_params."""
+    return ValueError(
+        "AnnealedSVI can't save parameters that are not in Pyro's param store, as under "
+        "pyro.settings.set(module_local_params=True); expected all of them there. Leave the "
+        "setting off, or save the modules and the optimiser yourself."
+    )
+
+
+def unknown_constraint(source: str, name: str, path: str) -> ValueError:
+    """A constraint whose class is not there."""
+    return ValueError(
+        f"AnnealedSVI got {source} with the constraint {path!r} of the parameter {name!r}; "
+        "expected a constraint whose class this process has imported. Import the module that "
+        f"defines it. {UNCHANGED}"
+    )
+
+
+def unsaved_constraint(name: str, constraint: Any) -> ValueError:
+    """A constraint that can't be written without pickle."""
+    return ValueError(
+        f"AnnealedSVI.save got the parameter {name!r} with the constraint {constraint!r}; expected "
+        "one whose class is defined in a module and whose fields are numbers, tensors or "
+        "constraints. Define its class at the top of a module."
+    )
