@@ -89,6 +89,17 @@ def bad_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> Value
     )
 
 
+def not_a_key(key: Any) -> ValueError:
+    """Several random keys, or something that is none."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    got = repr(key) if dtype is None else f"an array of dtype {dtype} and shape {shape}"
+    return ValueError(
+        f"A draw got {got} as its random key; expected one key, such as jax.random.key(0). Draw "
+        "with several keys by jax.vmap(distribution.sample)(keys), with one key several times by "
+        "sample_shape, and run a model inside of numpyro.handlers.seed."
+    )
+
+
 def off_support(name: str, value: Any, support: str, remedy: str) -> ValueError:
     """A value off the support."""
     return ValueError(f"{name}.log_prob got {value}; expected {support}. {remedy}")

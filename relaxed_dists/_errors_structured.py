@@ -102,6 +102,15 @@ def no_permutation_density(name: str) -> NotImplementedError:
     )
 
 
+def no_symbolic_matching(shape: Sequence[Any]) -> NotImplementedError:
+    """A matching in a program that jax.export makes."""
+    return NotImplementedError(
+        f"A permutation got scores of the symbolic shape {tuple(shape)}; expected numbers, since "
+        "the matching is a call from compiled code to SciPy, which jax.export can't serialise. "
+        "Export RelaxedPermutation with hard=False, and match what the program returns."
+    )
+
+
 def no_probs(name: str) -> NotImplementedError:
     """Probabilities of a matrix of scores."""
     return NotImplementedError(

@@ -14,7 +14,7 @@ from relaxed_dists import _errors, _formulas, _machinery
 from relaxed_dists._estimators import renewed, shown
 from relaxed_dists._missing import Missing
 
-from ._input import holds, known, real, result_dtype
+from ._input import at_once, holds, known, real, result_dtype
 from ._noise import gumbel, logistic
 from ._ops import compute_dtype, ops
 from ._wrappers import _Masked, to_event
@@ -43,15 +43,16 @@ class LogitsDistribution(Missing, Distribution):
         name = type(self).__name__
         _errors.one_of(name, probs, logits)
         validate = self._validate_args if validate_args is None else validate_args
-        with jax.ensure_compile_time_eval():  # constants are checked under jit as well
+        with jax.ensure_compile_time_eval():
             what, given = ("logits", logits) if probs is None else ("probs", probs)
             given = real(given, name, what)
             heat = 0.0 if temperature is None else real(temperature, name, "temperature")
+        with at_once(given):
             dtype = result_dtype(given, heat)
             given = jnp.asarray(given, dtype)
             if self._rows and 0 in (given.ndim, *given.shape[-1:]):
                 raise _errors.no_categories(name, what, given.shape)
-            if validate and given.size and known(given):
+            if validate and known(given) and given.size:
                 (self._check_logits if probs is None else self._check_probs)(given)
             else:
                 # Not in float16, to which JAX would cast the bound, with a warning.
@@ -73,7 +74,7 @@ class LogitsDistribution(Missing, Distribution):
         self._validate_args = validate
 
     def _checked_temperature(self, heat: Array | float, like: Array, validate: bool) -> Array:
-        with jax.ensure_compile_time_eval():
+        with at_once(heat):
             temperature = jnp.asarray(heat, compute_dtype(like))
             if not validate or not known(temperature):
                 return cast(Array, _formulas.warm(ops, temperature))

@@ -169,7 +169,7 @@ class HardConcrete(_RelaxedBinary):
         value = self._within(self._check_value(value))
         dtype = self.temperature.dtype
         # In its own precision, if that is more: it says how far from the ends it is.
-        value = value.astype(jnp.promote_types(dtype, value.dtype))
+        value = value.astype(compute_dtype(self.temperature, value))
         density = self._of(_formulas.log_prob, value).astype(dtype)
         if moved is not None:
             density = density + self._of(_formulas.crossing, moved.astype(dtype))

@@ -1,7 +1,9 @@
 """What is given: arrays of real numbers, their common dtype, and whether they can be looked at."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -18,6 +20,14 @@ def known(x: Any) -> bool:
 def holds(condition: Any) -> bool:
     """Whether all of a condition is true; true where it can't be known."""
     return not known(condition) or bool(np.all(condition))
+
+
+def at_once(x: Any) -> AbstractContextManager[Any]:
+    """A context that computes with constants at once, so that they are checked under jit as well.
+
+    A tracer must not go through it: its operations belong to the transformation that traces it.
+    """
+    return jax.ensure_compile_time_eval() if known(x) else nullcontext()
 
 
 def real(x: Any, name: str, what: str) -> Array | float:

@@ -2,13 +2,34 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.random import threefry2x32_p
 
+from relaxed_dists import _errors
+
 FEW = 64  # random words up to which JAX's own loop of rounds is called, which counts as cheap
+
+
+@functools.cache
+def _raw_shape(impl: str) -> tuple[int, ...]:
+    """The shape of an old-style key, an array of words, of an implementation."""
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=impl))).shape
+
+
+def _implementation(key: Any) -> tuple[str, bool]:
+    """The implementation of a key, and whether it is a new-style one; an error if not one key."""
+    shape, dtype = getattr(key, "shape", None), getattr(key, "dtype", None)
+    default: str = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if shape == ():
+            return str(jax.random.key_impl(key)), True
+    elif dtype == jnp.uint32 and shape == _raw_shape(default):
+        return default, False
+    raise _errors.not_a_key(key)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -20,7 +41,8 @@ def _threefry(key: Array, number: int) -> Array:
     # jax.random's own counters start with a zero for fewer than 2^32 numbers.
     x = lax.iota(jnp.uint32, (number + 1) // 2)
     y = jnp.full_like(x, 1)
-    if number <= FEW:
+    # A symbolic number of jax.export can't be compared; both ways give the same words.
+    if isinstance(number, int) and number <= FEW:
         x, y = threefry2x32_p.bind(key[0], key[1], x, y)
     else:
         keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
@@ -36,11 +58,10 @@ def _threefry(key: Array, number: int) -> Array:
 def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, int]:
     # Integer bits, not jax.random.uniform: its grid of 2^-23 cuts the Gumbel tail at 15.9. Flat,
     # since XLA's loop over a short last axis takes twice the time.
-    number = math.prod(shape)
+    (implementation, typed), number = _implementation(key), math.prod(shape)
     if dtype == jnp.float64:
         return jax.random.bits(key, (number,), jnp.uint64).reshape(shape), 64
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if str(jax.random.key_impl(key)) == "threefry2x32":
+    if implementation == "threefry2x32":
         bits = _threefry(jax.random.key_data(key) if typed else key, number)
     else:
         bits = jax.random.bits(key, (number,), jnp.uint32)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, custom_derivatives, lax
 from jax.scipy.special import digamma, gammaln
 
-from relaxed_dists import _errors, _formulas, _permutation
+from relaxed_dists import _errors, _errors_structured, _formulas, _permutation
 
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
@@ -87,10 +87,15 @@ class _JaxOps:
         return (place == first).astype(x.dtype)
 
     def top(self, x: Array, k: int) -> Array:
-        places = lax.top_k(x, k)[1]
-        return jnp.put_along_axis(jnp.zeros_like(x), places, 1.0, -1, inplace=False)
+        # Not jnp.put_along_axis, which takes no symbolic shapes.
+        places = lax.top_k(x, k)[1].reshape(-1, k)
+        row = lax.broadcasted_iota(places.dtype, places.shape, 0)
+        flat = jnp.zeros_like(x).reshape(-1, x.shape[-1])
+        return flat.at[row, places].set(1.0).reshape(x.shape)
 
     def matching(self, x: Array) -> Array:
+        if not all(isinstance(n, int) for n in x.shape):
+            raise _errors_structured.no_symbolic_matching(x.shape)
         # As booleans: where double precision is a context's, the callback's thread lacks it.
         shape = jax.ShapeDtypeStruct(x.shape, bool)
         found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")
@@ -110,7 +115,7 @@ class _JaxOps:
         # Truncated, not rounded, and a gather for each coefficient: XLA makes loops of both that
         # are several times faster on a CPU.
         index = lax.stop_gradient(position + 0.5).astype(jnp.int32)
-        place = position - index
+        place = position - index.astype(position.dtype)
         return [
             functools.reduce(
                 lambda y, c: y * place + _take(c, index), table[-2::-1], _take(table[-1], index)
@@ -214,4 +219,6 @@ def flat(formula: Callable[..., Array], *arrays: Array) -> Array:
 
 def compute_dtype(*arrays: Array) -> jnp.dtype:
     """The dtype to compute in: float32 in place of the halves, whose tails are wrong outright."""
-    return jnp.result_type(jnp.float32, *(x.dtype for x in arrays))
+    # Not jnp.result_type, which refuses float32 beside a half under strict promotion.
+    double = any(x.dtype == jnp.float64 for x in arrays)
+    return jnp.dtype(jnp.float64 if double else jnp.float32)

@@ -78,7 +78,8 @@ class _OfSize(LogitsDistribution):
         """Check k, when all else is set."""
         self.k = _subset.size(type(self).__name__, k, self.event_shape[-1])
         if self._validate_args:
-            kept = (self.logits > -_formulas.HUGE).sum(-1)
+            # Not in float16, to which JAX would cast the bound, with a warning.
+            kept = (self.logits.astype(compute_dtype(self.logits)) > -_formulas.HUGE).sum(-1)
             if not holds(kept >= self.k):
                 raise _errors.too_few(type(self).__name__, self.k, self.logits)
 

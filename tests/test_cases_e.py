@@ -1,0 +1,325 @@
+"""Export, strict promotion, random keys, and tensors without numbers, over all distributions."""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cases import DISCRETE, MIXED, RELAXED
+from harness import Jax
+
+CATEGORIES = 3
+Make = Callable[..., Any]  # a distribution from logits, and a temperature where it has one
+ESTIMATORS = [
+    "StraightThrough",
+    "GumbelSoftmax",
+    "Soft",
+    "GumbelRao",
+    "ReinMax",
+    "ReinMaxRao",
+    "GappedStraightThrough",
+    "DecoupledGumbelSoftmax",
+    "Own",
+]
+
+
+def estimator(names: ModuleType, name: str) -> Any:
+    """An estimator by its name."""
+    more = {
+        "StraightThrough": (),
+        "GumbelRao": (0.5, 3),
+        "ReinMax": (),
+        "ReinMaxRao": (0.7, 3),
+        "DecoupledGumbelSoftmax": (0.3, 1.0),
+    }
+    if name == "Soft":
+        return names.GumbelSoftmax(0.5, hard=False)
+    if name == "Own":
+        return lambda logits, hard, noise: names.straight_through(hard, logits + noise)
+    return getattr(names, name)(*more.get(name, (0.5,)))
+
+
+def distributions(names: ModuleType) -> Iterator[tuple[str, Make, tuple[int, ...]]]:
+    """Each distribution's name, how it is made, and the event shape of its logits."""
+    for name in RELAXED + MIXED:
+        rows = (CATEGORIES,) if "OneHot" in name else ()
+        yield name, lambda x, t=0.5, name=name: getattr(names, name)(t, logits=x), rows
+    for name in DISCRETE:
+        rows = (CATEGORIES,) if "OneHot" in name else ()
+        law = getattr(names, name)
+        yield name, lambda x, t=0.5, law=law: law(logits=x), rows
+        for entry in ESTIMATORS:
+            chosen = estimator(names, entry)
+            make = lambda x, t=0.5, law=law, chosen=chosen: law(logits=x, estimator=chosen)  # noqa: E731
+            yield f"{name}, {entry}", make, rows
+    rows, square = (CATEGORIES,), (CATEGORIES, CATEGORIES)
+    yield "Subset", lambda x, t=0.5: names.Subset(2, logits=x), rows
+    yield "Permutation", lambda x, t=0.5: names.Permutation(x), square
+    for hard in (False, True):
+        label = ", hard" if hard else ""
+        subset = lambda x, t=0.5, hard=hard: names.RelaxedSubset(t, 2, logits=x, hard=hard)  # noqa: E731
+        yield f"RelaxedSubset{label}", subset, rows
+        matrix = lambda x, t=0.5, hard=hard: names.RelaxedPermutation(t, x, 3, hard)  # noqa: E731
+        yield f"RelaxedPermutation{label}", matrix, square
+
+
+def matches(name: str) -> bool:
+    """Whether a draw is a matching, which SciPy finds."""
+    return name in ("Permutation", "RelaxedPermutation, hard")
+
+
+def logits(event: tuple[int, ...], batch: int = 2) -> np.ndarray:
+    """Logits of a batch, in single precision."""
+    return np.random.default_rng(0).normal(size=(batch, *event)).astype(np.float32)
+
+
+def pieces(backend: Jax, make: Make) -> dict[str, Callable[..., Any]]:
+    """What a program asks of a distribution, as functions of logits and a key."""
+    import jax.numpy as jnp
+
+    def scored(x: Any, key: Any) -> Any:
+        law = make(x)
+        return law.log_prob(*law.sample_with_intermediates(key))
+
+    def attribute(name: str) -> Callable[..., Any]:
+        return lambda x, key: getattr(make(x), name)
+
+    return {
+        "density": scored,
+        "density of a copy": lambda x, key: make(x).log_prob(make(x).sample(key) + 0),
+        "entropy": lambda x, key: make(x).entropy(),
+        "kl": lambda x, key: backend.divergence(make(x), make(jnp.tanh(x))),
+        "kl at two temperatures": lambda x, key: backend.divergence(make(x), make(x + 1, 0.7)),
+        "cdf": lambda x, key: make(x).cdf(make(x).sample(key) + 0),
+        "icdf": lambda x, key: make(x).icdf(0 * x + 0.3),
+        **{name: attribute(name) for name in ("mean", "variance", "mode", "probs")},
+    }
+
+
+def provided(pieces: dict[str, Callable[..., Any]], x: Any, key: Any) -> dict[str, Any]:
+    """The pieces that the distribution has: the others raise errors that other tests hold."""
+    import jax
+
+    found = {}
+    for name, piece in pieces.items():
+        try:
+            found[name] = jax.eval_shape(piece, x, key)
+        except (NotImplementedError, ValueError, AttributeError):
+            continue
+    return found
+
+
+@pytest.fixture
+def jax_backend() -> Jax:
+    """The JAX backend, in single precision."""
+    pytest.importorskip("numpyro")
+    return Jax()
+
+
+def key(style: str = "new") -> Any:
+    """One random key."""
+    import jax
+
+    return jax.random.key(0) if style == "new" else jax.random.PRNGKey(0)
+
+
+# Symbolic batches
+
+
+def exported(function: Callable[..., Any], x: np.ndarray) -> Any:
+    """A program of logits with a symbolic batch, and of a key."""
+    import jax
+
+    (b,) = jax.export.symbolic_shape("b")
+    raw = key("old")
+    return jax.export.export(jax.jit(function))(
+        jax.ShapeDtypeStruct((b, *x.shape[1:]), x.dtype),
+        jax.ShapeDtypeStruct(raw.shape, raw.dtype),
+    )
+
+
+def same_at(sizes: tuple[int, ...], function: Callable[..., Any], event: tuple[int, ...]) -> None:
+    """An exported program gives what the function itself does, at each size."""
+    import jax
+
+    program = exported(function, logits(event))
+    for size in sizes:
+        x = logits(event, size)
+        right, got = jax.jit(function)(x, key("old")), program.call(x, key("old"))
+        for one, other in zip(jax.tree.leaves(right), jax.tree.leaves(got), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_e2_draws_export_with_a_symbolic_batch(jax_backend: Jax) -> None:
+    """Every draw, with the very words of the key, on both sides of the number called few."""
+    shapes: dict[tuple[int, ...], list[Make]] = {}
+    for name, make, event in distributions(jax_backend.names):
+        if not matches(name):
+            shapes.setdefault(event, []).append(make)
+    for event, makes in shapes.items():
+        same_at((40,), lambda x, k, makes=makes: [make(x).sample(k) for make in makes], event)
+    same_at((3,), lambda x, k: makes[0](x).sample(k), event)  # few numbers
+
+
+def test_e2_a_matching_says_that_it_has_no_symbolic_batch(jax_backend: Jax) -> None:
+    """It is a callback, which jax.export can't serialise."""
+    for name, make, event in distributions(jax_backend.names):
+        if matches(name):
+            with pytest.raises(NotImplementedError, match="Export RelaxedPermutation with hard=F"):
+                exported(lambda x, k, make=make: make(x).sample(k), logits(event))
+
+
+SEVERAL = [
+    "RelaxedOneHotCategorical",
+    "RelaxedBernoulli",
+    "HardConcrete",
+    "Subset",
+]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_e2_densities_moments_and_gradients_export_with_a_symbolic_batch(
+    jax_backend: Jax, name: str
+) -> None:
+    """All that a distribution has, and the gradients of a draw and its density."""
+    import jax
+    import jax.numpy as jnp
+
+    _, make, event = next(x for x in distributions(jax_backend.names) if x[0] == name)
+    all_pieces = pieces(jax_backend, make)
+    has = [all_pieces[x] for x in provided(all_pieces, logits(event), key())]
+
+    def slope(x: Any, key: Any) -> Any:
+        def total(x: Any) -> Any:
+            law = make(x)
+            value, more = law.sample_with_intermediates(key)
+            return (value * jnp.arange(value.shape[-1])).sum() + law.log_prob(value, more).sum()
+
+        return jax.grad(total)(x)
+
+    same_at((5,), lambda x, key: [slope(x, key), *(piece(x, key) for piece in has)], event)
+
+
+# Strict promotion
+
+
+def test_e3_everything_is_traced_under_strict_promotion(jax_backend: Jax) -> None:
+    """The setting changes no number: it only refuses. So what counts is that nothing raises."""
+    import jax
+    import jax.numpy as jnp
+
+    for name, make, event in distributions(jax_backend.names):
+        if name.startswith("Bernoulli,"):
+            continue  # of the same code as the one-hot ones
+        all_pieces = pieces(jax_backend, make)
+        for dtype in ("float32", "bfloat16") if name in RELAXED[:2] + MIXED else ("float32",):
+            x = jnp.asarray(logits(event), dtype)
+            right = provided(all_pieces, x, key())
+
+            def slope(x: Any, make: Make = make, scored: bool = "density" in right) -> Any:
+                law = make(x)
+                value, more = law.sample_with_intermediates(key())
+                density = law.log_prob(value, more) if scored else 0.0 * value
+                return value.astype("float32").sum() + density.sum()
+
+            with jax.numpy_dtype_promotion("strict"):
+                make(x).sample(key(), (2,))  # not traced, so that the checks see numbers
+                jax.eval_shape(jax.grad(slope), x)
+                for piece, shape in right.items():
+                    assert jax.eval_shape(all_pieces[piece], x, key()) == shape, (name, piece)
+
+
+def test_e3_the_numbers_are_those_without_the_setting(jax_backend: Jax) -> None:
+    """The quadratures, which subtract an integer from a position."""
+    import jax
+    import jax.numpy as jnp
+
+    law = jax_backend.names.RelaxedBernoulli
+    p, q = (law(t, logits=jnp.arange(2.0)) for t in (0.5, 0.7))
+    for part in (p.entropy, lambda: p.mean, lambda: jax_backend.divergence(p, q)):
+        right = part()
+        with jax.numpy_dtype_promotion("strict"):
+            np.testing.assert_array_equal(part(), right)
+
+
+# Random keys
+
+
+def keys() -> dict[str, Any]:
+    """What is no single random key, by what the error calls it."""
+    import jax
+    import jax.numpy as jnp
+
+    return {
+        "dtype key<fry> and shape (3,)": jax.random.split(key(), 3),
+        "dtype uint32 and shape (3, 2)": jax.random.split(key("old"), 3),
+        "dtype uint32 and shape (4,)": jax.random.PRNGKey(0, impl="rbg"),
+        "dtype int32 and shape (2,)": jnp.zeros(2, "int32"),
+        "got None as": None,
+        "got 0 as": 0,
+        "got 'seed' as": "seed",
+    }
+
+
+def test_e4_whatever_is_not_one_key_is_refused(jax_backend: Jax) -> None:
+    """By all draws, of few numbers and of more, and in a sample statement."""
+    import jax
+    import numpyro
+
+    texts = []
+    for name, make, event in distributions(jax_backend.names):
+        for words, wrong in keys().items():
+            for size in (1, 5, 40) if name in RELAXED else (1,):
+                law = make(logits(event, size))
+                with pytest.raises(ValueError, match="expected one key, such as") as error:
+                    law.sample(wrong)
+                assert words in str(error.value)
+                texts.append(str(error.value))
+        with pytest.raises(ValueError, match="Draw with several keys by"):
+            numpyro.sample("z", law, rng_key=jax.random.split(key(), 3))
+        with pytest.raises(ValueError, match="run a model inside of"):
+            numpyro.sample("z", law)
+    assert texts[0] == (
+        "A draw got an array of dtype key<fry> and shape (3,) as its random key; expected one key, "
+        "such as jax.random.key(0). Draw with several keys by jax.vmap(distribution.sample)(keys), "
+        "with one key several times by sample_shape, and run a model inside of "
+        "numpyro.handlers.seed."
+    )
+
+
+def test_e4_also_by_functions_and_traced(jax_backend: Jax) -> None:
+    """A compiled draw knows the shape of its key."""
+    import jax
+
+    wrong = jax.random.split(key(), 3)
+    for draw in (
+        lambda k: jax_backend.names.gumbel_softmax(logits((3,)), 0.5, key=k),
+        jax_backend.names.RelaxedBernoulli(0.5, logits=logits(())).sample,
+    ):
+        with pytest.raises(ValueError, match="expected one key"):
+            jax.jit(draw)(wrong)
+        with pytest.raises(ValueError, match="expected one key"):
+            jax.vmap(draw)(wrong.reshape(3, 1))
+
+
+def test_e4_a_key_of_each_style_and_kind_draws(jax_backend: Jax) -> None:
+    """Old ones draw what new ones do, and vmap over keys draws with each."""
+    import jax
+
+    law = jax_backend.names.RelaxedOneHotCategorical(0.5, logits=logits((3,)))
+    right = law.sample(key())
+    for one in (key("old"), np.asarray(key("old"))):
+        np.testing.assert_array_equal(law.sample(one), right)
+        np.testing.assert_allclose(jax.jit(law.sample)(one), right, rtol=1e-6)
+    several = jax.random.split(key(), 3)
+    each = [law.sample(one) for one in several]
+    for batch in (several, jax.random.key_data(several)):
+        np.testing.assert_allclose(jax.vmap(law.sample)(batch), each, rtol=1e-6)
+    for impl in ("rbg", "unsafe_rbg"):
+        new = jax.random.key(0, impl=impl)
+        with jax.default_prng_impl(impl):
+            old = jax.random.PRNGKey(0)
+            np.testing.assert_array_equal(law.sample(old), law.sample(new))
+        assert abs(law.sample(new) - right).max() > 1e-3
