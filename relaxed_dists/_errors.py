@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 
 def one_of(name: str, probs: Any, logits: Any) -> None:
     """Refuse both or neither of probs and logits."""
@@ -147,12 +145,10 @@ def no_common_space(p: Any, q: Any) -> ValueError:
 
 def check_kl_shapes(p: Any, q: Any) -> None:
     """Refuse a divergence between distributions whose events or batches do not fit."""
-    try:
-        np.broadcast_shapes(p.batch_shape, q.batch_shape)
-        fits = tuple(p.event_shape) == tuple(q.event_shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    # Not np.broadcast_shapes, which takes no symbolic sizes of a program that is exported.
+    sizes = zip(reversed(p.batch_shape), reversed(q.batch_shape), strict=False)
+    fits = all(m == n or 1 in (m, n) for m, n in sizes)
+    if not fits or tuple(p.event_shape) != tuple(q.event_shape):
         got = " and ".join(
             f"{type(x).__name__} of batch shape {tuple(x.batch_shape)} and event shape "
             f"{tuple(x.event_shape)}"

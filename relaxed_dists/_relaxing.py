@@ -21,11 +21,8 @@ def shown(ops: Ops, y: Array, rows: bool, hard: bool) -> Array:
 def check_shape(name: str, temperature: Any, shape: Sequence[int]) -> None:
     """Refuse a temperature that would make more events of a site than it has."""
     heat = np.shape(temperature)
-    try:
-        fits = np.broadcast_shapes(heat, tuple(shape)) == tuple(shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    fits = len(heat) <= len(shape)
+    if not fits or any(m not in (1, n) for m, n in zip(heat[::-1], shape[::-1], strict=False)):
         raise _errors.bad_temperature_shape(f"The relaxation of {name!r}", heat, shape)
 
 
