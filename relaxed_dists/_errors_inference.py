@@ -79,6 +79,17 @@ def inside_control_flow(site: str) -> ValueError:
     )
 
 
+def no_funsor(name: str, framework: str) -> ValueError:
+    """A distribution of which funsor would lose something."""
+    expected = "OneHotCategorical or Bernoulli" if framework == "pyro" else "Bernoulli"
+    return ValueError(
+        f"funsor got a {name}, of which it would keep the parameters alone: neither the relaxed "
+        "sample behind its values nor an estimator's gradient; expected "
+        f"{expected} without an estimator. Use the inference of {framework}.infer, not of "
+        f"{framework}.contrib.funsor, or .discrete."
+    )
+
+
 def no_noise(site: str, law: str) -> ValueError:
     """A site of GumbelSoftmaxReparam that is not relaxed."""
     return ValueError(

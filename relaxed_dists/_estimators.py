@@ -99,9 +99,14 @@ class Estimator:
             raise _errors.no_samples(type(self).__name__, samples)
 
     @property
+    def soft_temperature(self) -> Any:
+        """The temperature of a soft value, a Gumbel-Softmax sample; None where values are hard."""
+        return None
+
+    @property
     def soft(self) -> bool:
         """Whether the value is a point of the simplex, not a corner of it."""
-        return False
+        return self.soft_temperature is not None
 
     @property
     def draws(self) -> int:
@@ -187,9 +192,9 @@ class GumbelSoftmax(Estimator):
     hard: bool = True
 
     @property
-    def soft(self) -> bool:
-        """Whether the value is a point of the simplex, not a corner of it."""
-        return not self.hard
+    def soft_temperature(self) -> Any:
+        """The temperature of soft values."""
+        return None if self.hard else self.temperature
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
@@ -242,9 +247,9 @@ class DecoupledGumbelSoftmax(Estimator):
     backward: Any
 
     @property
-    def soft(self) -> bool:
-        """True, since its values are points of the simplex."""
-        return True
+    def soft_temperature(self) -> Any:
+        """That of the values; the other one is for their gradient alone."""
+        return self.forward
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """The soft value of one temperature, the gradient of the other's."""

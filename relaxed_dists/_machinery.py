@@ -39,6 +39,26 @@ def infer_shapes(
         raise _errors.bad_temperature_shape(name, temperature, shape[:split]) from error
 
 
+_told: set[Any] = set()
+
+
+def tell_funsor(cls: Any) -> None:
+    """Register a class with funsor by what its instances' `_theirs` gives, if funsor is loaded.
+
+    Funsor is optional and slow to import, so that this does not import it.
+    """
+    if cls in _told or "funsor" not in sys.modules:
+        return
+    from funsor.terms import to_funsor
+
+    _told.add(cls)
+
+    def convert(distribution: Any, output: Any = None, dim_to_name: Any = None) -> Any:
+        return to_funsor(distribution._theirs(), output, dim_to_name)
+
+    to_funsor.register(cls)(convert)
+
+
 def inspecting(framework: str) -> bool:
     """Whether the framework's inspection of a model calls, as for render_model.
 

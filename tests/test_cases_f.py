@@ -1,11 +1,16 @@
 """The frameworks' machinery on our distributions: what it does with its own, or our error."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cases import DISCRETE
+import funsored
+from cases import DISCRETE, RELAXED
 from harness import BACKENDS, Backend
 from languages import LANGUAGES
 from machinery import (
@@ -353,3 +358,209 @@ def test_f6_vmap_over_maps_all_parameters(name: str) -> None:
         assert vmap_over(one, probs=1).logits == 1
     if one.temperature is not None:
         assert vmap_over(one, temperature=-1).logits == -1 - event
+
+
+# 10. A guide of discrete distributions, in Pyro.
+
+
+def test_f10_the_same_guide_as_auto_discrete_parallel(pyro: Any) -> None:
+    """Pyro's takes its own classes only, and says so; ours comes to the same bound."""
+    import torch
+    from pyro import distributions as dist
+    from pyro.infer import SVI, TraceEnum_ELBO, config_enumerate
+    from pyro.infer.autoguide import AutoDiscreteParallel
+
+    from relaxed_dists import pyro as ours
+
+    def model(one_hot: Any) -> Any:
+        def run() -> None:
+            with pyro.plate("n", 3):
+                z = pyro.sample("z", one_hot(probs=torch.tensor([0.2, 0.3, 0.5])))
+                mean = (z * torch.tensor([-2.0, 0.0, 2.0])).sum(-1)
+                pyro.sample("x", dist.Normal(mean, 1.0), obs=torch.tensor([-2.0, 0.1, 1.9]))
+
+        return run
+
+    mine = model(ours.OneHotCategorical)
+    with pytest.raises(NotImplementedError, match="OneHotCategorical is not supported"):
+        AutoDiscreteParallel(mine)()
+    estimated = ours.AutoRelaxed(mine, estimator=ours.StraightThrough())
+    guides = {mine: config_enumerate(ours.discretize(estimated))}
+    theirs = model(dist.OneHotCategorical)
+    guides[theirs] = AutoDiscreteParallel(theirs)
+    losses = []
+    for run, guide in guides.items():
+        pyro.clear_param_store()
+        svi = SVI(run, guide, pyro.optim.Adam({"lr": 0.2}), TraceEnum_ELBO(max_plate_nesting=1))
+        losses.append([svi.step() for _ in range(80)][-1])
+    evidence = ours.exact_evidence(mine)  # a mean-field guide reaches it, since z is independent
+    np.testing.assert_allclose(losses, [-evidence] * 2, atol=0.02)
+
+
+# 11. Draws without a gradient, in Pyro.
+
+
+@pytest.mark.parametrize("name", [*RELAXED, "HardConcrete", "Bernoulli", "OneHotCategorical"])
+def test_f11_has_rsample_switches_the_gradient_off(pyro: Any, name: str) -> None:
+    """Also of what is expanded from it; and on only where there is one."""
+    import torch
+
+    backend = BACKENDS["pyro"]()
+    logits = backend.array(numbers(name)).requires_grad_()
+    if name in DISCRETE:
+        plain = with_logits(backend, name, logits)
+        with pytest.raises(NotImplementedError, match=f"{name} has no rsample without"):
+            plain.has_rsample_(True)
+        assert not plain.has_rsample_(False).has_rsample
+        name += " StraightThrough"
+    law = with_logits(backend, name, logits)
+    assert law().requires_grad
+    assert law.has_rsample_(False) is law
+    for detached in (law, law.expand((3, 2)), law.expand((3, 2)).to_event(1), law.mask(True)):
+        assert not detached.has_rsample
+        x = detached()
+        assert not x.requires_grad
+        assert torch.autograd.grad(detached.log_prob(x).sum(), logits)[0].abs().sum() > 0
+    assert law.has_rsample_(True)().requires_grad
+
+
+# 12. funsor.
+
+
+def test_f12_funsor_takes_plain_discrete_laws_and_refuses_the_others(backend: Backend) -> None:
+    """As it takes the frameworks' own, with the same numbers; others by our error."""
+    pytest.importorskip("funsor")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, funsored.__file__, backend.framework]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    lines = dict(zip(NAMES, run.stdout.splitlines(), strict=True))
+    for name in DISCRETE if backend.framework == "pyro" else ["Bernoulli"]:
+        assert lines.pop(name) == f"{name} taken"
+    for name, line in lines.items():
+        assert line.startswith(f"funsor got a {name.partition(' ')[0]}, of which it would keep")
+
+
+# 13. Reparameterisations, in Pyro.
+
+
+def test_f13_auto_reparam_takes_our_reparam_by_the_sites_name(pyro: Any) -> None:
+    """It looks for torch's class alone, and leaves ours as it is."""
+    import torch
+    from pyro import distributions as dist
+    from pyro import poutine
+    from pyro.infer.reparam import AutoReparam
+
+    from relaxed_dists.pyro import GumbelSoftmaxReparam, RelaxedOneHotCategorical
+
+    def model() -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        pyro.sample("z", RelaxedOneHotCategorical(0.5, logits=torch.zeros(3) + loc))
+
+    for given, expected in (({}, {"z"}), ({"z": GumbelSoftmaxReparam()}, {"z_gumbel"})):
+        strategy = AutoReparam(centered=1.0)
+        strategy.config.update(given)
+        nodes = poutine.trace(poutine.reparam(model, strategy)).get_trace().stochastic_nodes
+        assert {name for name in nodes if name[0] == "z"} == expected
+
+
+# 14. Soft draws.
+
+SOFT = [f"{d} {e}" for d in DISCRETE for e in ("GumbelSoftmax soft", "DecoupledGumbelSoftmax")]
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_f14_soft_draws_are_on_their_support(backend: Backend, name: str, seed: int) -> None:
+    """And no others: not even a little below 0, or of another sum."""
+    law = made(backend, name, (500,), "float32")
+    check = law.support.check if backend.framework == "pyro" else law.support
+    x = backend.draw(law, seed)
+    assert bool(check(x).all())
+    assert ((backend.numpy(x) > 0) & (backend.numpy(x) < 1)).mean() > 0.9
+    assert not bool(check(x - 1.5).any())
+    assert not bool(check(x + 1.5).any())
+    assert "Soft" in repr(law.support)
+    hard = made(backend, f"{name.partition(' ')[0]} StraightThrough", (500,), "float32").support
+    assert not bool((hard.check if backend.framework == "pyro" else hard)(x).all())
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_f14_the_moments_are_those_of_the_soft_value(backend: Backend, name: str) -> None:
+    """Of the relaxed law at the temperature of the value, whose moments have tests of their own.
+
+    Also against 40,000 draws: false alarms of 1e-6; an error of 0.01 in the mean is seen.
+    """
+    law = made(backend, name)
+    relaxed = "RelaxedOneHotCategorical" if "OneHot" in name else "RelaxedBernoulli"
+    t = 0.3 if "Decoupled" in name else 0.5
+    expected = getattr(backend.names, relaxed)(t, logits=law.logits)
+    x = backend.numpy(backend.draw(law, 0, (40_000,)))
+    for moment in ("mean", "variance"):
+        found = backend.numpy(getattr(law, moment))
+        np.testing.assert_allclose(found, backend.numpy(getattr(expected, moment)), rtol=1e-9)
+    error = 5 * x.std(0) / 200
+    assert (abs(x.mean(0) - backend.numpy(law.mean)) < error).all()
+    np.testing.assert_allclose(x.var(0), backend.numpy(law.variance), atol=0.005)
+    hard = backend.numpy(law.discrete.variance)
+    assert (abs(hard - backend.numpy(law.variance)) > 0.01).all()  # what it was before
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_f14_a_mixture_scores_soft_draws(backend: Backend, name: str, seed: int) -> None:
+    """As the sum over its components says."""
+    dist = pytest.importorskip(f"{backend.framework}.distributions")
+    weights = backend.array([0.3, 0.7])
+    law = made(backend, name)
+    mixture = dist.MixtureSameFamily(dist.Categorical(probs=weights), law)
+    x = backend.draw(mixture, seed)
+    single = np.array([backend.numpy(law.log_prob(x[None]))]).reshape(2)
+    expected = np.log((np.array([0.3, 0.7]) * np.exp(single)).sum())
+    assert backend.numpy(mixture.log_prob(x)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("kernel", ["NUTS", "HMC"])
+def test_f14_a_soft_site_is_still_no_continuous_one(backend: Backend, kernel: str) -> None:
+    """HMC and NUTS say to relax the model."""
+    language = LANGUAGES[backend.framework](backend)
+
+    def model() -> None:
+        language.sample("z", made(backend, "OneHotCategorical GumbelSoftmax soft"))
+
+    with pytest.raises(ValueError, match="discrete law with a pathwise estimator"):
+        language.hmc(kernel, model)
+
+
+# 16. Names, and what is said of an expansion that is none.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_f16_supports_print_their_names(backend: Backend, name: str) -> None:
+    """Both frameworks drop the first letter of the class."""
+    law = made(backend, name)
+    expected = {
+        "ExpRelaxedOneHotCategorical": "LogSimplex()",
+        "HardConcrete": "Gates(lower_bound=0.0, upper_bound=1.0)",
+        "Subset": "KHot(k=2)",
+        "RelaxedSubset": "RelaxedKHot(k=2)",
+        "Permutation": "PermutationMatrix()",
+        "RelaxedPermutation": "DoublyStochastic()",
+        "OneHotCategorical": "OneHot()",
+    }
+    cls, _, estimator = name.partition(" ")
+    value = {"OneHotCategorical": "OneHot", "Bernoulli": "Boolean"}.get(cls)
+    if estimator and value:
+        soft = estimator in ("GumbelSoftmax soft", "DecoupledGumbelSoftmax")
+        assert repr(law.support) == ("Soft" if soft else "Estimated") + value + "()"
+    elif name in expected:
+        assert repr(law.support) == expected[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_f16_expand_to_a_shape_that_does_not_fit_says_so(backend: Backend, name: str) -> None:
+    """With the frameworks' own type of error."""
+    law = made(backend, name, (2, 3))
+    for shape in ((3,), (), (4, 3), (5, 3, 3)):
+        match = (
+            rf"expand got the batch shape .*{len(shape) and shape[-1]}.* of batch shape \(2, 3\)"
+        )
+        with pytest.raises(ValueError, match=match if shape else r"batch shape \(\)"):
+            law.expand(shape)

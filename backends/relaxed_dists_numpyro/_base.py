@@ -10,7 +10,7 @@ from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.distribution import Distribution
 
-from relaxed_dists import _errors, _formulas, _machinery
+from relaxed_dists import _errors, _errors_inference, _formulas, _machinery
 from relaxed_dists._estimators import renewed, shown
 from relaxed_dists._missing import Missing
 
@@ -72,6 +72,11 @@ class LogitsDistribution(Missing, Distribution):
         self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
+        _machinery.tell_funsor(LogitsDistribution)  # here, since funsor may be loaded at any time
+
+    def _theirs(self) -> Any:
+        """NumPyro's own distribution in place of this one, for funsor; else an error."""
+        raise _errors_inference.no_funsor(type(self).__name__, "numpyro")
 
     def _checked_temperature(self, heat: Array | float, like: Array, validate: bool) -> Array:
         with at_once(heat):

@@ -77,8 +77,27 @@ class _EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
     is_discrete = False
 
 
+class _SoftOneHot(_EstimatedOneHot):
+    """Points of the simplex, drawn from a discrete distribution with a soft estimator."""
+
+    def __call__(self, x: Array) -> Array:
+        """Whether each vector is one, to rounding."""
+        slack = tolerance(x.dtype, x.shape[-1])
+        return (x >= 0).all(-1) & (abs(x.sum(-1) - 1) <= slack)
+
+
+class _SoftBoolean(_EstimatedBoolean):
+    """Numbers from 0 to 1, drawn from a Bernoulli distribution with a soft estimator."""
+
+    def __call__(self, x: Array) -> Array:
+        """Whether each number is one."""
+        return (x >= 0) & (x <= 1)
+
+
 @biject_to.register(_EstimatedOneHot)
 @biject_to.register(_EstimatedBoolean)
+@biject_to.register(_SoftOneHot)
+@biject_to.register(_SoftBoolean)
 def _no_transform(constraint: Any) -> IdentityTransform:
     return no_transform(_errors.no_density())
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax, random
-from numpyro.distributions import constraints
+from numpyro.distributions import BernoulliLogits, constraints
 from numpyro.primitives import _PYRO_STACK
 
 from relaxed_dists import _errors, _errors_evidence, _estimators, _formulas
@@ -13,10 +13,18 @@ from relaxed_dists._estimators import Estimator, ReinMax
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind, found
-from ._constraints import _EstimatedBoolean, _EstimatedOneHot, one_hot, tolerance
+from ._constraints import (
+    _EstimatedBoolean,
+    _EstimatedOneHot,
+    _SoftBoolean,
+    _SoftOneHot,
+    one_hot,
+    tolerance,
+)
 from ._input import holds, real
 from ._noise import gumbel
 from ._ops import compute_dtype, ops
+from ._quadrature import moments
 
 
 def asks_for_integers(expand: bool) -> bool:
@@ -30,7 +38,7 @@ def asks_for_integers(expand: bool) -> bool:
 
 class _Discrete(LogitsDistribution):
     _support_text = ""
-    _supports: Any  # two: without an estimator, and with one
+    _supports: Any  # three: without an estimator, of hard values, and of soft ones
     _counts = False  # whether the values are 0, 1, 2 and so on
     estimator: Estimator | None
 
@@ -70,8 +78,8 @@ class _Discrete(LogitsDistribution):
 
     @property
     def support(self) -> Any:
-        """The hard values; with an estimator they have no transform to unconstrained space."""
-        return self._supports[self.estimator is not None]
+        """The values; with an estimator they have no transform to unconstrained space."""
+        return self._supports[0 if self.estimator is None else 1 + self.estimator.soft]
 
     @property
     def discrete(self) -> Any:
@@ -173,15 +181,22 @@ class _Discrete(LogitsDistribution):
         if not self._counts and asks_for_integers(expand):
             raise _errors_evidence.no_integers(type(self).__name__)
 
+    def _soft_moments(self) -> tuple[Array, Array]:
+        estimator: Any = self.estimator
+        found = moments(self._rows, self._compute_logits(), estimator.soft_temperature)
+        return found[0].astype(self.logits.dtype), found[1].astype(self.logits.dtype)
+
     @property
     def mean(self) -> Array:
-        """The probabilities."""
-        return self.probs
+        """The probabilities; of soft values their mean, by quadrature to 1e-6 (float64: 1e-10)."""
+        soft = self.estimator is not None and self.estimator.soft
+        return self._soft_moments()[0] if soft else self.probs
 
     @property
     def variance(self) -> Array:
-        """p (1 - p), for each entry."""
-        return self.probs * (1 - self.probs)
+        """p (1 - p), for each entry; of soft values their variance, as exact as the mean."""
+        soft = self.estimator is not None and self.estimator.soft
+        return self._soft_moments()[1] if soft else self.probs * (1 - self.probs)
 
 
 class OneHotCategorical(_Discrete):
@@ -215,7 +230,7 @@ class OneHotCategorical(_Discrete):
         True
     """
 
-    _supports: Any = (one_hot, _EstimatedOneHot())
+    _supports: Any = (one_hot, _EstimatedOneHot(), _SoftOneHot())
     _support_text = "one-hot vectors"
 
     def enumerate_support(self, expand: bool = True) -> Array:
@@ -265,10 +280,15 @@ class Bernoulli(_Discrete):
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    _supports: Any = (constraints.boolean, _EstimatedBoolean())
+    _supports: Any = (constraints.boolean, _EstimatedBoolean(), _SoftBoolean())
     _rows = False
     _counts = True
     _support_text = "zeros and ones"
+
+    def _theirs(self) -> Any:
+        if self.estimator is not None:
+            return super()._theirs()
+        return BernoulliLogits(self.logits, validate_args=False)
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Zero and one, of shape ``(2,) + batch_shape``.

@@ -19,6 +19,7 @@ from numpyro.primitives import Messenger
 from relaxed_dists import _errors_inference as _errors
 from relaxed_dists._annealing import AtAnyTemperature, needs_temperature
 
+from ._base import LogitsDistribution
 from ._constraints import one_hot
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
 from ._input import known
@@ -70,6 +71,9 @@ class _Logarithmic(_Discrete):
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw. Args and Returns as those of the law of hard values."""
         return self._preimage(super().sample(key, sample_shape))
+
+    def _theirs(self) -> Any:
+        return LogitsDistribution._theirs(self)
 
     def _checked(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         return super()._checked(self._image(self._check_value(value)), intermediates)

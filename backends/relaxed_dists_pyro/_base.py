@@ -8,7 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from relaxed_dists import _errors, _formulas, _machinery
+from relaxed_dists import _errors, _errors_inference, _formulas, _machinery
 from relaxed_dists._missing import Missing
 
 from ._input import holds, known, real, result_dtype
@@ -71,6 +71,10 @@ class LogitsDistribution(Missing, TorchDistribution):
         # torch's own checks would build probs, a softmax of all the logits, to look at it.
         TorchDistribution.__init__(self, batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
+
+    def _theirs(self) -> Any:
+        """Pyro's own distribution in place of this one, for funsor; else an error."""
+        raise _errors_inference.no_funsor(type(self).__name__, "pyro")
 
     def _checked_temperature(self, heat: Tensor | float, like: Tensor, validate: bool) -> Tensor:
         temperature = _tensor(heat, compute_dtype(like), like.device)
@@ -216,6 +220,9 @@ class LogitsDistribution(Missing, TorchDistribution):
     def _refuse(self, value: Tensor, fine: Tensor, support: str, remedy: str) -> None:
         if not holds(fine):
             raise _errors.off_support(type(self).__name__, value, support, remedy)
+
+
+_machinery.tell_funsor(LogitsDistribution)  # which Pyro has loaded, if it is installed
 
 
 class RelaxedDistribution(LogitsDistribution):

@@ -73,10 +73,31 @@ class _EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
     """Zeros and ones drawn with a pathwise estimator."""
 
 
+class _SoftOneHot(_EstimatedOneHot):
+    """Points of the simplex, drawn from a discrete distribution with a soft estimator."""
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each vector is one, to rounding."""
+        slack = tolerance(value.dtype, value.shape[-1])
+        return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) <= slack)
+
+
+class _SoftBoolean(_EstimatedBoolean):
+    """Numbers from 0 to 1, drawn from a Bernoulli distribution with a soft estimator."""
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each number is one."""
+        return (value >= 0) & (value <= 1)
+
+
 @biject_to.register(_EstimatedOneHot)
 @transform_to.register(_EstimatedOneHot)
 @biject_to.register(_EstimatedBoolean)
 @transform_to.register(_EstimatedBoolean)
+@biject_to.register(_SoftOneHot)
+@transform_to.register(_SoftOneHot)
+@biject_to.register(_SoftBoolean)
+@transform_to.register(_SoftBoolean)
 def _no_transform(constraint: constraints.Constraint) -> Never:
     raise _errors.no_density()
 

@@ -13,10 +13,11 @@ from relaxed_dists._estimators import Estimator, ReinMax, shown
 
 from ._base import LogitsDistribution
 from ._carrier import attach, behind
-from ._constraints import _EstimatedBoolean, _EstimatedOneHot, tolerance
+from ._constraints import _EstimatedBoolean, _EstimatedOneHot, _SoftBoolean, _SoftOneHot, tolerance
 from ._input import holds, real
 from ._noise import gumbel
 from ._ops import compute_dtype, ops
+from ._quadrature import moments
 
 
 class _Discrete(LogitsDistribution):
@@ -25,7 +26,7 @@ class _Discrete(LogitsDistribution):
     # (a property without a setter), so that an instance can have its own.
     logits: Any = None
     _support_text = ""
-    _supports: Any  # two: without an estimator, and with one
+    _supports: Any  # three: without an estimator, of hard values, and of soft ones
     estimator: Estimator | None
 
     def __init__(
@@ -68,8 +69,8 @@ class _Discrete(LogitsDistribution):
 
     @property
     def support(self) -> Any:
-        """The hard values; with an estimator they have no transform to unconstrained space."""
-        return self._supports[self.estimator is not None]
+        """The values; with an estimator they have no transform to unconstrained space."""
+        return self._supports[0 if self.estimator is None else 1 + self.estimator.soft]
 
     @property
     def discrete(self) -> Any:
@@ -79,6 +80,12 @@ class _Discrete(LogitsDistribution):
     def __repr__(self) -> str:
         own = super().__repr__()
         return own if self.estimator is None else f"{own[:-1]}, estimator: {shown(self.estimator)})"
+
+    def _theirs(self) -> Any:
+        if self.estimator is not None:
+            return super()._theirs()
+        theirs = dist.OneHotCategorical if self._rows else dist.Bernoulli
+        return theirs(logits=self.logits, validate_args=False)
 
     def _compute_logits(self) -> Tensor:
         return self.logits.to(compute_dtype(self.logits))
@@ -161,15 +168,22 @@ class _Discrete(LogitsDistribution):
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)
 
+    def _soft_moments(self) -> tuple[Tensor, Tensor]:
+        estimator: Any = self.estimator
+        found = moments(self._rows, self._compute_logits(), estimator.soft_temperature)
+        return found[0].to(self.logits.dtype), found[1].to(self.logits.dtype)
+
     @property
     def mean(self) -> Tensor:
-        """The probabilities."""
-        return self.probs
+        """The probabilities; of soft values their mean, by quadrature to 1e-6 (float64: 1e-10)."""
+        soft = self.estimator is not None and self.estimator.soft
+        return self._soft_moments()[0] if soft else self.probs
 
     @property
     def variance(self) -> Tensor:
-        """p (1 - p), for each entry."""
-        return self.probs * (1 - self.probs)
+        """p (1 - p), for each entry; of soft values their variance, as exact as the mean."""
+        soft = self.estimator is not None and self.estimator.soft
+        return self._soft_moments()[1] if soft else self.probs * (1 - self.probs)
 
 
 class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
@@ -204,7 +218,7 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
         True
     """
 
-    _supports: Any = (constraints.one_hot, _EstimatedOneHot())
+    _supports: Any = (constraints.one_hot, _EstimatedOneHot(), _SoftOneHot())
     _support_text = "one-hot vectors"
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -253,7 +267,7 @@ class Bernoulli(_Discrete, dist.Bernoulli):
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    _supports: Any = (constraints.boolean, _EstimatedBoolean())
+    _supports: Any = (constraints.boolean, _EstimatedBoolean(), _SoftBoolean())
     _rows = False
     _support_text = "zeros and ones"
 

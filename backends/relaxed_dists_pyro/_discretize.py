@@ -13,6 +13,7 @@ from torch.distributions import constraints, register_kl
 from relaxed_dists import _errors_inference as _errors
 from relaxed_dists._annealing import AtAnyTemperature, needs_temperature
 
+from ._base import LogitsDistribution
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
 from ._kl import _kl_discrete, _refuse_spaces
 from ._permutation import RelaxedPermutation
@@ -46,6 +47,9 @@ class _Logarithmic(_Discrete):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw. Args and Returns as those of the law of hard values."""
         return self._preimage(super().sample(sample_shape))
+
+    def _theirs(self) -> Any:
+        return LogitsDistribution._theirs(self)
 
     def _checked(self, value: Any) -> Tensor:
         return super()._checked(self._image(self._check_value(value)))

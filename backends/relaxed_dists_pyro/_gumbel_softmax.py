@@ -62,6 +62,10 @@ class GumbelSoftmaxReparam(Reparam):
     Pyro's class of this name draws ``x_uniform``, which in float32 ends at a Gumbel value of 16.6.
     Here the noise is the site itself, so its tail is exact.
 
+    Pyro's ``AutoReparam`` looks for torch's relaxed class alone, and leaves the sites of this
+    library as they are. Name them: ``strategy = AutoReparam()``, and then
+    ``strategy.config["x"] = GumbelSoftmaxReparam()``.
+
     Raises:
         ValueError: If the site's law is not a relaxed one.
         NotImplementedError: If the site is observed.

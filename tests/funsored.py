@@ -1,0 +1,40 @@
+"""What funsor makes of each distribution, in a process of its own: it has one backend a process."""
+
+import importlib
+import sys
+
+import numpy as np
+
+from cases import DISCRETE
+from harness import BACKENDS
+from machinery import NAMES, made
+
+
+def main(framework: str) -> None:
+    """Compare the discrete distributions with the framework's own, and print what is refused."""
+    backend = BACKENDS[framework]()
+    laws = {name: made(backend, name, dtype="float32") for name in NAMES}
+    import funsor  # NumPyro has not loaded it before
+
+    funsor.set_backend({"pyro": "torch", "numpyro": "jax"}[framework])
+    laws["Bernoulli"] = made(backend, "Bernoulli", dtype="float32")
+    taken = DISCRETE if framework == "pyro" else ["Bernoulli"]
+    for name, law in laws.items():
+        if name in taken:
+            theirs = getattr(importlib.import_module(f"{framework}.distributions"), name)
+            own = theirs(logits=law.logits)
+            mine, theirs = (funsor.to_funsor(d, funsor.Real, {-1: "row"}) for d in (law, own))
+            assert type(mine) is type(theirs)
+            for row in (0, 1):
+                found, expected = (f(value=law.mode[0], row=row).data for f in (mine, theirs))
+                np.testing.assert_allclose(found, expected, rtol=1e-5)
+            print(name, "taken")
+            continue
+        try:
+            funsor.to_funsor(law)
+        except ValueError as error:
+            print(error)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
