@@ -64,6 +64,7 @@ class _Rule:
         weights = np.cosh(u) / np.cosh(s / 2) ** 2
         self.gumbel, self.weights = -np.log(np.logaddexp(0, -s)), weights / weights.sum()
         t, self.steps = nodes(outer, low, high)
+        self.low = low
         # Positions in the tables: the nearest integer is the interval, the rest the place in it.
         self.outer, self.interval = (t - low) / interval, interval
         local = np.cos(np.pi * (np.arange(order) + 0.5) / order) / 2

@@ -15,6 +15,7 @@ from relaxed_dists import _errors_structured as _errors
 from relaxed_dists._formulas import FAR, LOWEST, Array, Ops, _finite, straight_through
 
 LIMIT = 2**20  # more subsets than that are not enumerated
+WORK = 2**14  # numbers a row, at a time, in the integral of inclusion
 SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
 
 
@@ -130,6 +131,75 @@ def log_prob(ops: Ops, k: int, logits: Array, value: Array) -> Array:
     mass = ops.sum(low) + peak + ops.log(total)
     mass = ops.where(ops.sum(ops.where(outside, 1.0, 0.0)) > 0, mass, 0.0)
     return ops.where(on, mass, -math.inf)
+
+
+def _arrivals(k: int, categories: int, double: bool) -> Any:
+    """Nodes and weights of an integral over v, whose integrand is of the size of exp(v) times the
+    categories far below 0, and nothing from about log(reach + log k) on; the larger k, the steeper.
+    """
+    reach, number = (38.0, 100) if double else (18.0, 40)
+    low, high = -math.log(reach + math.log(categories)), math.log(reach + 3 + math.log(k))
+    number = int(number * (1 + 0.1 * math.sqrt(k)))
+    # Some nodes at a time: memory does not grow with them.
+    pieces = math.ceil(number / max(1, WORK // (categories * k)))
+    number = pieces * math.ceil(number / pieces)
+    u = np.linspace(low, high, number)
+    nodes = np.stack([u - np.exp(-u), (1 + np.exp(-u)) * ((high - low) / (number - 1))])
+    return nodes.reshape(2, pieces, -1).transpose(1, 0, 2)
+
+
+def inclusion(ops: Ops, k: int, logits: Array) -> Array:
+    """The probability of each category to be in the subset: the mean of the k-hot vector.
+
+    Each category comes after an exponential time of rate w, and the subset has the first k. With
+    times exp(v), g_i the density of the i-th and A_i(v) the probability that fewer than k of the
+    others have come, it is the integral of g_i A_i: for the largest, whose g_i reaches far to the
+    left, one less that of g_i (1 - A_i). A_i is the sum of a product, of the law of the number of
+    earlier categories (in their order) and the cdf of that of the later ones.
+    """
+    kept, finite = _finite(ops, logits, FAR)
+    first = hardest(ops, logits, 0.0, k) > 0
+    last = -ops.max(ops.where(first, -finite, LOWEST))  # the k-th largest logit
+    offsets = ops.columns(finite - ops.stop_gradient(last)[..., None])[..., None, None]
+    top = offsets[..., 0] > 1
+    number = logits.shape[-1]
+    backwards = np.arange(number)[::-1].copy()
+    # One row for each number of categories: of the pmf from 0 up, of the cdf from k - 1 down.
+    count = np.arange(k)[:, None]
+    up, down = np.maximum(count[:, 0] - 1, 0), np.minimum(count[:, 0] + 1, k - 1)
+    start, not_first, not_last = (
+        ops.constant(x * 1.0, logits) for x in (count == 0, count > 0, count < k - 1)
+    )
+
+    def earlier(pmf: Array, x: Array) -> tuple[Array, Array]:
+        return pmf + (pmf[..., up, :] * not_first - pmf) * -ops.expm1(-x), pmf
+
+    def later(cdf: Array, x: Array) -> tuple[Array, Array]:
+        return cdf + (cdf[..., down, :] * not_last - cdf) * -ops.expm1(-x), cdf
+
+    def add(total: Array, nodes: Array) -> tuple[Array, None]:
+        x = ops.exp(ops.clip(offsets + nodes[0], -math.inf, 6.0))  # (categories, rows, 1, nodes)
+        none = 0.0 * x[0]
+        before = ops.scan(earlier, none + start, x[backwards], number)[1][backwards]
+        fewer = ops.total(before * ops.scan(later, none + 0.0 * start + 1.0, x, number)[1])
+        fewer, x = fewer[..., 0, :], x[..., 0, :]
+        terms = x * ops.exp(-x) * ops.where(top, 1 - fewer, fewer)
+        return total + ops.sum(terms * nodes[1]), None
+
+    nodes = _arrivals(k, number, ops.is_double(logits))
+    total = 0.0 * offsets[..., 0, 0]
+    share, _ = ops.scan(add, total, ops.constant(nodes, logits), len(nodes))
+    share = ops.rows(ops.where(top[..., 0], 1 - share, share), logits)
+    share = ops.where(_number(ops, kept) > k, share, 1.0)
+    return ops.where(kept, share, 0.0)
+
+
+def entropy(ops: Ops, k: int, logits: Array, values: Array) -> Array:
+    """Minus the sum of P(S) log P(S) over all k-hot vectors: their masses share no recursion."""
+    mass = log_prob(ops, k, logits[..., None, :], values)
+    on = mass > -math.inf
+    mass = ops.where(on, mass, 0.0)
+    return 0.0 - ops.sum(ops.where(on, ops.exp(mass) * mass, 0.0))
 
 
 def support(name: str, k: int, categories: int) -> Any:

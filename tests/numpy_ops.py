@@ -121,7 +121,9 @@ class NumpyOps:
         for i in reversed(range(number)):
             start, out = step(start, None if values is None else values[i])
             outs.append(out)
-        return start, None if outs[0] is None else np.stack(outs)
+        if outs[0] is None:
+            return start, None
+        return start, np.stack(outs if values is None else outs[::-1])
 
     def with_gradient(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function([False] * len(arguments), *arguments)[0]

@@ -48,6 +48,8 @@ def test_k1_divergence_of_unlike_shapes(backend: Backend, name: str) -> None:
         text = rf"kl_divergence got {name} of batch shape \({', '.join(map(str, p[:split]))},?\) "
         with pytest.raises(ValueError, match=text + r"and event shape .*; expected the same event"):
             backend.kl(shaped(backend, name, *p), shaped(backend, name, *q))
+    if name not in ("OneHotCategorical", "RelaxedBernoulli"):
+        return
     fits = ((3, 1, 4), (2, 4)) if rows else ((3, 1), (2,))
     zeros = backend.kl(*(shaped(backend, name, *shape) for shape in fits))
     np.testing.assert_allclose(zeros, np.zeros((3, 2)), atol=1e-12)

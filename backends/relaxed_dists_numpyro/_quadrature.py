@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, custom_derivatives, lax
 
 from relaxed_dists import _divergences, _quadrature
+from relaxed_dists._log_moments import exp_concrete_moments
 
 from ._ops import ops
 
@@ -91,6 +92,14 @@ def moments(rows: bool, logits: Array, temperature: Array) -> tuple[Array, Array
     law = _quadrature.concrete_moments if rows else _quadrature.binary_concrete_moments
     return _by_temperature(
         lambda x, t: law(ops, x[0], t[0]), None, (logits,), (temperature,), False
+    )
+
+
+@jax.jit
+def log_moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance in log space."""
+    return _by_temperature(
+        lambda x, t: exp_concrete_moments(ops, x[0], t[0]), None, (logits,), (temperature,), False
     )
 
 

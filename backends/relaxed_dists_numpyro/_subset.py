@@ -20,6 +20,8 @@ from ._ops import compute_dtype, ops
 # Compiled: their loops would be compiled anew at each call.
 _relaxed = jax.jit(functools.partial(_subset.relaxed, ops), static_argnums=(0, 1))
 _hardest = jax.jit(functools.partial(_subset.hardest, ops), static_argnums=2)
+_inclusion = jax.jit(functools.partial(_subset.inclusion, ops), static_argnums=0)
+_entropy = jax.jit(functools.partial(_subset.entropy, ops), static_argnums=0)
 _log_prob = jax.jit(functools.partial(_subset.log_prob, ops), static_argnums=0)
 
 
@@ -199,6 +201,35 @@ class Subset(_OfSize):
         values = values.reshape(-1, *(1,) * len(self.batch_shape), categories)
         shape = (len(values), *self.batch_shape, categories)
         return jnp.broadcast_to(values, shape) if expand else values
+
+    def _included(self) -> Array:
+        p: Array = _inclusion(self.k, self._compute_logits())
+        return p
+
+    @property
+    def mean(self) -> Array:
+        """The probability of each category to be in the subset, which its probs are not.
+
+        By quadrature, to 1e-6 (1e-12 in float64); up to 100 categories in float32, beyond to 1e-5.
+        """
+        return self._included().astype(self.logits.dtype)
+
+    @property
+    def variance(self) -> Array:
+        """p (1 - p) for each entry, p the mean."""
+        p = self._included()
+        return (p * (1 - p)).astype(self.logits.dtype)
+
+    def entropy(self) -> Array:
+        """The entropy, of the batch shape: a sum over all C(K, k) values, exact as their log_prob.
+
+        Raises:
+            NotImplementedError: If there are more than a million values.
+        """
+        logits = self._compute_logits()
+        every = _subset.support("Subset", self.k, self.event_shape[-1])
+        entropy: Array = _entropy(self.k, logits, ops.constant(every, logits))
+        return entropy
 
     @property
     def mode(self) -> Array:

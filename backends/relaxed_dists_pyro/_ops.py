@@ -176,7 +176,9 @@ class _TorchOps:
         for i in reversed(range(number)):
             start, out = step(start, None if values is None else values[i])
             outs.append(out)
-        return start, torch.stack(outs) if outs[0] is not None else None
+        if outs[0] is None:
+            return start, None
+        return start, torch.stack(outs if values is None else outs[::-1])  # as the values stand
 
     def with_gradient(
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor

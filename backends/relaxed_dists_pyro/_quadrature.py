@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from relaxed_dists import _divergences, _quadrature
+from relaxed_dists._log_moments import exp_concrete_moments
 
 from ._input import known
 from ._ops import ops
@@ -17,6 +18,11 @@ def moments(rows: bool, logits: Tensor, temperature: Tensor) -> tuple[Tensor, Te
     """Mean and variance on the simplex, or on (0, 1)."""
     formula = _quadrature.concrete_moments if rows else _quadrature.binary_concrete_moments
     return formula(ops, logits, _shared(temperature))
+
+
+def log_moments(logits: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance in log space."""
+    return exp_concrete_moments(ops, logits, _shared(temperature))
 
 
 def entropy(rows: bool, logits: Tensor, temperature: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ._carrier import attach, behind, version
 from ._constraints import log_simplex, tolerance
 from ._discrete import OneHotCategorical
 from ._ops import compute_dtype, ops
-from ._quadrature import entropy, moments
+from ._quadrature import entropy, log_moments, moments
 from ._softmax import eager
 
 
@@ -119,6 +119,22 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     def entropy(self) -> Tensor:
         """The exact entropy, of the batch shape. It does not depend on the logits."""
         return _formulas.exp_concrete_entropy(ops, *self._parameters())
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, of the shape of logits; -inf for a masked category.
+
+        By quadrature, to 1e-6 times max(1, 1 / temperature) (1e-10 in float64).
+        """
+        return log_moments(*self._parameters())[0].to(self._dtype())
+
+    @property
+    def variance(self) -> Tensor:
+        """Each entry's variance, of the shape of logits; 0 for a masked category.
+
+        By quadrature, to 1e-6 times max(1, 1 / temperature^2) (1e-10 in float64).
+        """
+        return log_moments(*self._parameters())[1].to(self._dtype())
 
     @property
     def mode(self) -> Tensor:

@@ -150,7 +150,9 @@ def few_categories(number: int) -> Group:
         simplex = f.laws.RelaxedOneHotCategorical(t_, logits=logits_)
         mean = simplex.mean
         second = simplex.variance + mean**2
-        values = [mean, second, law.entropy(), simplex.entropy(), f.kl(law, other_law)]
+        log_mean, log_second = law.mean, law.variance + law.mean**2
+        entropies = law.entropy(), simplex.entropy()
+        values = [mean, second, log_mean, log_second, *entropies, f.kl(law, other_law)]
         a, r_ = f.array(np.tile(logits[:1], (4, 1))), f.array(r)
         s = functools.partial(_quadrature.expected_logsumexp, f.ops)
         by_r, by_a = f.gradient(lambda r: s(a, r), r_), f.gradient(lambda a: s(a, r_), a)[:, :3]
@@ -161,6 +163,8 @@ def few_categories(number: int) -> Group:
     names = (
         "mean",
         "second moment",
+        "mean, log space",
+        "second moment, log space",
         "entropy, log space",
         "entropy, simplex",
         "KL, two temperatures",
@@ -196,7 +200,7 @@ def binary() -> Group:
     pairs = [np.stack([x, 0 * x], -1) for x in (logits, other)]
     laws = zip(pairs[0], t, pairs[1], other_t, strict=True)
     values = [expected.expectations(*law) for law in laws]
-    mean, second, _, entropy, kl = (np.array(x) for x in zip(*values, strict=True))
+    mean, second, *_, entropy, kl = (np.array(x) for x in zip(*values, strict=True))
     return library, [
         Formula("mean, (0, 1)", mean[:, 0]),
         Formula("variance, (0, 1)", second[:, 0] - mean[:, 0] ** 2),

@@ -49,21 +49,24 @@ def own_density(e: Array, t: Array) -> Array:
 
 
 def _values(log_s: Array, *law: Any) -> list[Array]:
-    """Sample, its square, -log density in log space and on the simplex, and log density ratio."""
+    """Sample, its log, both squared, -log density of the log and the sample, log density ratio."""
     logits, t, other, other_t = law
     y = log_softmax((logits - log_s) / t, -1)
     x, log_q = np.exp(y), log_density(logits, t, y)
-    return [x, x * x, -log_q, y.sum(-1) - log_q, log_q - log_density(other, other_t, y)]
+    ratio = log_q - log_density(other, other_t, y)
+    return [x, x * x, y, y * y, -log_q, y.sum(-1) - log_q, ratio]
 
 
 def expectations(logits: Array, t: float, other: Array, other_t: float) -> list[Any]:
-    """Mean, second moment, entropy of the log and on the simplex, and KL, by the product rule."""
+    """Mean and second moment on the simplex and of the log, both entropies and KL, by the product
+    rule.
+    """
     kept = logits > -np.inf
     log_s, w = uniform_rule(kept.sum())
     values = [w @ f for f in _values(log_s, logits[kept], t, other[kept], other_t)]
-    rows = np.zeros((2, len(logits)))
-    rows[:, kept] = values[:2]
-    return [*rows, *values[2:]]
+    rows = np.tile([[0.0], [0.0], [-np.inf], [np.inf]], len(logits))  # of masked categories
+    rows[:, kept] = values[:4]
+    return [*rows, *values[4:]]
 
 
 def by_draws(number: int, rng: np.random.Generator, *law: Any) -> list[tuple[Any, Any]]:
