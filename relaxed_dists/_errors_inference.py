@@ -79,6 +79,14 @@ def inside_control_flow(site: str) -> ValueError:
     )
 
 
+def discrete_site(values: str) -> NotImplementedError:
+    """A sampler or an autoguide that moves through the values of a discrete distribution."""
+    return NotImplementedError(
+        f"HMC, NUTS or an autoguide got a discrete site, whose values are {values}; expected a "
+        "continuous one. Relax the model: relax(model, temperature); or sum the site out."
+    )
+
+
 def no_funsor(name: str, framework: str) -> ValueError:
     """A distribution of which funsor would lose something."""
     expected = "OneHotCategorical or Bernoulli" if framework == "pyro" else "Bernoulli"

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,24 +40,29 @@ def infer_shapes(
         raise _errors.bad_temperature_shape(name, temperature, shape[:split]) from error
 
 
-_told: set[Any] = set()
+_told: set[str] = set()
+
+
+def tell(module: str, register: Callable[[Any], None]) -> None:
+    """Register with a module of others, once, if it is loaded.
+
+    It is optional, slow to import or changes settings, so that this library does not import it.
+    """
+    if module not in _told and module in sys.modules:
+        _told.add(module)
+        register(sys.modules[module])
 
 
 def tell_funsor(cls: Any) -> None:
-    """Register a class with funsor by what its instances' `_theirs` gives, if funsor is loaded.
+    """Register a class with funsor, by what its instances' `_theirs` gives."""
 
-    Funsor is optional and slow to import, so that this does not import it.
-    """
-    if cls in _told or "funsor" not in sys.modules:
-        return
-    from funsor.terms import to_funsor
+    def register(terms: Any) -> None:
+        def convert(distribution: Any, output: Any = None, dim_to_name: Any = None) -> Any:
+            return terms.to_funsor(distribution._theirs(), output, dim_to_name)
 
-    _told.add(cls)
+        terms.to_funsor.register(cls)(convert)
 
-    def convert(distribution: Any, output: Any = None, dim_to_name: Any = None) -> Any:
-        return to_funsor(distribution._theirs(), output, dim_to_name)
-
-    to_funsor.register(cls)(convert)
+    tell("funsor.terms", register)
 
 
 def inspecting(framework: str) -> bool:

@@ -1,7 +1,7 @@
 """The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
 
 import math
-from typing import Any
+from typing import Any, Never
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import IdentityTransform, ParameterFreeTransform
 
 from relaxed_dists import _errors_evidence as _errors
-from relaxed_dists import _machinery
+from relaxed_dists import _errors_inference, _machinery
 
 
 def tolerance(dtype: Any, k: int) -> float:
@@ -100,6 +100,11 @@ class _SoftBoolean(_EstimatedBoolean):
 @biject_to.register(_SoftBoolean)
 def _no_transform(constraint: Any) -> IdentityTransform:
     return no_transform(_errors.no_density())
+
+
+@biject_to.register(_OneHot)
+def _no_transform_of_one_hot(constraint: Any) -> Never:
+    raise _errors_inference.discrete_site("one-hot vectors")
 
 
 class LogSimplexTransform(ParameterFreeTransform):

@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array, lax
 from numpyro.distributions import biject_to, constraints
 
+from relaxed_dists import _errors_inference, _permutation
 from relaxed_dists import _errors_structured as _errors
-from relaxed_dists import _permutation
 
 from ._base import LogitsDistribution, RelaxedDistribution
 from ._constraints import no_transform, tolerance
@@ -51,6 +51,11 @@ class _DoublyStochastic(_PermutationMatrix):
 @biject_to.register(_DoublyStochastic)
 def _no_transform(constraint: Any) -> Any:
     return no_transform(_errors.no_transform("RelaxedPermutation"))
+
+
+@biject_to.register(_PermutationMatrix)
+def _no_transform_of_permutations(constraint: Any) -> Never:
+    raise _errors_inference.discrete_site("permutation matrices")
 
 
 class _OfScores(LogitsDistribution):

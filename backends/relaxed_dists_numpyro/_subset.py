@@ -1,15 +1,15 @@
 """Subsets of k categories: the relaxed law, and the discrete one."""
 
 import functools
-from typing import Any
+from typing import Any, Never
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from numpyro.distributions import biject_to, constraints
 
+from relaxed_dists import _errors_inference, _formulas, _subset
 from relaxed_dists import _errors_structured as _errors
-from relaxed_dists import _formulas, _subset
 
 from ._base import LogitsDistribution, RelaxedDistribution
 from ._constraints import no_transform, tolerance
@@ -69,6 +69,11 @@ class _RelaxedKHot(_KHot):
 @biject_to.register(_RelaxedKHot)
 def _no_transform(constraint: Any) -> Any:
     return no_transform(_errors.no_transform("RelaxedSubset"))
+
+
+@biject_to.register(_KHot)
+def _no_transform_of_k_hot(constraint: _KHot) -> Never:
+    raise _errors_inference.discrete_site(f"{constraint.k}-hot vectors")
 
 
 class _OfSize(LogitsDistribution):

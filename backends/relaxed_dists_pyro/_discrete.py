@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from relaxed_dists import _errors, _estimators, _formulas
+from relaxed_dists import _errors, _estimators, _formulas, _machinery
 from relaxed_dists._estimators import Estimator, ReinMax, shown
 
 from ._base import LogitsDistribution
@@ -50,6 +50,8 @@ class _Discrete(LogitsDistribution):
             return tensor
 
         self.estimator = _estimators.renewed(_estimators.checked(name, estimator), fitted)
+        if not torch.compiler.is_compiling():
+            _machinery.tell("pyro.contrib.forecast.util", _tell_forecast)
 
     @property
     def has_rsample(self) -> bool:
@@ -289,3 +291,23 @@ class Bernoulli(_Discrete, dist.Bernoulli):
     def mode(self) -> Tensor:
         """The more probable value; 0 at a tie."""
         return (self.logits > 0).to(self.logits.dtype)
+
+
+def _tell_forecast(util: Any) -> None:
+    """Register with Pyro's forecasting, which looks Pyro's Bernoulli up by its exact class."""
+
+    def changed(law: Bernoulli, change: Callable[[Tensor], Tensor]) -> Bernoulli:
+        def whole(temperature: Tensor) -> Tensor:
+            return change(temperature.expand(law.batch_shape))
+
+        estimator = _estimators.renewed(law.estimator, whole)
+        return Bernoulli(logits=change(law.logits), estimator=estimator, validate_args=False)
+
+    def reshape_batch(law: Bernoulli, batch_shape: Sequence[int]) -> Bernoulli:
+        return changed(law, lambda x: x.reshape(batch_shape))
+
+    def prefix_condition(law: Bernoulli, data: Tensor) -> Bernoulli:
+        return changed(law, lambda x: x[..., data.size(-2) :, :])
+
+    util.reshape_batch.register(Bernoulli)(reshape_batch)
+    util.prefix_condition.register(Bernoulli)(prefix_condition)

@@ -1,0 +1,353 @@
+"""Every place where the frameworks' machinery meets a distribution, with each of ours.
+
+What there is to meet is read off the installed frameworks, so that a new registry, handler or
+inference function in a newer version fails the tests here until somebody looks at it.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import BACKENDS, Backend
+from machinery import NAMES, NO_DENSITY, event_dim, made
+
+FEW = [name for name in NAMES if " " not in name or name.endswith((" soft", " StraightThrough"))]
+PACKAGES = {"pyro": ["pyro", "torch.distributions"], "numpyro": ["numpyro"]}
+
+# Our errors say what was expected; the frameworks' own ones for discrete sites name the site.
+SAID = (
+    r"; expected |cannot handle discrete sample site 'z'|Cannot transform \w+ constraints"
+    r"|the Permutation distribution at site z does not have enumerate support"
+)
+
+
+def answer(f: Callable[[], Any]) -> Any:
+    """What f gives, or the text of an error that says what to do; anything else fails the test."""
+    try:
+        return f()
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        if not re.search(SAID, str(error)):
+            raise
+        return str(error)
+
+
+def numbers_of(backend: Backend, x: Any) -> np.ndarray:
+    """The numbers of a value, which must be there."""
+    found = backend.numpy(x)
+    assert not np.isnan(found).any()
+    return found
+
+
+# Registries: functions that choose an implementation by the class of their argument.
+
+REGISTRIES = {
+    "pyro": {
+        "biject_to": "every support: test_transforms, and below",
+        "transform_to": "every support: test_transforms, and below",
+        "register_kl": "test_divergences, test_kl_refusals",
+        "reshape_batch": "below",
+        "prefix_condition": "below",
+        "reshape_transform_batch": "of transforms",
+        "sample": "contrib.autoname's statement, by a name's class",
+        "track_provenance": "of values: test_f5",
+        "extract_provenance": "of values: test_f5",
+        "_get_support_value": "of funsors",
+        "_substitute": "of funsors",
+        "_extract_deltas": "of funsors",
+    },
+    "numpyro": {
+        "biject_to": "every support: test_transforms, and below",
+        "kl_divergence": "test_divergences, test_kl_refusals",
+        "vmap_over": "test_f6",
+        "promote_batch_shape": "test_f6",
+        "_get_support_value": "of funsors",
+        "uniform_reparam_transform": "contrib.nested_sampling, of a package not installed",
+    },
+}
+DECLARED = re.compile(
+    r"^@(?:functools\.)?(?:singledispatch|dispatch\([^\n]*\))\ndef (\w+)"
+    r"|^(\w+) = ConstraintRegistry\(|^def (register_kl)\(",
+    re.MULTILINE,
+)
+
+
+def registries(framework: str) -> set[str]:
+    """The names of the registries in a framework's sources."""
+    found = set()
+    for package in PACKAGES[framework]:
+        spec = importlib.util.find_spec(package)
+        for folder in spec.submodule_search_locations:
+            for path in Path(folder).rglob("*.py"):
+                if "testing" not in path.parts:
+                    text = path.read_text(encoding="utf-8")
+                    found |= {name for names in DECLARED.findall(text) for name in names if name}
+    return found
+
+
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_no_registry_is_unknown(framework: str) -> None:
+    """Each of the frameworks' registries has its test, or is of something else."""
+    pytest.importorskip(framework)
+    assert registries(framework) == set(REGISTRIES[framework])
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) -> None:
+    """With a transform a value comes back; each error names what to do."""
+    law = made(backend, name)
+    own = "torch" if backend.framework == "pyro" else "numpyro"
+    distributions = importlib.import_module(f"{own}.distributions")
+    x = backend.draw(law, 0)
+    assert bool((law.support.check if backend.framework == "pyro" else law.support)(x).all())
+    assert law.support.event_dim == event_dim(name)
+    assert isinstance(law.support, distributions.constraints.Constraint)
+    for registry in ("biject_to", "transform_to"):
+        if not hasattr(distributions, registry):
+            continue
+        if own == "numpyro" and law.support is distributions.constraints.boolean:
+            continue  # its own error has no text, and NumPyro's inference puts one in its place
+        to = getattr(distributions, registry)
+        transform = answer(lambda: to(law.support))  # noqa: B023
+        if not isinstance(transform, str):
+            inverse = transform.inv(x) if backend.framework == "pyro" else transform._inverse(x)
+            np.testing.assert_allclose(transform(inverse), x, rtol=1e-5, atol=1e-6)
+
+
+def test_forecasting_takes_our_bernoulli_as_pyros() -> None:
+    """reshape_batch and prefix_condition; what they do not know they name."""
+    pytest.importorskip("pyro")
+    code = """
+import torch
+from pyro import distributions as dist
+from pyro.contrib.forecast.util import prefix_condition, reshape_batch
+from relaxed_dists.pyro import Bernoulli, GumbelSoftmax, OneHotCategorical
+x = torch.randn(2, 5, 3)
+ours = Bernoulli(logits=x, estimator=GumbelSoftmax(0.5))
+for d in (ours, dist.Bernoulli(logits=x)):
+    for e in (reshape_batch(d, (2, 15)), prefix_condition(d, x[:, :2])):
+        print(e.logits.sum().item(), e.batch_shape)
+print(reshape_batch(ours, (10, 3)).estimator.temperature.shape)
+try:
+    reshape_batch(OneHotCategorical(logits=x), (10,))
+except NotImplementedError as error:
+    print(error)
+"""
+    out = in_a_process(code).splitlines()  # since it sets funsor's backend, and imports a lot
+    assert out[:2] == out[2:4]
+    assert out[4] == "torch.Size([10, 3])"
+    assert "OneHotCategorical" in out[5]
+
+
+def in_a_process(code: str) -> str:
+    """What code prints in a process of its own."""
+    import subprocess
+    import sys
+
+    run = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}"]
+    return subprocess.run(run, capture_output=True, text=True, check=True).stdout
+
+
+# Functions of the frameworks' utilities.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pyros_deep_copies_are_the_same_distribution(name: str) -> None:
+    """deep_to moves and detach detaches all tensors of a distribution."""
+    pytest.importorskip("pyro")
+    import torch
+    from pyro.distributions import util
+
+    backend = BACKENDS["pyro"]()
+    law = made(backend, name)
+    moved = util.deep_to(law, torch.float32)
+    assert moved.logits.dtype == torch.float32
+    assert law.logits.dtype == torch.float64
+    law.logits.requires_grad_()
+    for copied in (moved, util.detach(law)):
+        assert type(copied) is type(law)
+        assert not copied.logits.requires_grad
+        assert copied.batch_shape == law.batch_shape
+        assert repr(copied.support) == repr(law.support)
+        assert copied.sample().shape == law.sample().shape
+
+
+# Handlers.
+
+HANDLERS: dict[str, Callable[[Backend, Any, Any], Any]] = {
+    "block": lambda h, m, x: m,
+    "broadcast": lambda h, m, x: h.broadcast(m),
+    "condition": lambda h, m, x: h.condition(m, data={"z": x}),
+    "do": lambda h, m, x: h.do(m, data={"other": x}),
+    "enum": lambda h, m, x: h.enum(m, first_available_dim=-3),
+    "equalize": lambda h, m, x: h.equalize(m, ["z", "absent"]),
+    "escape": lambda h, m, x: h.escape(m, escape_fn=lambda msg: False),
+    "infer_config": lambda h, m, x: h.infer_config(m, config_fn=lambda site: {}),
+    "lift": lambda h, m, x: h.lift(m, prior={}),
+    "mask": lambda h, m, x: h.mask(m, mask=True),
+    "reparam": lambda h, m, x: h.reparam(m, config={}),
+    "replay": lambda h, m, x: h.replay(m, trace=h.trace(m).get_trace()),
+    "scale": lambda h, m, x: h.scale(m, scale=2.0),
+    "scope": lambda h, m, x: h.scope(m, prefix="", divider=""),
+    "seed": lambda h, m, x: h.seed(m, rng_seed=0),
+    "substitute": lambda h, m, x: h.substitute(m, data={"z": x} if hasattr(h, "scope") else {}),
+    "trace": lambda h, m, x: h.trace(m),
+    "uncondition": lambda h, m, x: h.uncondition(m),
+}
+ELSEWHERE = {  # not handlers of a model's sites; markov and queue, of enumeration, are in test_f1
+    *("enable_validation", "get_mask", "is_validation_enabled", "NonlocalExit", "Trace", "unwrap"),
+    *("collapse", "markov", "queue"),  # collapse: of funsor, see test_f12
+}
+
+
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_no_handler_is_unknown(framework: str) -> None:
+    """Each of the frameworks' handlers is in the table, or is none of sites."""
+    pytest.importorskip(framework)
+    module = {"pyro": "pyro.poutine", "numpyro": "numpyro.handlers"}[framework]
+    assert set(importlib.import_module(module).__all__) <= HANDLERS.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
+    """The value keeps its shape, and its density is the distribution's own, or our error."""
+    law = made(backend, name)
+    framework = importlib.import_module(backend.framework)
+    handlers = framework.poutine if backend.framework == "pyro" else framework.handlers
+    drawn = backend.draw(law, 0)
+    expected = answer(lambda: law.log_prob(drawn))
+
+    def model() -> Any:
+        with framework.plate("rows", 2):
+            return framework.sample("z", law)
+
+    for handler, applied in HANDLERS.items():
+        if not hasattr(handlers, handler):
+            continue
+        seeded = model if backend.framework == "pyro" else handlers.seed(model, 0)
+        site = dict(
+            handlers.trace(applied(handlers, seeded, drawn)).get_trace().items()
+            if backend.framework == "numpyro"
+            else handlers.trace(applied(handlers, seeded, drawn)).get_trace().nodes
+        )["z"]
+        value = site["value"]
+        numbers_of(backend, value)
+        assert tuple(value.shape) == tuple(law.batch_shape + law.event_shape)
+        density = answer(lambda: site["fn"].log_prob(site["value"]))  # noqa: B023
+        if isinstance(expected, str):
+            assert density == expected
+            continue
+        given = value is drawn
+        numpyros = backend.framework == "numpyro" and handler == "substitute"  # Pyro's: parameters
+        assert given == (handler == "condition" or numpyros)
+        again = expected if given else law.log_prob(value)
+        np.testing.assert_allclose(numbers_of(backend, density), backend.numpy(again), rtol=1e-9)
+
+
+# Inference.
+
+INFERENCE = {
+    "pyro": {
+        "init_to_feasible", "init_to_sample", "init_to_median", "init_to_mean", "init_to_uniform",
+        "init_to_value", "init_to_generated",
+    },
+    "numpyro": {
+        "init_to_feasible", "init_to_sample", "init_to_median", "init_to_mean", "init_to_uniform",
+        "init_to_value",
+    },
+}  # fmt: skip
+
+
+def initialisation(framework: str) -> Any:
+    """The module of the strategies to begin from."""
+    path = "infer.autoguide.initialization" if framework == "pyro" else "infer.initialization"
+    return importlib.import_module(f"{framework}.{path}")
+
+
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_no_strategy_to_begin_from_is_unknown(framework: str) -> None:
+    """Each is in the table."""
+    pytest.importorskip(framework)
+    found = inspect.getmembers(initialisation(framework), inspect.isfunction)
+    assert {name for name, _ in found if name.startswith("init_to")} == INFERENCE[framework]
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
+    """A value of the right shape on the support, or an error that says what to do."""
+    framework = importlib.import_module(backend.framework)
+    module = initialisation(backend.framework)
+    law = made(backend, name, dtype="float32")
+    value = backend.draw(law, 0)
+
+    def model() -> Any:
+        return framework.sample("z", law)
+
+    for strategy in sorted(INFERENCE[backend.framework]):
+        start = getattr(module, strategy)
+        if strategy == "init_to_value":
+            start = start(values={"z": value})
+        if strategy == "init_to_generated":
+            start = start(generate=lambda: module.init_to_value(values={"z": value}))
+        if backend.framework == "pyro":
+            begun = module.InitMessenger(start)(model)
+        else:
+            seeded = framework.handlers.seed(model, 0)
+            begun = framework.handlers.substitute(seeded, substitute_fn=start)
+        found = answer(begun)
+        if not isinstance(found, str):
+            assert numbers_of(backend, found).shape == tuple(law.batch_shape + law.event_shape)
+            if strategy != "init_to_mean" and "StraightThrough" not in name:
+                check = law.support.check if backend.framework == "pyro" else law.support
+                assert bool(check(found).all())
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_models_can_be_initialised_predicted_and_scored(backend: Backend, name: str) -> None:
+    """As for HMC and for posterior predictions, one after the other and at once."""
+    framework = importlib.import_module(backend.framework)
+    infer = importlib.import_module(f"{backend.framework}.infer")
+    law = made(backend, name, dtype="float32")
+
+    enumerable = name in ("OneHotCategorical", "Bernoulli", "Subset")
+    how = {"enumerate": "parallel"} if enumerable else {}
+
+    def model() -> Any:
+        with framework.plate("rows", 2):
+            return framework.sample("z", law, infer=how)
+
+    shape = (3, *law.batch_shape, *law.event_shape)
+    if backend.framework == "pyro":
+        util = importlib.import_module("pyro.infer.mcmc.util")
+
+        def energy() -> Any:
+            start, potential, _, _ = util.initialize_model(model, max_plate_nesting=1)
+            return potential(start)
+
+        began = answer(energy)
+        for parallel in (False, True):
+            predicted = infer.Predictive(model, num_samples=3, parallel=parallel)()
+            assert predicted["z"].shape == shape
+    else:
+        import jax
+
+        key = jax.random.key(0)
+        began = answer(lambda: infer.initialize_model(key, model).param_info.potential_energy)
+        for parallel in (False, True):
+            predicted = infer.Predictive(model, num_samples=3, parallel=parallel)(key)
+            assert predicted["z"].shape == shape
+    continuous = name in ("LogitRelaxedBernoulli", "RelaxedBernoulli") or (
+        "Relaxed" in name and "OneHot" in name and "Through" not in name
+    )
+    numbers = continuous or name == "Bernoulli" or (enumerable and backend.framework == "pyro")
+    assert isinstance(began, str) != numbers
+    if numbers:
+        numbers_of(backend, began)
+    if name in NO_DENSITY:
+        assert "which has no density" in began or "discrete" in began
