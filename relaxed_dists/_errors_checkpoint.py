@@ -30,6 +30,14 @@ def malformed(source: str, what: str, expected: str) -> ValueError:
     )
 
 
+def not_a_state(got: Any) -> ValueError:
+    """Something else in place of a state of NumPyro's SVI."""
+    return ValueError(
+        f"AnnealedSVI got a {type(got).__name__} to save or load; expected an SVIState. Pass what "
+        "init or update returned, or result.state of what run returned."
+    )
+
+
 def unlike(source: str, name: str, got: Any, expected: Any) -> ValueError:
     """An array of another shape or dtype."""
     return ValueError(
@@ -70,12 +78,20 @@ def renamed(unused: Iterable[str], new: Iterable[str]) -> ValueError:
 
 
 def unused(names: Iterable[str]) -> str:
-    """A warning of loaded parameters that nothing registers, or buffers that are not found."""
+    """A warning of loaded parameters that nothing registers."""
     return (
-        f"AnnealedSVI has loaded {_names(names)}, of which neither model nor guide made use in "
-        "their first call; expected each to be a parameter that they register, or a buffer of a "
-        "module that they hold. Such a module keeps other numbers: build model and guide as they "
-        "were when the state was saved."
+        f"AnnealedSVI has loaded the parameters {_names(names)}, which neither model nor guide "
+        "registered in their first call; expected each to be registered. What registers them "
+        "later gets them; a module that is never registered keeps other numbers."
+    )
+
+
+def not_found(names: Iterable[str]) -> str:
+    """A warning of buffers whose module is not there."""
+    return (
+        f"AnnealedSVI has loaded {_names(names)}, and finds no such buffer or parameter in the "
+        "modules that model and guide hold; expected the same modules as when the state was "
+        "saved. They keep other numbers than those: build model and guide as they were."
     )
 
 
@@ -103,6 +119,16 @@ def unknown_constraint(source: str, name: str, path: str) -> ValueError:
         f"AnnealedSVI got {source} with the constraint {path!r} of the parameter {name!r}; "
         "expected a constraint whose class this process has imported. Import the module that "
         f"defines it. {UNCHANGED}"
+    )
+
+
+def unsaved(error: BaseException) -> ValueError:
+    """A state that can't be written without pickle."""
+    reason = next(iter(str(error).splitlines()), "").strip()
+    return ValueError(
+        f"AnnealedSVI.save got a state that can't be read without pickle ({type(error).__name__}: "
+        f"{reason}); expected tensors, numbers and strings. Look at the settings of the optimiser "
+        "and of its schedule, and give them as such. No file was written."
     )
 
 

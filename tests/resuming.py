@@ -22,13 +22,25 @@ from pyro.nn import PyroModule, PyroParam, PyroSample, pyro_method
 from pyro.util import get_rng_state, set_rng_state
 from torch import nn
 
-from relaxed_dists.pyro import AnnealedSVI, AutoRelaxed, GumbelSoftmax, OneHotCategorical
+from relaxed_dists.pyro import (
+    RELAX_ELBO,
+    AnnealedSVI,
+    AutoRelaxed,
+    GumbelSoftmax,
+    OneHotCategorical,
+)
 from relaxed_dists.schedules import linear
 
 X = torch.tensor([[-2.0], [0.1], [1.9], [0.4]])
 MEANS = torch.tensor([-2.0, 0.0, 2.0])
 Program = Callable[[], tuple[Any, Any]]
 PROGRAMS: dict[str, Program] = {}
+
+
+class Positive(dist.constraints.Constraint):  # type: ignore[misc]
+    """A constraint of the user's."""
+
+    event_dim = 0
 
 
 def program(make: Program) -> Program:
@@ -243,6 +255,38 @@ def averaged() -> tuple[Any, Any]:
 
 
 @program
+def surrogate() -> tuple[Any, Any]:
+    """RELAX_ELBO, whose control variate has a module of its own."""
+
+    def guide(x: Any, temperature: float) -> None:
+        codes(pyro.param("logits", torch.zeros(4, 3)), temperature)
+
+    return components, guide
+
+
+@program
+def objects() -> tuple[Any, Any]:
+    """Modules in a dictionary of an object, in its class and behind its methods; some frozen."""
+
+    class Guide:
+        shared = nn.Linear(3, 3)
+
+        def __init__(self) -> None:
+            self.modules = {"first": nn.Linear(1, 3), "recurrent": nn.LSTM(3, 3)}
+            self.modules["first"].requires_grad_(False).eval()
+
+        def __call__(self, x: Any, temperature: float) -> None:
+            codes(self.logits(x), temperature)
+
+        def logits(self, x: Any) -> Any:
+            for name, module in self.modules.items():
+                pyro.module(name, module)
+            return self.shared(self.modules["recurrent"](self.modules["first"](x))[0])
+
+    return components, Guide()
+
+
+@program
 def hidden() -> tuple[Any, Any]:
     """An automatic guide inside of a function."""
     inside = autoguide.AutoNormal(regression)
@@ -276,11 +320,25 @@ for name in ("AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoStr
         lambda kind, options: (regression, kind(regression, **options)), kind, options
     )
 
+
+def variate(network: nn.Module) -> Callable[..., Any]:
+    """A trained control variate."""
+
+    def call(values: dict[str, Any], x: Any, **kwargs: Any) -> Any:
+        return pyro.module("network", network)(values["z"])[:, 0]
+
+    return call
+
+
 # Losses other than TraceMeanField_ELBO.
-LOSSES = {"averaged": infer.TraceGraph_ELBO, "module": infer.JitTrace_ELBO}
-# What can't be right before the first step: statistics that move with each call, a module that
-# the guide alone does not register, and one that the guide makes in its first call.
-LATE = {"normalised", "methods", FLOW}
+LOSSES: dict[str, Callable[[], Any]] = {
+    "averaged": infer.TraceGraph_ELBO,
+    "module": infer.JitTrace_ELBO,
+    "surrogate": lambda: RELAX_ELBO(variate(nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)))),
+}
+# What can't be right, or be tried, before the first call of the SVI: buffers that move with each
+# call, and the buffers of a module that a guide makes in its first call.
+LATE = {"normalised", "methods", "surrogate", FLOW}
 
 
 def make(name: str) -> Any:
@@ -319,6 +377,12 @@ def at_once(svi: Any) -> float:
     return loss
 
 
+def again(svi: Any, path: Path) -> list[float]:
+    """The same from a file, by a training that has gone on."""
+    svi.load(path)
+    return onwards(svi)
+
+
 def resumed(folder: Path, name: str) -> dict[str, Any]:
     """What a program comes to from its checkpoint, from other initial values and other noise."""
     pyro.set_rng_seed(99)
@@ -329,7 +393,10 @@ def resumed(folder: Path, name: str) -> dict[str, Any]:
         early = at_once(svi)
         svi = make(name)
         svi.load(folder / name)
-    return {"early": early, "onwards": onwards(svi)}
+    svi.save(folder / name)  # what was not registered yet is saved again
+    svi = make(name)
+    svi.load(folder / name)
+    return {"early": early, "onwards": onwards(svi), "again": again(svi, folder / name)}
 
 
 if __name__ == "__main__":

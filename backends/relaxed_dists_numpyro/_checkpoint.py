@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
+from numpyro.infer.svi import SVIState
 
 from relaxed_dists import _checkpoint, _errors_checkpoint
 
@@ -31,8 +32,14 @@ def _params(svi: Any, svi_state: Any) -> list[str]:
     return [keystr(path) for path, _ in paths]
 
 
+def _check(svi_state: Any) -> None:
+    if not isinstance(svi_state, SVIState):
+        raise _errors_checkpoint.not_a_state(svi_state)
+
+
 def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
     """Write a state: each leaf under its place, and what NumPy's format does not say of it."""
+    _check(svi_state)
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
         impl = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
@@ -41,12 +48,13 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
         kinds[name] = {"dtype": array.dtype.name, "weak": weak, "key": impl}
         # NumPy's format does not know the small floats of JAX.
         arrays[name] = array.view(f"u{array.itemsize}") if array.dtype.isbuiltin != 1 else array
-    arrays["kinds"] = np.array(json.dumps({"leaves": kinds, "params": _params(svi, svi_state)}))
+    said = {"leaves": kinds, "params": _params(svi, svi_state), "optim": type(svi.optim).__name__}
+    arrays["kinds"] = np.array(json.dumps(said))
     _checkpoint.write(path, partial(np.savez, **arrays))  # type: ignore[arg-type]
 
 
-def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """The leaves in a file, what it says of each, and the parameters' names."""
+def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The leaves in a file, and what it says of them."""
     with np.load(file, allow_pickle=False) as arrays:
         said = json.loads(str(arrays["kinds"]))
         values: dict[str, Any] = {}
@@ -54,7 +62,7 @@ def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
             values[name] = arrays[name].view(jnp.dtype(kind["dtype"]))
             if kind["key"]:
                 values[name] = jax.random.wrap_key_data(values[name], impl=kind["key"])
-        return values, said["leaves"], said["params"]
+        return values, said
 
 
 def _array(value: Any, weak: bool) -> Any:
@@ -67,14 +75,19 @@ def _array(value: Any, weak: bool) -> Any:
 
 def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
     """Read a state that has the structure of another one."""
+    _check(svi_state)
     source = f"the file {str(path)!r}"
     with open(path, "rb") as file:
         try:
-            values, kinds, params = _read(file)
+            values, said = _read(file)
         except Exception as error:  # by the kind of damage, one of many
             raise _errors_checkpoint.unreadable(path, error) from error
+    if said["optim"] != type(svi.optim).__name__:
+        raise _errors_checkpoint.malformed(
+            source, f"the state of {said['optim']}", f"that of {type(svi.optim).__name__}"
+        )
     expected = _leaves(svi_state)
-    for ours, theirs in ((_params(svi, svi_state), params), (expected, values)):
+    for ours, theirs in ((_params(svi, svi_state), said["params"]), (expected, values)):
         if set(ours) != set(theirs):
             missing, unknown = set(ours) - set(theirs), set(theirs) - set(ours)
             raise _errors_checkpoint.unlike_names(source, missing, unknown)
@@ -83,7 +96,7 @@ def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
         place = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
         if (values[name].shape, values[name].dtype) != (place.shape, place.dtype):
             raise _errors_checkpoint.unlike(source, name, values[name], place)
-        made = _array(values[name], kinds[name]["weak"])
+        made = _array(values[name], said["leaves"][name]["weak"])
         if getattr(place, "committed", False):
             made = jax.device_put(made, place.sharding)
         leaves.append(made)

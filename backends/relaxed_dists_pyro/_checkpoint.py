@@ -8,6 +8,7 @@ then the tensor that they register takes the numbers.
 
 import copy
 import os
+import pickle
 import random
 import sys
 import types
@@ -16,7 +17,7 @@ import zipfile
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyro
@@ -25,16 +26,16 @@ from pyro.infer.util import zero_grads
 from pyro.params.param_store import ParamStoreDict
 from pyro.poutine import trace
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import constraints, transform_to
 
-from relaxed_dists import _errors_checkpoint
+from relaxed_dists import _checkpoint, _errors_checkpoint
 
 # Libraries whose functions hold no modules of the user's in their globals.
 _LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
 # The objects to look at, at most: a guide may hold a whole data set of them.
 _MOST = 10_000
 
-# Tensors of the param store that hold loaded numbers, which no param statement has asked for yet.
+# Tensors of the param store that took loaded numbers, and that nothing has registered since.
 _waiting: dict[str, Tensor] = {}
 
 
@@ -74,16 +75,21 @@ def _class(path: str) -> Any:
     return found if fine else None
 
 
-def _described(value: Any) -> Any:
-    """A constraint as its class's path and its fields; itself if that does not describe it."""
+def _plain(value: Any) -> Any:
+    """The value without NumPy's numbers, and a constraint by its class's path and its fields.
+
+    A constraint stays what it is if that does not describe it.
+    """
     if isinstance(value, constraints.Constraint):
         path = f"{type(value).__module__}:{type(value).__qualname__}"
-        fields = {name: _described(field) for name, field in vars(value).items()}
-        plain = (bool, int, float, str, Tensor, list, dict, type(None))
-        fine = _class(path) is type(value) and all(isinstance(f, plain) for f in fields.values())
+        fields = {name: _plain(field) for name, field in vars(value).items()}
+        known = (bool, int, float, str, Tensor, list, dict, type(None))
+        fine = _class(path) is type(value) and all(isinstance(f, known) for f in fields.values())
         return {"class": path, "fields": fields} if fine else value
-    if isinstance(value, list | tuple):
-        return [_described(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -91,7 +97,7 @@ def _constraint(value: Any, source: str, name: str) -> Any:
     """The constraint of a description; a constraint, as Pyro saves it, is one already."""
     if isinstance(value, list):
         return [_constraint(entry, source, name) for entry in value]
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
         return value
     made = _class(value["class"])
     if made is None:
@@ -105,7 +111,18 @@ def _constraint(value: Any, source: str, name: str) -> Any:
 
 
 def _in_library(module: str) -> bool:
-    return module.partition(".")[0] in _LIBRARIES
+    top = module.partition(".")[0]
+    return top in _LIBRARIES or top in sys.stdlib_module_names
+
+
+def _leads_nowhere(thing: Any) -> bool:
+    """Whether an object is no module and holds none."""
+    if isinstance(thing, type):
+        return _in_library(thing.__module__)
+    if isinstance(thing, dict | list | tuple):
+        return len(thing) > _MOST
+    plain = (int, float, str, bytes, Tensor, np.ndarray, types.ModuleType, type(None))
+    return isinstance(thing, plain)
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -134,13 +151,17 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, partial):
         yield from (("function", thing.func), ("args", thing.args), ("kwargs", thing.keywords))
     elif isinstance(thing, dict):
-        yield from ((str(name), value) for name, value in thing.items())
+        yield from ((str(name), value) for name, value in dict.items(thing))
     elif isinstance(thing, list | tuple):
         yield from ((str(i), value) for i, value in enumerate(thing))
+    elif isinstance(thing, type):
+        yield from (
+            (name, getattr(value, "__func__", value)) for name, value in vars(thing).items()
+        )
+        yield "bases", thing.__bases__
     else:
         yield from getattr(thing, "__dict__", {}).items()
-        call = "forward" if isinstance(thing, nn.Module) else "__call__"
-        yield call, getattr(type(thing), call, None)
+        yield "class", type(thing)
 
 
 def _modules(**roots: Any) -> dict[str, nn.Module]:
@@ -153,20 +174,21 @@ def _modules(**roots: Any) -> dict[str, nn.Module]:
     queue = deque(roots.items())
     while queue and len(seen) < _MOST:
         way, thing = queue.popleft()
-        skipped = isinstance(thing, type | types.ModuleType | Tensor | np.ndarray | str)
-        if skipped or id(thing) in seen:
+        if id(thing) in seen:
             continue
         seen.add(id(thing))
         if isinstance(thing, nn.Module):
             found[way] = thing
-        queue.extend((f"{way}.{name}", part) for name, part in _parts(thing))
+        parts = ((name, part) for name, part in _parts(thing) if not _leads_nowhere(part))
+        queue.extend((f"{way}.{name}", part) for name, part in parts)
     return found
 
 
 def _ways(svi: Any) -> dict[str, Tensor]:
     """The parameters and buffers of an SVI's modules, each with a way to it."""
     found: dict[str, Tensor] = {}
-    for way, module in _modules(model=svi.model, guide=svi.guide).items():
+    roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
+    for way, module in _modules(**roots).items():
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             saved = name not in module._non_persistent_buffers_set
             if saved and tensor is not None and not nn.parameter.is_lazy(tensor):
@@ -200,13 +222,13 @@ def state_dict(svi: Any) -> dict[str, Any]:
     if optim.pop(None, None) and pyro.settings.get("module_local_params"):
         raise _errors_checkpoint.unnamed_parameters()
     params: Any = store.get_state()
-    params["constraints"] = {k: _described(v) for k, v in params["constraints"].items()}
+    params["constraints"] = _plain(params["constraints"])
     held = _ways(svi)
     names = {way: store.param_name(tensor) for way, tensor in held.items()}
     rest = {way: held[way] for way, name in names.items() if name is None}
     return {
         "steps": svi.steps,
-        "optim": optim,
+        "optim": _plain(optim),
         "params": params,
         "rng": rng_state(),
         "rest": {**(svi._loaded or {}).get("rest", {}), **rest},
@@ -228,11 +250,21 @@ def read(path: str | os.PathLike[str], map_location: Any) -> Any:
             raise _errors_checkpoint.unreadable(path, error) from error
 
 
-def check_constraints(state: dict[str, Any]) -> None:
-    """Raise if a constraint could not be described."""
+def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write a state to a file from which it can be read without executing anything."""
     for name, constraint in state["params"]["constraints"].items():
         if isinstance(constraint, constraints.Constraint):
             raise _errors_checkpoint.unsaved_constraint(name, constraint)
+
+    def write(file: BinaryIO) -> None:
+        try:
+            torch.save(state, file)
+            file.flush()
+            torch.load(file.name, "cpu", weights_only=True, mmap=True)  # reads no tensor
+        except (AttributeError, TypeError, pickle.PickleError) as error:
+            raise _errors_checkpoint.unsaved(error) from error
+
+    _checkpoint.write(path, write)
 
 
 def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -249,11 +281,14 @@ def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[s
     return params["params"], {name: _constraint(c, source, name) for name, c in described}
 
 
-def _check_optim(optim: Any, states: Any, source: str) -> None:
+def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str) -> None:
     """Raise if the optimiser is of another kind than the one that was saved."""
-    if callable(optim.pt_optim_args) or not states:
-        return  # what it is made of depends on the parameter
-    made = optim._get_optim(torch.zeros(1, requires_grad=True))
+    if callable(optim.pt_optim_args):
+        return  # its settings depend on the parameter
+    name = next(iter(states.keys() & params.keys()), None)
+    if name is None:
+        return
+    made = optim._get_optim(torch.zeros_like(params[name], requires_grad=True))
     scheduled = hasattr(made, "optimizer")
     known = (made.optimizer if scheduled else made).param_groups[0].keys()
     for name, state in states.items():
@@ -264,11 +299,11 @@ def _check_optim(optim: Any, states: Any, source: str) -> None:
             raise _errors_checkpoint.malformed(source, got, f"those of {type(made).__name__}")
 
 
-def restore(svi: Any, state: Any, source: str) -> bool:
+def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     """Set what the state holds, after all of it has been looked at.
 
     Returns:
-        Whether parameters wait for model and guide to register them.
+        What :func:`rehearse` needs; None if model and guide have registered all of it already.
     """
     kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
     kinds |= {"modules": dict, "rest": dict}
@@ -278,7 +313,7 @@ def restore(svi: Any, state: Any, source: str) -> bool:
     for key, value in state.items():
         if not isinstance(value, kinds[key]):
             raise _errors_checkpoint.malformed(
-                source, f"a {type(value).__name__} as {key}", f"a {kinds[key].__name__}"
+                source, f"{key} of type {type(value).__name__}", f"type {kinds[key].__name__}"
             )
     store = pyro.get_param_store()
     params, limits = _checked_params(state["params"], source) if "params" in state else ({}, {})
@@ -291,7 +326,7 @@ def restore(svi: Any, state: Any, source: str) -> bool:
     if "params" in state and trained - params.keys():
         raise _errors_checkpoint.trained_already(source, trained - params.keys())
     try:
-        _check_optim(svi.optim, state.get("optim"), source)
+        _check_optim(svi.optim, state.get("optim", {}), params, source)
         if "rng" in state:
             set_rng_state(state["rng"], scratch=True)
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
@@ -301,44 +336,49 @@ def restore(svi: Any, state: Any, source: str) -> bool:
 
     _fill(places, params)
     new = params.keys() - places.keys()
-    made = {name: params[name].detach().clone().requires_grad_() for name in new}
+    places |= {name: params[name].detach().clone().requires_grad_() for name in new}
     for name, tensor in store.named_parameters():
-        if name in params and places[name] is not tensor:
+        if places[name] is not tensor:
             store._param_to_name.pop(tensor, None)
-    store.set_state({"params": {n: {**places, **made}[n] for n in params}, "constraints": limits})
-    for name in [n for n, tensor in _waiting.items() if store._params.get(n) is not tensor]:
-        del _waiting[name]  # the store was cleared meanwhile
-    _waiting.update(made)
-    if _waiting:
-        vars(store)["setdefault"] = _setdefault
+    loaded = {name: places[name] for name in params}
+    store.set_state({"params": loaded, "constraints": limits})
+    _waiting.update(loaded)
+    vars(store)["setdefault"] = _setdefault
     _fill(held, rest)
     svi.steps = state.get("steps", svi.steps)
     if "optim" in state:
         # Pyro hands a state to the optimisers that it makes from now on.
         svi.optim.optim_objs.clear()
+        svi.optim._state_waiting_to_be_consumed.clear()
         svi.optim.set_state(copy.deepcopy(state["optim"]))
     if "rng" in state:
         set_rng_state(state["rng"])
-    return bool(made)
+    if not new and not (svi._first and svi.steps):
+        return None
+    trained = params.keys() & state.get("optim", params).keys()
+    rest = {way: tensor.detach().clone() for way, tensor in rest.items()}
+    return {"params": set(params), "trained": trained, "rest": rest}
 
 
 def _setdefault(name: str, init: Any, constraint: Any = constraints.real) -> Tensor:
-    """The param store's method of this name, while loaded parameters wait.
+    """The param store's method of this name, while loaded parameters wait to be registered.
 
     A parameter is registered as if it was not there, so that the store shares the tensor of a
     module, and then takes the loaded numbers. A function that makes the first value is not called:
     it may draw random numbers.
     """
     store, loaded = pyro.get_param_store(), _waiting.get(name)
-    if loaded is not None and store._params.get(name) is loaded:
-        if isinstance(init, Tensor):
-            value = store[name]
-            if (value.shape, value.dtype) != (init.shape, init.dtype):
-                raise _errors_checkpoint.first_seen_otherwise(name, value, init)
+    # After clear_param_store, or where a PyroModule put its own tensor there, it waits no more.
+    if loaded is not None and store._params.get(name) is loaded and isinstance(init, Tensor):
+        with torch.no_grad():
+            start = transform_to(store._constraints[name]).inv(init)
+        if (start.shape, start.dtype) != (loaded.shape, loaded.dtype):
+            raise _errors_checkpoint.first_seen_otherwise(name, loaded, start)
+        if init is not loaded:
             store[name] = init
             store._param_to_name.pop(loaded, None)
             _fill(store._params, {name: loaded})
-        del _waiting[name]
+    _waiting.pop(name, None)
     if not _waiting:
         vars(store).pop("setdefault", None)
     return ParamStoreDict.setdefault(store, name, init, constraint)
@@ -361,17 +401,24 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         zero_grads(site["value"].unconstrained() for site in sites.values())
     finally:
         set_rng_state(rng)
-        _fill(store._params, before)
+        for name in store.keys() - before.keys():  # made from draws that the next call repeats
+            store._param_to_name.pop(store._params.pop(name), None)
+            del store._constraints[name]
         _fill(_ways(svi), held)
+        _fill(store._params, before)  # after it, since modules had their first values before
     seen = sites.keys()
     unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
-    unused &= loaded["params"]
+    unused &= loaded["trained"]
     new = seen - loaded["params"]
     if unused and new:
         raise _errors_checkpoint.renamed(unused, new)
-    held = _ways(svi)
-    unused |= loaded["rest"].keys() - held.keys()
     if unused:
         warnings.warn(_errors_checkpoint.unused(unused), stacklevel=4)
+    for name in seen:
+        _waiting.pop(name, None)
+    held = _ways(svi)
+    if loaded["rest"].keys() - held.keys():
+        missing = loaded["rest"].keys() - held.keys()
+        warnings.warn(_errors_checkpoint.not_found(missing), stacklevel=4)
     _check(loaded["rest"], held, "a state")
     _fill(held, loaded["rest"])

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from pyro.infer import (
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import _bound_partial
 
-from relaxed_dists import _checkpoint as _files
 from relaxed_dists import _errors
 from relaxed_dists._annealing import (
     accepting,
@@ -240,9 +238,7 @@ class AnnealedSVI(SVI):
         self._load(state, "a state")
 
     def _load(self, state: dict[str, Any], source: str) -> None:
-        if _checkpoint.restore(self, state, source) or self._first:
-            params = state.get("params", {}).get("params", {})
-            self._loaded = {"params": set(params), "rest": dict(state.get("rest", {}))}
+        self._loaded = _checkpoint.restore(self, state, source)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state_dict` to a file, all at once.
@@ -254,12 +250,10 @@ class AnnealedSVI(SVI):
             path: The file.
 
         Raises:
-            ValueError: If a parameter's constraint can't be written without pickle, or parameters
-                are not in Pyro's param store.
+            ValueError: If something in the state, such as a parameter's constraint, can't be
+                written without pickle, or parameters are not in Pyro's param store.
         """
-        state = self.state_dict()
-        _checkpoint.check_constraints(state)
-        _files.write(path, partial(torch.save, state))
+        _checkpoint.save(path, self.state_dict())
 
     def load(self, path: str | os.PathLike[str], map_location: Any = None) -> None:
         """Go on from a file that :meth:`save` wrote, as :meth:`load_state_dict` does.
