@@ -226,6 +226,14 @@ def missing(name: str, what: str) -> NotImplementedError:
     )
 
 
+def missing_outside(name: str, what: str) -> NotImplementedError:
+    """What a masked or independent distribution has not, though the one inside may have it."""
+    return NotImplementedError(
+        f"{name} has no {what} where it is masked or its batch dimensions are event dimensions; "
+        "expected the distribution inside. Ask its .base_dist."
+    )
+
+
 def bad_probability(name: str, q: Any) -> ValueError:
     """The argument of icdf off [0, 1]."""
     return ValueError(

@@ -69,18 +69,13 @@ def test_k6_log_moments_of_three_categories(backend: Backend, t: float) -> None:
 
 
 def test_k6_log_moments_of_many_categories(backend: Backend, seed: int) -> None:
-    """The mean's sum is the difference of two entropies; the variance is that of 100,000 draws.
+    """Those of 100,000 draws: each of 40 means and variances within 5 standard errors (3 %).
 
-    Each of 40 variances is within 5 standard errors (3 %): a false alarm in 40,000 runs.
+    A false alarm in 20,000 runs.
     """
     rng = np.random.default_rng(seed)
     logits, t = rng.normal(0, 2, 20), np.array([0.4, 3.0])[:, None]
     law = log_law(backend, t[:, 0], np.stack([logits, logits]))
-    simplex = backend.names.RelaxedOneHotCategorical(
-        backend.array(t[:, 0]), logits=backend.array(np.stack([logits, logits]))
-    )
-    jacobian = backend.numpy(simplex.entropy()) - backend.numpy(law.entropy())
-    np.testing.assert_allclose(backend.numpy(law.mean).sum(-1), jacobian, rtol=1e-10)
     noise = rng.gumbel(size=(100_000, 1, 20))
     draws = special.log_softmax((logits + noise) / t, -1)
     square = draws.var(0)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
 
+from relaxed_dists import _errors
+
 from ._carrier import carried
 
 
@@ -34,6 +36,25 @@ class _Wrapper(Distribution):
         shape = self.base_dist.batch_shape
         return shape[len(shape) - self._rightmost :] + self.base_dist.event_shape
 
+    @property
+    def mode(self) -> Array:
+        """The most probable value, that of the distribution inside."""
+        return self.base_dist.mode
+
+    def cdf(self, value: Any) -> Array:
+        """An error that says where to ask."""
+        raise self._missing("cdf")
+
+    def icdf(self, q: Any) -> Array:
+        """An error that says where to ask."""
+        raise self._missing("icdf")
+
+    def _missing(self, what: str) -> NotImplementedError:
+        inner = self.base_dist
+        while isinstance(inner, _Wrapper):
+            inner = inner.base_dist
+        return _errors.missing_outside(type(inner).__name__, what)
+
     def mask(self, mask: Any) -> "_Masked":
         """The same distribution, with a density that counts only where the mask is true."""
         return _Masked(self, mask)
@@ -44,6 +65,9 @@ class _Wrapper(Distribution):
 
 
 class _Masked(_Wrapper, MaskedDistribution):
+    def entropy(self) -> Array:
+        raise self._missing("entropy")
+
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
@@ -71,6 +95,9 @@ class _Independent(_Wrapper, Independent):
     @property
     def _rightmost(self) -> int:  # type: ignore[override]
         return self.reinterpreted_batch_ndims
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        raise self._missing("enumerate_support")
 
     def expand(self, batch_shape: Sequence[int]) -> Distribution:
         inner = tuple(batch_shape) + self.event_shape[: self._rightmost]

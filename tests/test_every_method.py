@@ -1,0 +1,195 @@
+"""Every method of the frameworks' distributions on each of ours: a value, or why there is none."""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from every import BATCH, EVERY, NO_RSAMPLE, make
+from harness import Backend
+
+HARD = {"RelaxedSubset, hard", "RelaxedPermutation, hard"}
+STRUCTURED = {"RelaxedSubset", "Permutation", "RelaxedPermutation", *HARD}  # without a density
+MATRICES = {name for name in STRUCTURED if "Permutation" in name}
+NO_MEAN = MATRICES | {"RelaxedSubset"}
+NO_CDF = EVERY.keys() - {"LogitRelaxedBernoulli", "RelaxedBernoulli", "HardConcrete"}
+# What raises an error, by the method; all else has a value.
+LACKS: dict[str, Any] = {
+    "cdf": NO_CDF,
+    "icdf": NO_CDF,
+    "conjugate_update": EVERY.keys(),
+    "entropy": STRUCTURED,
+    "perplexity": STRUCTURED,
+    "enumerate_support": EVERY.keys() - {"OneHotCategorical", "Bernoulli", "Subset"},
+    "log_prob": STRUCTURED,
+    "score_parts": STRUCTURED,
+    "mean": NO_MEAN,
+    "variance": NO_MEAN,
+    "stddev": NO_MEAN,
+    "mode": {"RelaxedOneHotCategorical", "RelaxedBernoulli", "HardConcrete"}
+    | {"RelaxedSubset", "RelaxedPermutation"},
+    "rsample": NO_RSAMPLE,
+}
+
+
+class Asked:
+    """A distribution, and how each method of its framework's base class is asked."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend, self.name, self.law = backend, name, make(backend, name)
+        self.draw = backend.draw(self.law, 0)
+        self.key: tuple[Any, ...] = ()
+        if backend.framework == "numpyro":
+            self.key = (importlib.import_module("jax").random.key(0),)
+
+    @property
+    def base(self) -> Any:
+        """The framework's base class."""
+        distributions = importlib.import_module(f"{self.backend.framework}.distributions")
+        name = "TorchDistribution" if self.backend.framework == "pyro" else "Distribution"
+        return getattr(distributions, name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a draw."""
+        return (*BATCH, *self.law.event_shape)
+
+    def inferred(self) -> Any:
+        """The shapes that infer_shapes gives."""
+        temperature = {} if getattr(self.law, "temperature", None) is None else {"temperature": ()}
+        return type(self.law).infer_shapes(logits=tuple(self.law.logits.shape), **temperature)
+
+    def numbers(self) -> dict[str, tuple[Callable[[], Any], tuple[int, ...]]]:
+        """What gives numbers, and of which shape."""
+        law, shape, key = self.law, self.shape, self.key
+        half = self.backend.array(np.full(BATCH, 0.5))
+        return {
+            "cdf": (lambda: law.cdf(self.draw), BATCH),
+            "icdf": (lambda: law.icdf(half), BATCH),
+            "entropy": (law.entropy, BATCH),
+            "perplexity": (lambda: law.perplexity(), BATCH),
+            "enumerate_support": (lambda: law.enumerate_support()[0], shape),
+            "log_prob": (lambda: law.log_prob(self.draw), BATCH),
+            "score_parts": (lambda: law.score_parts(self.draw).log_prob, BATCH),
+            "mean": (lambda: law.mean, shape),
+            "variance": (lambda: law.variance, shape),
+            "stddev": (lambda: law.stddev, shape),
+            "mode": (lambda: law.mode, shape),
+            "rsample": (lambda: law.rsample(*key), shape),
+            "sample": (lambda: law.sample(*key, (3,)), (3, *shape)),
+            "sample_with_intermediates": (lambda: law.sample_with_intermediates(*key)[0], shape),
+            "sample_n": (lambda: law.sample_n(3), (3, *shape)),
+        }
+
+    def objects(self) -> dict[str, tuple[Callable[[], Any], Any]]:
+        """What gives anything else, and what it is to be."""
+        law, kept, validates = self.law, self.law.has_rsample, self.base._validate_args
+        flat = getattr(law, "tree_flatten", tuple)
+        made = type(law)
+        inferred = (BATCH, tuple(law.event_shape))
+        return {
+            "arg_constraints": (lambda: "logits" in law.arg_constraints, True),
+            "batch_shape": (lambda: tuple(law.batch_shape), BATCH),
+            "event_shape": (lambda: len(law.event_shape), law.event_dim),
+            "event_dim": (lambda: law.support.event_dim, law.event_dim),
+            "expand": (lambda: tuple(law.expand((3, *BATCH)).batch_shape), (3, *BATCH)),
+            "expand_by": (lambda: tuple(law.expand_by((3,)).batch_shape), (3, *BATCH)),
+            "gather_pytree_aux_fields": (lambda: len(made.gather_pytree_aux_fields()) >= 0, True),
+            "gather_pytree_data_fields": (lambda: len(made.gather_pytree_data_fields()) >= 0, True),
+            "get_args": (lambda: "logits" in law.get_args(), True),
+            "has_enumerate_support": (lambda: bool(law.has_enumerate_support), self.listed()),
+            "has_rsample": (lambda: kept, self.name not in NO_RSAMPLE),
+            "has_rsample_": (lambda: law.has_rsample_(kept).has_rsample, kept),
+            "independent": (lambda: tuple(law.independent(1).batch_shape), ()),
+            "infer_shapes": (lambda: tuple(map(tuple, self.inferred())), inferred),
+            "is_discrete": (lambda: law.is_discrete, law.support.is_discrete),
+            "mask": (lambda: tuple(law.mask(False).batch_shape), BATCH),
+            "pytree_aux_fields": (lambda: isinstance(made.pytree_aux_fields, tuple), True),
+            "pytree_data_fields": (lambda: isinstance(made.pytree_data_fields, tuple), True),
+            "reparametrized_params": (lambda: bool(law.reparametrized_params), self.relaxed()),
+            "rv": (lambda: law.rv.distribution is law, True),
+            "set_default_validate_args": (lambda: made.set_default_validate_args(validates), None),
+            "shape": (lambda: tuple(law.shape((3,))), (3, *self.shape)),
+            "support": (lambda: bool(self.supported().all()), True),
+            "to_event": (lambda: tuple(law.to_event(1).batch_shape), ()),
+            "tree_flatten": (lambda: len(flat()), 2),
+            "tree_unflatten": (lambda: made.tree_unflatten(*flat()[::-1]).event_dim, law.event_dim),
+            "validate_args": (lambda: law.validate_args(), None),
+        }
+
+    def listed(self) -> bool:
+        """Whether the values are given by enumerate_support."""
+        try:
+            self.law.enumerate_support()
+        except NotImplementedError:
+            return False
+        return True
+
+    def relaxed(self) -> bool:
+        """Whether the distribution has a temperature of its own."""
+        return getattr(self.law, "temperature", None) is not None
+
+    def supported(self) -> Any:
+        """Whether the draw is on the support."""
+        support = self.law.support
+        return (support.check if self.backend.framework == "pyro" else support)(self.draw)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_method_has_a_value_or_says_why_not(backend: Backend, name: str) -> None:
+    """All public names of the base class, of which none is left out.
+
+    A value has its shape and is finite; an error names the class, what was expected, what to do.
+    """
+    asked = Asked(backend, name)
+    numbers, objects = asked.numbers(), asked.objects()
+    for method in (x for x in dir(asked.base) if not x.startswith("_")):
+        if method == "conjugate_update":
+            refused(lambda: asked.law.conjugate_update(asked.law), asked.law, method)
+        elif method == "reshape":  # renamed in Pyro, whose error says how
+            with pytest.raises(Exception, match="to_event"):
+                asked.law.reshape((2,))
+        elif method in LACKS and name in LACKS[method]:
+            refused(numbers[method][0], asked.law, method)
+        elif method in numbers:
+            call, shape = numbers[method]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # sample_n
+                value = backend.numpy(call())
+            assert value.shape == shape, (method, value.shape)
+            assert np.isfinite(value).all(), method
+        else:
+            call, expected = objects[method]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # independent
+                assert call() == expected, method
+
+
+def refused(call: Callable[[], Any], law: Any, method: str) -> None:
+    """Hold that a call is an error with a text of ours."""
+    name = type(law).__name__
+    with pytest.raises(NotImplementedError) as caught:
+        call()
+    text = str(caught.value)
+    assert text.startswith(name), (method, text)
+    assert "expected" in text, (method, text)
+    assert text.count(".") >= 2, (method, text)  # a remedy after what was expected
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
+    """NumPyro's masked and independent distributions, which are classes of ours there."""
+    if backend.framework == "pyro":
+        return  # where they are Pyro's own
+    law = make(backend, name)
+    draw, masked = backend.draw(law, 0), law.mask(backend.array([1.0, 0.0]) > 0)
+    for outside, own in ((masked, "entropy"), (law.to_event(1), "enumerate_support")):
+        for method, arguments in (("cdf", (draw,)), ("icdf", (draw,)), (own, ())):
+            text = f"^{type(law).__name__} has no {method} .*; expected the distribution inside"
+            with pytest.raises(NotImplementedError, match=text):
+                getattr(outside, method)(*arguments)
+        if name not in LACKS["mode"]:
+            np.testing.assert_array_equal(backend.numpy(outside.mode), backend.numpy(law.mode))
