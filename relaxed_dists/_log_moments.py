@@ -22,6 +22,7 @@ import numpy as np
 from ._formulas import EULER, Array, Ops, _count, _finite
 from ._quadrature import _DOUBLE, _SINGLE, _centred, _excess, _Rule, _tables
 
+THIRD = 2.4041138063191885  # the third central moment of a Gumbel, 2 zeta(3)
 NEAR = -1.0  # offsets from the largest above which a category may dominate
 VARIANCE = math.pi**2 / 6  # of a Gumbel
 
@@ -66,6 +67,18 @@ def _part(ops: Ops, rule: _Rule, narrow: Array, warm: Array) -> Array:
     return ops.sum(powers * part[None])
 
 
+def _at_high_temperature(ops: Ops, a: Array, r: Array) -> Array:
+    """The variance to the third order of r = 1 / temperature, for which the integrals cancel.
+
+    With p = softmax(a), y_k is a constant plus r sum_j (1[j = k] - p_j) G_j, less r^2 / 2 times the
+    variance of G under p: what is left out is about r^2 of it.
+    """
+    p = ops.exp(ops.log_softmax(a))
+    second = 1 - 2 * p + ops.sum(p * p)[..., None]
+    third = p * (1 - p) - ops.sum(p * p * (1 - p))[..., None]
+    return r * r * (VARIANCE * second - THIRD * r * third)
+
+
 def exp_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance of log_softmax((logits + G) / temperature), for each category."""
     rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
@@ -91,6 +104,8 @@ def exp_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[A
     spread, covariance = ops.integrate(terms, rule.outer, rule.steps, offsets)
     covariance = covariance - ops.where(near, 0.0, VARIANCE * of_g)
     variance = (spread - excess * excess)[..., None] - 2 * of_g * covariance
+    hot = (temperature > (2000.0 if ops.is_double(logits) else 32.0))[..., None]
+    variance = ops.where(hot, _at_high_temperature(ops, offsets, narrow[..., None]), variance)
     kept, _ = _finite(ops, logits)
     several = (_count(ops, kept, logits) > 1)[..., None]  # of a single one both are 0
     mean = ops.where(several, (offsets - excess[..., None]) / unit, 0.0)

@@ -100,6 +100,21 @@ def test_k6_log_moments_with_masks(backend: Backend) -> None:
             np.testing.assert_allclose(ours[0, [0, 2, 3]], backend.numpy(theirs), rtol=bound)
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-6), ("float32", 3e-3)])
+def test_k6_log_variance_at_high_temperatures(backend: Backend, dtype: str, bound: float) -> None:
+    """Relative to its own size, which is that of 1 / t^2: integrals alone give noise in float32."""
+    t = np.array([20.0, 40.0, 1000.0, 5000.0])
+    d = np.array([0.5, 30.0, -300.0, 8000.0])
+
+    def variance(d: float, t: float) -> float:
+        mean = binary_expectation(lambda y: -np.logaddexp(0, -y), d, t)
+        return binary_expectation(lambda y: (-np.logaddexp(0, -y) - mean) ** 2, d, t)
+
+    law = log_law(backend, t, np.stack([0 * d, d], -1), dtype)
+    expected = np.vectorize(variance)(d, t)
+    np.testing.assert_allclose(backend.numpy(law.variance)[:, 1], expected, rtol=bound)
+
+
 def derivatives(backend: Backend, f: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """From x and v to the gradient at x, and the Hessian times v."""
     if backend.framework == "numpyro":

@@ -132,7 +132,8 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     def variance(self) -> Tensor:
         """Each entry's variance, of the shape of logits; 0 for a masked category.
 
-        By quadrature, to 1e-6 times max(1, 1 / temperature^2) (1e-10 in float64).
+        By quadrature, to 1e-6 times max(1, 1 / temperature^2) (1e-10 in float64), and to 3e-3 of
+        its size (1e-6) at high temperatures.
         """
         return log_moments(*self._parameters())[1].to(self._dtype())
 
