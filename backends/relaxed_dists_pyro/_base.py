@@ -54,7 +54,7 @@ class LogitsDistribution(Missing, TorchDistribution):
             raise _errors.no_categories(name, what, given.shape)
         if probs is None and ops.plain(given):
             pass  # nothing to check, or to tame
-        elif validate and given.numel() and known(given):
+        elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
         else:
             given = _formulas.tame(ops, given, self._rows)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
-from ._input import known
+from ._input import known, traced
 from ._softmax import BLOCK
 
 MANY = 2**15  # random numbers from which on a generator of their own is faster
@@ -37,7 +37,7 @@ def _from_words(
     # No generator=None: torch.compile can't trace that overload with dynamic shapes.
     given: Any = {"device": like.device} | ({} if key is None else {"generator": key})
     number = shape.numel()
-    if number > MANY and like.device.type == "cpu":
+    if not traced() and number > MANY and like.device.type == "cpu":
         seed = torch.randint(2**63 - 1, (), **given)
         if known(seed):
             draw = np.random.SFC64(int(seed.item())).random_raw
@@ -57,8 +57,13 @@ def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
 
 
 def _single(like: Tensor) -> bool:
-    # torch.jit can't trace a view as another type.
-    return like.dtype == torch.float32 and not torch._C._get_tracing_state()
+    """Whether to make numbers from words: in float32, eager or by torch.compile.
+
+    No exporter knows a view as another type, and the number of words would bind the batch.
+    """
+    compiler = torch.compiler
+    compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()
+    return like.dtype == torch.float32 and (compiles or not traced())
 
 
 def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ._input import known, traced
+
 BLOCK = 2**18  # elements at a time: what is written in between stays in the processor's cache
 
 
@@ -24,11 +26,14 @@ def eager() -> bool:
 
     For derivatives in forward mode they would need a third formula.
     """
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state()
-        or forward_ad._current_level >= 0
-    )
+    return not (traced() or forward_ad._current_level >= 0 or (transformed() and _functional()))
+
+
+def _functional() -> bool:
+    """Whether torch.func.functionalize is at work, which takes no functions of our own."""
+    functorch = torch._C._functorch
+    kinds = [interpreter.key() for interpreter in functorch.get_interpreter_stack() or ()]
+    return functorch.TransformType.Functionalize in kinds
 
 
 def transformed() -> bool:
@@ -85,7 +90,7 @@ def one_hot(x: Tensor) -> Tensor:
 def only_one(hard: Tensor, x: Tensor) -> Tensor:
     """Ones at the largest of x, in place; at the first of them where there are more, or NaN."""
     # As once in a million rows; argmax takes ten times as long. A GPU would have to be waited for.
-    fine = x.device.type == "cpu" and (hard.sum(-1) == 1).all()
+    fine = x.device.type == "cpu" and known(x) and (hard.sum(-1) == 1).all()
     return hard if fine else hard.copy_(one_hot(x))
 
 
