@@ -42,7 +42,7 @@ autodoc_typehints = "signature"
 # be fetched, and into private modules.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections|jax|numpyro|pyro|torch)\..*"),
+    (r"py:.*", r"(collections|jax|numpyro|os|pyro|torch)\..*"),
     (r"py:.*", r"relaxed_dists\w*\._.*"),
 ]
 napoleon_numpy_docstring = False

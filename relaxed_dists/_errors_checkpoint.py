@@ -12,13 +12,19 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(map(repr, found[:5])) + more
 
 
+def _reason(error: BaseException) -> str:
+    """The cause that an error names; torch's has advice around it to execute the file anyway."""
+    text = str(error)
+    text = text.partition("WeightsUnpickler error: ")[2].partition(" Please use")[0] or text
+    return f"{type(error).__name__}: {next(iter(text.splitlines()), '').strip()}"
+
+
 def unreadable(path: Any, error: BaseException) -> ValueError:
     """A file that is cut short, damaged, or no checkpoint at all."""
-    reason = next(iter(str(error).splitlines()), "").strip()
     return ValueError(
         f"AnnealedSVI.load got the file {str(path)!r}, which can't be read as a checkpoint "
-        f"({type(error).__name__}: {reason}); expected a whole file that AnnealedSVI.save wrote. "
-        f"Take an earlier checkpoint. {UNCHANGED}"
+        f"({_reason(error)}); expected a whole file that AnnealedSVI.save wrote. Take an earlier "
+        f"checkpoint. {UNCHANGED}"
     )
 
 
@@ -104,6 +110,15 @@ def trained_already(source: str, names: Iterable[str]) -> ValueError:
     )
 
 
+def cleared() -> ValueError:
+    """A param store that was cleared between a load and the first call."""
+    return ValueError(
+        "AnnealedSVI has loaded parameters that were cleared from Pyro's param store before its "
+        "first call, so that training would start anew; expected them there. Call "
+        "pyro.clear_param_store() before the load."
+    )
+
+
 def unnamed_parameters() -> ValueError:
     """Parameters that Pyro's store does not hold: those of module_local_params."""
     return ValueError(
@@ -124,11 +139,10 @@ def unknown_constraint(source: str, name: str, path: str) -> ValueError:
 
 def unsaved(error: BaseException) -> ValueError:
     """A state that can't be written without pickle."""
-    reason = next(iter(str(error).splitlines()), "").strip()
     return ValueError(
-        f"AnnealedSVI.save got a state that can't be read without pickle ({type(error).__name__}: "
-        f"{reason}); expected tensors, numbers and strings. Look at the settings of the optimiser "
-        "and of its schedule, and give them as such. No file was written."
+        f"AnnealedSVI.save got a state that can't be read without pickle ({_reason(error)}); "
+        "expected tensors, numbers and strings. Look at the settings of the optimiser and of its "
+        "schedule, and give them as such. No file was written."
     )
 
 

@@ -141,7 +141,10 @@ def test_t1_a_hostile_pickle_is_refused(backend: Backend, tmp_path: Path) -> Non
     training, target, path = Training(backend), tmp_path / "made", tmp_path / "checkpoint"
     for write in hostile_files(backend, target):
         write(path)
-        with pytest.raises(ValueError, match="can't be read as a checkpoint"):
+        text = (
+            r"can't be read as a checkpoint \(\w+: .*(not a zip file|allowed global|pickle).*\); "
+        )
+        with pytest.raises(ValueError, match=text):
             training.load(path)
         assert not target.exists()
     pickle.loads(pickle.dumps(Hostile(target)))
@@ -348,6 +351,10 @@ def test_t1_other_modules_in_a_new_process() -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match=text):
             svi.step(resuming.X)
+    svi.load_state_dict(state)
+    pyro.clear_param_store()
+    with pytest.raises(ValueError, match="were cleared from Pyro's param store before its first"):
+        svi.step(resuming.X)
     svi = make("encoder", Hidden(network(2)), registered=False)
     svi.load_state_dict(state)
     with pytest.warns(UserWarning, match="AnnealedSVI has loaded") as warned:

@@ -188,7 +188,7 @@ class _Discrete(LogitsDistribution):
 
     @property
     def mean(self) -> Array:
-        """The probabilities; of soft values their mean, by quadrature to 1e-6 (float64: 1e-10)."""
+        """The probabilities; the mean of soft values, by quadrature to 1e-6 (1e-10 in float64)."""
         soft = self.estimator is not None and self.estimator.soft
         return self._soft_moments()[0] if soft else self.probs
 

@@ -392,6 +392,8 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     set back: random generators, buffers, and averages that a loss keeps in the param store.
     """
     store, rng = pyro.get_param_store(), rng_state()
+    if loaded["params"] and not loaded["params"] & store.keys():
+        raise _errors_checkpoint.cleared()
     before = {name: tensor.detach().clone() for name, tensor in store.named_parameters()}
     held = {way: tensor.detach().clone() for way, tensor in _ways(svi).items()}
     try:
