@@ -122,6 +122,21 @@ def lost(name: str) -> ValueError:
     )
 
 
+def rounded(name: str, seen: bool) -> ValueError:
+    """A relaxed value without its log, whose numbers do not hold its density, or may not."""
+    binary = "Bernoulli" in name
+    space = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
+    what = f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
+    return ValueError(
+        f"{name}.log_prob got a value that has lost the relaxed sample behind it, and that "
+        f"{what if seen else 'may be rounded, which can not be seen in a compiled ELBO'}, so that "
+        "its density is not known; expected the very object that the distribution drew, or "
+        f"numbers inside the {'interval' if binary else 'simplex'}: a copy, an index, a reshape or "
+        f"a transform loses the sample. Use a site of {space} with "
+        f"{'sigmoid' if binary else 'exp'} after it, whose values hold their density."
+    )
+
+
 def no_kl(p: Any, q: Any) -> ValueError:
     """A divergence between a relaxed law and a discrete one."""
     return ValueError(

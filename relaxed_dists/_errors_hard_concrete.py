@@ -35,3 +35,13 @@ def no_transform() -> ValueError:
         "would never visit; expected a law that has a density. Write a guide that draws the site "
         "from HardConcrete as well, or take RelaxedBernoulli in the model."
     )
+
+
+def lost(name: str) -> ValueError:
+    """A drawn value in an ELBO that has lost what the gradient needs."""
+    return ValueError(
+        f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
+        "gradient would miss the mass that moves across 0 and 1; expected the very object that the "
+        "distribution drew: a copy, an index, a reshape or a transform loses the sample. Draw the "
+        f"site from {name} itself, and write the rest of the model after it."
+    )

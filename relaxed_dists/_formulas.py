@@ -400,12 +400,29 @@ def log_of(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
     return ops.where((value > 0) | (logits > -HUGE), logs, -math.inf)
 
 
+def underflows(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
+    """Whether a row of the simplex has an entry below tiny, whose log it no longer holds.
+
+    A masked category's entry is 0. With weight on one the row is off the support, whatever the
+    others are.
+    """
+    kept, one = logits > -HUGE, 0.0 * value + 1.0
+    small = ops.max(ops.where(kept & (value < tiny), one, 0.0))
+    off = ops.max(ops.where(kept | (value == 0), 0.0 * one, one))
+    return small > off
+
+
 def logit_of(ops: Ops, logits: Array, value: Array, tiny: float, eps: float) -> Array:
     """The logit of value clamped inside (0, 1): finite, but at the place of a point mass."""
     inside = ops.clip(value, tiny, 1 - eps / 2)
     finite = ops.log(inside) - ops.log1p(-inside)
     between = (value > 0) & (value < 1)
     return ops.where(between | (abs(logits) < HUGE), finite, _end(ops, value))
+
+
+def at_an_end(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
+    """Whether a number is rounded to 0 or 1; not at the place of a point mass."""
+    return ((value < tiny) | (value == 1)) & (abs(logits) < HUGE)
 
 
 def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:

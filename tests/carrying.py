@@ -128,6 +128,20 @@ def lost(name: str) -> str:
     return f"^{re.escape(text)}$"
 
 
+def rounded(name: str, what: str | None = None) -> str:
+    """The whole error of a relaxed value without its log whose numbers do not say it."""
+    binary = letter(name) == "B"
+    what = what or f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
+    text = (
+        f"{name}.log_prob got a value that has lost the relaxed sample behind it, and that {what}, "
+        "so that its density is not known; expected the very object that the distribution drew, or "
+        f"numbers inside the {'interval' if binary else 'simplex'}: a copy, an index, a reshape or "
+        f"a transform loses the sample. Use a site of {SPACE[letter(name)]} with "
+        f"{'sigmoid' if binary else 'exp'} after it, whose values hold their density."
+    )
+    return f"^{re.escape(text)}$"
+
+
 def outcome(score: Callable[[], Any]) -> Any:
     """What a function returns, or LOST where it raises the error that says so (no other error).
 

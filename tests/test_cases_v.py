@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carrying import handlers, jax, jnp, needs_jax, numpyro
+from carrying import handlers, jax, jnp, needs_jax, needs_torch, numpyro, pyro, rounded, torch
+from harness import Backend
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*dtype float64 requested:UserWarning")
 
@@ -146,3 +147,172 @@ def test_v2_a_scan_scores_the_relaxed_sample(name: str, seed: int) -> None:
     np.testing.assert_allclose(losses[0], KL, atol=4)
     np.testing.assert_allclose(losses[1], SLOPE, atol=4)
     np.testing.assert_allclose(losses[0], losses[0][0], 1e-3)
+
+
+GATE = r"HardConcrete\.log_prob got .* in an ELBO whose gradient would miss the mass"
+# Whatever else hands back another value inside of an ELBO.
+
+
+def reached(wrap: Any, elbo: Any = None, model_wrap: Any = None, name: str = "B") -> Any:
+    """The gradient of an ELBO, compiled, of a site that is wrapped in both, or refused."""
+    from relaxed_dists import numpyro as names
+
+    made = {"B": names.RelaxedBernoulli, "H": names.HardConcrete}[name]
+
+    def loss(logit: Any) -> Any:
+        def site(logit: Any, wrap: Any) -> None:
+            numpyro.sample("z", wrap(made(0.1, logits=logit * jnp.ones(3))))
+
+        model, guide = (lambda: site(0.0, model_wrap or wrap)), (lambda: site(logit, wrap))
+        return (elbo or numpyro_elbo(particles=2)).loss(jax.random.key(0), {}, model, guide)
+
+    return jax.jit(jax.grad(loss))(LOGIT)
+
+
+def ways() -> dict[str, Any]:
+    """Arguments of a site that loses its values in NumPyro."""
+    import numpyro.distributions as dist
+    from numpyro.infer import Trace_ELBO
+
+    weights = dist.Categorical(probs=jnp.ones(3) / 3)
+    mixture = {"wrap": lambda fn: dist.MixtureSameFamily(weights, fn)}
+    affine = dist.transforms.AffineTransform(0.0, 2.0)
+    transformed = {"wrap": lambda fn: dist.TransformedDistribution(fn, affine).to_event(1)}
+    theirs = {"wrap": lambda fn: dist.Independent(fn, 1).mask(jnp.array(True))}
+    several = Trace_ELBO(multi_sample_guide=True)
+    multi = {
+        "wrap": lambda fn: fn.expand((2, 3)).to_event(1),
+        "model_wrap": lambda fn: fn.to_event(1),
+        "elbo": several,
+    }
+    return {"mixture": mixture, "transform": transformed, "their mask": theirs, "multi": multi}
+
+
+@needs_jax
+@pytest.mark.parametrize("way", ["mixture", "transform", "their mask", "multi"])
+def test_v2_a_compiled_elbo_refuses_a_value_that_lost_its_sample(way: str) -> None:
+    """As it is traced, where numbers can't be seen; HardConcrete by its own error."""
+    seen = "may be rounded, which can not be seen in a compiled ELBO"
+    with pytest.raises(ValueError, match=rounded("RelaxedBernoulli", seen)[:-1]):  # JAX adds a note
+        reached(**ways()[way])
+    with pytest.raises(
+        ValueError, match=r"HardConcrete\.log_prob got .* in an ELBO whose gradient"
+    ):
+        reached(**ways()[way], name="H")
+
+
+@needs_jax
+def test_v2_what_the_user_gives_is_scored_as_it_is(seed: int) -> None:
+    """Own data in jit, vmap and ELBOs, other guides, NUTS: not a value that was lost."""
+    from numpyro.infer.autoguide import AutoNormal
+    from numpyro.infer.util import potential_energy
+
+    from relaxed_dists.numpyro import RelaxedBernoulli
+
+    x, law = jnp.array([0.2, 0.9]), RelaxedBernoulli(0.5, logits=jnp.array([0.5, -1.0]))
+    expected = law.log_prob(x)
+    np.testing.assert_allclose(jax.jit(lambda x: law.log_prob(x))(x), expected, 1e-5)
+    mapped = jax.vmap(lambda law, x: law.log_prob(x))(law, x)
+    np.testing.assert_allclose(mapped, expected, 1e-5)
+
+    def observed(x: Any) -> None:
+        numpyro.sample("w", law.to_event(1))
+        numpyro.sample("x", law.to_event(1), obs=x)
+
+    def latent(*_: Any) -> None:
+        numpyro.sample("w", law.to_event(1))
+
+    automatic, key = AutoNormal(latent), jax.random.key(seed)
+    with handlers.seed(rng_seed=seed):
+        automatic()
+    params = {"w_auto_loc": jnp.zeros(2), "w_auto_scale": jnp.ones(2)}
+    elbo = numpyro_elbo(particles=1).loss
+    # Tracing is enough: it refuses, if at all, and nothing has to be compiled.
+    jax.eval_shape(lambda x: elbo(key, {}, observed, latent, x), x)
+    jax.eval_shape(lambda params: elbo(key, params, latent, automatic), params)
+    jax.eval_shape(lambda w: potential_energy(latent, (), {}, {"w": w}), x)
+
+
+@needs_jax
+def test_v2_a_scan_under_the_mean_field_elbo(seed: int) -> None:
+    """It takes the divergence; where only the model is masked it scores that one first: refused."""
+
+    def loss(logit: Any, masked: bool) -> Any:
+        def wrap(fn: Any) -> Any:
+            return fn.mask(True) if masked else fn
+
+        model = lambda: in_a_scan("RelaxedBernoulli", wrap, 0.0, 0.05)  # noqa: E731
+        guide = lambda: in_a_scan("RelaxedBernoulli", lambda fn: fn, logit, 0.05)  # noqa: E731
+        elbo = numpyro_elbo("TraceMeanField_ELBO", 2)
+        return elbo.loss(jax.random.key(seed), {}, model, guide)
+
+    jax.eval_shape(lambda logit: loss(logit, masked=False), LOGIT)
+    with pytest.raises(ValueError, match="may be rounded"):
+        jax.eval_shape(lambda logit: loss(logit, masked=True), LOGIT)
+
+
+@needs_torch
+def test_v2_pyro_refuses_a_rounded_copy_in_an_elbo(seed: int) -> None:
+    """A transform's inverse is rounded, and refused; one that caches hands back the value itself.
+
+    The cached loss is, to 1e-4, that of the bare site: the transform's density cancels.
+    """
+    from pyro.distributions import TransformedDistribution, transforms
+    from pyro.infer import Trace_ELBO
+
+    from relaxed_dists.pyro import HardConcrete, RelaxedBernoulli
+
+    def loss(made: Any, wrap: Any) -> Any:
+        def site(logit: float) -> None:
+            logits = torch.full((N,), logit, requires_grad=True)
+            with pyro.plate("n", N):
+                pyro.sample("z", wrap(made(0.05, logits=logits)))
+
+        pyro.set_rng_seed(seed)
+        return Trace_ELBO().loss(lambda: site(0.0), lambda: site(LOGIT))
+
+    def affine(cache: int) -> Any:
+        transform = transforms.AffineTransform(0.0, 2.0, cache_size=cache)
+        return lambda fn: TransformedDistribution(fn, [transform])
+
+    bare = loss(RelaxedBernoulli, lambda fn: fn)
+    np.testing.assert_allclose(loss(RelaxedBernoulli, affine(1)), bare, 1e-4)
+    with pytest.raises(ValueError, match=r"RelaxedBernoulli\.log_prob got a value that has lost"):
+        loss(RelaxedBernoulli, affine(0))
+    with pytest.raises(
+        ValueError, match=r"HardConcrete\.log_prob got .* in an ELBO whose gradient"
+    ):
+        loss(HardConcrete, affine(0))
+
+
+def test_v2_which_numbers_hold_their_density(backend: Backend) -> None:
+    """Rounded to an end: refused, unless a mask or a single category says why. Else by the paper.
+
+    An entry of 1 among others that did not underflow says its log: 0 to the rounding of 1.
+    """
+    one_hot, binary = backend.names.RelaxedOneHotCategorical, backend.names.RelaxedBernoulli
+
+    def score(made: Any, logits: Any, value: Any) -> float:
+        law = made(0.5, logits=backend.array(logits))
+        return float(law.log_prob(backend.array(value)))
+
+    inf, tiny = np.inf, np.finfo(float).tiny
+    for logits, value in (
+        ([0, 0, 0], [0.5, 0.5, 0]),
+        ([0, 0, 0], [1, 0, 0]),
+        ([0, 0, 0], [1, 1e-16, tiny / 2]),
+        ([0, 0, -inf], [1, 0, 0]),
+    ):
+        with pytest.raises(ValueError, match=rounded("RelaxedOneHotCategorical")):
+            score(one_hot, logits, value)
+    for value in (0, 1, tiny / 2):
+        with pytest.raises(ValueError, match=rounded("RelaxedBernoulli")):
+            score(binary, 0.0, value)
+    assert score(one_hot, [0, -inf, -inf], [1, 0, 0]) == 0
+    assert score(one_hot, [0, 0, -inf], [0, 0.5, 0.5]) == -inf
+    for value in ([0.2, 0.8, 0], [1, 1e-16, 0]):
+        pair = score(one_hot, [0, 0], value[:2])
+        np.testing.assert_allclose(score(one_hot, [0, 0, -inf], value), pair, 1e-9)
+        y = np.log(value[:2])
+        expected = np.log(0.5) - 2 * np.logaddexp.reduce(-0.5 * y) - 1.5 * y.sum()
+        np.testing.assert_allclose(pair, expected, 1e-9)

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
+from numpyro.distributions.continuous import RelaxedBernoulliLogits
 from numpyro.distributions.distribution import Distribution
+from numpyro.infer.elbo import ELBO
 
 from relaxed_dists import _errors, _errors_inference, _formulas, _machinery
+from relaxed_dists._elbo import guide_of_latent
 from relaxed_dists._estimators import renewed, shown
 from relaxed_dists._missing import Missing
 
@@ -276,3 +279,18 @@ class RelaxedDistribution(LogitsDistribution):
         if temperature is None:
             raise _errors.bad_temperature(type(self).__name__, temperature)
         super().__init__(probs, logits, temperature, validate_args=validate_args)
+
+    def _refuse_rounded(self, rounded: Any, value: Array) -> None:
+        """Refuse a value without its log sample whose numbers are rounded, as a formula says."""
+        if self._validate_args:
+            lost = rounded(ops, self.logits, value, float(jnp.finfo(value.dtype).tiny))
+            if bool(lost.any()) if known(lost) else in_relaxed_elbo():
+                raise _errors.rounded(type(self).__name__, seen=known(lost))
+
+
+def in_relaxed_elbo() -> bool:
+    """Whether an ELBO scores a latent value that a relaxed distribution draws in the guide."""
+    fn = guide_of_latent(ELBO)
+    while fn is not None and not isinstance(fn, RelaxedDistribution | RelaxedBernoulliLogits):
+        fn = getattr(fn, "base_dist", None) or getattr(fn, "component_distribution", None)
+    return fn is not None

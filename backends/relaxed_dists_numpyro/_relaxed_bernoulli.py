@@ -167,8 +167,8 @@ class RelaxedBernoulli(_RelaxedBinary):
     Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob 0 there, -inf elsewhere.
 
     A draw keeps its logit behind it (while the same object lives), so that its density is exact
-    where it rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite,
-    and what the number still says.
+    where it rounds to 0 or 1. A copy of such a number is refused, since the density is not known:
+    see the page on lost samples. Other numbers are scored as they are.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -220,7 +220,8 @@ class RelaxedBernoulli(_RelaxedBinary):
         logit = found(value, intermediates, "logit")
         value = self._check_value(value)
         if logit is None:
-            logit = self._logit_of(self._check_value(value))
+            logit = self._logit_of(value)
+            self._refuse_rounded(_formulas.at_an_end, value)
         logits, temperature = self._parameters()
         logit = logit.astype(logits.dtype)
         return flat(_formulas.binary_concrete_log_prob, logits, temperature, logit)

@@ -152,8 +152,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
     A draw keeps its log behind it (while the same object lives), so that its density is exact where
-    its small entries underflow. A copy is scored by the log of its entries, those below the
-    smallest normal number taken as that number: finite, and what the numbers still say.
+    small entries underflow. A copy with such entries is refused, since its density is not known:
+    see the page on lost samples. Other points are scored as they are.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -209,6 +209,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         own = self._own(log_value)
         if log_value is None:
             log_value = self._log_of(value)
+            self._refuse_rounded(_formulas.underflows, value)
         logits, temperature = self._parameters()
         y = log_value.astype(logits.dtype)
         return _formulas.concrete_log_prob(ops, logits, temperature, y, own)

@@ -5,10 +5,15 @@ from typing import Any, Self
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.infer import ELBO
 from torch import Size, Tensor
+from torch import distributions as torch_dist
 from torch.distributions import constraints
+from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
+from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
 from relaxed_dists import _errors, _errors_inference, _formulas, _machinery
+from relaxed_dists._elbo import guide_of_latent
 from relaxed_dists._missing import Missing
 
 from ._input import holds, known, real, result_dtype
@@ -240,3 +245,28 @@ class RelaxedDistribution(LogitsDistribution):
         if temperature is None:
             raise _errors.bad_temperature(type(self).__name__, temperature)
         super().__init__(probs, logits, temperature, validate_args)
+
+    def _refuse_rounded(self, rounded: Any, value: Tensor) -> None:
+        """Refuse a value without its log sample whose numbers are rounded, as a formula says."""
+        if self._validate_args:
+            lost = rounded(ops, self.logits, value, float(torch.finfo(value.dtype).tiny))
+            if bool(lost.any()) if known(lost) else in_relaxed_elbo():
+                raise _errors.rounded(type(self).__name__, seen=known(lost))
+
+
+THEIRS = (
+    torch_dist.RelaxedOneHotCategorical,
+    torch_dist.RelaxedBernoulli,
+    ExpRelaxedCategorical,
+    LogitRelaxedBernoulli,
+)
+
+
+def in_relaxed_elbo() -> bool:
+    """Whether an ELBO scores a latent value that a relaxed distribution draws in the guide."""
+    if torch.compiler.is_compiling():
+        return False
+    fn = guide_of_latent(ELBO)
+    while fn is not None and not isinstance(fn, (RelaxedDistribution, *THEIRS)):
+        fn = getattr(fn, "base_dist", None) or getattr(fn, "component_distribution", None)
+    return fn is not None

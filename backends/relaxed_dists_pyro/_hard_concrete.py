@@ -11,6 +11,7 @@ from relaxed_dists import _errors as _shared_errors
 from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists import _hard_concrete as _formulas
 
+from ._base import in_relaxed_elbo
 from ._carrier import attach, behind
 from ._discrete import Bernoulli
 from ._kl import _SPACES, _refuse_spaces
@@ -49,9 +50,10 @@ class HardConcrete(_RelaxedBinary):
     :math:`\zeta`. But the log density jumps at 0 and 1, and the gradient of samples that are
     clipped there does not see mass move across. So a draw keeps the masses of its law behind it
     (a Python attribute), and ``log_prob`` of it, in the guide and in the model, adds what is
-    missing: the gradient of ``Trace_ELBO`` is unbiased. That of a copy is not, nor are those of
-    bounds that are not linear in the log density, such as Renyi's. ``TraceMeanField_ELBO`` takes
-    the KL divergence exactly.
+    missing: the gradient of ``Trace_ELBO`` is unbiased. An ELBO whose gradient would miss it,
+    since it has a copy of the draw, is refused. The gradients of bounds that are not linear in the
+    log density, such as Renyi's, stay biased. ``TraceMeanField_ELBO`` takes the KL divergence
+    exactly.
 
     An infinite logit (probs of exactly 0 or 1) is a point mass at 0 or 1.
 
@@ -154,6 +156,8 @@ class HardConcrete(_RelaxedBinary):
         # In its own precision, if that is more: it says how far from the ends it is.
         value = value.to(torch.promote_types(dtype, value.dtype))
         density = self._of(_formulas.log_prob, value).to(dtype)
+        if moved is None and value.requires_grad and self._validate_args and in_relaxed_elbo():
+            raise _errors.lost(type(self).__name__)
         if moved is not None:
             density = density + self._of(_formulas.crossing, moved.to(dtype))
         return density

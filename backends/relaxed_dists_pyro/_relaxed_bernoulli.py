@@ -158,10 +158,11 @@ class RelaxedBernoulli(_RelaxedBinary):
     of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided by :math:`x (1 - x)`.
     Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob 0 there, -inf elsewhere.
 
-    A draw keeps its logit behind it (a Python attribute), so that its density is exact where it
-    rounds to 0 or 1. A copy is scored by its number, clamped to the open interval: finite, and
-    what the number still says. The density's gradient by a draw is that by its number, bounded by
-    the largest number where it would overflow.
+    A draw keeps its logit behind it (a Python attribute), so that its density is exact
+    where it rounds to 0 or 1. A copy of such a number is refused, since the density is not known:
+    see the page on lost samples. Other numbers are scored as they are. The
+    density's gradient by a draw is that by its number, bounded by the largest number where it
+    would overflow.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -208,6 +209,7 @@ class RelaxedBernoulli(_RelaxedBinary):
         link = None if logit is None else value
         if logit is None:
             logit = self._logit_of(value)
+            self._refuse_rounded(_formulas.at_an_end, value)
         logits, temperature = self._parameters()
         y = logit.to(logits.dtype)
         return _formulas.binary_concrete_log_prob(ops, logits, temperature, y, link)

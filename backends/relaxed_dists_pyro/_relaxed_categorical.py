@@ -155,10 +155,11 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     A masked category's entry is 0, and the law is that of the categories left: of a single one a
     point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
-    A draw keeps its log behind it (a Python attribute), so that its density is exact where its
-    small entries underflow. A copy is scored by the log of its entries, those below the smallest
-    normal number taken as that number: finite, and what the numbers still say. The density's
-    gradient by a draw is that by its entries, and the largest number where it would overflow.
+    A draw keeps its log behind it (a Python attribute), so that its density is exact where
+    small entries underflow. A copy with such entries is refused, since its density is not known:
+    see the page on lost samples. Other points are scored as they are. The
+    density's gradient by a draw is that by its entries, and the largest number where it would
+    overflow.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -211,6 +212,7 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
         link = None if log_value is None else value
         if log_value is None:
             log_value = self._log_of(value)
+            self._refuse_rounded(_formulas.underflows, value)
         logits, temperature = self._parameters()
         y = log_value.to(logits.dtype)
         return _formulas.concrete_log_prob(ops, logits, temperature, y, own, plain, link)

@@ -6,18 +6,9 @@ from typing import Any
 import pyro.distributions as dist
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import distributions as torch_dist
-from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
-from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
-from ._base import LogitsDistribution, RelaxedDistribution
+from ._base import THEIRS, LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
-
-_THEIRS_RELAXED = (
-    torch_dist.RelaxedOneHotCategorical,
-    torch_dist.RelaxedBernoulli,
-    ExpRelaxedCategorical,
-    LogitRelaxedBernoulli,
-)
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
@@ -52,7 +43,7 @@ def discrete(law: Any) -> Any:
     if isinstance(law, LogitsDistribution):
         twin = law.discrete
         return twin if isinstance(twin, OneHotCategorical | Bernoulli) else None
-    if isinstance(law, _THEIRS_RELAXED):
+    if isinstance(law, THEIRS):
         twin = OneHotCategorical if len(law.event_shape) else Bernoulli
         return twin(logits=law.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
@@ -72,7 +63,7 @@ def kind(fn: Any) -> str | None:
         fn: A law, perhaps in wrappers: of this library or the framework's own.
     """
     law = innermost(fn)
-    if isinstance(law, (RelaxedDistribution, *_THEIRS_RELAXED)):
+    if isinstance(law, (RelaxedDistribution, *THEIRS)):
         return "relaxed"
     if isinstance(law, torch_dist.TransformedDistribution):
         return kind(law.base_dist)

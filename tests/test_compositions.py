@@ -1,0 +1,365 @@
+"""Compositions of wrappers and handlers: the number by hand, or the error that names the loss.
+
+A wrapper changes the distribution, a handler the sample statement, so that a composition is an
+order of wrappers and an order of handlers around it. Values are so cold that most are rounded:
+whoever scores a copy gives another number.
+"""
+
+import functools
+import importlib
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carrying import LOST, PPL, jax, torch
+from cases import DISCRETE, RELAXED
+from harness import Backend
+
+BATCH = (2, 1)  # the second axis is there to be expanded
+COLD = {"q": 0.002, "p": 0.003}
+WRAPPERS = ["mask", "expand", "to_event", "Independent", "transform", "mixture", "vmap"]
+HANDLERS = ["scale", "plate", "subsample", "hide", "scan"]
+# Those that may lose a value: transforms and mixtures compute another one, and NumPyro's own
+# Independent is masked by its own mask, which copies.
+LOSING = {"pyro": {"transform", "mixture"}, "numpyro": {"transform", "mixture", "Independent"}}
+ESTIMATED = [f"{name} {kind}" for name in DISCRETE for kind in ("hard", "soft")]
+SKIPPED = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]  # without a density: mask(False)
+NAMES = [*RELAXED, *DISCRETE, *ESTIMATED, "HardConcrete", "Subset", *SKIPPED]
+# That a plate declares each batch dimension is not asked here.
+pytestmark = pytest.mark.filterwarnings("ignore:Missing a plate statement:UserWarning")
+Composition = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def compositions(length: int) -> list[Composition]:
+    """All orders of wrappers and of handlers, so many together."""
+    return [
+        (wrappers, handlers)
+        for number in range(length + 1)
+        for wrappers in itertools.product(WRAPPERS, repeat=number)
+        for handlers in itertools.product(HANDLERS, repeat=length - number)
+    ]
+
+
+def law(backend: Backend, name: str, side: str, logits: Any, expand: Any = None) -> Any:
+    """The guide's distribution (q) or the model's (p), or one of a larger batch shape."""
+    names, (name, *kind) = backend.names, name.split(" ")
+    t = backend.array(COLD[side])
+    if kind and side == "q":
+        estimator = names.GumbelSoftmax(0.5, hard=kind == ["hard"])
+        made = getattr(names, name)(logits=logits, estimator=estimator)
+    elif name in DISCRETE:
+        made = getattr(names, name)(logits=logits)
+    elif "Subset" in name or "Permutation" in name:
+        size = {"k": 2} if "Subset" in name else {}
+        heat = (t,) if "Relaxed" in name else ()
+        made = getattr(names, name)(*heat, logits=logits, **size)
+    else:
+        made = getattr(names, name)(t, logits=logits)
+    made = made if expand is None else made.expand(expand)
+    return made.mask(False) if name in SKIPPED else made
+
+
+def logits_of(backend: Backend, name: str, side: str) -> Any:
+    """The parameters of either side."""
+    event = (
+        (3, 3) if "Permutation" in name else (3,) if "OneHot" in name or "Subset" in name else ()
+    )
+    rng = np.random.default_rng({"q": 1, "p": 2}[side])
+    return backend.array(rng.normal(0, 1, (*BATCH, *event)))
+
+
+class Shape:
+    """The weights of the elements of a site, and how many of their axes belong to an event."""
+
+    def __init__(self) -> None:
+        self.weights, self.events = np.ones(BATCH), 0
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch shape."""
+        return self.weights.shape[: self.weights.ndim - self.events]
+
+    def larger(self) -> tuple[int, ...]:
+        """The batch shape with its last axis expanded, or with one more axis."""
+        one = self.batch and self.batch[-1] == 1
+        return (*self.batch[:-1], 2) if one else (2, *self.batch)
+
+    def mask(self) -> np.ndarray:
+        """A mask of the first batch axis, if it has more than one place."""
+        if self.batch and self.batch[0] > 1:
+            return np.arange(self.batch[0]).reshape(-1, *(1,) * (len(self.batch) - 1)) % 2 == 0
+        return np.array(True)
+
+    def masked(self) -> None:
+        """Apply the mask."""
+        mask = self.mask()
+        self.weights = self.weights * mask.reshape(*mask.shape, *(1,) * self.events)
+
+    def expanded(self, batch: tuple[int, ...]) -> None:
+        """Take another batch shape."""
+        events = self.weights.shape[self.weights.ndim - self.events :]
+        self.weights = np.broadcast_to(self.weights, batch + events)
+
+
+class Impossible(Exception):
+    """A composition that makes no sense, or that a framework does not have."""
+
+
+def wrap(backend: Backend, fn: Any, wrappers: tuple[str, ...], shape: Shape) -> Any:
+    """The distribution in its wrappers, innermost first."""
+    dist = importlib.import_module(f"{backend.framework}.distributions")
+    for i, wrapper in enumerate(wrappers):
+        if wrapper == "mask":
+            fn = fn.mask(backend.array(shape.mask(), "bool"))
+            shape.masked()
+        elif wrapper == "expand":
+            fn = fn.expand(shape.larger())
+            shape.expanded(shape.larger())
+        elif wrapper in ("to_event", "Independent"):
+            if not shape.batch:
+                raise Impossible
+            fn = fn.to_event(1) if wrapper == "to_event" else dist.Independent(fn, 1)
+            shape.events += 1
+        elif wrapper == "transform":
+            double = dist.transforms.AffineTransform(0.0, 2.0)
+            fn = dist.TransformedDistribution(fn, [double])
+        elif wrapper == "vmap":
+            outside = {"transform", "mixture"} & set(wrappers[:i])
+            if backend.framework == "pyro" or not shape.batch or outside:
+                raise Impossible
+            fn = jax.vmap(lambda fn: fn)(fn)
+        elif wrapper == "mixture":
+            if i:
+                raise Impossible
+            weights = dist.Categorical(backend.array(np.full((2, 2), 0.5)))
+            fn = dist.MixtureSameFamily(weights, fn.expand((2, 2)))
+            shape.weights = np.ones(2)
+    return fn
+
+
+def program(
+    backend: Backend, make: Callable[[], Any], case: Composition, seed: int
+) -> tuple[Callable[[], Any], Shape]:
+    """The sample statement in its handlers, and the weights of what it draws."""
+    ppl, h = PPL[backend.framework]
+    wrappers, handlers = case
+    shape = Shape()
+    wrap(backend, make(), wrappers, shape)
+
+    def statement() -> Any:
+        fn = wrap(backend, make(), wrappers, Shape())
+        if backend.framework == "pyro":
+            torch.manual_seed(seed)
+            return ppl.sample("z", fn)
+        return ppl.sample("z", fn, rng_key=jax.random.key(seed))
+
+    run = statement
+    for i, handler in enumerate(handlers):
+        if handler == "scale":
+            run = h.scale(run, scale=3.0)
+            shape.weights = shape.weights * 3.0
+        elif handler == "hide":
+            run = h.mask(run, mask=backend.array(shape.mask(), "bool"))
+            shape.masked()
+        elif handler in ("plate", "subsample"):
+            if "scan" in handlers[:i]:
+                raise Impossible  # NumPyro wants them inside
+            larger = shape.larger()
+            dim = -1 if len(larger) == len(shape.batch) else -len(larger)
+            size, part = (4, 2) if handler == "subsample" else (2, None)
+            plate = (f"plate {i}", size), {"subsample_size": part, "dim": dim}
+
+            def run(inner: Any = run, plate: Any = plate) -> Any:
+                with ppl.plate(*plate[0], **plate[1]):
+                    return inner()
+
+            shape.expanded(larger)
+            shape.weights = shape.weights * (size / 2)
+        elif handler == "scan":
+            # Of NumPyro alone, which can't nest them, nor take the parameters of a transform.
+            if backend.framework == "pyro" or {"scan", "transform"} & {*handlers[:i], *wrappers}:
+                raise Impossible
+
+            def run(inner: Any = run) -> Any:
+                from numpyro.contrib.control_flow import scan
+
+                return scan(lambda carry, _: (carry, inner()), None, None, length=2)
+
+            shape.expanded((2, *shape.batch))
+    return run, shape
+
+
+@functools.cache
+def plain(
+    backend: Backend, name: str, shape: tuple[int, ...], seed: int, slope: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """By hand, for the bare distribution of a shape: the draw, and for each element the term.
+
+    The terms are log p - log q at the same value; or their slopes by the guide's logits.
+    """
+    q, p = (logits_of(backend, name, side) for side in "qp")
+
+    def terms(logits: Any) -> tuple[Any, Any]:
+        guide = law(backend, name, "q", logits, shape)
+        value = backend.draw(guide, seed)
+        return law(backend, name, "p", p, shape).log_prob(value) - guide.log_prob(value), value
+
+    if not slope:
+        term, value = terms(q)
+        return backend.numpy(value), backend.numpy(term)
+    if backend.framework == "numpyro":
+        return backend.numpy(terms(q)[1]), backend.numpy(jax.jacrev(lambda w: terms(w)[0])(q))
+    q.requires_grad_()
+    term, value = terms(q)
+    each = term.reshape(-1) + 0 * q.sum()  # where there is no gradient
+    slopes = [torch.autograd.grad(x, q, retain_graph=True)[0] for x in each]
+    return backend.numpy(value), backend.numpy(torch.stack(slopes).reshape(*shape, *q.shape))
+
+
+def elbo(backend: Backend, name: str, case: Composition, logits: Any, seed: int) -> Any:
+    """An ELBO of one site, and its value."""
+    prior, values = logits_of(backend, name, "p"), []
+    model, _ = program(backend, lambda: law(backend, name, "p", prior), case, seed)
+    guide, _ = program(backend, lambda: law(backend, name, "q", logits), case, seed)
+    _, h = PPL[backend.framework]
+    loss = importlib.import_module(f"{backend.framework}.infer").Trace_ELBO()
+
+    def kept() -> None:
+        trace = h.trace(guide).get_trace()
+        values.append(getattr(trace, "nodes", trace)["z"]["value"])
+
+    if backend.framework == "pyro":
+        # Without the check that a plate declares each batch dimension.
+        enable = importlib.import_module("pyro.infer.util").enable_validation
+        enable(False)
+        try:
+            return -loss.differentiable_loss(model, kept), values[0]
+        finally:
+            enable(True)
+    return -loss.loss(jax.random.key(seed), {}, model, kept), values[0]
+
+
+def result(score: Callable[[], Any]) -> Any:
+    """What it returns, or LOST where an error of ours refuses the value."""
+    try:
+        return score()
+    except ValueError as error:
+        if ".log_prob got" in str(error):
+            return LOST
+        raise
+
+
+def by_numbers(backend: Backend, name: str, mixture: bool, value: np.ndarray) -> np.ndarray:
+    """The terms at a value's numbers alone."""
+    both = []
+    for side in "pq":
+        fn = law(backend, name, side, logits_of(backend, name, side), (2, 2) if mixture else None)
+        events = len(fn.event_shape)
+        at = np.expand_dims(value, value.ndim - events) if mixture else value
+        terms = backend.numpy(fn.log_prob(backend.array(at)))
+        both.append(np.logaddexp.reduce(terms, -1) + np.log(0.5) if mixture else terms)
+    return both[0] - both[1]
+
+
+def has_path(name: str) -> bool:
+    """Whether the draw has a pathwise gradient: elsewhere an ELBO's is by the score function."""
+    return name not in (*DISCRETE, "Subset")
+
+
+def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool = False) -> None:
+    """The number of a composition, and the slope by the guide's logits, or the error."""
+    unfit = ("soft", "Subset", "Permutation")  # for a mixture, whose support must be one and hard
+    if "mixture" in case[0] and any(word in name for word in unfit):
+        raise Impossible
+    q = logits_of(backend, name, "q")
+    _, shape = program(backend, lambda: law(backend, name, "q", q), case, seed)
+    weights, scanned, wrappers = shape.weights, "scan" in case[1], case[0]
+    got = result(lambda: elbo(backend, name, case, q, seed))
+    if got is LOST:
+        assert LOSING[backend.framework] & set(wrappers)
+        return
+    value = backend.numpy(got[1]) / 2.0 ** wrappers.count("transform")
+    expected, drawn_shape = None, weights.shape[1:] if scanned else weights.shape
+    if "mixture" not in wrappers:
+        drawn, terms = plain(backend, name, drawn_shape, seed)
+        if np.allclose(np.broadcast_to(drawn, value.shape), value, 1e-9):  # compiled in a scan
+            expected = (weights * terms).sum()
+    if expected is None:  # drawn in another order: then it holds its density, or it is refused
+        slope = False
+        terms = result(lambda: by_numbers(backend, name, "mixture" in wrappers, value))
+        assert terms is not LOST
+        expected = (weights * terms).sum()
+    np.testing.assert_allclose(float(got[0]), expected, 1e-8, 1e-8)
+    # In JAX each shape is compiled anew: one is enough but for these.
+    many = backend.framework == "pyro" or name in ("RelaxedBernoulli", "HardConcrete")
+    if slope and has_path(name) and (many or drawn_shape == BATCH):
+        slopes = plain(backend, name, drawn_shape, seed, slope=True)[1]
+        weights = weights.sum(0) if scanned else weights
+        expected = np.tensordot(weights, slopes, weights.ndim)
+        actual = result(
+            lambda: backend.grad(
+                lambda logits: elbo(backend, name, case, logits, seed)[0] + 0 * logits.sum(),
+                logits_of(backend, name, "q"),
+            )[0]
+        )
+        if actual is LOST:
+            assert LOSING[backend.framework] & set(wrappers)
+            return
+        np.testing.assert_allclose(actual, expected, 1e-7, 1e-7)
+
+
+def run(backend: Backend, name: str, cases: list[Composition], seed: int, slopes: int) -> None:
+    """The law of each composition that there is; of one in so many the slope as well."""
+    ran = 0
+    for i, case in enumerate(cases):
+        try:
+            check(backend, name, case, seed, slope=(i + seed) % slopes == 0)
+            ran += 1
+        except Impossible:
+            pass
+        except Exception as error:
+            error.add_note(f"{name} in {case}")
+            raise
+    assert ran >= len(cases) // 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compositions(backend: Backend, name: str, seed: int) -> None:
+    """Each alone; of those of two and three a share, so that each runs over some distribution.
+
+    In Pyro all of two, and the slope of each, since nothing has to be compiled.
+    """
+    at, number = NAMES.index(name) + seed, len(NAMES)
+    none, ones, pairs, triples = map(compositions, range(4))
+    triples = triples[at % number :: number]
+    if backend.framework == "pyro":
+        run(backend, name, none + ones + pairs + triples, seed, slopes=1)
+    else:
+        cases = none + ones + pairs[at % number :: number] + triples[at % 5 :: 5]
+        slow = {"scan", "subsample"}  # these are compiled each time
+        cases = [case for i, case in enumerate(cases) if not slow & set(case[1]) or i % 3 == at % 3]
+        run(backend, name, cases, seed, slopes=6)
+
+
+def test_a_wrapper_that_copies_the_value_fails(
+    backend: Backend, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The law fails if a mask hands on a copy, whether it is then refused or not."""
+    dist = importlib.import_module(f"{backend.framework}.distributions")
+
+    class Copying(dist.MaskedDistribution):
+        def log_prob(self, value: Any, *intermediates: Any) -> Any:
+            return super().log_prob(value + 0)
+
+    made = type(law(backend, "RelaxedBernoulli", "q", logits_of(backend, "RelaxedBernoulli", "q")))
+    case = (("expand", "expand", "mask"), ())  # four values count, and one is rounded
+    check(backend, "RelaxedBernoulli", case, seed)
+    monkeypatch.setattr(made, "mask", lambda law, mask: Copying(law, mask))
+    with pytest.raises(AssertionError):
+        check(backend, "RelaxedBernoulli", case, seed)
+    monkeypatch.setattr(made, "_refuse_rounded", lambda *args: None)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check(backend, "RelaxedBernoulli", case, seed)
