@@ -6,6 +6,8 @@ loads the checkpoint of each program, as a new process of it would, goes on, and
 :func:`onwards` gives.
 """
 
+# ruff: noqa: E402 - the framework may be missing, and is looked for first
+
 import functools
 import json
 import sys
@@ -13,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyro
-import torch
+import pytest
+
+pyro = pytest.importorskip("pyro")
+torch = pytest.importorskip("torch")
+
 from pyro import distributions as dist
 from pyro import infer, poutine
 from pyro.infer import autoguide

@@ -28,7 +28,7 @@ TESTS = Path(__file__).parent
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*the trace")
 def test_t1_a_new_process_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> None:
     """Losses, an evaluation and all parameters, bit for bit; from other initial values and noise.
 
