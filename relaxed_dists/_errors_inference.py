@@ -200,3 +200,50 @@ def needs_the_density(name: str) -> ValueError:
         "discrete sites are hidden; expected an autoguide with parameters only. Use AutoNormal or "
         "AutoMultivariateNormal."
     )
+
+
+SMOOTHLY = (
+    "Write z @ table for table[z.argmax(-1)], z[..., k] * a + (1 - z[..., k]) * b for "
+    "where(z[..., k] == 1, a, b), and z itself for its rounding"
+)
+
+
+class NoGradient(ValueError):
+    """A discrete site that no gradient reaches."""
+
+
+def no_gradient(name: str, site: str) -> NoGradient:
+    """A site whose value the model uses in steps only."""
+    return NoGradient(
+        f"{name} got the site {site!r}, on whose value other densities depend, but none by a "
+        "derivative, as after an argmax, a rounding, a comparison or an index: no gradient reaches "
+        "it, and it would stay as it is; expected a model that is a smooth function of it. "
+        f"{SMOOTHLY}; or train a discrete guide by LeaveOneOut_ELBO, which needs no derivative."
+    )
+
+
+def zero_gradient(name: str, site: str) -> str:
+    """The same where a derivative exists, but is 0."""
+    return (
+        f"{name} got the site {site!r}, on whose value other densities depend, though all their "
+        "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "
+        f"everywhere, no gradient reaches it, and it stays as it is. {SMOOTHLY}; or train a "
+        "discrete guide by LeaveOneOut_ELBO, which needs no derivative."
+    )
+
+
+def by_floats(error: Exception) -> bool:
+    """Whether torch or JAX got floating numbers as an index."""
+    text = str(error)
+    return "used as indices must be" in text or "Indexer must have integer" in text
+
+
+def indexed(name: str, sites: Sequence[str]) -> NoGradient:
+    """A model that indexes by an array of floating numbers."""
+    whose = f"its sites {list(sites)}" if sites else "discrete sites"
+    return NoGradient(
+        f"{name} got a model that indexes by floating numbers, as the values of {whose} are; "
+        "expected it to multiply by them, since an index has no derivative. "
+        "Write z @ table for table[z] with a one-hot z, and (1 - z) * table[0] + z * table[1] with "
+        "a binary one."
+    )

@@ -34,3 +34,12 @@ class Pairs:
         """The discrete sites that no guide draws with a gradient."""
         kinds = {name: {kind for kind, _ in seen} for name, seen in self._seen.items()}
         return sorted(name for name, found in kinds.items() if found == {"discrete"})
+
+    def names(self) -> list[str]:
+        """The sites that are discrete or relaxed."""
+        return sorted(self._seen)
+
+    def carrying(self) -> bool:
+        """Whether a site's values carry a gradient."""
+        kinds = {kind for seen in self._seen.values() for kind, _ in seen}
+        return not kinds.isdisjoint({"relaxed", "estimated"})

@@ -432,7 +432,9 @@ def fit(
             z = numpyro.sample("z", OneHotCategorical(probs=jnp.asarray(PRIOR)))
         else:
             z = numpyro.sample("z", Bernoulli(probs=PRIOR_OF_ONE))
-        likelihood(jax.lax.stop_gradient(z) if detached else z)
+        # Not stop_gradient(z), which init refuses: a gradient too small to matter.
+        still = jax.lax.stop_gradient(z)
+        likelihood(still + 1e-6 * (z - still) if detached else z)
 
     def guide(temperature: Any) -> None:
         law = OneHotCategorical if rows else Bernoulli

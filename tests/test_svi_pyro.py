@@ -445,7 +445,8 @@ def fit(
             z = pyro.sample("z", OneHotCategorical(probs=torch.tensor(PRIOR)))
         else:
             z = pyro.sample("z", Bernoulli(probs=torch.tensor(PRIOR_OF_ONE, dtype=torch.float64)))
-        likelihood(z.detach() if detached else z)
+        # Not z.detach(), which the first step refuses: a gradient too small to matter.
+        likelihood(z.detach() + 1e-6 * (z - z.detach()) if detached else z)
 
     def guide(temperature: Any) -> None:
         law = OneHotCategorical if rows else Bernoulli

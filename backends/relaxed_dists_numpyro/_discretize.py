@@ -24,6 +24,7 @@ from ._constraints import one_hot
 from ._discrete import Bernoulli, OneHotCategorical, _Discrete
 from ._input import known
 from ._kl import _kl_discrete, _refuse_spaces
+from ._paths import alone
 from ._permutation import RelaxedPermutation
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
@@ -199,8 +200,7 @@ def _independent(
     """Whether a discrete model or guide draws and scores the same at two temperatures."""
 
     def found(temperature: Any) -> Any:
-        # The parameters are those that handlers outside substitute.
-        with handlers.block(hide_fn=lambda site: site["type"] != "param"):
+        with alone():
             # Around fn itself, so that this is not called again.
             plain = discretize()
             plain.fn = handlers.seed(fn, random.key(0))

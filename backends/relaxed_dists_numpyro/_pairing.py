@@ -29,3 +29,11 @@ class Pairing(Messenger):
         NumPyro itself warns of every discrete site, the prior of an estimated one among them.
         """
         return self._pairs.plain()
+
+    def names(self) -> list[str]:
+        """The sites that are discrete or relaxed."""
+        return self._pairs.names()
+
+    def carrying(self) -> bool:
+        """Whether a site's values carry a gradient."""
+        return self._pairs.carrying()

@@ -8,13 +8,15 @@ import numpyro
 from numpyro.handlers import block, condition, do, reparam, replay, substitute
 from numpyro.infer import init_to_value
 from numpyro.infer.reparam import Reparam
-from numpyro.primitives import _PYRO_STACK
+from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists import _errors_inference
+from relaxed_dists._paths import once
 from relaxed_dists._relaxing import Chosen, check_shape, shown
 
 from ._base import RelaxedDistribution
 from ._ops import ops
+from ._paths import check_relaxed
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, innermost, kind, rewrapped
@@ -139,7 +141,10 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
 
     Raises:
         ValueError: If a site's law can't be relaxed, a named site is not a latent discrete one or
-            is never drawn, or a temperature is out of its range.
+            is never drawn, a temperature is out of its range, or the model uses a site's value in
+            steps only (an argmax, an index), so that its density has no gradient by it. That is
+            seen by the first call with data, which traces the model once more; where all that it
+            gets is traced (under ``jit``), a warning.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -167,7 +172,28 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
     ) -> None:
         self._chosen = Chosen(sites)
         self._reparam = RelaxedReparam(temperature, hard)
+        self._relaxed: set[str] = set()
+        self._observed = False  # whether the model has data
         super().__init__(fn, config=self._choose)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model, and look after the first time whether gradients reach its sites."""
+        if self.fn is None:  # a decorator
+            return super().__call__(*args, **kwargs)
+        try:
+            result = super().__call__(*args, **kwargs)
+        except TypeError as error:
+            if self._relaxed and _errors_inference.by_floats(error):
+                raise _errors_inference.indexed("relax", sorted(self._relaxed)) from error
+            raise
+        if self._relaxed and self._observed:
+            inner: Any = self.fn
+            while isinstance(inner, Messenger):
+                inner = inner.fn
+            how: Any = (self._reparam.temperature, self._chosen.names, self._reparam.hard)
+            again = _Unlooked(self.fn, *how)
+            once(inner, lambda: check_relaxed(again, set(self._relaxed), args, kwargs))
+        return result
 
     def _choose(self, site: dict[str, Any]) -> RelaxedReparam | None:
         fn, name = site["fn"], site["name"]
@@ -177,11 +203,21 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
             return None
         if site.get("_control_flow_done"):
             raise _errors_inference.inside_control_flow(name)
-        return self._reparam if site["value"] is None else None  # given by a handler inside
+        if site["value"] is not None:  # given by a handler inside
+            return None
+        self._relaxed.add(name)
+        return self._reparam
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Relax a site, and note whether one has data."""
+        self._observed |= msg["type"] == "sample" and msg["is_observed"]
+        super().process_message(msg)
 
     def __enter__(self) -> None:
         """Start anew with what the model has drawn."""
         self._chosen.found.clear()
+        self._relaxed.clear()
+        self._observed = False
         super().__enter__()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -189,3 +225,9 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         super().__exit__(exc_type, exc_value, traceback)
         if exc_type is None:
             self._chosen.check()
+
+
+class _Unlooked(relax):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model."""
+        return Messenger.__call__(self, *args, **kwargs)

@@ -25,9 +25,11 @@ from relaxed_dists._annealing import (
     shown,
     takes_temperature,
 )
+from relaxed_dists._errors_inference import by_floats, indexed
 
 from . import _checkpoint
 from ._pairing import Pairing
+from ._paths import check_svi, pathwise
 
 # What a function that needs numbers makes of a tracer.
 _UNTRACEABLE = (
@@ -73,9 +75,11 @@ class AnnealedSVI(SVI):
     Raises:
         ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
             on one side and discrete on the other (seen by ``init``), a schedule can't compute with
-            a traced step, or its temperature is not positive and finite. Where the step is traced
-            (``update`` under ``jit``) the last can't be seen; the distributions then compute with
-            the lowest temperature that they know.
+            a traced step, its temperature is not positive and finite, or the model uses a site's
+            value in steps only (an argmax, an index), so that no gradient reaches it (seen by
+            ``init``, which traces guide and model once more; if it is traced itself, a warning).
+            Where the step is traced (``update`` under ``jit``) no temperature can be seen; the
+            distributions then compute with the lowest one that they know.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -148,7 +152,15 @@ class AnnealedSVI(SVI):
         sites = Pairing(self.allow_mixed)
         with warnings.catch_warnings(), sites:
             warnings.filterwarnings("ignore", ".* does not support models with discrete latent")
-            state = super().init(rng_key, *args, init_params=init_params, **kwargs)
+            try:
+                state = super().init(rng_key, *args, init_params=init_params, **kwargs)
+            except TypeError as error:
+                if pathwise(self.loss) and by_floats(error):
+                    raise indexed("AnnealedSVI", sites.names()) from error
+                raise
+        if pathwise(self.loss) and sites.carrying():
+            params = {**self.get_params(state), **(state.mutable_state or {})}
+            check_svi(params, self.model, self.guide, args, {**self.static_kwargs, **kwargs})
         plain = sites.plain()
         if plain and not self.loss.can_infer_discrete:
             warnings.warn(

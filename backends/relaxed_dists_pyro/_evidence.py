@@ -17,22 +17,10 @@ from relaxed_dists._annealing import accepting
 from relaxed_dists._evidence import EvidenceBounds, Running, common, shared, sizes, summed
 
 from ._discretize import discretize
+from ._paths import traces as traces_of
 from ._sites import innermost, kind
 from ._soft_draws import rng_state
 from ._svi import _unwrap
-
-
-def _traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace]:
-    """The traces of the guide and of the model that is replayed against it."""
-    inner: Any = poutine.unwrap(guide)
-    if hasattr(inner, "get_traces"):  # a GuideMessenger: it holds the model, and runs both
-        guide(*args, **kwargs)
-        model_trace, guide_trace = inner.get_traces()
-    else:
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        replayed = poutine.replay(model, trace=guide_trace)
-        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
-    return [guide_trace, model_trace]
 
 
 def _sites(traces: list[poutine.Trace]) -> list[tuple[str, Any, int]]:
@@ -130,7 +118,7 @@ def evidence_bounds(
         model, guide = accepting(model, guide, _unwrap)
     model, guide = discretize(model), discretize(guide)
     with poutine.block():
-        traces = _traces(model, guide, args, kwargs)
+        traces = traces_of(model, guide, args, kwargs)
     sites = _sites(traces)
     if not sites:
         raise _errors.no_sites()
@@ -159,7 +147,7 @@ def evidence_bounds(
         if size > 1:
             fns = [pyro.plate("_evidence_samples", size, dim=-1 - depth)(f) for f in fns]
         with poutine.block():
-            found[:] = _traces(fns[0], fns[1], args, kwargs)
+            found[:] = traces_of(fns[0], fns[1], args, kwargs)
         for trace in found:
             trace.compute_log_prob()
         total: Any = 0.0

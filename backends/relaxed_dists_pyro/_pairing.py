@@ -17,12 +17,14 @@ class Pairing(Messenger):
         super().__init__()
         self._pairs: Pairs | None = None
         self._allowed, self._done = allow_mixed, False
+        self.carrying = False  # whether a site's values carry a gradient
 
     def __enter__(self) -> Self:
         self._pairs = None if self._done else Pairs(self._allowed)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
+        self.carrying |= self._pairs is not None and self._pairs.carrying()
         self._done = self._done or error[0] is None
         super().__exit__(*error)
 
@@ -30,3 +32,7 @@ class Pairing(Messenger):
         if self._pairs is not None and not msg["is_observed"]:
             law = msg["fn"]
             self._pairs.see(msg["name"], kind(law), type(innermost(law)).__name__)
+
+    def names(self) -> list[str]:
+        """The sites that are discrete or relaxed."""
+        return [] if self._pairs is None else self._pairs.names()

@@ -10,17 +10,19 @@ from pyro.infer.autoguide.initialization import InitMessenger, init_to_value
 from pyro.infer.reparam.reparam import Reparam
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.condition_messenger import ConditionMessenger
-from pyro.poutine.messenger import Messenger
+from pyro.poutine.messenger import Messenger, _bound_partial
 from pyro.poutine.reparam_messenger import ReparamMessenger
 from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 
 from relaxed_dists import _errors_inference
+from relaxed_dists._paths import once
 from relaxed_dists._relaxing import Chosen, check_shape, shown
 
 from ._base import RelaxedDistribution
 from ._ops import ops
+from ._paths import check_relaxed
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
 from ._sites import discrete, innermost, rewrapped
@@ -143,6 +145,33 @@ class RelaxedReparam(Reparam):
         return deterministic(value, fn.event_dim)
 
 
+class _Looked:
+    """A model, looked at after its first call with data, whether gradients reach its sites."""
+
+    def __init__(self, fn: Callable[..., Any], handler: "_Relax") -> None:
+        functools.update_wrapper(self, fn, updated=())
+        self._fn, self._handler = fn, handler
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model."""
+        names = self._handler.relaxed
+        try:
+            result = self._fn(*args, **kwargs)
+        except IndexError as error:
+            if _errors_inference.by_floats(error):
+                raise _errors_inference.indexed("relax", sorted(names)) from error
+            raise
+        if names and self._handler.observed:
+            again = Messenger.__call__(self._handler.anew(), self._fn)
+            check = functools.partial(check_relaxed, again, set(names), args, kwargs)
+            inner: Any = self._fn
+            while isinstance(inner, _bound_partial):  # a handler's
+                wrapped: Any = inner.func
+                inner = wrapped.args[1]
+            once(inner, check)
+        return result
+
+
 class _Relax(Messenger):
     """The handler. Pyro's ReparamMessenger would first ask for an initial discrete value."""
 
@@ -150,9 +179,20 @@ class _Relax(Messenger):
         super().__init__()
         self._chosen = Chosen(sites)
         self._reparam = RelaxedReparam(temperature, hard)
+        self.relaxed: set[str] = set()
+        self.observed = False  # whether the model has data
+
+    def __call__(self, fn: Callable[..., Any]) -> Any:
+        return super().__call__(_Looked(fn, self))
+
+    def anew(self) -> "_Relax":
+        """The same handler, not entered."""
+        return _Relax(self._reparam.temperature, self._chosen.names, self._reparam.hard)
 
     def __enter__(self) -> Any:
         self._chosen.found.clear()
+        self.relaxed.clear()
+        self.observed = False
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -167,12 +207,14 @@ class _Relax(Messenger):
             is_discrete = msg["fn"].support.is_discrete
         except (AttributeError, NotImplementedError):
             is_discrete = False
+        self.observed |= msg["is_observed"] and not msg["infer"].get("_deterministic")
         law = type(innermost(msg["fn"])).__name__
         if self._chosen.has(msg["name"], law, is_discrete, msg["is_observed"]) and (
             msg["value"] is None  # else given by a handler inside
         ):
             msg.update(self._reparam.apply(msg))
             msg["infer"] = {"_deterministic": True}
+            self.relaxed.add(msg["name"])
 
 
 def relax(
@@ -205,7 +247,10 @@ def relax(
 
     Raises:
         ValueError: If a site's law can't be relaxed, a named site is not a latent discrete one or
-            is never drawn, or a temperature is out of its range.
+            is never drawn, a temperature is out of its range, or the model uses a site's value in
+            steps only (an argmax, an index), so that its density has no gradient by it. That is
+            seen by the first call with data, which runs the model once more; where a derivative
+            exists but is 0, a warning.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.

@@ -25,9 +25,11 @@ from relaxed_dists._annealing import (
     schedules,
     takes_temperature,
 )
+from relaxed_dists._errors_inference import by_floats, indexed
 
 from . import _checkpoint
 from ._pairing import Pairing
+from ._paths import check_svi, pathwise
 
 _COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO)
 
@@ -39,7 +41,7 @@ def _unwrap(fn: Any) -> Any:
     if isinstance(fn, _bound_partial):  # a handler's: partial(_context_wrap, handler, fn)
         wrapped: Any = fn.func
         return wrapped.args[1]
-    return getattr(fn, "forward", None)
+    return getattr(fn, "forward", None) or getattr(fn, "__wrapped__", None)
 
 
 class _Places:
@@ -108,8 +110,10 @@ class AnnealedSVI(SVI):
 
     Raises:
         ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
-            on one side and discrete on the other (seen by the first call), or the schedule's is not
-            positive and finite.
+            on one side and discrete on the other (seen by the first call), the schedule's is not
+            positive and finite, or the model uses a site's value in steps only (an argmax, an
+            index), so that no gradient reaches it (seen by the first step, which runs guide and
+            model once more; where a derivative exists but is 0, a warning).
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -147,6 +151,7 @@ class AnnealedSVI(SVI):
         super().__init__(model, guide, optim, loss)
         if isinstance(loss, _COMPILED) and takes:
             self.loss_and_grads = _compiled_once(loss, model, guide)
+        self._elbo = loss
         self.temperature = None if temperature is None else schedules(temperature)
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
@@ -174,8 +179,16 @@ class AnnealedSVI(SVI):
         kwargs = self._annealed(kwargs)
         self._settle(*args, **kwargs)
         self._first = False
-        with self._pairing:
-            loss: float = super().step(*args, **kwargs)
+        try:
+            with self._pairing:
+                loss: float = super().step(*args, **kwargs)
+        except IndexError as error:
+            if pathwise(self._elbo) and by_floats(error):
+                raise indexed("AnnealedSVI", self._pairing.names()) from error
+            raise
+        if not self.steps and pathwise(self._elbo) and self._pairing.carrying:
+            # Afterwards, when all is there, so that the step is the one that it is without.
+            check_svi(self.model, self.guide, args, kwargs)
         self.steps += 1
         return loss
 

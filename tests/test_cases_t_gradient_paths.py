@@ -1,0 +1,317 @@
+"""Models through which no gradient reaches a discrete site, and pairs of a mass and a density."""
+
+import functools
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carrying import PPL
+from harness import Backend
+from models import Pp
+from relaxed_dists.schedules import constant
+
+X, MEANS = np.array([-2.0, 0.1, 1.9, 0.4]), np.array([-2.0, 0.0, 2.0])
+STUCK = "got the site 'z', on whose value other densities depend"
+INDEXED = r"indexes by floating numbers, as the values of .* are; expected it to multiply"
+
+
+def _whole(pp: Pp, z: Any) -> Any:
+    return z.int() if pp.framework == "pyro" else z.astype("int32")
+
+
+# How a model uses a one-hot value, and what comes of it.
+USES: dict[str, tuple[Callable[[Pp, Any, Any], Any], str]] = {
+    "product": (lambda pp, z, m: z @ m, ""),
+    "entries": (lambda pp, z, m: z[..., 0] * m[0] + z[..., 2] * m[2], ""),
+    "argmax": (lambda pp, z, m: m[z.argmax(-1)], STUCK),
+    "comparison": (lambda pp, z, m: pp.xp.where(z[..., 0] == 1, m[0], m[2]), STUCK),
+    "greater": (lambda pp, z, m: pp.xp.where(z[..., 0] > 0.5, m[0], m[2]), STUCK),
+    "whole numbers": (lambda pp, z, m: 0.0 + _whole(pp, z) @ pp.array([-2, 0, 2], "int32"), STUCK),
+    "rounding": (lambda pp, z, m: z.round() @ m, STUCK),
+    "index": (lambda pp, z, m: m[z], INDEXED),
+    "nothing": (lambda pp, z, m: 0.0 * m[0] + pp.array(np.zeros(4)), ""),
+    "both": (lambda pp, z, m: z @ m + m[z.argmax(-1)], ""),  # biased, which can't be seen
+}
+
+
+def _model(pp: Pp, use: Callable[..., Any]) -> None:
+    with pp.ppl.plate("d", 4):
+        z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+        loc = use(pp, z, pp.array(MEANS))
+        pp.ppl.sample("x", pp.dist.Normal(loc, 0.5), obs=pp.array(X))
+
+
+def _guide(pp: Pp, temperature: Any) -> None:
+    logits = pp.ppl.param("logits", pp.array(np.zeros((4, 3))))
+    with pp.ppl.plate("d", 4):
+        estimator = pp.ours.GumbelSoftmax(temperature)
+        pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
+
+
+def _first_step(pp: Pp, model: Any, guide: Any, loss: Any = None, seed: int = 0) -> Any:
+    """A step in Pyro, the initial state in NumPyro."""
+    if pp.framework == "pyro":
+        import pyro
+
+        pyro.set_rng_seed(seed)
+        loss = loss or pyro.infer.TraceMeanField_ELBO()
+        adam = pyro.optim.Adam({"lr": 0.05})
+        return pp.ours.AnnealedSVI(model, guide, adam, loss, constant(0.5)).step()
+    import jax
+    import numpyro
+
+    loss = loss or numpyro.infer.TraceMeanField_ELBO()
+    svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss, constant(0.5))
+    return svi.init(jax.random.key(seed))
+
+
+def _expected(use: str, framework: str) -> Any:
+    """What a use comes to: an error, in torch for a rounding's zeros a warning, or nothing."""
+    text = USES[use][1]
+    if not text:
+        return warnings.catch_warnings()
+    if use == "rounding" and framework == "pyro":
+        return pytest.warns(UserWarning, match=text)
+    return pytest.raises(ValueError, match=text)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend: Backend, use: str) -> None:
+    """With a guide by hand and an automatic one, hard values and soft ones."""
+    pp = Pp(backend)
+    model = functools.partial(_model, pp, USES[use][0])
+    guides: list[Any] = [lambda temperature: _guide(pp, temperature)]
+    if use in ("product", "argmax", "index"):
+        guides.append(pp.ours.AutoRelaxed(model))
+    for guide in guides:
+        with _expected(use, pp.framework):
+            _first_step(pp, model, guide)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_t2_so_does_relax(backend: Backend, use: str, seed: int) -> None:
+    """At the first call with data, by whatever makes it: SVI with an autoguide, or NUTS."""
+    pp = Pp(backend)
+    model = pp.ours.relax(functools.partial(_model, pp, USES[use][0]), 0.5)
+    if pp.framework == "pyro":
+        import pyro
+        from pyro.infer.autoguide import AutoNormal
+
+        adam, loss = pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO()
+        with _expected(use, "pyro"):
+            pyro.infer.SVI(model, AutoNormal(model), adam, loss).step()
+        return
+    import jax
+    import numpyro
+
+    with _expected(use, "numpyro"):
+        if use == "comparison":
+            kernel = numpyro.infer.NUTS(model)
+            mcmc = numpyro.infer.MCMC(kernel, num_warmup=1, num_samples=1, progress_bar=False)
+            mcmc.run(jax.random.key(seed))
+        numpyro.infer.util.log_density(numpyro.handlers.seed(model, seed), (), {}, {})
+
+
+def _masked(pp: Pp, z: Any, m: Any) -> Any:
+    """The argmax in a density that is masked out, a product in the other."""
+    _, handlers = PPL[pp.framework]
+    with handlers.mask(mask=pp.array(np.zeros(4), "bool")):
+        pp.ppl.sample("y", pp.dist.Normal(m[z.argmax(-1)], 0.5), obs=pp.array(X))
+    return pp.array(np.zeros(4))
+
+
+def _kept(pp: Pp, z: Any, m: Any) -> Any:
+    """The argmax in a deterministic site alone."""
+    pp.ppl.deterministic("k", z.argmax(-1))
+    return z @ m
+
+
+def _computed(pp: Pp, z: Any, m: Any) -> Any:
+    """The argmax in a deterministic site that a density uses."""
+    return m[pp.ppl.deterministic("k", z.argmax(-1))]
+
+
+def _two(pp: Pp, z: Any, m: Any) -> Any:
+    """Another site beside it, which is used well."""
+    law = pp.ours.OneHotCategorical(probs=pp.array(np.ones(3)))
+    w = pp.ppl.sample("w", law)
+    return w @ m + m[z.argmax(-1)]
+
+
+def _later(pp: Pp, z: Any, m: Any) -> Any:
+    """In the prior of another site only."""
+    rows = pp.array(np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]))
+    w = pp.ppl.sample("w", pp.ours.OneHotCategorical(probs=rows[z.argmax(-1)]))
+    return w @ m
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [(_masked, ""), (_kept, ""), (_computed, STUCK), (_two, STUCK), (_later, STUCK)],
+)
+def test_t2_what_is_used_where(backend: Backend, use: Any, text: str) -> None:
+    """Only a density that counts and depends on the value makes an error, which names the site."""
+    pp = Pp(backend)
+    model = functools.partial(_model, pp, use)
+    caught: Any = pytest.raises(ValueError, match=text) if text else warnings.catch_warnings()
+    with caught:
+        _first_step(pp, model, pp.ours.AutoRelaxed(model))
+
+
+def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
+    """Leave-one-out, and a guide without an estimator; REBAR has an error of its own."""
+    pp = Pp(backend)
+    model = functools.partial(_model, pp, USES["argmax"][0])
+    _first_step(pp, model, pp.ours.AutoRelaxed(model), pp.ours.LeaveOneOut_ELBO(2))
+
+    def plain(temperature: Any) -> None:
+        with pp.ppl.plate("d", 4):
+            pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=pp.array(np.zeros((4, 3)))))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SVI with .* does not support the discrete")
+        infer = importlib.import_module(f"{pp.framework}.infer")
+        _first_step(pp, model, plain, infer.Trace_ELBO())
+    if pp.framework == "pyro":
+        with pytest.raises(ValueError, match="REBAR_ELBO got the site 'z', on whose value no"):
+            _first_step(pp, model, pp.ours.AutoRelaxed(model), pp.ours.REBAR_ELBO())
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("relaxed", [False, True])
+def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) -> None:
+    """Relaxed and estimated sites, one-hot and binary, in an event and in a subsampled plate."""
+    pp = Pp(backend)
+    name = "Bernoulli" if binary else "OneHotCategorical"
+    shape: Any = (2, 2) if binary else (2, 3)
+
+    def law(temperature: Any, guide: bool) -> Any:
+        logits = pp.array(np.full(shape, 0.2))
+        if guide:
+            logits = pp.ppl.param("logits", logits)
+        if relaxed:
+            cls = getattr(pp.ours, f"Relaxed{name}")
+            found = cls(temperature, logits=logits)
+        else:
+            estimator = pp.ours.ReinMax() if guide else None
+            found = getattr(pp.ours, name)(logits=logits, estimator=estimator)
+        return found.to_event(len(found.batch_shape))
+
+    def model(temperature: Any, step: bool) -> None:
+        z = pp.ppl.sample("z", law(temperature, False))
+        if step:
+            z = pp.xp.where(z > 0.5, pp.array(1.0), pp.array(0.0))
+        with pp.ppl.plate("d", 4, subsample_size=2):
+            pp.ppl.sample("x", pp.dist.Normal(z.sum() - z[0, 0], 0.5), obs=pp.array(X[:2]))
+
+    def guide(temperature: Any) -> None:
+        pp.ppl.sample("z", law(temperature, True))
+
+    elbo = importlib.import_module(f"{pp.framework}.infer").Trace_ELBO
+    for step in (False, True) if pp.framework == "pyro" else (True,):
+        run = functools.partial(model, step=step)
+        caught: Any = pytest.raises(ValueError, match=STUCK)
+        with caught if step else warnings.catch_warnings():
+            _first_step(pp, run, guide, elbo(num_particles=2))
+
+
+@pytest.mark.parametrize("backend", ["pyro"], indirect=True)
+def test_t2_the_check_leaves_all_as_it_was(backend: Backend, seed: int) -> None:
+    """In Pyro: the random numbers, a module's buffers, the parameters and their order.
+
+    Against Pyro's own SVI at the same temperature, which has no check, bit for bit.
+    """
+    import pyro
+    import torch
+
+    pp = Pp(backend)
+
+    def run(cls: Any) -> tuple[Any, ...]:
+        pyro.clear_param_store()
+        pyro.set_rng_seed(seed)
+        net = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 3)).double()
+
+        def guide() -> None:
+            pyro.module("net", net)
+            with pp.ppl.plate("d", 4, subsample_size=3) as rows:
+                logits = net(pp.array(X)[rows][:, None])
+                estimator = pp.ours.GumbelSoftmax(0.5)
+                pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
+
+        def model() -> None:
+            means = pyro.param("means", lambda: torch.randn(3).double())
+            with pp.ppl.plate("d", 4, subsample_size=3) as rows:
+                z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+                pp.ppl.sample("x", pp.dist.Normal(z @ means, 0.5), obs=pp.array(X)[rows])
+
+        svi = cls(model, guide, pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO())
+        losses = [svi.step() for _ in range(3)]
+        params = {k: v.tolist() for k, v in pyro.get_param_store().items()}
+        return losses, list(params), params, [x.tolist() for x in net.buffers()], torch.rand(1)
+
+    assert run(pp.ours.AnnealedSVI) == run(pyro.infer.SVI)
+
+
+@pytest.mark.parametrize("backend", ["pyro"], indirect=True)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
+    """In Pyro: an ELBO that compiles, one that enumerates a site of the model, evaluate_loss."""
+    import pyro
+    from pyro.infer import JitTrace_ELBO, TraceEnum_ELBO, config_enumerate
+
+    pp = Pp(backend)
+
+    def model(use: Any) -> None:
+        with pp.ppl.plate("d", 4):
+            z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+            how: Any = {"infer": {"enumerate": "parallel"}}
+            b = pyro.sample("b", pyro.distributions.Bernoulli(pp.array(0.5)), **how)
+            loc = use(pp, z, pp.array(MEANS)) + b
+            pp.ppl.sample("x", pp.dist.Normal(loc, 0.5), obs=pp.array(X))
+
+    def guide(temperature: Any) -> None:
+        _guide(pp, temperature)
+
+    def compiled(use: Any) -> None:
+        _model(pp, use)
+
+    for use in ("product", "argmax"):
+        pairs = [
+            (compiled, JitTrace_ELBO()),
+            (config_enumerate(model), TraceEnum_ELBO(max_plate_nesting=1)),
+        ]
+        for program, loss in pairs:
+            run = functools.partial(program, USES[use][0])
+            with _expected(use, "pyro"):
+                _first_step(pp, run, guide, loss)
+    run = functools.partial(compiled, USES["argmax"][0])
+    loss, adam = pyro.infer.Trace_ELBO(), pyro.optim.Adam({"lr": 0.05})
+    svi = pp.ours.AnnealedSVI(run, guide, adam, loss, constant(0.5))
+    assert np.isfinite(svi.evaluate_loss())
+    with pytest.raises(ValueError, match=STUCK):
+        svi.step()
+
+
+@pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
+def test_t2_under_jit(backend: Backend, seed: int) -> None:
+    """In NumPyro: where the data are traced, their numbers can't say for sure, and it warns."""
+    import jax
+    import numpyro
+
+    pp = Pp(backend)
+
+    def model(x: Any) -> None:
+        with pp.ppl.plate("d", 4):
+            z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+            pp.ppl.sample("x", pp.dist.Normal(pp.array(MEANS)[z.argmax(-1)], 0.5), obs=x)
+
+    loss = numpyro.infer.TraceMeanField_ELBO()
+    guide = pp.ours.AutoRelaxed(model, pp.ours.ReinMax())
+    svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss)
+    with pytest.warns(UserWarning, match=STUCK):
+        jax.jit(svi.init)(jax.random.key(seed), pp.array(X))
