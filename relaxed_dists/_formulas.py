@@ -69,6 +69,9 @@ class Ops(Protocol):
     def linked(self, y: Array, value: Array | None, one_hot: bool, /) -> Array:
         """The log (or logit) y behind a value, with a gradient by the value as well."""
 
+    def own(self, scores: Array, value: Array | None, /) -> Array:
+        """The scores of an own sample, constants for gradients but for that by the value."""
+
     def plain(self, x: Array, /) -> bool:
         """Whether all numbers are seen to be smaller than HUGE; false where that isn't cheap."""
 
@@ -259,7 +262,7 @@ def _concrete_log_prob(
         y = ops.clip(y, LOWEST, -LOWEST)
     y = ops.where(inside, y, 0.0)
     scores = logits - heat * y
-    logs = ops.log_softmax(ops.stop_gradient(scores) if own and value is None else scores)
+    logs = ops.log_softmax(ops.own(scores, value) if own else scores)
     terms = ops.sum(ops.where(inside, logs - y if simplex else logs, off))
     k = _count(ops, kept, logits)
     density = ops.lgamma(k) + (k - 1) * ops.log(temperature) + terms

@@ -15,7 +15,7 @@ of one variable for each temperature: it is tabulated as polynomials on interval
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -232,28 +232,53 @@ def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
     return scale * (largest + excess) + EULER * r
 
 
-def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
-    """Mean and variance of softmax((logits + G) / temperature), for each category."""
+def moment_places(ops: Ops, logits: Array, temperature: Array) -> tuple[_Rule, Array, Array]:
+    """The rule for moments, the narrow scale of each row, and the offsets of the categories."""
     rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(warm, temperature, 1.0)
-    narrow = ops.where(warm, 1 / scale, temperature)
-    _, offsets = _centred(ops, logits, scale)
+    return rule, ops.where(warm, 1 / scale, temperature), _centred(ops, logits, scale)[1]
+
+
+def moment_functions(ops: Ops, rule: _Rule, narrow: Array) -> Callable[[Array, Array], list[Array]]:
+    """log F, f / F and f' / F at a node, less the offsets."""
     tables = _tables(ops, rule, narrow, narrow < 0)[:3]
+    return lambda t, offsets: ops.interpolate(tables, t - offsets / rule.interval)
 
-    def terms(t: Array) -> list[Array]:
-        log_f, score, slope = ops.interpolate(tables, t - offsets / rule.interval)
-        p = ops.exp(ops.sum(log_f))[..., None]
-        return [score * p, slope * p]
 
-    mean, rest = ops.integrate(terms, rule.outer, rule.steps, offsets)
+def moment_terms(ops: Ops, log_f: Array, score: Array, slope: Array) -> list[Array]:
+    """The integrands of the mean, and of what the second moment has beside it."""
+    p = ops.exp(ops.sum(log_f))[..., None]
+    return [score * p, slope * p]
+
+
+def moments_from(ops: Ops, temperature: Array, mean: Array, rest: Array) -> tuple[Array, Array]:
+    """Mean and variance from the two integrals."""
     mean = mean / ops.sum(mean)[..., None]  # exactly 1 where a single category is left
-    second = mean + ops.where(warm, 1.0, temperature)[..., None] * rest
+    second = mean + ops.where(temperature > 1, 1.0, temperature)[..., None] * rest
     return mean, ops.clip(second - mean * mean, 0.0, 1.0)
 
 
-def binary_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance of softmax((logits + G) / temperature), for each category."""
+    rule, narrow, offsets = moment_places(ops, logits, temperature)
+    functions = moment_functions(ops, rule, narrow)
+
+    def terms(t: Array) -> list[Array]:
+        return moment_terms(ops, *functions(t, offsets))
+
+    integrals = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    return moments_from(ops, temperature, *integrals)
+
+
+def binary_concrete_moments(
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    moments: Callable[[Array, Array], tuple[Array, Array]] | None = None,
+) -> tuple[Array, Array]:
     """Mean and variance of sigmoid((logits + L) / temperature): the case of two categories."""
+    of_rows = moments or functools.partial(concrete_moments, ops)
     spread, finite = _finite(ops, logits)
-    mean, variance = concrete_moments(ops, ops.stack(finite, 0.0 * finite), temperature)
+    mean, variance = of_rows(ops.stack(finite, 0.0 * finite), temperature)
     edge = ops.where(logits > 0, 0.0 * mean[..., 0] + 1.0, 0.0)
     return ops.where(spread, mean[..., 0], edge), ops.where(spread, variance[..., 0], 0.0)

@@ -1,6 +1,7 @@
 """Derivatives and writes in small programs, as a user would write them."""
 
 import copy
+import functools
 import multiprocessing
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carrying import needs_torch, pyro, torch
+from carrying import jax, jnp, needs_jax, needs_torch, pyro, torch
 from cases import STRAIGHT_THROUGH
-from harness import Torch
+from harness import Jax, Torch
 
 T = 0.5
+# At its first use of forward mode torch loads what it has deprecated itself.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
 
 def made(name: str, logits: Any) -> Any:
@@ -340,3 +343,127 @@ def test_d5_a_hard_draw_made_a_leaf(name: str, how: str, seed: int) -> None:
     x = drawn(getattr(Torch().names, soft_name)(t, logits=logits), seed).detach().requires_grad_()
     theirs = getattr(torch.distributions, soft_name)(t, logits=logits)
     close(found, torch.autograd.grad(theirs.log_prob(x).sum(), [x, logits, t]))
+
+
+# Mixed second derivatives, in NumPyro.
+
+SPACES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
+
+
+@needs_jax
+@pytest.mark.parametrize("name", SPACES)
+def test_d1_second_derivatives_by_logits_and_temperatures(name: str) -> None:
+    """Of the KL: differences of the first derivative by the logits, to 1e-6.
+
+    At the other's temperature, where another formula gives the value, and at another that the rows
+    share, where one table serves all rows.
+    """
+    cls = getattr(Jax().names, name)
+    with Jax().double():
+        rows = jnp.array([[0.3, 1.0, -0.5], [1.0, 0.0, 0.2]])
+        logits = rows if "OneHot" in name else rows[:, 0]
+        prior = cls(0.5, logits=jnp.zeros_like(logits))
+
+        def divergence(logits: Any, t: Any) -> Any:
+            return Jax().divergence(cls(t, logits=logits), prior).sum()
+
+        def slope(t: Any) -> Any:
+            return (jax.grad(divergence)(logits, t) * jnp.sin(1 + logits)).sum()
+
+        first, second = jax.jit(slope), jax.jit(jax.grad(slope))
+        for at in (0.5, 0.6):
+            t, h = jnp.full(2, at), 1e-4
+            expected = [(first(t.at[i].add(h)) - first(t.at[i].add(-h))) / (2 * h) for i in (0, 1)]
+            np.testing.assert_allclose(second(t), expected, rtol=1e-6, atol=1e-6)
+
+
+# Forward mode, in Pyro.
+
+
+def forward(f: Callable[[Any], Any], x: Any) -> Any:
+    """The derivative along ones, by torch.func.jvp and by a dual number; they agree."""
+    tangent = torch.ones_like(x)
+    (_, found) = torch.func.jvp(f, (x,), (tangent,))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, tangent)
+        again = torch.autograd.forward_ad.unpack_dual(f(dual)).tangent
+    torch.testing.assert_close(again, found, check_dtype=False)
+    return found
+
+
+@needs_torch
+@pytest.mark.parametrize("t", [0.5, 0.7])
+@pytest.mark.parametrize("name", SPACES)
+def test_d2_forward_mode(name: str, t: float) -> None:
+    """Of KL and entropy, by logits and temperature: central differences of the values."""
+    cls, logits = getattr(Torch().names, name), torch.tensor([1.0, -2.0, 0.5]).double()
+
+    def quantities(x: Any, t: Any) -> Any:
+        law = cls(t, logits=x)
+        divergence = Torch().divergence(law, cls(0.5, logits=torch.zeros_like(x)))
+        return torch.stack([divergence.sum(), law.entropy().sum()])
+
+    for f, x in (
+        (lambda t: quantities(logits.to(t), t), torch.tensor(t).double()),
+        (lambda x: quantities(x, torch.tensor(t).to(x)), logits),
+    ):
+        h = 1e-4
+        differences = (f(x + h) - f(x - h)) / (2 * h)
+        torch.testing.assert_close(forward(f, x), differences, rtol=1e-6, atol=1e-6)
+        single = forward(f, x.float())
+        torch.testing.assert_close(single.float(), differences.float(), rtol=2e-5, atol=2e-5)
+
+
+@needs_torch
+@pytest.mark.parametrize("estimator", ["ReinMax", "ReinMaxRao"])
+@pytest.mark.parametrize("second", ["jvp", "grad", "jvp of grad"])
+def test_d2_estimators_without_a_second_derivative(estimator: str, second: str, seed: int) -> None:
+    """In forward mode the first is that in reverse, and a second one raises the named error."""
+    names, x = Torch().names, torch.tensor([1.0, -2.0, 0.5])
+    made = names.ReinMax() if estimator == "ReinMax" else names.ReinMaxRao(1.0)
+    weights, tangent = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([1.0, 2.0, 4.0])
+
+    def value(x: Any) -> Any:
+        torch.manual_seed(seed)
+        return (names.OneHotCategorical(logits=x, estimator=made).rsample() * weights).sum()
+
+    def along(x: Any) -> Any:
+        return torch.func.jvp(value, (x,), (tangent,))[1]
+
+    reverse = (torch.func.grad(value)(x) * tangent).sum()
+    torch.testing.assert_close(along(x), reverse)
+    ways = {
+        "jvp": lambda: torch.func.jvp(along, (x,), (tangent,)),
+        "grad": lambda: torch.func.grad(along)(x),
+        "jvp of grad": lambda: torch.func.jvp(torch.func.grad(value), (x,), (tangent,)),
+    }
+    with pytest.raises(NotImplementedError, match="ReinMax and ReinMaxRao got asked for a second"):
+        ways[second]()
+
+
+# The machinery of torch.func.
+
+
+@needs_torch
+@pytest.mark.parametrize("hard", [False, True])
+def test_f9_gradients_of_a_relaxed_permutation(hard: bool, seed: int) -> None:
+    """By torch.func, each way in which it can be asked for: as by autograd."""
+    # torch switches validation off in the whole process when forward mode loads its compiler.
+    how = {"hard": hard, "validate_args": True}
+    make = functools.partial(Torch().names.RelaxedPermutation, T, **how)
+    scores = torch.linspace(-1.0, 1.0, 9).reshape(3, 3)
+
+    def value(scores: Any) -> Any:
+        torch.manual_seed(seed)
+        return (make(scores).rsample() * torch.arange(9.0).reshape(3, 3)).sum()
+
+    leaf = scores.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(value(leaf), leaf)
+    jacfwd = functools.partial(torch.func.jacfwd, randomness="same")
+    for way in (torch.func.grad, torch.func.jacrev, jacfwd):
+        torch.testing.assert_close(way(value)(scores), expected)
+    batch = torch.vmap(torch.func.grad(value), randomness="same")(torch.stack([scores, scores]))
+    torch.testing.assert_close(batch, torch.stack([expected, expected]))
+    one_column = scores.where(torch.tensor([True, False, False]), -torch.inf)
+    with pytest.raises(ValueError, match="no permutation"):
+        torch.func.grad(value)(one_column)

@@ -64,6 +64,9 @@ class _JaxOps:
     def linked(self, y: Array, value: Array | None, one_hot: bool) -> Array:
         return y  # in JAX nothing that is differentiated by is a value with a sample behind it
 
+    def own(self, scores: Array, value: Array | None) -> Array:
+        return lax.stop_gradient(scores)
+
     def plain(self, x: Array) -> bool:
         return False  # what is traced has no numbers, and XLA fuses the masks
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,26 +16,50 @@ from ._ops import ops
 _Arrays = tuple[Array, ...]
 
 
+def _still(x: Any) -> bool:
+    return isinstance(x, custom_derivatives.SymbolicZero)
+
+
+def _dense(x: Any) -> Any:
+    return jnp.zeros(x.shape, x.dtype) if _still(x) else x
+
+
+def _first(temperatures: _Arrays) -> tuple[Array, _Arrays]:
+    """Whether each of the temperatures is one number for all rows, and these numbers."""
+    first = tuple(t.reshape(-1)[0] for t in temperatures)
+    pairs = zip(temperatures, first, strict=True)
+    return functools.reduce(jnp.logical_and, [(t == one).all() for t, one in pairs]), first
+
+
+def _once(fast: Callable[..., Any], general: Callable[..., Any]) -> Callable[..., Any]:
+    """fast, for values only, and for derivatives general: the same function of logits and
+    temperatures, where fast chooses a branch by the temperatures.
+
+    The derivative of a branch by a temperature is not that of the function: of the one where the
+    temperatures are equal it is 0, of the one where they are shared all falls on the first row.
+    """
+    chosen = jax.custom_jvp(fast)
+    chosen.defjvp(lambda primals, tangents: jax.jvp(general, primals, tangents))
+    return chosen
+
+
 def _by_temperature(
-    formula: Callable[[_Arrays, _Arrays], Any],
-    equal: Callable[[_Arrays], Any] | None,
+    formula: Callable[[_Arrays, _Arrays], Array],
+    equal: Callable[[_Arrays], Array] | None,
     logits: _Arrays,
     temperatures: _Arrays,
-    number: bool = True,
-) -> Any:
+) -> Array:
     """formula(logits, temperatures), faster where the temperatures are numbers shared by all rows.
 
     Temperatures are broadcast to the batch, so that this is known only when it runs. It matters for
-    the speed alone: where a temperature is differentiated each row keeps its own. The formula is
-    a number a row, of logits of the batch's shape, or not.
+    the speed alone, of the values and of their gradients by the logits. The formula is a number a
+    row, of logits of the batch's shape, or not.
     """
-    if 0 in temperatures[0].shape or not (temperatures[0].ndim or equal):
+    if 0 in temperatures[0].shape or not temperatures[0].ndim:
         return formula(logits, temperatures)
 
     def fast(way: Callable[..., Any], logits: _Arrays, temperatures: _Arrays) -> Any:
-        first = tuple(t.reshape(-1)[0] for t in temperatures)
-        pairs = zip(temperatures, first, strict=True)
-        shared = functools.reduce(jnp.logical_and, [(t == one).all() for t, one in pairs])
+        shared, first = _first(temperatures)
 
         def general(logits: _Arrays) -> Any:
             return lax.cond(
@@ -50,27 +74,21 @@ def _by_temperature(
         same = (temperatures[0] == temperatures[1]).all()
         return lax.cond(same, way(equal), general, logits)
 
+    def both(logits: _Arrays, temperatures: _Arrays) -> Any:
+        return _value_and_gradients(lambda x: formula(x, temperatures))(logits)
+
     chosen = jax.custom_jvp(functools.partial(fast, lambda f: f))
 
     def jvp(primals: Any, tangents: Any) -> Any:
-        def still(x: Any) -> bool:
-            return isinstance(x, custom_derivatives.SymbolicZero)
-
-        def dense(x: Any) -> Any:
-            return jnp.zeros(x.shape, x.dtype) if still(x) else x
-
-        dense_tangents = jax.tree.map(dense, tangents, is_leaf=still)
-        if not all(still(x) for x in tangents[1]):
-            return jax.jvp(formula, primals, dense_tangents)
-        if not number:
-            through = functools.partial(fast, lambda f: f, temperatures=primals[1])
-            return jax.jvp(through, primals[:1], dense_tangents[:1])
-        value, gradients = fast(_value_and_gradients, *primals)
-        products = [x * y for x, y in zip(gradients, dense_tangents[0], strict=True)]
+        dense = jax.tree.map(_dense, tangents, is_leaf=_still)
+        if not all(_still(x) for x in tangents[1]):
+            return jax.jvp(formula, primals, dense)
+        value, gradients = _once(functools.partial(fast, _value_and_gradients), both)(*primals)
+        products = [x * y for x, y in zip(gradients, dense[0], strict=True)]
         return value, sum(x.sum(-1) if x.ndim > value.ndim else x for x in products)
 
     chosen.defjvp(jvp, symbolic_zeros=True)
-    return chosen(logits, temperatures)
+    return cast(Array, chosen(logits, temperatures))
 
 
 def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], Any]:
@@ -86,13 +104,60 @@ def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], A
     return both
 
 
+def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance on the simplex, faster where one temperature is shared by all rows."""
+    formula = functools.partial(_quadrature.concrete_moments, ops)
+    if 0 in temperature.shape or not temperature.ndim:
+        return formula(logits, temperature)
+
+    def fast(f: Callable[..., Any], x: Array, t: Array) -> Any:
+        shared, (first,) = _first((t,))
+        return lax.cond(shared, lambda x: f(x, first), lambda x: f(x, t), x)
+
+    chosen = jax.custom_jvp(functools.partial(fast, formula))
+
+    def jvp(primals: Any, tangents: Any) -> Any:
+        if not _still(tangents[1]):
+            return jax.jvp(formula, primals, tuple(_dense(x) for x in tangents))
+        logits, temperature = primals
+        rule, narrow, offsets = _quadrature.moment_places(ops, logits, temperature)
+
+        def lookups(offsets: Array, narrow: Array) -> Any:
+            """The integrands' functions at all nodes, and their derivatives by the offsets."""
+            functions, ones = (
+                _quadrature.moment_functions(ops, rule, narrow),
+                jnp.ones_like(offsets),
+            )
+
+            def at(t: Array) -> Any:
+                return jax.jvp(functools.partial(functions, t), (offsets,), (ones,))
+
+            return lax.map(at, ops.constant(rule.outer, offsets))
+
+        values, slopes = _once(functools.partial(fast, lookups), lookups)(offsets, narrow)
+
+        def near(logits: Array) -> tuple[Array, Array]:
+            _, _, here = _quadrature.moment_places(ops, logits, temperature)
+            moved = here - offsets
+            lines = (v + d * moved for v, d in zip(values, slopes, strict=True))
+            steps = ops.constant(rule.steps, logits)
+            terms = _quadrature.moment_terms(ops, *lines)
+            return _quadrature.moments_from(
+                ops, temperature, *(jnp.tensordot(steps, x, 1, precision="highest") for x in terms)
+            )
+
+        return jax.jvp(near, (logits,), (_dense(tangents[0]),))
+
+    chosen.defjvp(jvp, symbolic_zeros=True)
+    return cast(tuple[Array, Array], chosen(logits, temperature))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def moments(rows: bool, logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance on the simplex, or on (0, 1)."""
-    law = _quadrature.concrete_moments if rows else _quadrature.binary_concrete_moments
-    return _by_temperature(
-        lambda x, t: law(ops, x[0], t[0]), None, (logits,), (temperature,), False
-    )
+    if rows:
+        return _moments(logits, temperature)
+    return _quadrature.binary_concrete_moments(ops, logits, temperature, _moments)
 
 
 @jax.jit

@@ -15,7 +15,8 @@ from relaxed_dists import _errors
 _traces = itertools.count()
 
 
-def _unwrapped(value: Tensor) -> Tensor:
+def unwrapped(value: Tensor) -> Tensor:
+    """The tensor of numbers inside those that torch.func wraps around it."""
     while torch._C._functorch.is_functorch_wrapped_tensor(value):
         value = torch._C._functorch.get_unwrapped(value)  # in vmap a write moves the version within
     return value
@@ -23,13 +24,13 @@ def _unwrapped(value: Tensor) -> Tensor:
 
 def version(value: Tensor) -> int:
     """How often a tensor was written to; of one of inference mode, where that isn't counted, 0."""
-    value = _unwrapped(value)
+    value = unwrapped(value)
     return 0 if value.is_inference() else value._version
 
 
 def _version(value: Tensor) -> Any:
     # A copy of the numbers stands for a version where there is none.
-    return _unwrapped(value).clone() if value.is_inference() else version(value)
+    return unwrapped(value).clone() if value.is_inference() else version(value)
 
 
 def _same(numbers: Tensor, value: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ def behind(value: Any, space: str) -> Any:
         else:
             return None  # a version outside says nothing inside
     elif isinstance(version, Tensor):
-        if not _same(version, _unwrapped(value)):
+        if not _same(version, unwrapped(value)):
             return None
     elif version != _version(value):
         return None

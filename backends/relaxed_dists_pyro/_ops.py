@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
 from relaxed_dists import _errors, _formulas, _permutation
@@ -14,6 +15,7 @@ from ._softmax import (
     Function,
     Linked,
     LogisticTerms,
+    Own,
     Softmaxes,
     SumLogSoftmax,
     eager,
@@ -91,6 +93,11 @@ class _TorchOps:
             return y
         share = value.to(y.dtype) / (y.exp() if one_hot else y.sigmoid() * (-y).sigmoid())
         return y + (share - share.detach())
+
+    def own(self, scores: Tensor, value: Tensor | None) -> Tensor:
+        if eager() and not transformed():
+            return cast(Tensor, Own.apply(scores, *linked(value)))
+        return scores.detach() if value is None else scores
 
     def plain(self, x: Tensor) -> bool:
         # On a GPU, reading the answer would force a synchronisation. Nor is it remembered: a write
@@ -183,8 +190,14 @@ class _TorchOps:
     def with_gradient(
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
+        none = [False] * len(arguments)
         if torch.compiler.is_compiling():  # which can't take a Function whose argument is one
-            return cast(Tensor, function([False] * len(arguments), *arguments)[0])
+            return cast(Tensor, function(none, *arguments)[0])
+        if forward_ad._current_level >= 0:
+            # A Function's derivative in forward mode has no second one. In double, since the
+            # derivative of a table's polynomials loses digits.
+            wide = [x.double() if x.is_floating_point() else x for x in arguments]
+            return cast(Tensor, function(none, *wide)[0]).to(arguments[0].dtype)
         return _WithGradient.apply(function, *arguments)[0]
 
 
@@ -241,14 +254,20 @@ class _Slope(Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.shape = inputs[0].shape
         ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
         # For a second derivative, which torch.compile has none of anyway.
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            p = _Once.apply(p)
+        again = torch.is_grad_enabled() or forward_ad._current_level >= 0
+        p = _Once.apply(p) if again and not torch.compiler.is_compiling() else p
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
+
+    @staticmethod
+    def jvp(ctx: Any, t: Tensor, _: Tensor | None) -> Tensor:
+        p = _Once.apply(ctx.saved_tensors[0])
+        return p * (t - (p * t).sum(-1, keepdim=True))
 
 
 class _Once(Function):
@@ -265,6 +284,10 @@ class _Once(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise NotImplementedError(_errors.NO_SECOND)
+
+    @staticmethod
+    def jvp(ctx: Any, t: Tensor) -> Tensor:
         raise NotImplementedError(_errors.NO_SECOND)
 
 

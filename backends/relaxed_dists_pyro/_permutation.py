@@ -11,6 +11,7 @@ from relaxed_dists import _errors_structured as _errors
 from relaxed_dists import _permutation
 
 from ._base import LogitsDistribution, RelaxedDistribution
+from ._carrier import unwrapped
 from ._constraints import tolerance
 from ._input import known
 from ._ops import compute_dtype, ops
@@ -55,7 +56,9 @@ class _OfScores(LogitsDistribution):
         _permutation.square(name, self.event_shape)
         if not self._validate_args or not known(self.logits):
             return
-        if not _permutation.possible(self.logits.detach().double().cpu().numpy()):
+        with torch._C._DisableFuncTorch():  # torch.func.grad wraps numbers, and what comes of them
+            numbers = unwrapped(self.logits).detach().double().cpu().numpy()
+        if not _permutation.possible(numbers):
             raise _errors.no_permutation(name, self.logits)
 
     @property

@@ -1,6 +1,7 @@
 """Moments, entropies and KL divergences by quadrature, at the temperatures as they are shared."""
 
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from relaxed_dists import _divergences, _quadrature
 from relaxed_dists._log_moments import exp_concrete_moments
@@ -44,8 +45,13 @@ def kl(rows: bool, p: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor]) -> Tensor
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether the temperatures are known to be equal, and no gradient of theirs is asked for."""
+    """Whether the temperatures are known to be equal, and no derivative by them is asked for.
+
+    In forward mode any tensor may have a tangent, which a level of torch.func's hides.
+    """
     if a is b:
         return True
+    if a.requires_grad or b.requires_grad or forward_ad._current_level >= 0:
+        return False
     same = a == b
-    return not (a.requires_grad or b.requires_grad) and known(same) and bool(same.all())
+    return known(same) and bool(same.all())

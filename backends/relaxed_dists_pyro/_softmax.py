@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.functional import softplus
 
 from ._input import known, traced
 
@@ -208,6 +209,24 @@ class Linked(Function):
         return by_y, None, by_value, None
 
 
+class Own(Function):
+    """The scores of an own sample, which in total have no gradient: only for that by its value."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scores: Tensor, *link: Tensor | None) -> Tensor:
+        return scores.view_as(scores)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.value = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        return g if ctx.value is not None and _asked(ctx.value) else None, None, None
+
+
 class SumLogSoftmax(Function):
     """sum(log_softmax(x - t y) - y), or without the last; of an own y not by way of the scores."""
 
@@ -281,8 +300,9 @@ class LogisticTerms(Function):
     @staticmethod
     def forward(x: Tensor, t: Tensor, y: Tensor, unit: bool, *link: Tensor | None) -> Tensor:
         d = x - t * y
-        terms = -_double_softplus(d)
-        return terms + _double_softplus(y) if unit else terms
+        # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
+        terms = torch.sub(d, softplus(d, threshold=40), alpha=2)
+        return torch.add(terms - y, softplus(y, threshold=40), alpha=2) if unit else terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -312,9 +332,3 @@ class LogisticTerms(Function):
             by_value,
             None,
         )
-
-
-def _double_softplus(y: Tensor) -> Tensor:
-    """2 softplus(y) - y, which is even in y."""
-    size = y.abs()
-    return torch.add(size, size.neg().exp().log1p(), alpha=2)
