@@ -45,7 +45,9 @@ def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
         # torch's and Pyro's validation does so where rounding leaves the simplex: many categories
         # or low temperatures.
         with contextlib.suppress(ValueError):
-            return torch.autograd.grad(term(logits), logits)
+            logits.grad = None
+            term(logits).backward()  # as a training does; grad() could ask for the value's as well
+            return logits.grad
         return None
 
     return step

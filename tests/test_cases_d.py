@@ -392,7 +392,7 @@ def forward(f: Callable[[Any], Any], x: Any) -> Any:
 
 
 @needs_torch
-@pytest.mark.parametrize("t", [0.5, 0.7])
+@pytest.mark.parametrize("t", [0.5])
 @pytest.mark.parametrize("name", SPACES)
 def test_d2_forward_mode(name: str, t: float) -> None:
     """Of KL and entropy, by logits and temperature: central differences of the values."""

@@ -31,6 +31,12 @@ def _first(temperatures: _Arrays) -> tuple[Array, _Arrays]:
     return functools.reduce(jnp.logical_and, [(t == one).all() for t, one in pairs]), first
 
 
+def _shared(formula: Callable[..., Any], x: Array, t: Array) -> Any:
+    """formula(x, t), faster where t is one number for all rows."""
+    shared, (first,) = _first((t,))
+    return lax.cond(shared, lambda x: formula(x, first), lambda x: formula(x, t), x)
+
+
 def _once(fast: Callable[..., Any], general: Callable[..., Any]) -> Callable[..., Any]:
     """fast, for values only, and for derivatives general: the same function of logits and
     temperatures, where fast chooses a branch by the temperatures.
@@ -110,11 +116,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
 
-    def fast(f: Callable[..., Any], x: Array, t: Array) -> Any:
-        shared, (first,) = _first((t,))
-        return lax.cond(shared, lambda x: f(x, first), lambda x: f(x, t), x)
-
-    chosen = jax.custom_jvp(functools.partial(fast, formula))
+    chosen = jax.custom_jvp(functools.partial(_shared, formula))
 
     def jvp(primals: Any, tangents: Any) -> Any:
         if not _still(tangents[1]):
@@ -134,7 +136,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
 
             return lax.map(at, ops.constant(rule.outer, offsets))
 
-        values, slopes = _once(functools.partial(fast, lookups), lookups)(offsets, narrow)
+        values, slopes = _once(functools.partial(_shared, lookups), lookups)(offsets, narrow)
 
         def near(logits: Array) -> tuple[Array, Array]:
             _, _, here = _quadrature.moment_places(ops, logits, temperature)
@@ -163,8 +165,12 @@ def moments(rows: bool, logits: Array, temperature: Array) -> tuple[Array, Array
 @jax.jit
 def log_moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance in log space."""
-    return _by_temperature(
-        lambda x, t: exp_concrete_moments(ops, x[0], t[0]), None, (logits,), (temperature,), False
+    formula = functools.partial(exp_concrete_moments, ops)
+    if 0 in temperature.shape or not temperature.ndim:
+        return formula(logits, temperature)
+    return cast(
+        tuple[Array, Array],
+        _once(functools.partial(_shared, formula), formula)(logits, temperature),
     )
 
 

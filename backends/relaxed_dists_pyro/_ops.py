@@ -38,7 +38,8 @@ class _TorchOps:
     stop_gradient = staticmethod(torch.detach)
 
     def slope(self, logits: Tensor, p: Tensor) -> Tensor:
-        return cast(Tensor, _Slope.apply(logits, p))
+        forward = not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+        return cast(Tensor, (_ForwardSlope if forward else _Slope).apply(logits, p))
 
     def softplus(self, x: Tensor) -> Tensor:
         # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
@@ -254,15 +255,25 @@ class _Slope(Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.shape = inputs[0].shape
         ctx.save_for_backward(inputs[1])
-        ctx.save_for_forward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
         # For a second derivative, which torch.compile has none of anyway.
-        again = torch.is_grad_enabled() or forward_ad._current_level >= 0
-        p = _Once.apply(p) if again and not torch.compiler.is_compiling() else p
+        if not torch.compiler.is_compiling() and (
+            torch.is_grad_enabled() or forward_ad._current_level >= 0
+        ):
+            p = _Once.apply(p)
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
+
+
+class _ForwardSlope(_Slope):
+    """The same in forward mode: a jvp is what torch.compile refuses."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        _Slope.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[1])
 
     @staticmethod
     def jvp(ctx: Any, t: Tensor, _: Tensor | None) -> Tensor:
