@@ -69,7 +69,7 @@ TRAVEL: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "where": (lambda z: torch.where(z > 0, z, z), LOST),
         "detach": (lambda z: z.detach(), LOST),
         "data": (lambda z: z.data, LOST),
-        "requires_grad_": (lambda z: z.requires_grad_(), LOST),
+        "requires_grad_": (lambda z: z.requires_grad_(), RIGHT),
         "numpy": (lambda z: torch.as_tensor(z.numpy()), LOST),
         "add": (lambda z: z + 0, LOST),
         "to float32": (lambda z: z.float(), LOST),

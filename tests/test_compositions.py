@@ -338,7 +338,7 @@ def test_compositions(backend: Backend, name: str, seed: int) -> None:
     if backend.framework == "pyro":
         run(backend, name, none + ones + pairs + triples, seed, slopes=1)
     else:
-        cases = none + ones + pairs[at % number :: number] + triples[at % 5 :: 5]
+        cases = none + ones + pairs[at % number :: number] + triples[at % 9 :: 9]
         slow = {"scan", "subsample"}  # these are compiled each time
         cases = [case for i, case in enumerate(cases) if not slow & set(case[1]) or i % 3 == at % 3]
         run(backend, name, cases, seed, slopes=6)

@@ -40,7 +40,7 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
     The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
     :class:`RelaxedOneHotCategorical`, its gradient that of x, and ``log_prob`` the density of x,
     which the value keeps behind it (while the same object lives). A copy of the value has lost x,
-    and is refused: its density is not known.
+    and is refused: see the page on lost samples.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -92,7 +92,7 @@ class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
 
     The value is a draw x of :class:`RelaxedBernoulli` rounded, its gradient that of x, and
     ``log_prob`` the density of x, which the value keeps behind it (while the same object lives). A
-    copy of the value has lost x, and is refused: its density is not known.
+    copy of the value has lost x, and is refused: see the page on lost samples.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.

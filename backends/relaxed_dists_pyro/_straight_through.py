@@ -41,7 +41,7 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
     The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
     :class:`RelaxedOneHotCategorical`, its gradient that of x, and ``log_prob`` the density of x,
     which the value keeps behind it (a Python attribute). A copy of the value has lost x, and is
-    refused: its density is not known. The density's gradient by the value is that by x.
+    refused: see the page on lost samples. The density's gradient by the value is that by x.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -88,8 +88,8 @@ class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
 
     The value is a draw x of :class:`RelaxedBernoulli` rounded, its gradient that of x, and
     ``log_prob`` the density of x, which the value keeps behind it (a Python attribute). A copy of
-    the value has lost x, and is refused: its density is not known. The density's gradient by the
-    value is that by x.
+    the value has lost x, and is refused: see the page on lost samples. The density's gradient by
+    the value is that by x.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
