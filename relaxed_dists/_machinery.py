@@ -40,36 +40,37 @@ def infer_shapes(
         raise _errors.bad_temperature_shape(name, temperature, shape[:split]) from error
 
 
-_told: set[str] = set()
+_told: set[tuple[Any, ...]] = set()
 
 
-def tell(module: str, register: Callable[[Any], None]) -> None:
-    """Register with a module of others, once, if it is loaded.
+def tell(module: str, register: Callable[..., None], *classes: Any) -> None:
+    """Call ``register(module, *classes)`` once, if the user has loaded the module of that name.
 
-    It is optional, slow to import or changes settings, so that this library does not import it.
+    The library itself does not import it: it is optional, slow to import, or changes settings.
     """
-    if module not in _told and module in sys.modules:
-        _told.add(module)
-        register(sys.modules[module])
+    key = module, register, *classes
+    if key not in _told and module in sys.modules:
+        _told.add(key)
+        register(sys.modules[module], *classes)
+
+
+def _register_funsor(terms: Any, cls: Any) -> None:
+    def convert(distribution: Any, output: Any = None, dim_to_name: Any = None) -> Any:
+        return terms.to_funsor(distribution._theirs(), output, dim_to_name)
+
+    terms.to_funsor.register(cls)(convert)
 
 
 def tell_funsor(cls: Any) -> None:
-    """Register a class with funsor, by what its instances' `_theirs` gives."""
-
-    def register(terms: Any) -> None:
-        def convert(distribution: Any, output: Any = None, dim_to_name: Any = None) -> Any:
-            return terms.to_funsor(distribution._theirs(), output, dim_to_name)
-
-        terms.to_funsor.register(cls)(convert)
-
-    tell("funsor.terms", register)
+    """Register a class with funsor, which then takes what the method `_theirs` returns."""
+    tell("funsor.terms", _register_funsor, cls)
 
 
 def inspecting(framework: str) -> bool:
-    """Whether the framework's inspection of a model calls, as for render_model.
+    """Whether the call comes from the framework's inspection of a model, as by render_model.
 
-    It looks only at which values a density is computed from, not at the density. Since neither
-    framework tells, the callers are looked at: do so only instead of raising an error.
+    An inspection asks only what a density is computed from, not for its number. No framework
+    says that it inspects, so this walks up the stack, which is slow: ask only before an error.
     """
     frame = sys._getframe(1)
     while frame is not None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,8 @@ import funsored
 from cases import DISCRETE, RELAXED
 from harness import BACKENDS, Backend
 from languages import LANGUAGES
-from machinery import (
-    NAMES,
-    arguments,
-    event_dim,
-    made,
-    numbers,
-    with_logits,
-)
+from machinery import NAMES, arguments, event_dim, made, numbers, with_logits
+from relaxed_dists import _machinery
 
 FEW = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")]
 
@@ -423,6 +418,23 @@ def test_f11_has_rsample_switches_the_gradient_off(pyro: Any, name: str) -> None
 
 
 # 12. funsor.
+
+
+def test_f12_each_class_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as the module is there; those of two backends in one process both."""
+    told: list[Any] = []
+    module = ModuleType("theirs")
+
+    def register(found: Any, cls: Any) -> None:
+        assert found is module
+        told.append(cls)
+
+    _machinery.tell(module.__name__, register, int)
+    assert told == []
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for cls in (int, int, float, int):
+        _machinery.tell(module.__name__, register, cls)
+    assert told == [int, float]
 
 
 def test_f12_funsor_takes_plain_discrete_laws_and_refuses_the_others(backend: Backend) -> None:

@@ -409,6 +409,8 @@ def _with_temperature(pp: Pp) -> dict[str, Any]:
         "automatic": names.AutoRelaxed(model),
         "automatic, several": names.AutoRelaxed(model, lambda t: names.GumbelSoftmax(t["z"])),
         "elsewhere": lambda temperature: drawn(None, logits / temperature),
+        "another site": lambda temperature: drawn(None) if temperature < 1.5 else None,
+        "another shape": lambda temperature: drawn(None, logits[: 3 if temperature < 1.5 else 1]),
     }
 
 
@@ -462,3 +464,6 @@ def test_t7_unless_it_is_used_elsewhere(backend: Backend, seed: int) -> None:
         for t in (0.5, 2.0)
     ]
     assert abs(found[0] - found[1]) > 0.1
+    for label in ("another site", "another shape"):
+        with pytest.raises(ValueError, match="without a temperature, and it draws or scores diff"):
+            _bounds(backend, {}, guides["model"], guides[label], seed)

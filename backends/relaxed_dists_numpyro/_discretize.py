@@ -216,10 +216,14 @@ def _independent(
                 return True
         except TypeError:  # Python's own arithmetic, which takes no tracer; or several temperatures
             pass
-    # Some of that is too careful: of a loop all that comes out depends on all that goes in.
+    # That may be a false alarm: all that comes out of a loop counts as made from all that goes in.
     with jax.ensure_compile_time_eval():
         # Once more at first, since the first call of an autoguide draws more than the later ones.
-        pairs = [jax.tree.leaves(found(t)) for t in (first, first, second)][1:]
-        if not all(map(known, pairs[0] + pairs[1])):
+        runs: list[Any] = [jax.tree.flatten(found(t)) for t in (first, first, second)]
+        (one, its_sites), (other, other_sites) = runs[1:]
+        if not all(map(known, one + other)):
             return True
-        return all(np.allclose(x, y, equal_nan=True) for x, y in zip(*pairs, strict=True))
+        return its_sites == other_sites and all(
+            np.shape(x) == np.shape(y) and np.allclose(x, y, equal_nan=True)
+            for x, y in zip(one, other, strict=True)
+        )

@@ -360,14 +360,16 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     return {"params": set(params), "trained": trained, "rest": rest}
 
 
-def _setdefault(name: str, init: Any, constraint: Any = constraints.real) -> Tensor:
+def _setdefault(
+    name: str, init_constrained_value: Any, constraint: Any = constraints.real
+) -> Tensor:
     """The param store's method of this name, while loaded parameters wait to be registered.
 
     A parameter is registered as if it was not there, so that the store shares the tensor of a
     module, and then takes the loaded numbers. A function that makes the first value is not called:
     it may draw random numbers.
     """
-    store, loaded = pyro.get_param_store(), _waiting.get(name)
+    store, loaded, init = pyro.get_param_store(), _waiting.get(name), init_constrained_value
     # After clear_param_store, or where a PyroModule put its own tensor there, it waits no more.
     if loaded is not None and store._params.get(name) is loaded and isinstance(init, Tensor):
         with torch.no_grad():
