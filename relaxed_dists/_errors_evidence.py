@@ -53,7 +53,7 @@ def no_density() -> ValueError:
     )
 
 
-def mixed(name: str, model: str, guide: str) -> ValueError:
+def mixed(name: str, model: str, guide: str, who: str = "AnnealedSVI") -> ValueError:
     """A site with a mass on one side and a density on the other."""
     if "Subset" in model + guide or "Permutation" in model + guide:
         return _errors_structured.mixed(name, model, guide)
@@ -61,12 +61,12 @@ def mixed(name: str, model: str, guide: str) -> ValueError:
     relaxed = "RelaxedBernoulli" if binary else "RelaxedOneHotCategorical"
     hard = "Bernoulli" if binary else "OneHotCategorical"
     return ValueError(
-        f"AnnealedSVI got the site '{name}', which the model draws from {model} and the guide from "
+        f"{who} got the site '{name}', which the model draws from {model} and the guide from "
         f"{guide}; expected two relaxed laws or two discrete ones, since a density and a mass make "
         f"no bound. Write one of three: {relaxed} in both; {hard} in both, with an estimator in "
         f"the guide, {hard}(..., estimator=GumbelSoftmax(temperature)); or relax(model, "
         f"temperature), whose site is '{name.removesuffix('_relaxed')}_relaxed', with a guide of "
-        f"it. To go on with the mixture, name the site: allow_mixed=['{name}']."
+        f"it. To go on with the mixture, name the site: AnnealedSVI(..., allow_mixed=['{name}'])."
     )
 
 

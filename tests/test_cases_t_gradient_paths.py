@@ -315,3 +315,106 @@ def test_t2_under_jit(backend: Backend, seed: int) -> None:
     svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss)
     with pytest.warns(UserWarning, match=STUCK):
         jax.jit(svi.init)(jax.random.key(seed), pp.array(X))
+
+
+# A mass beside a density, under the framework's own SVI.
+
+SORTS = ["OneHotCategorical", "Bernoulli"]
+
+
+def _pair(pp: Pp, name: str, guide: str, wrap: str = "") -> tuple[Any, Any]:
+    """A discrete prior and a relaxed guide of a site, in a plate, masked or made an event."""
+    shape = (4, 3) if name == "OneHotCategorical" else (4,)
+    cls, relaxed = getattr(pp.ours, name), getattr(pp.ours, guide)
+    mask = pp.array(np.array([True, True, False, True]), "bool")
+    _, handlers = PPL[pp.framework]
+
+    def site(law: Any) -> Any:
+        if wrap == "event":
+            return pp.ppl.sample("z", law.to_event(1))
+        with pp.ppl.plate("d", 4), handlers.mask(mask=mask if wrap == "mask" else 0 * mask == 0):
+            return pp.ppl.sample("z", law)
+
+    def model() -> None:
+        z = site(cls(logits=pp.array(np.zeros(shape))))
+        with pp.ppl.plate("e", 4, dim=-1):
+            pp.ppl.sample("x", pp.dist.Normal(z[..., 0] + z.sum(), 0.5), obs=pp.array(X))
+
+    def guided() -> None:
+        logits = pp.ppl.param("logits", pp.array(np.zeros(shape)))
+        site(relaxed(0.5, logits=logits, validate_args=False))
+
+    return model, guided
+
+
+def _svi(pp: Pp, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: Any) -> Any:
+    """A step of the framework's own SVI, compiled in NumPyro."""
+    infer = importlib.import_module(f"{pp.framework}.infer")
+    loss = getattr(infer, elbo)(**how)
+    if pp.framework == "pyro":
+        import pyro
+
+        pyro.clear_param_store()
+        return infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss).step()
+    import jax
+    import numpyro
+
+    svi = infer.SVI(model, guide, numpyro.optim.Adam(0.05), loss)
+    with warnings.catch_warnings(action="ignore"):
+        return jax.jit(svi.update)(svi.init(jax.random.key(0)))
+
+
+@pytest.mark.parametrize("wrap", ["", "mask", "event"])
+@pytest.mark.parametrize("suffix", ["", "StraightThrough"])
+@pytest.mark.parametrize("name", SORTS)
+def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: str) -> None:
+    """The mass of a relaxed value in an ELBO is refused, by the text of AnnealedSVI."""
+    pp, relaxed = Pp(backend), f"Relaxed{name}{suffix}"
+    text = f"'z', which the model draws from {name} and the guide from {relaxed}; expected two rel"
+    model, guide = _pair(pp, name, relaxed, wrap)
+    for how in ({}, {"num_particles": 2, "vectorize_particles": True}):
+        if not how or not wrap:
+            with pytest.raises(ValueError, match=f"(?s)The ELBO got the site {text}.*allow_mixed="):
+                _svi(pp, model, guide, **how)
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_t3_what_is_no_such_pair(backend: Backend, name: str) -> None:
+    """Silent: the mass by hand, in the model too; allow_mixed; what discretize makes; an estimator.
+
+    And a relaxed value that another site observes.
+    """
+    pp, relaxed = Pp(backend), f"Relaxed{name}StraightThrough"
+    model, guide = _pair(pp, name, relaxed)
+    shape = (4, 3) if name == "OneHotCategorical" else (4,)
+    prior = getattr(pp.ours, relaxed)(0.5, logits=pp.array(np.zeros(shape)))
+    z = backend.draw(prior, 0)
+    plain = getattr(pp.ours, name)(logits=pp.array(np.zeros(shape)))
+    mass = backend.numpy(prior.discrete.log_prob(z))
+    np.testing.assert_allclose(mass, backend.numpy(plain.log_prob(z)))
+
+    def by_hand() -> None:
+        with pp.ppl.plate("d", 4):
+            z = pp.ppl.sample("z", prior)
+            pp.ppl.factor("mass", prior.discrete.log_prob(z) + plain.log_prob(z))
+            pp.ppl.sample("seen", plain, obs=z)
+
+    _svi(pp, by_hand, guide)
+    _svi(pp, model, pp.ours.discretize(guide))
+    if pp.framework == "pyro":
+        import pyro
+
+        pyro.clear_param_store()
+        pp.ours.evidence_bounds(model, guide, num_samples=4, progress_bar=False)
+        adam, loss = pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO()
+        how: Any = {"allow_mixed": ["z"]}
+        for _ in range(2):
+            pp.ours.AnnealedSVI(model, guide, adam, loss, **how).step()
+        return
+    import jax
+    import numpyro
+
+    adam, loss = numpyro.optim.Adam(0.05), numpyro.infer.Trace_ELBO()
+    svi = pp.ours.AnnealedSVI(model, guide, adam, loss, allow_mixed=["z"])
+    with warnings.catch_warnings(action="ignore"):
+        svi.run(jax.random.key(0), 2, progress_bar=False)

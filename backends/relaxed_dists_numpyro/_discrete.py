@@ -6,12 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax, random
 from numpyro.distributions import BernoulliLogits, constraints
+from numpyro.infer.elbo import ELBO
 from numpyro.primitives import _PYRO_STACK
 
 from relaxed_dists import _errors, _errors_evidence, _estimators, _formulas
+from relaxed_dists._elbo import latent_site
+from relaxed_dists._errors_evidence import mixed
 from relaxed_dists._estimators import Estimator, ReinMax
 
-from ._base import LogitsDistribution
+from ._base import LogitsDistribution, RelaxedDistribution
 from ._carrier import attach, behind, found
 from ._constraints import (
     _EstimatedBoolean,
@@ -21,7 +24,7 @@ from ._constraints import (
     one_hot,
     tolerance,
 )
-from ._input import holds, real
+from ._input import holds, known, real
 from ._noise import gumbel
 from ._ops import compute_dtype, ops
 from ._quadrature import moments
@@ -143,7 +146,22 @@ class _Discrete(LogitsDistribution):
         value = self.sample(key, sample_shape)
         return value, [] if behind(value, "soft") is None else [True]
 
+    def _refuse_relaxed(self, value: Any) -> None:
+        """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
+        # What is traced may be a copy, as a mask makes it. There the look is once a compilation.
+        if known(value) and behind(value, "log_simplex" if self._rows else "logit") is None:
+            return
+        site = latent_site(ELBO)
+        if site is not None and not site[2]:
+            name, fn, _ = site
+            while not isinstance(fn, RelaxedDistribution):
+                fn = getattr(fn, "base_dist", None)
+                if fn is None:
+                    return
+            raise mixed(name, type(self).__name__, type(fn).__name__, "The ELBO")
+
     def _checked(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        self._refuse_relaxed(value)
         soft = found(value, intermediates, "soft") is not None
         soft = soft or (self.estimator is not None and self.estimator.soft)
         value = self._check_value(value)

@@ -5,13 +5,16 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.infer import ELBO
 from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors, _estimators, _formulas, _machinery
+from relaxed_dists._elbo import latent_site
+from relaxed_dists._errors_evidence import mixed
 from relaxed_dists._estimators import Estimator, ReinMax, shown
 
-from ._base import LogitsDistribution
+from ._base import LogitsDistribution, RelaxedDistribution
 from ._carrier import attach, behind
 from ._constraints import _EstimatedBoolean, _EstimatedOneHot, _SoftBoolean, _SoftOneHot, tolerance
 from ._input import holds, real
@@ -136,7 +139,21 @@ class _Discrete(LogitsDistribution):
             hard = _formulas.hardest(ops, logits, noise) if self._rows else logits + noise > 0
             return hard.to(self.logits.dtype)
 
+    def _refuse_relaxed(self, value: Any) -> None:
+        """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
+        if behind(value, "log_simplex" if self._rows else "logit") is None:
+            return
+        site = None if torch.compiler.is_compiling() else latent_site(ELBO)
+        if site is not None and not site[2]:
+            name, fn, _ = site
+            while not isinstance(fn, RelaxedDistribution):
+                fn = getattr(fn, "base_dist", None)
+                if fn is None:
+                    return
+            raise mixed(name, type(self).__name__, type(fn).__name__, "The ELBO")
+
     def _checked(self, value: Any) -> Tensor:
+        self._refuse_relaxed(value)
         soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
         value = self._check_value(value)
         if self._validate_args:

@@ -153,6 +153,7 @@ class AnnealedSVI(SVI):
             self.loss_and_grads = _compiled_once(loss, model, guide)
         self._elbo = loss
         self.temperature = None if temperature is None else schedules(temperature)
+        self.allow_mixed = allow_mixed
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
         self._takes = takes
