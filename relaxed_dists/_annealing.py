@@ -78,10 +78,10 @@ def needs_temperature(
 
 
 class AtAnyTemperature:
-    """A discrete model or guide, called at some temperature where none is given.
+    """A model or guide whose sites are made discrete, which can be called without a temperature.
 
-    A relaxed distribution's discrete one does not depend on the temperature. Whether anything else
-    does is looked at in the first call without one.
+    A discrete distribution does not depend on the temperature of the relaxed one, so any
+    temperature will do. The first call without one looks whether anything else depends on it.
 
     Args:
         fn: The model or the guide.
@@ -102,7 +102,7 @@ class AtAnyTemperature:
         try:
             fine = self._independent(fn, args, kwargs, *found)
         except TypeError as error:
-            if "not subscriptable" not in str(error):
+            if "not subscriptable" not in str(error):  # it takes a nest of temperatures
                 raise
             found = [_Nest(t) for t in found]
             fine = self._independent(fn, args, kwargs, *found)

@@ -129,7 +129,7 @@ def rounded(name: str, seen: bool) -> ValueError:
     what = f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, and that "
-        f"{what if seen else 'may be rounded, which can not be seen in a compiled ELBO'}, so that "
+        f"{what if seen else 'may be rounded, which cannot be seen in a compiled ELBO'}, so that "
         "its density is not known; expected the very object that the distribution drew, or "
         f"numbers inside the {'interval' if binary else 'simplex'}: a copy, an index, a reshape or "
         f"a transform loses the sample. Use a site of {space} with "

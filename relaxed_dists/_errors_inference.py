@@ -176,11 +176,11 @@ def continuous_sites(names: Sequence[str]) -> ValueError:
 
 def needs_its_own_guide(sites: Mapping[str, str]) -> ValueError:
     """Latent sites that no autoguide draws: they have no density, or masses beside it."""
-    name, law = next(iter(sites.items()))
+    name, cls = next(iter(sites.items()))
     return ValueError(
         f"AutoRelaxed got the latent sites {dict(sites)}, which neither it nor another autoguide "
         "can draw; expected discrete sites, and continuous ones that have a density everywhere. "
-        f"Write a guide that draws '{name}' from {law} as well, and beside it, for the discrete "
+        f"Write a guide that draws '{name}' from {cls} as well, and beside it, for the discrete "
         f"sites, calls AutoRelaxed(block(model, hide={list(sites)}))."
     )
 

@@ -13,13 +13,13 @@ def bad_size(name: str, k: Any, categories: int) -> ValueError:
 
 
 def no_size(name: str, categories: int) -> ValueError:
-    """No number of categories, as when Pyro makes a marginal of a site's class and logits alone."""
+    """No k: Pyro makes the marginal of an enumerated site from its class and logits alone."""
     return ValueError(
         f"{name} got k=None of {categories} categories; expected a whole number from 1 to "
         f"{categories}. If Pyro asked, for the marginals or posterior samples of an enumerated "
         "site: given the other sites its value is no Subset any more. With values = "
-        "law.enumerate_support() draw i from Categorical(logits=law.log_prob(values)) instead, "
-        "and write values[i]."
+        "subset.enumerate_support() draw i from Categorical(logits=subset.log_prob(values)) "
+        "instead, and write values[i]."
     )
 
 

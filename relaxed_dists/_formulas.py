@@ -404,14 +404,14 @@ def log_of(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
 
 
 def underflows(ops: Ops, logits: Array, value: Array, tiny: float) -> Array:
-    """Whether a row of the simplex has an entry below tiny, whose log it no longer holds.
+    """Whether a row of the simplex has an entry below tiny, which no longer says its log.
 
-    A masked category's entry is 0. With weight on one the row is off the support, whatever the
-    others are.
+    Zeros of masked categories do not count. A row with weight on a masked category does not count
+    either: it is off the support, whatever its other entries are.
     """
-    kept, one = logits > -HUGE, 0.0 * value + 1.0
-    small = ops.max(ops.where(kept & (value < tiny), one, 0.0))
-    off = ops.max(ops.where(kept | (value == 0), 0.0 * one, one))
+    unmasked, one = logits > -HUGE, 0.0 * value + 1.0
+    small = ops.max(ops.where(unmasked & (value < tiny), one, 0.0))
+    off = ops.max(ops.where(unmasked | (value == 0), 0.0 * one, one))
     return small > off
 
 

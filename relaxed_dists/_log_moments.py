@@ -42,36 +42,36 @@ def _running(rule: _Rule) -> tuple[Any, Any, Any]:
     return from_left(place).T, from_left(np.array([0.5]))[0], np.tri(intervals, k=-1).T
 
 
-def _part(ops: Ops, rule: _Rule, narrow: Array, warm: Array) -> Array:
-    """A table of E (G - gamma) [V < u], where V is H + narrow G if warm, or else G + narrow H.
+def _part(ops: Ops, rule: _Rule, narrow: Array, high: Array) -> Array:
+    """A table of E (G - gamma) [V < u]. If high, V is H + narrow G, else G + narrow H.
 
-    It is the integral of its derivative, from the side on which it is small.
+    It is the integral of its derivative, taken from the side where it tends to 0.
     """
     points = ops.constant(rule.points, narrow) + 0 * narrow[..., None, None]
-    narrow, warm = narrow[..., None, None], warm[..., None, None]
+    narrow, high = narrow[..., None, None], high[..., None, None]
 
     def terms(gumbel: Array) -> list[Array]:
         wide = points - narrow * gumbel
         x = ops.exp(ops.clip(-wide, -80.0, 40.0))
-        return [(ops.where(warm, gumbel, wide) - EULER) * x * ops.exp(-x)]
+        return [(ops.where(high, gumbel, wide) - EULER) * x * ops.exp(-x)]
 
     (slope,) = ops.integrate(terms, rule.gumbel, rule.weights, points)
     inside, whole, before = (ops.constant(x, narrow) for x in _running(rule))
     totals = ops.sum(slope * whole)
     up = ops.dot(slope, inside)
-    low = ops.dot(totals, before)[..., None] + up
-    high = up - totals[..., None] - ops.dot(totals, before.T)[..., None]
-    part = ops.where(points < 0.5, low, high) * ops.constant(rule.not_last, narrow)
+    below = ops.dot(totals, before)[..., None] + up
+    above = up - totals[..., None] - ops.dot(totals, before.T)[..., None]
+    part = ops.where(points < 0.5, below, above) * ops.constant(rule.not_last, narrow)
     powers = ops.constant(rule.to_powers, narrow)
     powers = powers.reshape(powers.shape[:1] + (1,) * (narrow.ndim - 1) + powers.shape[1:])
     return ops.sum(powers * part[None])
 
 
 def _at_high_temperature(ops: Ops, a: Array, r: Array) -> Array:
-    """The variance to the third order of r = 1 / temperature, for which the integrals cancel.
+    """The variance to the third order of r = 1 / temperature, where the integrals would cancel.
 
     With p = softmax(a), y_k is a constant plus r sum_j (1[j = k] - p_j) G_j, less r^2 / 2 times the
-    variance of G under p: what is left out is about r^2 of it.
+    variance of G under p. Its relative error is of the order of r^2.
     """
     p = ops.exp(ops.log_softmax(a))
     second = 1 - 2 * p + ops.sum(p * p)[..., None]
@@ -81,14 +81,14 @@ def _at_high_temperature(ops: Ops, a: Array, r: Array) -> Array:
 
 def exp_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance of log_softmax((logits + G) / temperature), for each category."""
-    rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
-    scale = ops.where(warm, temperature, 1.0)
-    narrow = ops.where(warm, 1 / scale, temperature)
-    unit = ops.where(warm, 1.0, temperature)[..., None]  # what the rule's numbers are divided by
-    of_g = ops.where(warm, narrow, 1.0)[..., None]  # the scale of G
+    rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
+    scale = ops.where(high, temperature, 1.0)
+    narrow = ops.where(high, 1 / scale, temperature)
+    unit = ops.where(high, 1.0, temperature)[..., None]  # the rule computes with y times this
+    of_g = ops.where(high, narrow, 1.0)[..., None]  # the scale of G
     _, offsets = _centred(ops, logits, scale)
     excess = _excess(ops, offsets, narrow, narrow < 0)
-    (log_f, *_), part = _tables(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, warm)
+    (log_f, *_), part = _tables(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, high)
     near = offsets > NEAR
 
     def terms(t: Array) -> list[Array]:
@@ -101,13 +101,13 @@ def exp_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[A
         share = share * ops.where(near, -ops.expm1(others), -ops.exp(others))
         return [-2 * x * ops.exp(alone) * ops.expm1(log_p - alone), share]
 
-    spread, covariance = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    square, covariance = ops.integrate(terms, rule.outer, rule.steps, offsets)
     covariance = covariance - ops.where(near, 0.0, VARIANCE * of_g)
-    variance = (spread - excess * excess)[..., None] - 2 * of_g * covariance
-    hot = (temperature > (2000.0 if ops.is_double(logits) else 32.0))[..., None]
-    variance = ops.where(hot, _at_high_temperature(ops, offsets, narrow[..., None]), variance)
-    kept, _ = _finite(ops, logits)
-    several = (_count(ops, kept, logits) > 1)[..., None]  # of a single one both are 0
+    variance = (square - excess * excess)[..., None] - 2 * of_g * covariance
+    very_high = (temperature > (2000.0 if ops.is_double(logits) else 32.0))[..., None]
+    variance = ops.where(very_high, _at_high_temperature(ops, offsets, narrow[..., None]), variance)
+    unmasked, _ = _finite(ops, logits)
+    several = (_count(ops, unmasked, logits) > 1)[..., None]  # where one is left, both are 0
     mean = ops.where(several, (offsets - excess[..., None]) / unit, 0.0)
     variance = ops.where(several, ops.clip(variance / unit**2, 0.0, math.inf), 0.0)
-    return ops.where(kept, mean, -math.inf), ops.where(kept, variance, 0.0)
+    return ops.where(unmasked, mean, -math.inf), ops.where(unmasked, variance, 0.0)

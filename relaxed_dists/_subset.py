@@ -15,7 +15,7 @@ from relaxed_dists import _errors_structured as _errors
 from relaxed_dists._formulas import FAR, LOWEST, Array, Ops, _finite, straight_through
 
 LIMIT = 2**20  # more subsets than that are not enumerated
-WORK = 2**14  # numbers a row, at a time, in the integral of inclusion
+WORK = 2**14  # how many numbers the integral of inclusion holds at a time, for each row
 SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
 
 
@@ -134,13 +134,15 @@ def log_prob(ops: Ops, k: int, logits: Array, value: Array) -> Array:
 
 
 def _arrivals(k: int, categories: int, double: bool) -> Any:
-    """Nodes and weights of an integral over v, whose integrand is of the size of exp(v) times the
-    categories far below 0, and nothing from about log(reach + log k) on; the larger k, the steeper.
+    """Nodes and weights of an integral over v, in pieces.
+
+    Far below 0 the integrand is about ``categories * exp(v)``; from about ``log(reach + log k)`` on
+    it is 0 to rounding. It is the steeper the larger k is, and takes the more nodes.
     """
     reach, number = (38.0, 100) if double else (18.0, 40)
     low, high = -math.log(reach + math.log(categories)), math.log(reach + 3 + math.log(k))
     number = int(number * (1 + 0.1 * math.sqrt(k)))
-    # Some nodes at a time: memory does not grow with them.
+    # In pieces, so that memory does not grow with the number of nodes.
     pieces = math.ceil(number / max(1, WORK // (categories * k)))
     number = pieces * math.ceil(number / pieces)
     u = np.linspace(low, high, number)
@@ -151,20 +153,21 @@ def _arrivals(k: int, categories: int, double: bool) -> Any:
 def inclusion(ops: Ops, k: int, logits: Array) -> Array:
     """The probability of each category to be in the subset: the mean of the k-hot vector.
 
-    Each category comes after an exponential time of rate w, and the subset has the first k. With
-    times exp(v), g_i the density of the i-th and A_i(v) the probability that fewer than k of the
-    others have come, it is the integral of g_i A_i: for the largest, whose g_i reaches far to the
-    left, one less that of g_i (1 - A_i). A_i is the sum of a product, of the law of the number of
-    earlier categories (in their order) and the cdf of that of the later ones.
+    Category i arrives after an exponential time of rate w_i, and the subset is the first k to
+    arrive. Write times as exp(v), g_i for the density of the i-th, and A_i(v) for the probability
+    that fewer than k others have arrived. Then the probability is the integral of g_i A_i. The
+    largest categories have a g_i that reaches far to the left: theirs is 1 less the integral of
+    g_i (1 - A_i). A_i is a sum of products: the probability mass of how many of the categories
+    before i have arrived, times the cdf of how many of those after it have.
     """
-    kept, finite = _finite(ops, logits, FAR)
+    unmasked, finite = _finite(ops, logits, FAR)
     first = hardest(ops, logits, 0.0, k) > 0
     last = -ops.max(ops.where(first, -finite, LOWEST))  # the k-th largest logit
     offsets = ops.columns(finite - ops.stop_gradient(last)[..., None])[..., None, None]
     top = offsets[..., 0] > 1
     number = logits.shape[-1]
     backwards = np.arange(number)[::-1].copy()
-    # One row for each number of categories: of the pmf from 0 up, of the cdf from k - 1 down.
+    # A row for each number of arrivals: the pmf's from 0 up, the cdf's from k - 1 down.
     count = np.arange(k)[:, None]
     up, down = np.maximum(count[:, 0] - 1, 0), np.minimum(count[:, 0] + 1, k - 1)
     start, not_first, not_last = (
@@ -190,12 +193,12 @@ def inclusion(ops: Ops, k: int, logits: Array) -> Array:
     total = 0.0 * offsets[..., 0, 0]
     share, _ = ops.scan(add, total, ops.constant(nodes, logits), len(nodes))
     share = ops.rows(ops.where(top[..., 0], 1 - share, share), logits)
-    share = ops.where(_number(ops, kept) > k, share, 1.0)
-    return ops.where(kept, share, 0.0)
+    share = ops.where(_number(ops, unmasked) > k, share, 1.0)
+    return ops.where(unmasked, share, 0.0)
 
 
 def entropy(ops: Ops, k: int, logits: Array, values: Array) -> Array:
-    """Minus the sum of P(S) log P(S) over all k-hot vectors: their masses share no recursion."""
+    """Minus the sum of P(S) log P(S) over all k-hot vectors, one by one: no recursion is known."""
     mass = log_prob(ops, k, logits[..., None, :], values)
     on = mass > -math.inf
     mass = ops.where(on, mass, 0.0)

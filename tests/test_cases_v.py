@@ -192,7 +192,7 @@ def ways() -> dict[str, Any]:
 @pytest.mark.parametrize("way", ["mixture", "transform", "their mask", "multi"])
 def test_v2_a_compiled_elbo_refuses_a_value_that_lost_its_sample(way: str) -> None:
     """As it is traced, where numbers can't be seen; HardConcrete by its own error."""
-    seen = "may be rounded, which can not be seen in a compiled ELBO"
+    seen = "may be rounded, which cannot be seen in a compiled ELBO"
     with pytest.raises(ValueError, match=rounded("RelaxedBernoulli", seen)[:-1]):  # JAX adds a note
         reached(**ways()[way])
     with pytest.raises(

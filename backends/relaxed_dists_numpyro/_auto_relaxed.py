@@ -56,7 +56,7 @@ def _not_continuous(msg: Any) -> bool:
 
 
 class _Plain(Messenger):
-    """The model without estimators: NumPyro would ask their supports for a transform."""
+    """The model without estimators, whose supports have no transform: NumPyro would ask for it."""
 
     def process_message(self, msg: Any) -> None:
         if _is_discrete(msg):
@@ -176,8 +176,8 @@ class AutoRelaxed(AutoGuide):
                 self._prototype_frame_full_sizes[name] = site["args"][0]
         found = {name: site for name, site in trace.items() if _latent(site)}
         hot = {name: site for name, site in found.items() if _is_discrete(site)}
-        laws = {name: innermost(site["fn"]) for name, site in found.items()}
-        own = {name: type(law).__name__ for name, law in laws.items() if isinstance(law, _OWN)}
+        inner = {name: innermost(site["fn"]) for name, site in found.items()}
+        own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
         if own and (not hot or self.continuous is None):
             raise _errors_inference.needs_its_own_guide(own)
         if not hot:

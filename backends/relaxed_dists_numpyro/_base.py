@@ -237,7 +237,7 @@ class LogitsDistribution(Missing, Distribution):
         return value
 
     def _no_density(self, value: Array, error: Exception) -> Array:
-        """An error, or where a model is only drawn something computed from all that counts."""
+        """Raise the error; in render_model and the like, a number made from all it depends on."""
         if not _machinery.inspecting("numpyro"):
             raise error
         event = tuple(range(-self.event_dim, 0))
@@ -281,7 +281,7 @@ class RelaxedDistribution(LogitsDistribution):
         super().__init__(probs, logits, temperature, validate_args=validate_args)
 
     def _refuse_rounded(self, rounded: Any, value: Array) -> None:
-        """Refuse a value without its log sample whose numbers are rounded, as a formula says."""
+        """Refuse a value that has lost its sample, where the formula says that it is rounded."""
         if self._validate_args:
             lost = rounded(ops, self.logits, value, float(jnp.finfo(value.dtype).tiny))
             if bool(lost.any()) if known(lost) else in_relaxed_elbo():

@@ -32,14 +32,14 @@ def behind(value: Any, space: str) -> Any:
 
 
 def found(value: Any, intermediates: list[Any] | None, space: str) -> Any:
-    """What a draw has as its intermediates, or behind it; None where it is lost.
+    """The sample among a draw's intermediates, or behind it; None where it is lost.
 
-    Of a value that came out of a scan the intermediates are all that is left. They are put behind
-    it, for the model's side of an ELBO, where the same object comes back.
+    A value that came out of a scan has its intermediates alone. They are put behind it, since the
+    model's side of an ELBO gets the same object without them.
     """
-    kept = behind(value, space)
+    sample = behind(value, space)
     if not intermediates:
-        return kept
-    if kept is None:
+        return sample
+    if sample is None:
         attach(value, intermediates[0], space)
     return intermediates[0]

@@ -62,7 +62,7 @@ class _JaxOps:
         raise NotImplementedError  # and so is this
 
     def linked(self, y: Array, value: Array | None, one_hot: bool) -> Array:
-        return y  # in JAX nothing that is differentiated by is a value with a sample behind it
+        return y  # JAX differentiates by a tracer, and none has a sample behind it
 
     def own(self, scores: Array, value: Array | None) -> Array:
         return lax.stop_gradient(scores)

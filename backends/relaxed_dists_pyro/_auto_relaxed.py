@@ -130,8 +130,8 @@ class AutoRelaxed(AutoGuide):
         trace: Any = self.prototype_trace
         found = dict(trace.iter_stochastic_nodes())
         hot = {name: site for name, site in found.items() if _is_discrete(site)}
-        laws = {name: innermost(site["fn"]) for name, site in found.items()}
-        own = {name: type(law).__name__ for name, law in laws.items() if isinstance(law, _OWN)}
+        inner = {name: innermost(site["fn"]) for name, site in found.items()}
+        own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
         if own and (not hot or self.continuous is None):
             raise _errors_inference.needs_its_own_guide(own)
         if not hot:

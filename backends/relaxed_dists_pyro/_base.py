@@ -215,7 +215,7 @@ class LogitsDistribution(Missing, TorchDistribution):
         return value
 
     def _no_density(self, value: Tensor, error: Exception) -> Tensor:
-        """An error, or where a model is only drawn something computed from all that counts."""
+        """Raise the error; in render_model and the like, a number made from all it depends on."""
         if not _machinery.inspecting("pyro"):
             raise error
         event = tuple(range(-self.event_dim, 0))
@@ -247,7 +247,7 @@ class RelaxedDistribution(LogitsDistribution):
         super().__init__(probs, logits, temperature, validate_args)
 
     def _refuse_rounded(self, rounded: Any, value: Tensor) -> None:
-        """Refuse a value without its log sample whose numbers are rounded, as a formula says."""
+        """Refuse a value that has lost its sample, where the formula says that it is rounded."""
         if self._validate_args:
             lost = rounded(ops, self.logits, value, float(torch.finfo(value.dtype).tiny))
             if bool(lost.any()) if known(lost) else in_relaxed_elbo():

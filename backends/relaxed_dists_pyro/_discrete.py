@@ -313,18 +313,19 @@ class Bernoulli(_Discrete, dist.Bernoulli):
 def _tell_forecast(util: Any) -> None:
     """Register with Pyro's forecasting, which looks Pyro's Bernoulli up by its exact class."""
 
-    def changed(law: Bernoulli, change: Callable[[Tensor], Tensor]) -> Bernoulli:
+    def changed(distribution: Bernoulli, change: Callable[[Tensor], Tensor]) -> Bernoulli:
         def whole(temperature: Tensor) -> Tensor:
-            return change(temperature.expand(law.batch_shape))
+            return change(temperature.expand(distribution.batch_shape))
 
-        estimator = _estimators.renewed(law.estimator, whole)
-        return Bernoulli(logits=change(law.logits), estimator=estimator, validate_args=False)
+        estimator = _estimators.renewed(distribution.estimator, whole)
+        logits = change(distribution.logits)
+        return Bernoulli(logits=logits, estimator=estimator, validate_args=False)
 
-    def reshape_batch(law: Bernoulli, batch_shape: Sequence[int]) -> Bernoulli:
-        return changed(law, lambda x: x.reshape(batch_shape))
+    def reshape_batch(distribution: Bernoulli, batch_shape: Sequence[int]) -> Bernoulli:
+        return changed(distribution, lambda x: x.reshape(batch_shape))
 
-    def prefix_condition(law: Bernoulli, data: Tensor) -> Bernoulli:
-        return changed(law, lambda x: x[..., data.size(-2) :, :])
+    def prefix_condition(distribution: Bernoulli, data: Tensor) -> Bernoulli:
+        return changed(distribution, lambda x: x[..., data.size(-2) :, :])
 
     util.reshape_batch.register(Bernoulli)(reshape_batch)
     util.prefix_condition.register(Bernoulli)(prefix_condition)

@@ -173,7 +173,8 @@ def evidence_bounds(
         nonlocal vectorized
         state = rng_state()
         if size > 1 and vectorized:
-            # Where one sample is fine, what goes wrong with many is that they have a dimension.
+            # The model ran with one sample, so that whatever fails here comes of the dimension of
+            # many. If not, it fails again below.
             with suppress(Exception):
                 weights = log_weights(size)
                 if size in checked or right(weights):

@@ -28,9 +28,10 @@ _SPACES = (  # of their values; those of a straight-through law are scored as it
 )
 
 
-def _logits(law: Any) -> Tensor:
-    """The logits; of torch's own distribution as it was given, so that probs of 0 are kept."""
-    ours = law if isinstance(law, LogitsDistribution) else discrete(law)
+def _logits(distribution: Any) -> Tensor:
+    """The logits; those of torch's own distribution as it was given, so that probs stay exact."""
+    is_ours = isinstance(distribution, LogitsDistribution)
+    ours = distribution if is_ours else discrete(distribution)
     return cast(Tensor, ours.logits)
 
 

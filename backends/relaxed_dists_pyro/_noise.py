@@ -57,9 +57,9 @@ def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
 
 
 def _single(like: Tensor) -> bool:
-    """Whether to make numbers from words: in float32, eager or by torch.compile.
+    """Whether to make the numbers from words of bits: in float32, eager or under torch.compile.
 
-    No exporter knows a view as another type, and the number of words would bind the batch.
+    Exporters know no view of a tensor as another type, and the number of words would fix the batch.
     """
     compiler = torch.compiler
     compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()

@@ -147,13 +147,16 @@ class Softmaxes(Function):
         return by_x, by_noise, by_t, None
 
 
-# In no graph that a caller asks about: so its node runs only in a backward() of everything.
+# A leaf of its own. torch.autograd.grad runs only the nodes that lead to what it is asked for, so
+# that this leaf's node runs in backward() alone, which asks for all leaves.
 _EVERYTHING = torch.zeros((), device="cpu", requires_grad=True)
 _EVERYTHING_NODE = torch.autograd.graph.get_gradient_edge(_EVERYTHING).node
 
 
 def linked(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """What a function of the sample behind a value also takes, for the gradient by the value."""
+    """Two more inputs of a function of the sample behind a value: the value, where it may be asked
+    for its gradient, and the leaf by which the backward pass tells whether it is.
+    """
     wanted = value is not None and value.requires_grad
     return (value, _EVERYTHING) if wanted else (None, None)
 
@@ -164,7 +167,7 @@ def _asked(value: Tensor) -> bool:
         value.is_leaf
         or value.retains_grad
         or bool(value._backward_hooks)
-        or not torch._C._will_engine_execute_node(_EVERYTHING_NODE)  # autograd.grad, of anything
+        or not torch._C._will_engine_execute_node(_EVERYTHING_NODE)  # in torch.autograd.grad
     )
 
 
