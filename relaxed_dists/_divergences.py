@@ -6,7 +6,9 @@ so that the sample's own normaliser cancels, and one expectation is left: E logs
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+from . import _errors
 from ._formulas import EULER, HUGE, LOWEST, Array, Ops, _count, _finite, exp_concrete_entropy
 from ._quadrature import expected_logsumexp, nodes
 
@@ -26,6 +28,15 @@ _COTH = (
     -3617 / 162820783125,
     87734 / 38979295480125,
 )
+
+
+def check_shapes(p: Any, q: Any) -> None:
+    """Refuse a divergence between distributions whose events or batches do not fit."""
+    # Not np.broadcast_shapes, which takes no symbolic sizes of a program that is exported.
+    sizes = zip(reversed(p.batch_shape), reversed(q.batch_shape), strict=False)
+    fits = all(m == n or 1 in (m, n) for m, n in sizes)
+    if not fits or tuple(p.event_shape) != tuple(q.event_shape):
+        raise _errors.unlike_shapes(p, q)
 
 
 def concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:

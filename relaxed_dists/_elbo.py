@@ -5,18 +5,20 @@ from collections.abc import Collection
 from typing import Any
 
 
-def latent_site(elbo: type) -> tuple[str, Any, bool] | None:
-    """The latent site that an ELBO scores; None elsewhere.
+def relaxed_site(elbo: type, relaxed: tuple[type, ...]) -> tuple[str, Any, bool] | None:
+    """The latent site that an ELBO scores, if the guide draws it from a relaxed distribution.
 
     The frameworks do not tell a distribution whose value it scores, and numbers alone do not say
     whether they were drawn or given. So this reads it off the calls that are under way, which is
-    slow: ask only for a value of which there is reason to.
+    slow: ask only about a value that gives reason to.
 
     Args:
         elbo: The class of the framework's ELBOs.
+        relaxed: The classes of relaxed distributions.
 
     Returns:
-        The site's name, what the guide draws it from, and whether ``allow_mixed`` names it.
+        The site's name, the relaxed distribution inside all wrappers, and whether ``allow_mixed``
+        names the site; None elsewhere.
     """
     site: Any = None
     guide: Any = None
@@ -31,20 +33,14 @@ def latent_site(elbo: type) -> tuple[str, Any, bool] | None:
         return None
     guide = frame.f_locals.get("guide_trace") if guide is None else guide
     sites = getattr(guide, "nodes", guide) or {}
-    name = site["name"]
-    allowed = False
+    name, allowed = site["name"], False
+    fn = sites[name]["fn"] if name in sites else site["fn"]
+    while fn is not None and not isinstance(fn, relaxed):
+        fn = getattr(fn, "base_dist", None) or getattr(fn, "component_distribution", None)
+    if fn is None:
+        return None
     while frame is not None and not allowed:
         names = getattr(frame.f_locals.get("self"), "allow_mixed", ())
         allowed = isinstance(names, Collection) and name in names
         frame = frame.f_back
-    return name, sites[name]["fn"] if name in sites else site["fn"], allowed
-
-
-def guide_of_latent(elbo: type) -> Any:
-    """What the guide draws a latent site from while an ELBO scores the site; None elsewhere.
-
-    Args:
-        elbo: The class of the framework's ELBOs.
-    """
-    found = latent_site(elbo)
-    return None if found is None else found[1]
+    return name, fn, allowed

@@ -158,22 +158,18 @@ def no_common_space(p: Any, q: Any) -> ValueError:
     )
 
 
-def check_kl_shapes(p: Any, q: Any) -> None:
-    """Refuse a divergence between distributions whose events or batches do not fit."""
-    # Not np.broadcast_shapes, which takes no symbolic sizes of a program that is exported.
-    sizes = zip(reversed(p.batch_shape), reversed(q.batch_shape), strict=False)
-    fits = all(m == n or 1 in (m, n) for m, n in sizes)
-    if not fits or tuple(p.event_shape) != tuple(q.event_shape):
-        got = " and ".join(
-            f"{type(x).__name__} of batch shape {tuple(x.batch_shape)} and event shape "
-            f"{tuple(x.event_shape)}"
-            for x in (p, q)
-        )
-        raise ValueError(
-            f"kl_divergence got {got}; expected the same event shape and batch shapes that "
-            "broadcast. Give both distributions the same categories; -inf in the logits leaves "
-            "one out."
-        )
+def unlike_shapes(p: Any, q: Any) -> ValueError:
+    """A divergence between distributions whose events or batches do not fit."""
+    got = " and ".join(
+        f"{type(x).__name__} of batch shape {tuple(x.batch_shape)} and event shape "
+        f"{tuple(x.event_shape)}"
+        for x in (p, q)
+    )
+    return ValueError(
+        f"kl_divergence got {got}; expected the same event shape and batch shapes that "
+        "broadcast. Give both distributions the same categories; -inf in the logits leaves "
+        "one out."
+    )
 
 
 def no_mode(name: str) -> NotImplementedError:

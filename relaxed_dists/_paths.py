@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from relaxed_dists import _errors_inference as _errors
 from relaxed_dists import _formulas
 from relaxed_dists._formulas import Array, Ops
 
@@ -29,6 +30,20 @@ def once(fn: Any, check: Callable[[], bool]) -> None:
     if check():
         _fine.add(fn)
         _often[code] = _often.get(code, 0) + 1
+
+
+def quietly(check: Callable[[], bool]) -> bool:
+    """Make a check that runs a model once more; true as well where the model can't be run for it.
+
+    It is run with other values than those that it drew, and in place of a call by its user: what it
+    raises here says nothing about that call, and nothing is known of its gradients.
+    """
+    try:
+        return check()
+    except (_errors.NoGradient, UserWarning):
+        raise
+    except Exception:
+        return True
 
 
 def moved(ops: Ops, value: Array, sort: str) -> Iterator[Array]:

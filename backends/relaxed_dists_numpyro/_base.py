@@ -13,7 +13,7 @@ from numpyro.distributions.distribution import Distribution
 from numpyro.infer.elbo import ELBO
 
 from relaxed_dists import _errors, _errors_inference, _formulas, _machinery
-from relaxed_dists._elbo import guide_of_latent
+from relaxed_dists._elbo import relaxed_site
 from relaxed_dists._estimators import renewed, shown
 from relaxed_dists._missing import Missing
 
@@ -290,7 +290,4 @@ class RelaxedDistribution(LogitsDistribution):
 
 def in_relaxed_elbo() -> bool:
     """Whether an ELBO scores a latent value that a relaxed distribution draws in the guide."""
-    fn = guide_of_latent(ELBO)
-    while fn is not None and not isinstance(fn, RelaxedDistribution | RelaxedBernoulliLogits):
-        fn = getattr(fn, "base_dist", None) or getattr(fn, "component_distribution", None)
-    return fn is not None
+    return relaxed_site(ELBO, (RelaxedDistribution, RelaxedBernoulliLogits)) is not None

@@ -10,7 +10,7 @@ from numpyro.infer.elbo import ELBO
 from numpyro.primitives import _PYRO_STACK
 
 from relaxed_dists import _errors, _errors_evidence, _estimators, _formulas
-from relaxed_dists._elbo import latent_site
+from relaxed_dists._elbo import relaxed_site
 from relaxed_dists._errors_evidence import mixed
 from relaxed_dists._estimators import Estimator, ReinMax
 
@@ -151,14 +151,9 @@ class _Discrete(LogitsDistribution):
         # What is traced may be a copy, as a mask makes it. There the look is once a compilation.
         if known(value) and behind(value, "log_simplex" if self._rows else "logit") is None:
             return
-        site = latent_site(ELBO)
+        site = relaxed_site(ELBO, (RelaxedDistribution,))
         if site is not None and not site[2]:
-            name, fn, _ = site
-            while not isinstance(fn, RelaxedDistribution):
-                fn = getattr(fn, "base_dist", None)
-                if fn is None:
-                    return
-            raise mixed(name, type(self).__name__, type(fn).__name__, "The ELBO")
+            raise mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
 
     def _checked(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         self._refuse_relaxed(value)

@@ -9,9 +9,9 @@ from jax import Array
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.kl import kl_divergence
 
-from relaxed_dists import _errors as _shared_errors
 from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists import _hard_concrete as _formulas
+from relaxed_dists._divergences import check_shapes
 
 from ._base import in_relaxed_elbo
 from ._carrier import attach, found
@@ -252,7 +252,7 @@ class HardConcrete(_RelaxedBinary):
 
 
 def _kl_hard_concrete(p: HardConcrete, q: HardConcrete) -> Array:
-    _shared_errors.check_kl_shapes(p, q)
+    check_shapes(p, q)
     if p._stretch != q._stretch:
         raise _errors.unlike_stretches(p._stretch[:2], q._stretch[:2])
     dtype = compute_dtype(p.logits, q.logits)

@@ -14,6 +14,7 @@ from numpyro.distributions.discrete import (
 from numpyro.distributions.kl import kl_divergence
 
 from relaxed_dists import _errors, _formulas
+from relaxed_dists._divergences import check_shapes
 
 from ._base import LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
@@ -39,7 +40,7 @@ def _logits(distribution: Any) -> Array:
 
 
 def _kl_discrete(p: Any, q: Any) -> Array:
-    _errors.check_kl_shapes(p, q)
+    check_shapes(p, q)
     p_logits, q_logits = _logits(p), _logits(q)
     dtype = compute_dtype(p_logits, q_logits)
     p_logits, q_logits = p_logits.astype(dtype), q_logits.astype(dtype)
@@ -58,7 +59,7 @@ for _theirs in (BernoulliLogits, BernoulliProbs):
 
 
 def _kl_relaxed(p: Any, q: Any) -> Array:
-    _errors.check_kl_shapes(p, q)
+    check_shapes(p, q)
     (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
     dtype = compute_dtype(p_logits, q_logits)
     mine = p_logits.astype(dtype), p_temperature.astype(dtype)

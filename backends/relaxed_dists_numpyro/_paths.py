@@ -16,7 +16,7 @@ from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists import _errors_inference as _errors
-from relaxed_dists._paths import moved
+from relaxed_dists._paths import moved, quietly
 
 from ._input import known
 from ._ops import ops
@@ -141,16 +141,6 @@ def _same(first: list[Array], second: list[Array]) -> bool:
     )
 
 
-def _quietly(check: Callable[[], bool]) -> bool:
-    """Make a check; where the model can't be run for it there is none."""
-    try:
-        return check()
-    except (_errors.NoGradient, UserWarning):
-        raise
-    except Exception:  # it does what it did not in the call before: nothing can be known
-        return True
-
-
 def pathwise(loss: Any) -> bool:
     """Whether a loss is one that is known to train a guide by derivatives of its values."""
     several = getattr(loss, "multi_sample_guide", False)
@@ -181,7 +171,7 @@ def check_svi(
         wanted = ("estimated", "relaxed")
         return {k: (_sort(fn), {k}) for k, fn in drawn.items() if kind(fn) in wanted}
 
-    _quietly(lambda: _check("AnnealedSVI", run, targets))
+    quietly(lambda: _check("AnnealedSVI", run, targets))
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
@@ -208,4 +198,4 @@ def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, An
         }
         return {k: (sorts[k], {k, f"{k}_relaxed"}) for k in names & sorts.keys()}
 
-    return _quietly(lambda: _check("relax", run, targets))
+    return quietly(lambda: _check("relax", run, targets))

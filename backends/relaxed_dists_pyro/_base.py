@@ -13,7 +13,7 @@ from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
 from relaxed_dists import _errors, _errors_inference, _formulas, _machinery
-from relaxed_dists._elbo import guide_of_latent
+from relaxed_dists._elbo import relaxed_site
 from relaxed_dists._missing import Missing
 
 from ._input import holds, known, real, result_dtype
@@ -266,7 +266,4 @@ def in_relaxed_elbo() -> bool:
     """Whether an ELBO scores a latent value that a relaxed distribution draws in the guide."""
     if torch.compiler.is_compiling():
         return False
-    fn = guide_of_latent(ELBO)
-    while fn is not None and not isinstance(fn, (RelaxedDistribution, *THEIRS)):
-        fn = getattr(fn, "base_dist", None) or getattr(fn, "component_distribution", None)
-    return fn is not None
+    return relaxed_site(ELBO, (RelaxedDistribution, *THEIRS)) is not None

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors, _estimators, _formulas, _machinery
-from relaxed_dists._elbo import latent_site
+from relaxed_dists._elbo import relaxed_site
 from relaxed_dists._errors_evidence import mixed
 from relaxed_dists._estimators import Estimator, ReinMax, shown
 
@@ -143,14 +143,9 @@ class _Discrete(LogitsDistribution):
         """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
         if behind(value, "log_simplex" if self._rows else "logit") is None:
             return
-        site = None if torch.compiler.is_compiling() else latent_site(ELBO)
+        site = None if torch.compiler.is_compiling() else relaxed_site(ELBO, (RelaxedDistribution,))
         if site is not None and not site[2]:
-            name, fn, _ = site
-            while not isinstance(fn, RelaxedDistribution):
-                fn = getattr(fn, "base_dist", None)
-                if fn is None:
-                    return
-            raise mixed(name, type(self).__name__, type(fn).__name__, "The ELBO")
+            raise mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
 
     def _checked(self, value: Any) -> Tensor:
         self._refuse_relaxed(value)

@@ -11,6 +11,7 @@ from torch.distributions.categorical import Categorical
 from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOneHotCategorical
 
 from relaxed_dists import _errors, _formulas
+from relaxed_dists._divergences import check_shapes
 
 from ._base import LogitsDistribution, RelaxedDistribution
 from ._discrete import Bernoulli, OneHotCategorical
@@ -36,7 +37,7 @@ def _logits(distribution: Any) -> Tensor:
 
 
 def _kl_discrete(p: Any, q: Any) -> Tensor:
-    _errors.check_kl_shapes(p, q)
+    check_shapes(p, q)
     p_logits, q_logits = _logits(p), _logits(q)
     dtype = compute_dtype(p_logits, q_logits)
     p_logits, q_logits = p_logits.to(dtype), q_logits.to(dtype)
@@ -53,7 +54,7 @@ for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, 
 
 
 def _kl_relaxed(p: Any, q: Any) -> Tensor:
-    _errors.check_kl_shapes(p, q)
+    check_shapes(p, q)
     (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
     dtype = compute_dtype(p_logits, q_logits)
     mine = p_logits.to(dtype), p_temperature.to(dtype)

@@ -13,8 +13,9 @@ from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor
 
 from relaxed_dists import _errors_inference as _errors
-from relaxed_dists._paths import moved
+from relaxed_dists._paths import moved, quietly
 
+from ._input import traced
 from ._ops import ops
 from ._relaxed_bernoulli import LogitRelaxedBernoulli
 from ._relaxed_categorical import ExpRelaxedOneHotCategorical
@@ -106,8 +107,10 @@ def _check(
     run: Callable[[], list[Any]],
     leaf: Change,
     targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
-) -> None:
+) -> bool:
     """Refuse a site whose value other densities depend on, but not by a derivative.
+
+    False, and nothing is run, where torch traces: what is traced has no numbers to look at.
 
     Args:
         title: What asks.
@@ -115,6 +118,8 @@ def _check(
         leaf: From a message to its value in a run whose derivatives are taken.
         targets: From the sites of a run to those that are looked at, each with its own sites.
     """
+    if traced():
+        return False
     with _unchanged():
         state = get_rng_state()
         with torch.enable_grad():
@@ -134,6 +139,7 @@ def _check(
             if slope is None:
                 raise _errors.no_gradient(title, name)
             warnings.warn(_errors.zero_gradient(title, name), stacklevel=4)
+    return True
 
 
 def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
@@ -173,7 +179,7 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
         wanted = ("estimated", "relaxed")
         return {k: (s, {k}) for k, s in drawn.items() if kind(s["fn"]) in wanted}
 
-    _quietly(lambda: _check("AnnealedSVI", run, lambda msg: msg["value"], targets))
+    quietly(lambda: _check("AnnealedSVI", run, lambda msg: msg["value"], targets))
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
@@ -201,17 +207,4 @@ def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, An
         own = {site["name"]: site for site in sites}
         return {k: (own[k], {k, f"{k}_relaxed"}) for k in names & own.keys()}
 
-    return _quietly(lambda: _check("relax", run, leaf, targets))
-
-
-def _quietly(check: Callable[[], None]) -> bool:
-    """Make a check, unless it is traced; where the model can't be run for it there is none."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
-        return False
-    try:
-        check()
-    except (_errors.NoGradient, UserWarning):
-        raise
-    except Exception:  # it does what it did not in the call before: nothing can be known
-        pass
-    return True
+    return quietly(lambda: _check("relax", run, leaf, targets))
