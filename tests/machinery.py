@@ -1,4 +1,4 @@
-"""Every public distribution, ours beside the frameworks' own, for the tests of their machinery."""
+"""One of every public distribution, for what is asked of all of them."""
 
 from typing import Any
 
@@ -19,6 +19,8 @@ ESTIMATORS = {
 }
 NO_DENSITY = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]
 STRUCTURED = ["Subset", *NO_DENSITY]
+HARD = ["RelaxedSubset hard", "RelaxedPermutation hard"]
+NO_RSAMPLE = [*DISCRETE, "Subset", "Permutation"]
 NAMES = [
     *RELAXED,
     "HardConcrete",
@@ -26,6 +28,8 @@ NAMES = [
     *(f"{name} {estimator}" for name in DISCRETE for estimator in ESTIMATORS),
     *STRUCTURED,
 ]
+# With one estimator, and with what a flag makes of a class.
+EVERY = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")] + HARD
 
 
 def event_dim(name: str) -> int:
@@ -47,7 +51,9 @@ def with_logits(backend: Backend, name: str, logits: Any, temperature: Any = 0.5
     """A distribution of the table, made from logits."""
     cls, _, estimator = name.partition(" ")
     given = arguments(cls, logits, temperature)
-    if estimator:
+    if estimator == "hard":
+        given["hard"] = True
+    elif estimator:
         of = getattr(backend.names, estimator.removesuffix(" soft"))
         given["estimator"] = of(*ESTIMATORS[estimator])
     return getattr(backend.names, cls)(**given)

@@ -12,6 +12,7 @@ import pytest
 from carrying import jax, jnp, needs_jax, needs_torch, pyro, torch
 from cases import STRAIGHT_THROUGH
 from harness import Jax, Torch
+from machinery import NAMES, NO_DENSITY, with_logits
 
 T = 0.5
 # At its first use of forward mode torch loads what it has deprecated itself.
@@ -20,11 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:Deprecation
 
 def made(name: str, logits: Any) -> Any:
     """The named distribution of Pyro's, at given logits."""
-    names = Torch().names
-    more: dict[str, Any] = {"k": 2} if "Subset" in name else {}
-    if "Relaxed" in name or name == "HardConcrete":
-        more["temperature"] = T
-    return getattr(names, name)(logits=logits, **more)
+    return with_logits(Torch(), name, logits, T)
 
 
 def drawn(law: Any, seed: int) -> Any:
@@ -92,21 +89,7 @@ def test_d3_a_binary_draw_may_be_written_to(way: str, seed: int) -> None:
 
 # A distribution that outlives a write.
 
-LOGITS = [
-    "ExpRelaxedOneHotCategorical",
-    "RelaxedOneHotCategorical",
-    "LogitRelaxedBernoulli",
-    "RelaxedBernoulli",
-    *STRAIGHT_THROUGH,
-    "OneHotCategorical",
-    "Bernoulli",
-    "HardConcrete",
-    "Subset",
-    "RelaxedSubset",
-    "Permutation",
-    "RelaxedPermutation",
-]
-NO_DENSITY = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]
+LOGITS = [name for name in NAMES if " " not in name]
 
 
 def same(one: Any, other: Any, seed: int) -> None:

@@ -8,9 +8,9 @@ import pytest
 from scipy.special import expit
 
 from cases import CASES
-from every import EVERY, NO_RSAMPLE, make
 from harness import Backend
 from languages import LANGUAGES, Language
+from machinery import EVERY, NO_RSAMPLE, made, numbers, with_logits
 
 INF = np.inf
 
@@ -188,14 +188,14 @@ def test_k5_modes_in_the_halves(backend: Backend, dtype: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_f3_rsample_is_where_a_gradient_is(backend: Backend, name: str) -> None:
     """has_rsample is true if and only if a draw has a gradient, in all wrappers; so is rsample."""
-    build, logits = EVERY[name]
+    logits = numbers(name)
     weights = backend.array(np.random.default_rng(0).normal(size=logits.shape))
-    has, law = name not in NO_RSAMPLE, make(backend, name)
+    has, law = name not in NO_RSAMPLE, made(backend, name)
     for wrapped in (law, law.to_event(1), law.expand((3, 2)), law.mask(False)):
         assert wrapped.has_rsample is has
 
     def total(x: Any) -> Any:
-        draw = backend.draw(build(backend.names, x).expand((3, 2)).to_event(1), 0, (20,))
+        draw = backend.draw(with_logits(backend, name, x).expand((3, 2)).to_event(1), 0, (20,))
         return (draw * weights).sum() + 0 * x.sum()
 
     (gradient,) = backend.grad(backend.compiled(total), backend.array(logits))
@@ -255,7 +255,7 @@ def gradient_of(
 @pytest.mark.parametrize("name", EVERY)
 def test_k8_argument_constraints_name_the_parameters(backend: Backend, name: str) -> None:
     """All that the class takes, and each attribute fulfils its constraint."""
-    law, matrices = make(backend, name), "Permutation" in name
+    law, matrices = made(backend, name), "Permutation" in name
     taken = {"logits"} | (set() if matrices else {"probs"})
     if getattr(law, "temperature", None) is not None:
         taken.add("temperature")

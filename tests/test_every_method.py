@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from every import BATCH, EVERY, NO_RSAMPLE, make
 from harness import Backend
+from machinery import EVERY, HARD, NO_DENSITY, NO_RSAMPLE, made
 
-HARD = {"RelaxedSubset, hard", "RelaxedPermutation, hard"}
-STRUCTURED = {"RelaxedSubset", "Permutation", "RelaxedPermutation", *HARD}  # without a density
-MATRICES = {name for name in STRUCTURED if "Permutation" in name}
+BATCH = (2,)
+WITHOUT_DENSITY = {*NO_DENSITY, *HARD}
+MATRICES = {name for name in WITHOUT_DENSITY if "Permutation" in name}
 NO_MEAN = MATRICES | {"RelaxedSubset"}
-NO_CDF = EVERY.keys() - {"LogitRelaxedBernoulli", "RelaxedBernoulli", "HardConcrete"}
+NO_CDF = set(EVERY) - {"LogitRelaxedBernoulli", "RelaxedBernoulli", "HardConcrete"}
 # What raises an error, by the method; all else has a value.
 LACKS: dict[str, Any] = {
     "cdf": NO_CDF,
     "icdf": NO_CDF,
-    "conjugate_update": EVERY.keys(),
-    "entropy": STRUCTURED,
-    "perplexity": STRUCTURED,
-    "enumerate_support": EVERY.keys() - {"OneHotCategorical", "Bernoulli", "Subset"},
-    "log_prob": STRUCTURED,
-    "score_parts": STRUCTURED,
+    "conjugate_update": EVERY,
+    "entropy": WITHOUT_DENSITY,
+    "perplexity": WITHOUT_DENSITY,
+    "enumerate_support": set(EVERY) - {"OneHotCategorical", "Bernoulli", "Subset"},
+    "log_prob": WITHOUT_DENSITY,
+    "score_parts": WITHOUT_DENSITY,
     "mean": NO_MEAN,
     "variance": NO_MEAN,
     "stddev": NO_MEAN,
@@ -39,7 +39,7 @@ class Asked:
     """A distribution, and how each method of its framework's base class is asked."""
 
     def __init__(self, backend: Backend, name: str) -> None:
-        self.backend, self.name, self.law = backend, name, make(backend, name)
+        self.backend, self.name, self.law = backend, name, made(backend, name)
         self.draw = backend.draw(self.law, 0)
         self.key: tuple[Any, ...] = ()
         if backend.framework == "numpyro":
@@ -184,7 +184,7 @@ def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
     """NumPyro's masked and independent distributions, which are classes of ours there."""
     if backend.framework == "pyro":
         return  # where they are Pyro's own
-    law = make(backend, name)
+    law = made(backend, name)
     draw, masked = backend.draw(law, 0), law.mask(backend.array([1.0, 0.0]) > 0)
     for outside, own in ((masked, "entropy"), (law.to_event(1), "enumerate_support")):
         for method, arguments in (("cdf", (draw,)), ("icdf", (draw,)), (own, ())):
