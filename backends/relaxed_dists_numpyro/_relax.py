@@ -190,9 +190,13 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
             inner: Any = self.fn
             while isinstance(inner, Messenger):
                 inner = inner.fn
-            how: Any = (self._reparam.temperature, self._chosen.names, self._reparam.hard)
-            again = _Unlooked(self.fn, *how)
-            once(inner, lambda: check_relaxed(again, set(self._relaxed), args, kwargs))
+
+            def check() -> bool:
+                reparam: Any = self._reparam
+                again = _Unlooked(self.fn, reparam.temperature, self._chosen.names, reparam.hard)
+                return check_relaxed(again, set(self._relaxed), args, kwargs)
+
+            once(inner, check)
         return result
 
     def _choose(self, site: dict[str, Any]) -> RelaxedReparam | None:

@@ -162,12 +162,15 @@ class _Looked:
                 raise _errors_inference.indexed("relax", sorted(names)) from error
             raise
         if names and self._handler.observed:
-            again = Messenger.__call__(self._handler.anew(), self._fn)
-            check = functools.partial(check_relaxed, again, set(names), args, kwargs)
             inner: Any = self._fn
             while isinstance(inner, _bound_partial):  # a handler's
                 wrapped: Any = inner.func
                 inner = wrapped.args[1]
+
+            def check() -> bool:
+                again = Messenger.__call__(self._handler.anew(), self._fn)
+                return check_relaxed(again, set(names), args, kwargs)
+
             once(inner, check)
         return result
 
