@@ -312,6 +312,30 @@ def test_d5_where_the_value_is_saturated(name: str, masked: bool, seed: int) -> 
 
 
 @needs_torch
+@pytest.mark.parametrize("how", ["forward mode", "compiled"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_d5_where_a_saturated_value_is_a_leaf(name: str, how: str, seed: int) -> None:
+    """Its density is the exact one, where the passes with their own gradients can't run as well."""
+    logits = torch.linspace(-1.0, 1.0, 20).reshape(4, 5)
+
+    def scored(logits: Any) -> tuple[Any, Any]:
+        law = getattr(Torch().names, name)(0.01, logits=logits)
+        x = law.sample().requires_grad_()
+        return law.log_prob(x), x
+
+    torch.manual_seed(seed)
+    right, _ = scored(logits)
+    torch.manual_seed(seed)
+    if how == "compiled":
+        found, _ = torch.compile(scored, backend="eager")(logits)
+    else:
+        with torch.autograd.forward_ad.dual_level():
+            found, x = scored(logits)
+            assert torch.autograd.grad(found.sum(), x)[0].isfinite().all()
+    torch.testing.assert_close(found, right)
+
+
+@needs_torch
 @pytest.mark.parametrize("how", ["detached", "without a graph"])
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_d5_a_hard_draw_made_a_leaf(name: str, how: str, seed: int) -> None:

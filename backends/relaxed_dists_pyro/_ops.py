@@ -92,7 +92,8 @@ class _TorchOps:
             return cast(Tensor, Linked.apply(y, one_hot, *link))
         if y.requires_grad:
             return y
-        share = value.to(y.dtype) / (y.exp() if one_hot else y.sigmoid() * (-y).sigmoid())
+        slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
+        share = value.to(y.dtype) / slope.clamp(min=torch.finfo(y.dtype).tiny)  # it underflows
         return y + (share - share.detach())
 
     def own(self, scores: Tensor, value: Tensor | None) -> Tensor:
