@@ -33,6 +33,11 @@ def _expanded(x: Tensor, shape: Size) -> Tensor:
     return x if x.shape == shape else x.expand(shape)
 
 
+def inspecting() -> bool:
+    """Whether Pyro's inspection of a model asks, which compiled code can't tell."""
+    return not torch.compiler.is_compiling() and _machinery.inspecting("pyro")
+
+
 class LogitsDistribution(Missing, TorchDistribution):
     """A law with logits, and with a temperature unless it is None."""
 
@@ -216,7 +221,7 @@ class LogitsDistribution(Missing, TorchDistribution):
 
     def _no_density(self, value: Tensor, error: Exception) -> Tensor:
         """Raise the error; in render_model and the like, a number made from all it depends on."""
-        if not _machinery.inspecting("pyro"):
+        if not inspecting():
             raise error
         event = tuple(range(-self.event_dim, 0))
         total = value.sum(event) + self.logits.sum(event)

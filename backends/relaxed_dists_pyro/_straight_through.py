@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relaxed_dists import _errors, _formulas, _machinery
+from relaxed_dists import _errors, _formulas
 
+from ._base import inspecting
 from ._carrier import attach
 from ._ops import ops
 from ._relaxed_bernoulli import RelaxedBernoulli
@@ -78,7 +79,7 @@ class RelaxedOneHotCategoricalStraightThrough(_HardValue, RelaxedOneHotCategoric
         return attach(value.to(self._dtype()), log_value, "log_simplex")
 
     def _log_of(self, value: Tensor) -> Tensor:
-        if _machinery.inspecting("pyro"):
+        if inspecting():
             return super()._log_of(value)
         raise _errors.lost(type(self).__name__)
 
@@ -125,7 +126,7 @@ class RelaxedBernoulliStraightThrough(_HardValue, RelaxedBernoulli):
         return attach(value.to(self._dtype()), logit, "logit")
 
     def _logit_of(self, value: Tensor) -> Tensor:
-        if _machinery.inspecting("pyro"):
+        if inspecting():
             return super()._logit_of(value)
         raise _errors.lost(type(self).__name__)
 
