@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -363,6 +364,24 @@ def test_t1_other_modules_in_a_new_process() -> None:
     assert "has loaded the parameters 'encoder$$$0.bias', 'encoder$$$0.weight'" in texts[0]
     assert "num_batches_tracked'" in texts[1]
     assert "finds no such buffer or parameter" in texts[1]
+
+
+def test_t1_deep_modules_are_found_beside_many_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a module that is found, however many other objects a guide reaches first."""
+    pytest.importorskip("pyro")
+    nn = importlib.import_module("torch.nn")
+    holding = importlib.import_module("relaxed_dists_pyro._holding")
+    encoder = nn.BatchNorm1d(3)
+    for _ in range(5):
+        encoder = nn.Sequential(nn.Linear(3, 3), encoder)
+    others = [Hidden(i) for i in range(100)]
+
+    def guide() -> tuple[Any, Any]:
+        return others, encoder
+
+    monkeypatch.setattr(holding, "_MOST", 50)
+    found = holding.ways(SimpleNamespace(model=None, guide=guide, loss=None))
+    assert any(way.endswith("1.1.1.1.1.running_mean") for way in found)
 
 
 class Hidden:

@@ -11,12 +11,8 @@ import os
 import pickle
 import random
 import sys
-import types
 import warnings
 import zipfile
-from collections import deque
-from collections.abc import Iterator
-from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,15 +21,12 @@ import torch
 from pyro.infer.util import zero_grads
 from pyro.params.param_store import ParamStoreDict
 from pyro.poutine import trace
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints, transform_to
 
 from relaxed_dists import _checkpoint, _errors_checkpoint
 
-# Libraries whose functions hold no modules of the user's in their globals.
-_LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
-# The objects to look at, at most: a guide may hold a whole data set of them.
-_MOST = 10_000
+from ._holding import ways
 
 # Tensors of the param store that took loaded numbers, and that nothing has registered since.
 _waiting: dict[str, Tensor] = {}
@@ -107,95 +100,6 @@ def _constraint(value: Any, source: str, name: str) -> Any:
     return made
 
 
-# The modules that model and guide hold.
-
-
-def _in_library(module: str) -> bool:
-    top = module.partition(".")[0]
-    return top in _LIBRARIES or top in sys.stdlib_module_names
-
-
-def _leads_nowhere(thing: Any) -> bool:
-    """Whether an object is no module and holds none."""
-    if isinstance(thing, type):
-        return _in_library(thing.__module__)
-    if isinstance(thing, dict | list | tuple):
-        return len(thing) > _MOST
-    plain = (int, float, str, bytes, Tensor, np.ndarray, types.ModuleType, type(None))
-    return isinstance(thing, plain)
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """The names of globals that a function uses, and those inside it."""
-    inner = (_names(const) for const in code.co_consts if isinstance(const, types.CodeType))
-    return set(code.co_names).union(*inner)
-
-
-def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """What an object holds, each with its name in it."""
-    if isinstance(thing, types.FunctionType):
-        for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
-            try:
-                yield name, cell.cell_contents
-            except ValueError:  # not assigned yet
-                continue
-        if not _in_library(thing.__module__ or ""):
-            names = _names(thing.__code__)
-            for name in sorted(names & thing.__globals__.keys()):
-                value = thing.__globals__[name]
-                yield name, value
-                if isinstance(value, types.ModuleType) and not _in_library(value.__name__):
-                    yield from ((k, v) for k, v in vars(value).items() if k in names)
-    elif isinstance(thing, types.MethodType):
-        yield from (("self", thing.__self__), ("function", thing.__func__))
-    elif isinstance(thing, partial):
-        yield from (("function", thing.func), ("args", thing.args), ("kwargs", thing.keywords))
-    elif isinstance(thing, dict):
-        yield from ((str(name), value) for name, value in dict.items(thing))
-    elif isinstance(thing, list | tuple):
-        yield from ((str(i), value) for i, value in enumerate(thing))
-    elif isinstance(thing, type):
-        yield from (
-            (name, getattr(value, "__func__", value)) for name, value in vars(thing).items()
-        )
-        yield "bases", thing.__bases__
-    else:
-        yield from getattr(thing, "__dict__", {}).items()
-        yield "class", type(thing)
-
-
-def _modules(**roots: Any) -> dict[str, nn.Module]:
-    """The modules that functions hold, use or are, each with the way to it.
-
-    Such a way is the same in another process that runs the same program.
-    """
-    found: dict[str, nn.Module] = {}
-    seen: set[int] = set()
-    queue = deque(roots.items())
-    while queue and len(seen) < _MOST:
-        way, thing = queue.popleft()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, nn.Module):
-            found[way] = thing
-        parts = ((name, part) for name, part in _parts(thing) if not _leads_nowhere(part))
-        queue.extend((f"{way}.{name}", part) for name, part in parts)
-    return found
-
-
-def _ways(svi: Any) -> dict[str, Tensor]:
-    """The parameters and buffers of an SVI's modules, each with a way to it."""
-    found: dict[str, Tensor] = {}
-    roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
-    for way, module in _modules(**roots).items():
-        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-            saved = name not in module._non_persistent_buffers_set
-            if saved and tensor is not None and not nn.parameter.is_lazy(tensor):
-                found[f"{way}.{name}"] = tensor
-    return found
-
-
 def _fill(places: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     """Copy the values into the tensors of the same names, if there are."""
     with torch.no_grad():
@@ -223,7 +127,7 @@ def state_dict(svi: Any) -> dict[str, Any]:
         raise _errors_checkpoint.unnamed_parameters()
     params: Any = store.get_state()
     params["constraints"] = _plain(params["constraints"])
-    held = _ways(svi)
+    held = ways(svi)
     names = {way: store.param_name(tensor) for way, tensor in held.items()}
     rest = {way: held[way] for way, name in names.items() if name is None}
     return {
@@ -317,7 +221,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
             )
     store = pyro.get_param_store()
     params, limits = _checked_params(state["params"], source) if "params" in state else ({}, {})
-    held, names, rest = _ways(svi), state.get("modules", {}), state.get("rest", {})
+    held, names, rest = ways(svi), state.get("modules", {}), state.get("rest", {})
     places = dict(store.named_parameters())
     places |= {name: held[way] for way, name in names.items() if way in held and name in params}
     _check(params, places, source)
@@ -397,7 +301,7 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     if loaded["params"] and not loaded["params"] & store.keys():
         raise _errors_checkpoint.cleared()
     before = {name: tensor.detach().clone() for name, tensor in store.named_parameters()}
-    held = {way: tensor.detach().clone() for way, tensor in _ways(svi).items()}
+    held = {way: tensor.detach().clone() for way, tensor in ways(svi).items()}
     try:
         with torch.enable_grad(), trace(param_only=True) as used:
             svi.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
@@ -408,7 +312,7 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         for name in store.keys() - before.keys():  # made from draws that the next call repeats
             store._param_to_name.pop(store._params.pop(name), None)
             del store._constraints[name]
-        _fill(_ways(svi), held)
+        _fill(ways(svi), held)
         _fill(store._params, before)  # after it, since modules had their first values before
     seen = sites.keys()
     unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
@@ -420,7 +324,7 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         warnings.warn(_errors_checkpoint.unused(unused), stacklevel=4)
     for name in seen:
         _waiting.pop(name, None)
-    held = _ways(svi)
+    held = ways(svi)
     if loaded["rest"].keys() - held.keys():
         missing = loaded["rest"].keys() - held.keys()
         warnings.warn(_errors_checkpoint.not_found(missing), stacklevel=4)

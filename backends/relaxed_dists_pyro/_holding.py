@@ -1,0 +1,106 @@
+"""The modules that model and guide hold, and the way to each: the same one in another process."""
+
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+# Libraries whose functions hold no modules of the user's in their globals.
+_LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
+# The objects to look at, at most: a guide may hold a whole data set of them, or use a library whose
+# functions lead to thousands.
+_MOST = 10_000
+
+
+def _in_library(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top in _LIBRARIES or top in sys.stdlib_module_names
+
+
+def _leads_nowhere(thing: Any) -> bool:
+    """Whether an object is no module and holds none."""
+    if isinstance(thing, type):
+        return _in_library(thing.__module__)
+    if isinstance(thing, dict | list | tuple):
+        return len(thing) > _MOST
+    plain = (int, float, str, bytes, Tensor, np.ndarray, types.ModuleType, type(None))
+    return isinstance(thing, plain)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The names of globals that a function uses, and those inside it."""
+    inner = (_names(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds, each with its name in it."""
+    if isinstance(thing, types.FunctionType):
+        for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
+            try:
+                yield name, cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+        if not _in_library(thing.__module__ or ""):
+            names = _names(thing.__code__)
+            for name in sorted(names & thing.__globals__.keys()):
+                value = thing.__globals__[name]
+                yield name, value
+                if isinstance(value, types.ModuleType) and not _in_library(value.__name__):
+                    yield from ((k, v) for k, v in vars(value).items() if k in names)
+    elif isinstance(thing, types.MethodType):
+        yield from (("self", thing.__self__), ("function", thing.__func__))
+    elif isinstance(thing, partial):
+        yield from (("function", thing.func), ("args", thing.args), ("kwargs", thing.keywords))
+    elif isinstance(thing, dict):
+        yield from ((str(name), value) for name, value in dict.items(thing))
+    elif isinstance(thing, list | tuple):
+        yield from ((str(i), value) for i, value in enumerate(thing))
+    elif isinstance(thing, type):
+        yield from (
+            (name, getattr(value, "__func__", value)) for name, value in vars(thing).items()
+        )
+        yield "bases", thing.__bases__
+    else:
+        yield from getattr(thing, "__dict__", {}).items()
+        yield "class", type(thing)
+
+
+def _modules(**roots: Any) -> dict[str, nn.Module]:
+    """The modules that functions hold, use or are, each with the way to it.
+
+    Such a way is the same in another process that runs the same program.
+    """
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+    queue = deque(roots.items())
+    while queue and len(seen) < _MOST:
+        way, thing = queue.popleft()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module):
+            found[way] = thing
+            # At once: by way of its dictionaries they might come after too many other objects.
+            children = ((f"{way}.{name}", child) for name, child in thing.named_children())
+            queue.extendleft(children)
+        parts = ((name, part) for name, part in _parts(thing) if not _leads_nowhere(part))
+        queue.extend((f"{way}.{name}", part) for name, part in parts)
+    return found
+
+
+def ways(svi: Any) -> dict[str, Tensor]:
+    """The parameters and buffers of an SVI's modules, each with a way to it."""
+    found: dict[str, Tensor] = {}
+    roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
+    for way, module in _modules(**roots).items():
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            saved = name not in module._non_persistent_buffers_set
+            if saved and tensor is not None and not nn.parameter.is_lazy(tensor):
+                found[f"{way}.{name}"] = tensor
+    return found
