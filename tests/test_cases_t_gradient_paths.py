@@ -181,6 +181,27 @@ def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
             _first_step(pp, model, pp.ours.AutoRelaxed(model), pp.ours.REBAR_ELBO())
 
 
+def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
+    """Where only the model learns, its values need no derivative; in the guide's logits they do."""
+    pp = Pp(backend)
+
+    def model() -> None:
+        scale = pp.ppl.param("scale", pp.array(np.ones(())))
+        _model(pp, lambda pp, z, m: scale * m[z.argmax(-1)])
+
+    def guide(temperature: Any, add: bool) -> None:
+        fixed = pp.array(np.zeros((4, 3)))
+        logits = fixed if not add else fixed + pp.ppl.param("add", fixed)
+        with pp.ppl.plate("d", 4):
+            estimator = pp.ours.GumbelSoftmax(temperature)
+            pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
+
+    infer = importlib.import_module(f"{pp.framework}.infer")
+    _first_step(pp, model, lambda temperature: guide(temperature, False), infer.Trace_ELBO())
+    with pytest.raises(ValueError, match=STUCK):
+        _first_step(pp, model, lambda temperature: guide(temperature, True), infer.Trace_ELBO())
+
+
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("relaxed", [False, True])
 def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) -> None:

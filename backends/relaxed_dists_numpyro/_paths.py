@@ -88,6 +88,7 @@ def _check(
     title: str,
     run: Callable[[], Sites],
     targets: Callable[[Sites], dict[str, tuple[str, set[str]]]],
+    trained: Callable[[str], bool] = lambda name: True,
 ) -> bool:
     """Refuse a site whose value other densities depend on, but not by a derivative.
 
@@ -98,6 +99,7 @@ def _check(
         run: Runs guide and model, with the same keys each time, and returns their sites.
         targets: From the sites of a run to those that are looked at, each with the sort of its
             values and the names of its own sites.
+        trained: Whether a site's value has a derivative by a parameter, and so needs others by it.
     """
     wanted: dict[str, tuple[str, set[str]]] = {}
 
@@ -122,7 +124,7 @@ def _check(
 
         some = jnp.ones(shapes[name].shape, shapes[name].dtype)
         slope = eval_provenance(lambda t: jax.jvp(total, (some,), (t,))[1], t=some)  # noqa: B023
-        if slope or not eval_provenance(total, value=some):
+        if slope or not eval_provenance(total, value=some) or not trained(name):
             continue
         with jax.ensure_compile_time_eval():
             value = drawn()[name]
@@ -157,9 +159,12 @@ def check_svi(
     """
     keys = random.split(random.key(0))
 
-    def run() -> Sites:
+    def drawn(params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         data = jax.tree.map(lambda x: x, params)  # a copy of what is mutable
-        found = trace(substitute(seed(guide, keys[0]), data)).get_trace(*args, **kwargs)
+        return data, trace(substitute(seed(guide, keys[0]), data)).get_trace(*args, **kwargs)
+
+    def run() -> Sites:
+        data, found = drawn(params)
         replayed = replay(substitute(seed(model, keys[1]), data), found)
         return [*found.values(), *trace(replayed).get_trace(*args, **kwargs).values()]
 
@@ -171,7 +176,21 @@ def check_svi(
         wanted = ("estimated", "relaxed")
         return {k: (_sort(fn), {k}) for k, fn in drawn.items() if kind(fn) in wanted}
 
-    quietly(lambda: _check("AnnealedSVI", run, targets))
+    def trained(name: str) -> bool:
+        leaves, tree = jax.tree.flatten(params)
+        moves = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
+        floats = [jnp.asarray(x) for x, moved in zip(leaves, moves, strict=True) if moved]
+
+        def value(floats: list[Array]) -> Array:
+            those = iter(floats)
+            all_ = [next(those) if moved else x for x, moved in zip(leaves, moves, strict=True)]
+            with alone(), warnings.catch_warnings(action="ignore"):
+                found: Array = drawn(jax.tree.unflatten(tree, all_))[1][name]["value"]
+            return found
+
+        return bool(eval_provenance(lambda t: jax.jvp(value, (floats,), (t,))[1], t=floats))
+
+    quietly(lambda: _check("AnnealedSVI", run, targets, trained))
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
