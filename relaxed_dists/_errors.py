@@ -122,6 +122,9 @@ def lost(name: str) -> ValueError:
     )
 
 
+LOSES = "a copy, an index, a reshape or a transform loses the sample"
+
+
 def rounded(name: str, seen: bool) -> ValueError:
     """A relaxed value without its log, whose numbers do not hold its density, or may not."""
     binary = "Bernoulli" in name
@@ -131,9 +134,8 @@ def rounded(name: str, seen: bool) -> ValueError:
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, and that "
         f"{what if seen else 'may be rounded, which cannot be seen in a compiled ELBO'}, so that "
         "its density is not known; expected the very object that the distribution drew, or "
-        f"numbers inside the {'interval' if binary else 'simplex'}: a copy, an index, a reshape or "
-        f"a transform loses the sample. Use a site of {space} with "
-        f"{'sigmoid' if binary else 'exp'} after it, whose values hold their density."
+        f"numbers inside the {'interval' if binary else 'simplex'}: {LOSES}. Use a site of {space} "
+        f"with {'sigmoid' if binary else 'exp'} after it, whose values hold their density."
     )
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from relaxed_dists._errors import LOSES
+
 
 def bad_stretch(name: str, low: Any, high: Any) -> ValueError:
     """Ends of the stretched interval that do not reach beyond [0, 1]."""
@@ -42,6 +44,6 @@ def lost(name: str) -> ValueError:
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
         "gradient would miss the mass that moves across 0 and 1; expected the very object that the "
-        "distribution drew: a copy, an index, a reshape or a transform loses the sample. Draw the "
-        f"site from {name} itself, and write the rest of the model after it."
+        f"distribution drew: {LOSES}. Draw the site from {name} itself, and write the rest of the "
+        "model after it."
     )
