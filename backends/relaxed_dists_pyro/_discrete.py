@@ -149,7 +149,7 @@ class _Discrete(LogitsDistribution):
 
     def _checked(self, value: Any) -> Tensor:
         self._refuse_relaxed(value)
-        soft = behind(value, "soft") or (self.estimator is not None and self.estimator.soft)
+        soft = behind(value, "soft") or self._soft
         value = self._check_value(value)
         if self._validate_args:
             fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
@@ -182,6 +182,11 @@ class _Discrete(LogitsDistribution):
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)
 
+    @property
+    def _soft(self) -> bool:
+        """Whether the values are soft: points of the simplex, or numbers from 0 to 1."""
+        return self.estimator is not None and self.estimator.soft
+
     def _soft_moments(self) -> tuple[Tensor, Tensor]:
         estimator: Any = self.estimator
         found = moments(self._rows, self._compute_logits(), estimator.soft_temperature)
@@ -190,14 +195,12 @@ class _Discrete(LogitsDistribution):
     @property
     def mean(self) -> Tensor:
         """The probabilities; the mean of soft values, by quadrature to 1e-6 (1e-10 in float64)."""
-        soft = self.estimator is not None and self.estimator.soft
-        return self._soft_moments()[0] if soft else self.probs
+        return self._soft_moments()[0] if self._soft else self.probs
 
     @property
     def variance(self) -> Tensor:
         """p (1 - p), for each entry; of soft values their variance, as exact as the mean."""
-        soft = self.estimator is not None and self.estimator.soft
-        return self._soft_moments()[1] if soft else self.probs * (1 - self.probs)
+        return self._soft_moments()[1] if self._soft else self.probs * (1 - self.probs)
 
 
 class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
