@@ -397,6 +397,36 @@ def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: s
         if not how or not wrap:
             with pytest.raises(ValueError, match=f"(?s)The ELBO got the site {text}.*allow_mixed="):
                 _svi(pp, model, guide, **how)
+    with pytest.raises(ValueError, match=f"(?s)The ELBO got the site {text}"):
+        _svi(pp, model, guide, "TraceGraph_ELBO")
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_t3_soft_values_under_trace_graph(backend: Backend, name: str) -> None:
+    """Its loss is that of Trace_ELBO: Pyro's wraps the values of a discrete site in the model."""
+    pp = Pp(backend)
+    model, _ = _pair(pp, name, f"Relaxed{name}")
+    shape = (4, 3) if name == "OneHotCategorical" else (4,)
+
+    def guide() -> None:
+        soft = pp.ours.GumbelSoftmax(0.5, hard=False)
+        with pp.ppl.plate("d", 4):
+            logits = pp.array(np.zeros(shape))
+            pp.ppl.sample("z", getattr(pp.ours, name)(logits=logits, estimator=soft))
+
+    losses = []
+    for elbo in ("Trace_ELBO", "TraceGraph_ELBO"):
+        loss = getattr(importlib.import_module(f"{pp.framework}.infer"), elbo)()
+        if pp.framework == "pyro":
+            import pyro
+
+            pyro.set_rng_seed(0)
+            losses.append(loss.loss(model, guide))
+        else:
+            import jax
+
+            losses.append(float(loss.loss(jax.random.key(0), {}, model, guide)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", SORTS)

@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 import torch
+from pyro.ops.provenance import ProvenanceTensor, track_provenance
 from torch import Tensor
 
 from relaxed_dists import _errors
@@ -76,6 +77,8 @@ def attach(value: Tensor, behind: Any, space: str) -> Tensor:
 
 def behind(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
+    if isinstance(value, ProvenanceTensor):  # TraceGraph_ELBO wraps values at discrete sites
+        return track_provenance(behind(value._t, space), value._provenance)
     kept, sample, version, trace = getattr(value, "_relaxed_sample", ("", None, 0, None))
     if kept != space:
         return None
