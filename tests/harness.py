@@ -110,11 +110,12 @@ class Torch(Backend):
         return draw(torch.Size(shape), self.array(0.0, dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
-        """Gradients by autograd."""
+        """Gradients by autograd: 0, as in JAX, by what the function does not depend on."""
         import torch
 
         leaves = [a.detach().clone().requires_grad_() for a in arrays]
-        return [self.numpy(g) for g in torch.autograd.grad(f(*leaves), leaves)]
+        gradients = torch.autograd.grad(f(*leaves), leaves, materialize_grads=True)
+        return [self.numpy(g) for g in gradients]
 
     def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """torch.vmap."""

@@ -27,8 +27,9 @@ def draws(
 def log_prob(
     backend: Backend, case: Case, t: float, logits: np.ndarray, x: np.ndarray
 ) -> np.ndarray:
-    """Our density of values known by their numbers."""
-    law = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
+    """Our density of values known by their numbers, the few that are rounded to 1 among them."""
+    arguments = backend.array(t), None, backend.array(logits)
+    law = getattr(backend.names, case.name)(*arguments, validate_args=False)
     return backend.numpy(law.log_prob(backend.array(x)))
 
 

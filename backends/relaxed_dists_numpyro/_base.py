@@ -283,7 +283,9 @@ class RelaxedDistribution(LogitsDistribution):
     def _refuse_rounded(self, rounded: Any, value: Array) -> None:
         """Refuse a value that has lost its sample, where the formula says that it is rounded."""
         if self._validate_args:
-            lost = rounded(ops, self.logits, value, float(jnp.finfo(value.dtype).tiny))
+            # Not in float16, to which JAX would cast the formula's bound, with a warning.
+            logits = self.logits.astype(compute_dtype(self.logits))
+            lost = rounded(ops, logits, value, float(jnp.finfo(value.dtype).tiny))
             if bool(lost.any()) if known(lost) else in_relaxed_elbo():
                 raise _errors.rounded(type(self).__name__, seen=known(lost))
 

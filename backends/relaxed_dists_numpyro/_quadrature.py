@@ -61,7 +61,7 @@ def _by_temperature(
     the speed alone, of the values and of their gradients by the logits. The formula is a number a
     row, of logits of the batch's shape, or not.
     """
-    if 0 in temperatures[0].shape or not temperatures[0].ndim:
+    if 0 in temperatures[0].shape or (equal is None and not temperatures[0].ndim):
         return formula(logits, temperatures)
 
     def fast(way: Callable[..., Any], logits: _Arrays, temperatures: _Arrays) -> Any:

@@ -52,7 +52,8 @@ class _Controlled(Unbiased):
         surrogate: Any = 0.0
         for run in self._particles(model, guide, args, kwargs):
             state, draws = rng_state(), Draws(type(self).__name__)
-            traces = self._traces(run[0], draws(run[1]), args, kwargs)
+            hardly = Softly(type(self).__name__, draws.found, hard=True)
+            traces = self._traces(hardly(run[0]), draws(run[1]), args, kwargs)
             elbo, pathwise = self._pathwise(*traces)
             loss, surrogate = loss - elbo, surrogate - pathwise
             given: dict[str, Tensor] = {}

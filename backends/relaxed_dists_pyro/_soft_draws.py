@@ -78,18 +78,18 @@ class Again(Draws):
 
 
 class Softly(Messenger):
-    """Scores a model's sites at soft values."""
+    """Scores a model's sites at soft values; or at hard ones, of which a density says nothing."""
 
-    def __init__(self, elbo: str, sites: Collection[str]) -> None:
+    def __init__(self, elbo: str, sites: Collection[str], hard: bool = False) -> None:
         super().__init__()
-        self._elbo, self._sites = elbo, sites
+        self._elbo, self._sites, self._hard = elbo, sites, hard
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self._sites and not msg["is_observed"]:
             law = innermost(msg["fn"])
-            if kind(msg["fn"]) == "relaxed" or discrete(law) is None:
+            if kind(msg["fn"]) == "relaxed" or not (self._hard or discrete(law)):
                 raise _errors.no_soft_model(self._elbo, msg["name"], law)
-            msg["fn"] = plain(msg["fn"])
+            msg["fn"] = msg["fn"] if self._hard else plain(msg["fn"])
 
 
 def rng_state(state: Any = None) -> Any:
