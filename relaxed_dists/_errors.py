@@ -147,7 +147,8 @@ def no_kl(p: Any, q: Any) -> ValueError:
         "(Maddison et al. 2017, appendix C.2): a relaxed model with a relaxed guide, a bound of "
         "the relaxed model's evidence; a discrete model with a discrete guide that has an "
         "estimator, the bound of the discrete model, its gradient estimated; or a discrete model "
-        "with a relaxed guide under an ELBO of samples, finite, but a bound of nothing."
+        "with a relaxed guide under an ELBO of samples "
+        "and AnnealedSVI(..., allow_mixed=[site]), finite, but a bound of nothing."
     )
 
 
