@@ -79,6 +79,15 @@ def inside_control_flow(site: str) -> ValueError:
     )
 
 
+def scanned(names: Sequence[str]) -> ValueError:
+    """Estimated sites in a scan, under NumPyro's TraceGraph_ELBO."""
+    return ValueError(
+        f"AnnealedSVI got TraceGraph_ELBO and the sites {list(names)} with an estimator in a scan; "
+        "expected another ELBO, since NumPyro adds a score-function gradient to the estimator's "
+        "there. Take Trace_ELBO or TraceMeanField_ELBO."
+    )
+
+
 def discrete_site(values: str) -> NotImplementedError:
     """A sampler or an autoguide that moves through the values of a discrete distribution."""
     return NotImplementedError(

@@ -708,3 +708,31 @@ def test_t7_a_schedule_that_cannot_be_traced(backend: Backend) -> None:
         with pytest.raises(ValueError, match=text):
             jax.jit(svi.update)(state, x)
         assert svi.current_temperature(state)["posterior"] >= 0.5
+
+
+def test_t1_parameters_of_other_batches(tmp_path: Path) -> None:
+    """A training with a parameter a batch goes on with another batch, and finds the first again."""
+    pyro, torch = pytest.importorskip("pyro"), pytest.importorskip("torch")
+    from pyro.infer import Trace_ELBO
+
+    from relaxed_dists.pyro import AnnealedSVI
+
+    def model(i: int) -> None:
+        pyro.sample("x", pyro.distributions.Normal(0.0, 1.0))
+
+    def guide(i: int) -> None:
+        loc = pyro.param(f"loc_{i}", torch.tensor(1.0))
+        pyro.sample("x", pyro.distributions.Normal(loc, 1.0))
+
+    svi = AnnealedSVI(model, guide, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO())
+    for i in range(2):
+        svi.step(i)
+    trained = pyro.param("loc_0").item()
+    svi.save(tmp_path / "state.pt")
+    pyro.clear_param_store()
+    again = AnnealedSVI(model, guide, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO())
+    again.load(tmp_path / "state.pt")
+    with pytest.warns(UserWarning, match="'loc_0', 'loc_1', which neither model nor guide"):
+        again.step(2)
+    again.evaluate_loss(0)
+    assert pyro.param("loc_0").item() == trained != 1.0

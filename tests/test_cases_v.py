@@ -316,3 +316,27 @@ def test_v2_which_numbers_hold_their_density(backend: Backend) -> None:
         y = np.log(value[:2])
         expected = np.log(0.5) - 2 * np.logaddexp.reduce(-0.5 * y) - 1.5 * y.sum()
         np.testing.assert_allclose(pair, expected, 1e-9)
+
+
+def test_v2_trace_graph_elbo_refuses_estimated_sites_in_scan() -> None:
+    """NumPyro adds a score-function gradient there, since the discrete prior has no rsample."""
+    numpyro = pytest.importorskip("numpyro")
+    from numpyro.contrib.control_flow import scan
+
+    from relaxed_dists.numpyro import AnnealedSVI, Bernoulli, StraightThrough
+
+    def chain(make: Any) -> None:
+        scan(lambda carry, _: (carry, numpyro.sample("z", make())), None, None, length=3)
+
+    def guide() -> None:
+        logit = numpyro.param("logit", 0.5)
+        chain(lambda: Bernoulli(logits=logit, estimator=StraightThrough()))
+
+    def svi(loss: str) -> Any:
+        optim = numpyro.optim.Adam(0.1)
+        model = lambda: chain(lambda: Bernoulli(logits=0.0))  # noqa: E731
+        return AnnealedSVI(model, guide, optim, getattr(numpyro.infer, loss)())
+
+    with pytest.raises(ValueError, match=r"sites \['z'\] with an estimator in a scan; "):
+        svi("TraceGraph_ELBO").init(jax.random.key(0))
+    svi("Trace_ELBO").init(jax.random.key(0))

@@ -62,7 +62,7 @@ def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             values[name] = arrays[name].view(jnp.dtype(kind["dtype"]))
             if kind["key"]:
                 values[name] = jax.random.wrap_key_data(values[name], impl=kind["key"])
-        return values, said
+        return values, {key: said[key] for key in ("leaves", "optim", "params")}
 
 
 def _array(value: Any, weak: bool) -> Any:

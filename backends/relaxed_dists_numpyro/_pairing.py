@@ -16,12 +16,16 @@ class Pairing(Messenger):
     def __init__(self, allow_mixed: Collection[str]) -> None:
         super().__init__()
         self._pairs = Pairs(allow_mixed)
+        self.scanned: list[str] = []  # the estimated sites that came out of a scan
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         """Note a latent site."""
         if msg["type"] == "sample" and not msg["is_observed"]:
             law = msg["fn"]
-            self._pairs.see(msg["name"], kind(law), type(innermost(law)).__name__)
+            sort = kind(law)
+            self._pairs.see(msg["name"], sort, type(innermost(law)).__name__)
+            if sort == "estimated" and "_control_flow_done" in msg:
+                self.scanned.append(msg["name"])
 
     def plain(self) -> list[str]:
         """The discrete sites that the guide draws without a gradient.

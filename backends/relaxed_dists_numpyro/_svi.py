@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import tqdm
-from numpyro.infer import SVI
+from numpyro.infer import SVI, TraceGraph_ELBO
 from numpyro.infer.autoguide import AutoGuide
 from numpyro.infer.svi import SVIRunResult
 from numpyro.primitives import Messenger
@@ -25,7 +25,7 @@ from relaxed_dists._annealing import (
     shown,
     takes_temperature,
 )
-from relaxed_dists._errors_inference import by_floats, indexed
+from relaxed_dists._errors_inference import by_floats, indexed, scanned
 
 from . import _checkpoint
 from ._pairing import Pairing
@@ -158,6 +158,8 @@ class AnnealedSVI(SVI):
                 if pathwise(self.loss) and by_floats(error):
                     raise indexed("AnnealedSVI", sites.names()) from error
                 raise
+        if sites.scanned and isinstance(self.loss, TraceGraph_ELBO):
+            raise scanned(sites.scanned)
         if pathwise(self.loss) and sites.carrying():
             params = {**self.get_params(state), **(state.mutable_state or {})}
             check_svi(params, self.model, self.guide, args, {**self.static_kwargs, **kwargs})
