@@ -110,12 +110,11 @@ class Torch(Backend):
         return draw(torch.Size(shape), self.array(0.0, dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
-        """Gradients by autograd: 0, as in JAX, by what the function does not depend on."""
+        """Gradients by autograd."""
         import torch
 
         leaves = [a.detach().clone().requires_grad_() for a in arrays]
-        gradients = torch.autograd.grad(f(*leaves), leaves, materialize_grads=True)
-        return [self.numpy(g) for g in gradients]
+        return [self.numpy(g) for g in torch.autograd.grad(f(*leaves), leaves)]
 
     def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """torch.vmap."""

@@ -168,7 +168,7 @@ class AnnealedSVI(SVI):
             warnings.warn(
                 f"SVI with {type(self.loss).__name__} does not support the discrete latent sites "
                 f"{plain}: their guide has no estimator. Give it one, such as "
-                "GumbelSoftmax(temperature).",
+                "GumbelSoftmax(temperature), or take LeaveOneOut_ELBO.",
                 stacklevel=2,
             )
         return state

@@ -127,7 +127,13 @@ class _Discrete(LogitsDistribution):
         soft = self.estimator.soft
         # A binary soft value is a copy, which may be written to: exp's gradient needs its result.
         value = value.to(self.logits.dtype, copy=soft and not self._rows)
-        return attach(value, True, "soft") if soft else value
+        if soft:
+            return attach(value, True, "soft")
+        for name in self.estimator.temperatures:
+            temperature = getattr(self.estimator, name)
+            if temperature.requires_grad:  # 0, in place of torch's error that there is none
+                value = value + 0.0 * (temperature[..., None] if self._rows else temperature)
+        return value
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw without a gradient. Args and Returns as those of rsample."""
