@@ -27,10 +27,6 @@ class Missing:
         """The entropy, if it is known."""
         raise _errors.missing(type(self).__name__, "entropy")
 
-    def rsample(self, *args: Any, **kwargs: Any) -> Any:
-        """A draw with a gradient, if there is one."""
-        raise _errors.missing(type(self).__name__, "rsample")
-
     def enumerate_support(self, expand: bool = True) -> Any:
         """All values, if they can be listed."""
         raise _errors.missing(type(self).__name__, "enumerate_support")

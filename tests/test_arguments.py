@@ -15,6 +15,10 @@ PYRO, NUMPYRO = (importlib.import_module(facade) for facade in FACADES)
 # What Pyro's alone takes, and NumPyro's alone. Pyro itself keeps random state and parameters.
 ALONE = {
     "AnnealedSVI": ("", "static_kwargs"),  # as in NumPyro's SVI
+    "AnnealedSVI.evaluate": ("", "svi_state"),
+    "AnnealedSVI.evaluate_loss": ("", "svi_state"),
+    "AnnealedSVI.load": ("map_location", "svi_state"),
+    "AnnealedSVI.save": ("", "svi_state"),
     "AutoRelaxed": ("", "prefix"),  # of names, which in Pyro are those of the guide's attributes
     "AutoRelaxed.discrete_posterior": ("", "params"),
     "AutoRelaxed.median": ("args kwargs", "params"),  # as in each framework's guides

@@ -196,6 +196,10 @@ class LogitsDistribution(Missing, TorchDistribution):
         draw = gumbel if self._rows else logistic
         return draw(self._extended_shape(Size(sample_shape)), like, key)
 
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """A draw with a gradient, if there is one."""
+        raise _errors.missing(type(self).__name__, "rsample")
+
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw without a gradient. Args and Returns as those of rsample."""
         with torch.no_grad():
