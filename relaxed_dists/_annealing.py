@@ -51,6 +51,22 @@ def accepting(
     return [fn if take else without_temperature(fn) for fn, take in pairs]
 
 
+def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
+    """Raise if a call lacks the temperature that a signature asks for.
+
+    Raises:
+        ValueError: If it does.
+    """
+    for fn in fns:
+        try:
+            inspect.signature(fn).bind(*args, **kwargs)
+        except TypeError as error:
+            if "'temperature'" in str(error):
+                raise _errors.missing_temperature() from None
+        except ValueError:  # a callable without a signature
+            continue
+
+
 def needs_temperature(
     fn: Any, unwrap: Callable[[Any], Any], parts: Callable[[Any], Iterable[Any]]
 ) -> bool:

@@ -264,6 +264,15 @@ def no_temperature() -> ValueError:
     )
 
 
+def missing_temperature() -> ValueError:
+    """A model or a guide that asks for a temperature, and gets none."""
+    return ValueError(
+        "AnnealedSVI got no temperature for a model or guide that asks for one; expected a "
+        "schedule, or temperature= in each call. Give AnnealedSVI a schedule such as "
+        "relaxed_dists.schedules.exponential(1.0, 1e-4, 0.5)."
+    )
+
+
 def temperature_matters() -> ValueError:
     """A discrete model or guide that depends on a temperature, and none given."""
     return ValueError(

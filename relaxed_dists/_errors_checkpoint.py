@@ -101,6 +101,15 @@ def not_found(names: Iterable[str]) -> str:
     )
 
 
+def looked_far(number: int) -> str:
+    """A warning of a search for modules that was cut off."""
+    return (
+        f"AnnealedSVI looked at {number:,} objects that model, guide and loss lead to, and there "
+        "are more; expected fewer. Buffers of modules further away are neither saved nor loaded. "
+        "Make these modules attributes of a PyroModule, or give model and guide fewer objects."
+    )
+
+
 def trained_already(source: str, names: Iterable[str]) -> ValueError:
     """A state from before parameters were made that this process has trained."""
     return ValueError(

@@ -19,6 +19,7 @@ from relaxed_dists import _errors
 from relaxed_dists._annealing import (
     accepting,
     at_step,
+    check_given,
     checked,
     mapped,
     schedules,
@@ -149,6 +150,7 @@ class AnnealedSVI(SVI):
     ) -> Any:
         """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
         kwargs = self._annealed(0, kwargs)
+        check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
         sites = Pairing(self.allow_mixed)
         with warnings.catch_warnings(), sites:
             warnings.filterwarnings("ignore", ".* does not support models with discrete latent")

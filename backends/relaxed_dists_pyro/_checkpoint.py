@@ -326,8 +326,8 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     for name in seen:
         _waiting.pop(name, None)
     held = ways(svi)
-    if loaded["rest"].keys() - held.keys():
-        missing = loaded["rest"].keys() - held.keys()
+    missing = loaded["rest"].keys() - held.keys()
+    if missing:
         warnings.warn(_errors_checkpoint.not_found(missing), stacklevel=4)
     _check(loaded["rest"], held, "a state")
     _fill(held, loaded["rest"])

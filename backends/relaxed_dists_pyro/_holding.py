@@ -2,6 +2,7 @@
 
 import sys
 import types
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+
+from relaxed_dists import _errors_checkpoint
 
 # Libraries whose functions hold no modules of the user's in their globals.
 _LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
@@ -79,7 +82,10 @@ def _modules(**roots: Any) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
     queue = deque(roots.items())
-    while queue and len(seen) < _MOST:
+    while queue:
+        if len(seen) == _MOST:
+            warnings.warn(_errors_checkpoint.looked_far(_MOST), stacklevel=2)
+            break
         way, thing = queue.popleft()
         if id(thing) in seen:
             continue

@@ -259,10 +259,10 @@ class SumLogSoftmax(Function):
         ctx.value = inputs[5] if len(inputs) > 5 else None
         ctx.shapes = [x.shape for x in given]
         ctx.whole = (*output.shape, given[0].shape[-1])
-        if not ctx.own:
+        # Those of an own value are needed, and their versions looked at, only if its gradient is
+        # asked for.
+        if not ctx.own or ctx.value is not None:
             ctx.save_for_backward(*given)
-        elif ctx.value is not None:  # needed only if the value's gradient is asked for
-            ctx.given = given
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
@@ -270,7 +270,7 @@ class SumLogSoftmax(Function):
         by: list[Any] = [None, None, -g if ctx.simplex else torch.zeros_like(g)]
         asked = ctx.value is not None and _asked(ctx.value)
         if asked or not ctx.own:
-            x, t, y = ctx.given if ctx.own else ctx.saved_tensors
+            x, t, y = ctx.saved_tensors
             if asked and torch.is_grad_enabled():  # for a second derivative
                 y = Linked.apply(y, True, *linked(ctx.value))
             scores = x - t * y

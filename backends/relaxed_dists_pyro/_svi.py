@@ -19,6 +19,7 @@ from relaxed_dists import _errors
 from relaxed_dists._annealing import (
     accepting,
     at_step,
+    check_given,
     checked,
     entries,
     mapped,
@@ -160,10 +161,13 @@ class AnnealedSVI(SVI):
         self._first = True  # no step was taken in this process yet
         self._loaded: dict[str, Any] | None = None  # what waits for the first call after a load
 
-    def _annealed(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _annealed(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "temperature" in kwargs and not self._takes:
             raise _errors.no_temperature()
-        if self.temperature is None or "temperature" in kwargs:
+        if "temperature" in kwargs:
+            return kwargs
+        if self.temperature is None:
+            check_given((self.model, self.guide), args, kwargs)
             return kwargs
         return {**kwargs, "temperature": checked(at_step(self.temperature, self.steps))}
 
@@ -177,7 +181,7 @@ class AnnealedSVI(SVI):
         Returns:
             The loss before the step.
         """
-        kwargs = self._annealed(kwargs)
+        kwargs = self._annealed(args, kwargs)
         self._settle(*args, **kwargs)
         self._first = False
         try:
@@ -209,7 +213,7 @@ class AnnealedSVI(SVI):
         Returns:
             An estimate of the loss.
         """
-        kwargs = self._annealed(kwargs)
+        kwargs = self._annealed(args, kwargs)
         self._settle(*args, **kwargs)
         with self._pairing:
             loss: float = super().evaluate_loss(*args, **kwargs)
