@@ -380,7 +380,8 @@ def test_t1_deep_modules_are_found_beside_many_objects(monkeypatch: pytest.Monke
         return others, encoder
 
     monkeypatch.setattr(holding, "_MOST", 50)
-    found = holding.ways(SimpleNamespace(model=None, guide=guide, loss=None))
+    with pytest.warns(UserWarning, match="looked at 50 objects .* neither saved nor loaded. Make"):
+        found = holding.ways(SimpleNamespace(model=None, guide=guide, loss=None))
     assert any(way.endswith("1.1.1.1.1.running_mean") for way in found)
 
 
@@ -681,6 +682,29 @@ def test_t7_a_temperature_that_nobody_takes(backend: Backend) -> None:
     text = "both take no argument named temperature; expected at least one that does. Add"
     with pytest.raises(ValueError, match=text):
         losses_of_all_methods(backend, svi, {"temperature": temperature})
+
+
+def test_t7_no_temperature_for_who_asks(backend: Backend) -> None:
+    """The error where there is neither a schedule nor a temperature; by its place it is one."""
+    sides = Sides(backend)
+    optim = OPTIMISERS[backend.framework]["adam"]()
+    svi = backend.names.AnnealedSVI(sides.model, sides.guide, optim, elbo(backend, "one particle"))
+    text = "got no temperature for a model or guide that asks for one; expected a schedule, or"
+    with pytest.raises(ValueError, match=text):
+        losses_of_all_methods(backend, svi, {})
+    dist = importlib.import_module(f"{backend.framework}.distributions")
+    ppl = importlib.import_module(backend.framework)
+
+    def model(x: Any, temperature: Any) -> None:
+        ppl.sample("x", dist.Normal(0.0, temperature))
+
+    args = OPTIMISERS[backend.framework]["adam"](), elbo(backend, "one particle")
+    svi = backend.names.AnnealedSVI(model, model, *args)
+    if backend.framework == "numpyro":
+        jax = importlib.import_module("jax")
+        assert svi.evaluate(svi.init(jax.random.key(0), 0.0, 0.5), 0.0, 0.5) == 0
+    else:
+        assert svi.evaluate(0.0, 0.5) == 0
 
 
 SCHEDULES: dict[str, Callable[[Any], Any]] = {
