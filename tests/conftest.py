@@ -15,8 +15,9 @@ settings.register_profile("varied", deadline=None, max_examples=100)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The flag that varies the seeds."""
+    """The flags that vary the seeds, and that take all cases in place of a share."""
     parser.addoption("--seed", type=int, default=None, help="vary the seeds (default: fixed)")
+    parser.addoption("--whole", action="store_true", help="all cases of laws that take a share")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of the random draws: 0, or that of the flag."""
     return request.config.getoption("--seed") or 0
+
+
+@pytest.fixture
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether all cases are asked for, where a law takes a share of them."""
+    return bool(request.config.getoption("--whole"))
 
 
 @pytest.fixture(params=BACKENDS)

@@ -30,8 +30,8 @@ TEMPERATURES = {
 NAMES = [*RELAXED, *DISCRETE, "HardConcrete", "Subset", "RelaxedSubset", "RelaxedPermutation"]
 NO_ENTROPY = [*STRAIGHT_THROUGH, "RelaxedSubset", "RelaxedPermutation"]
 NO_KL = [*NO_ENTROPY, "Subset"]
-# Their moments, entropies and KL divergences are integrals, whose derivatives JAX takes a minute
-# each to compile. (Those of the KL that differ from torch's in code are in test_cases_d.)
+# Their moments, entropies and KL divergences are integrals, whose derivatives JAX takes long to
+# compile: there they have a test of their own. (Those of the KL are in test_cases_d.)
 INTEGRALS = RELAXED[:4]
 SAME_KL = ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"]  # as that of what they are of
 NO_MOMENTS = ["RelaxedSubset", "RelaxedPermutation"]
@@ -69,8 +69,18 @@ def weighted(backend: Backend, terms: list[Any]) -> Any:
     return total
 
 
-def quantities(backend: Backend, name: str, seed: int) -> Function:
-    """The sum of all that the named distribution can tell."""
+def integrals(backend: Backend, name: str) -> Function:
+    """The sum of the named distribution's entropy and moments."""
+
+    def total(logits: Any, t: Any, other: Any, other_t: Any, u: Any) -> Any:
+        law = made(backend, name, logits, t)
+        return weighted(backend, [law.entropy(), law.mean, law.variance])
+
+    return total
+
+
+def quantities(backend: Backend, name: str, seed: int, whole: bool = True) -> Function:
+    """The sum of all that the named distribution can tell; if not whole, without integrals."""
 
     def total(logits: Any, t: Any, other: Any, other_t: Any, u: Any) -> Any:
         law, names = made(backend, name, logits, t), backend.names
@@ -92,7 +102,7 @@ def quantities(backend: Backend, name: str, seed: int) -> Function:
             terms += [x, soft_law.log_prob(x)]
         else:
             terms.append(law.log_prob(backend.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])))
-        if backend.framework == "numpyro" and name in INTEGRALS:
+        if not whole:
             return weighted(backend, terms)
         if name not in NO_ENTROPY:
             terms.append(law.entropy())
@@ -106,9 +116,15 @@ def quantities(backend: Backend, name: str, seed: int) -> Function:
 
 
 class Derivatives:
-    """A function's value, gradient, and what else a framework makes of it along a direction."""
+    """A function's value, gradient, and what else a framework makes of it along a direction.
 
-    def __init__(self, backend: Backend, f: Function) -> None:
+    Args:
+        backend: The framework.
+        f: The function.
+        once: Whether its second derivative is taken in forward mode of reverse mode alone.
+    """
+
+    def __init__(self, backend: Backend, f: Function, once: bool = False) -> None:
         self._backend, self._f = backend, f
         self._first: Any = self._torch_first
         self._second: Any = self._torch_second
@@ -119,6 +135,9 @@ class Derivatives:
                 return jax.value_and_grad(lambda point: f(*point))(point)
 
             def second(point: Any, d: Any) -> Any:
+                if once:
+                    return jax.jvp(first, (point,), (d,))[1]
+
                 def along(point: Any) -> Any:
                     return jax.jvp(lambda *point: f(*point), point, d)[1]
 
@@ -219,9 +238,20 @@ def case(name: str, seed: int, number: int = 1) -> tuple[list[Point], list[Point
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_derivatives(backend: Backend, name: str, seed: int) -> None:
-    """By logits, temperatures and value, alone and mixed; first and second, forward and reverse."""
-    check(Derivatives(backend, quantities(backend, name, seed)), *case(name, seed))
+def test_derivatives(backend: Backend, name: str, seed: int, whole: bool) -> None:
+    """By logits, temperatures and value, alone and mixed; first and second, forward and reverse.
+
+    The flag --whole takes the integrals as well in JAX.
+    """
+    whole = whole or backend.framework == "pyro" or name not in INTEGRALS
+    check(Derivatives(backend, quantities(backend, name, seed, whole)), *case(name, seed))
+
+
+@pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
+@pytest.mark.parametrize("name", INTEGRALS)
+def test_derivatives_of_integrals(backend: Backend, name: str, seed: int) -> None:
+    """Those of entropy and moments in JAX: first ones in both modes, second ones in one order."""
+    check(Derivatives(backend, integrals(backend, name), once=True), *case(name, seed))
 
 
 @pytest.mark.parametrize("wrong", ["another point", "logits", "temperature", "value"])
