@@ -141,7 +141,7 @@ def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int
 
 
 @needs_torch
-@pytest.mark.parametrize("name", LOGITS)
+@pytest.mark.parametrize("name", [name for name in LOGITS if name != "Permutation"])
 def test_d4_the_mask_that_was_written_has_no_gradient(name: str, seed: int) -> None:
     """Exactly 0, where the formulas for what is not masked give NaN."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
@@ -150,10 +150,9 @@ def test_d4_the_mask_that_was_written_has_no_gradient(name: str, seed: int) -> N
     total = sum(term.sum() for term in (drawn(law, seed),) if term.requires_grad)
     if name not in NO_DENSITY:
         total = total + law.log_prob(drawn(law, seed)).sum()
-    if name != "Permutation":
-        (by,) = torch.autograd.grad(total, scores)
-        assert by[0, 1] == 0
-        assert by.isfinite().all()
+    (by,) = torch.autograd.grad(total, scores)
+    assert by[0, 1] == 0
+    assert by.isfinite().all()
 
 
 @needs_torch
@@ -178,12 +177,9 @@ def test_d4_a_distribution_of_a_parameter_is_copied(name: str, seed: int) -> Non
     """By deepcopy and through a queue, as torch's own; the copy has parameters of its own."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
     law = made(name, scores)
-    for shape in (law.batch_shape, (2, *law.batch_shape)):
-        wide = law.expand(shape)
-        if wide.logits.is_leaf:
-            copied = copy.deepcopy(wide)
-            assert copied.logits is not scores
-            same(wide, copied, seed)
+    copied = copy.deepcopy(law)
+    assert copied.logits is not scores
+    same(law, copied, seed)
     queue = multiprocessing.SimpleQueue()
     queue.put(law)
     same(law, queue.get(), seed)

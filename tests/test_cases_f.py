@@ -124,6 +124,8 @@ def test_f1_enumeration_gives_the_numbers_of_pyros_own(pyro: Any, name: str) -> 
         if not isinstance(value, dict):
             assert mine[key] == pytest.approx(value, rel=1e-5)
             continue
+        assert value
+        assert mine[key].keys() == value.keys()
         for site, x in value.items():
             np.testing.assert_allclose(np.asarray(mine[key][site]), np.asarray(x), rtol=1e-4)
 

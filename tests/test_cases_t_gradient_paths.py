@@ -162,11 +162,45 @@ def test_t2_what_is_used_where(backend: Backend, use: Any, text: str) -> None:
         _first_step(pp, model, pp.ours.AutoRelaxed(model))
 
 
+@pytest.mark.parametrize("wrong", ["moves nothing", "believes all"])
+def test_t2_a_wrong_check_fails(
+    backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That does not look at other values, or takes it that they matter."""
+    paths: Any = importlib.import_module(f"relaxed_dists_{backend.framework}._paths")
+    if wrong == "moves nothing":
+        monkeypatch.setattr(paths, "moved", lambda *args: iter(()))
+        with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+            test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend, "argmax")
+        return
+    if backend.framework == "pyro":
+        monkeypatch.setattr(paths, "_matters", lambda *args: True)
+    else:
+        monkeypatch.setattr(paths, "_same", lambda *args: False)
+    with pytest.raises(ValueError, match=STUCK):
+        test_t2_what_is_used_where(backend, _masked, "")
+
+
+def _own_loss(framework: str) -> Any:
+    """A loss of a user's, of which nothing is known."""
+    infer = importlib.import_module(f"{framework}.infer")
+    inner: Any = infer.Trace_ELBO()
+    if framework == "pyro":
+        return lambda *args, **kwargs: inner.differentiable_loss(*args, **kwargs)
+
+    class Own(infer.elbo.ELBO):  # type: ignore[misc, name-defined]
+        def loss(self, *args: Any, **kwargs: Any) -> Any:
+            return inner.loss(*args, **kwargs)
+
+    return Own()
+
+
 def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
-    """Leave-one-out, and a guide without an estimator; REBAR has an error of its own."""
+    """Leave-one-out, a user's own, a guide without an estimator; REBAR has an error of its own."""
     pp = Pp(backend)
     model = functools.partial(_model, pp, USES["argmax"][0])
-    _first_step(pp, model, pp.ours.AutoRelaxed(model), pp.ours.LeaveOneOut_ELBO(2))
+    for loss in (pp.ours.LeaveOneOut_ELBO(2), _own_loss(pp.framework)):
+        _first_step(pp, model, pp.ours.AutoRelaxed(model), loss)
 
     def plain(temperature: Any) -> None:
         with pp.ppl.plate("d", 4):
@@ -196,10 +230,19 @@ def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
             estimator = pp.ours.GumbelSoftmax(temperature)
             pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
 
+    def both() -> None:
+        pp.ppl.sample("w", pp.ours.Bernoulli(probs=pp.array(0.5)))
+        model()
+
+    def second(temperature: Any) -> None:
+        estimator = pp.ours.GumbelSoftmax(temperature)
+        pp.ppl.sample("w", pp.ours.Bernoulli(probs=pp.array(0.4), estimator=estimator))
+        guide(temperature, True)
+
     infer = importlib.import_module(f"{pp.framework}.infer")
     _first_step(pp, model, lambda temperature: guide(temperature, False), infer.Trace_ELBO())
     with pytest.raises(ValueError, match=STUCK):
-        _first_step(pp, model, lambda temperature: guide(temperature, True), infer.Trace_ELBO())
+        _first_step(pp, both, second, infer.Trace_ELBO())
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -326,16 +369,19 @@ def test_t2_under_jit(backend: Backend, seed: int) -> None:
 
     pp = Pp(backend)
 
-    def model(x: Any) -> None:
-        with pp.ppl.plate("d", 4):
-            z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
-            pp.ppl.sample("x", pp.dist.Normal(pp.array(MEANS)[z.argmax(-1)], 0.5), obs=x)
+    for use in ("nothing", "argmax"):
 
-    loss = numpyro.infer.TraceMeanField_ELBO()
-    guide = pp.ours.AutoRelaxed(model, pp.ours.ReinMax())
-    svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss)
-    with pytest.warns(UserWarning, match=STUCK):
-        jax.jit(svi.init)(jax.random.key(seed), pp.array(X))
+        def model(x: Any, use: str = use) -> None:
+            with pp.ppl.plate("d", 4):
+                z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+                pp.ppl.sample("x", pp.dist.Normal(USES[use][0](pp, z, pp.array(MEANS)), 0.5), obs=x)
+
+        loss = numpyro.infer.TraceMeanField_ELBO()
+        guide = pp.ours.AutoRelaxed(model, pp.ours.ReinMax())
+        svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss)
+        warned: Any = pytest.warns(UserWarning, match=STUCK)
+        with warned if use == "argmax" else warnings.catch_warnings():
+            jax.eval_shape(jax.jit(svi.init), jax.random.key(seed), pp.array(X))
 
 
 # A mass beside a density, under the framework's own SVI.

@@ -177,8 +177,8 @@ def test_t1_a_damaged_file_leaves_the_training_as_it_was(backend: Backend, tmp_p
     assert training.steps(3) == losses
 
 
-def test_t1_a_training_goes_back(backend: Backend, tmp_path: Path) -> None:
-    """Into the process that has gone on, twice, and from the one file into another training."""
+def goes_back(backend: Backend, tmp_path: Path) -> None:
+    """Hold that a training repeats its losses from a file."""
     path, training = tmp_path / "checkpoint", Training(backend)
     training.steps(3)
     training.save(path)
@@ -190,6 +190,42 @@ def test_t1_a_training_goes_back(backend: Backend, tmp_path: Path) -> None:
     other.steps(1)
     other.load(path)
     assert other.steps(3) == losses
+
+
+def test_t1_a_training_goes_back(backend: Backend, tmp_path: Path) -> None:
+    """Into the process that has gone on, twice, and from the one file into another training."""
+    goes_back(backend, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["parameters", "generator", "optimiser"])
+def test_t1_a_training_that_loses_a_part_fails(
+    backend: Backend, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaded without its parameters, random generator or optimiser, it has other losses."""
+    where: Any = importlib.import_module(f"relaxed_dists_{backend.framework}._checkpoint")
+    if backend.framework == "pyro":
+        if part == "optimiser":
+            optim = importlib.import_module("pyro.optim").PyroOptim
+            monkeypatch.setattr(optim, "set_state", lambda *args: None)
+        else:
+            name = {"parameters": "_fill", "generator": "set_rng_state"}[part]
+            monkeypatch.setattr(where, name, lambda *args, **kwargs: None)
+    else:
+        load, jax = where.load, importlib.import_module("jax")
+
+        def lossy(svi: Any, path: Path, state: Any) -> Any:
+            found = load(svi, path, state)
+            if part == "generator":
+                return found._replace(rng_key=state.rng_key)
+            step, inner = found.optim_state
+            if part == "optimiser":
+                return found._replace(optim_state=(state.optim_state[0], inner))
+            other = jax.tree.map(lambda x: x + 1 if x.ndim else x, inner)
+            return found._replace(optim_state=(step, other))
+
+        monkeypatch.setattr(where, "load", lossy)
+    with pytest.raises(AssertionError):
+        goes_back(backend, tmp_path)
 
 
 def test_t1_saving_replaces_the_file_at_once(

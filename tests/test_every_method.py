@@ -140,12 +140,8 @@ class Asked:
         return (support.check if self.backend.framework == "pyro" else support)(self.draw)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_every_method_has_a_value_or_says_why_not(backend: Backend, name: str) -> None:
-    """All public names of the base class, of which none is left out.
-
-    A value has its shape and is finite; an error names the class, what was expected, what to do.
-    """
+def check(backend: Backend, name: str) -> None:
+    """Hold that a value has its shape and is finite, and that an error says what to do."""
     asked = Asked(backend, name)
     numbers, objects = asked.numbers(), asked.objects()
     for method in (x for x in dir(asked.base) if not x.startswith("_") and x != "rv"):
@@ -179,6 +175,49 @@ def refused(call: Callable[[], Any], law: Any, method: str) -> None:
     assert text.startswith(name), (method, text)
     assert "expected" in text, (method, text)
     assert text.count(".") >= 2, (method, text)  # a remedy after what was expected
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_method_has_a_value_or_says_why_not(backend: Backend, name: str) -> None:
+    """All public names of the base class, of which none is left out.
+
+    A value has its shape and is finite; an error names the class, what was expected, what to do.
+    """
+    check(backend, name)
+
+
+def bare(law: Any) -> Any:
+    """Raise an error without a text."""
+    raise NotImplementedError
+
+
+WRONG: dict[str, tuple[str, Any]] = {
+    "an error without a text": ("enumerate_support", bare),
+    "another shape": ("entropy", lambda law: law.logits.sum()),
+    "no number": ("entropy", lambda law: law.logits * np.nan),
+    "a value where there is none": ("enumerate_support", lambda law: law.logits),
+    "an infinite density": ("log_prob", lambda law, value, *more: law.logits * np.inf),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_method_fails(
+    backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check sees each."""
+    name, (method, instead) = "RelaxedBernoulli", WRONG[wrong]
+    check(backend, name)
+    monkeypatch.setattr(getattr(backend.names, name), method, instead)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check(backend, name)
+
+
+def test_a_method_that_is_left_out_fails(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that a newer framework has."""
+    base = Asked(backend, "RelaxedBernoulli").base
+    monkeypatch.setattr(base, "newer", lambda law: None, raising=False)
+    with pytest.raises(KeyError, match="newer"):
+        check(backend, "RelaxedBernoulli")
 
 
 @pytest.mark.parametrize("name", EVERY)

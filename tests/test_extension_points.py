@@ -99,6 +99,14 @@ def test_no_registry_is_unknown(framework: str) -> None:
     assert registries(framework) == set(REGISTRIES[framework])
 
 
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_a_registry_that_is_left_out_fails(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that a newer framework has."""
+    monkeypatch.delitem(REGISTRIES[framework], "biject_to")
+    with pytest.raises(AssertionError, match="biject_to"):
+        test_no_registry_is_unknown(framework)
+
+
 @pytest.mark.parametrize("name", FEW)
 def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) -> None:
     """With a transform a value comes back; each error names what to do."""
@@ -249,6 +257,35 @@ def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
         assert given == (handler == "condition" or numpyros)
         again = expected if given else law.log_prob(value)
         np.testing.assert_allclose(numbers_of(backend, density), backend.numpy(again), rtol=1e-9)
+
+
+def test_a_handler_that_changes_a_site_fails(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another value, by another distribution, or by an error that says nothing."""
+    name, law = "RelaxedBernoulli", made(backend, "RelaxedBernoulli")
+    framework = importlib.import_module(backend.framework)
+
+    def wider(h: Any, m: Any, x: Any) -> Any:
+        def model() -> Any:
+            return framework.sample("z", made(backend, name, (3, 2)))
+
+        return h.seed(model, 0) if hasattr(h, "seed") else model
+
+    seeded = "seed" if backend.framework == "numpyro" else "trace"
+    wrong = {"mask": lambda h, m, x: h.condition(m, data={"z": x}), seeded: wider}
+    for handler, applied in wrong.items():
+        with monkeypatch.context() as patched:
+            patched.setitem(HANDLERS, handler, applied)
+            with pytest.raises(AssertionError):
+                test_handlers_leave_a_site_what_it_is(backend, name)
+
+    def silent(*args: Any) -> Any:
+        raise ValueError("bad value")
+
+    monkeypatch.setattr(type(law), "log_prob", silent)
+    with pytest.raises(ValueError, match="bad value"):
+        test_handlers_leave_a_site_what_it_is(backend, name)
 
 
 # Inference.
