@@ -358,6 +358,49 @@ def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) 
         assert alone == pytest.approx(found)
 
 
+@pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
+@pytest.mark.parametrize("law", ["relaxed", "straight_through", "soft"])
+def test_t6_sites_of_scan_and_cond(backend: Backend, law: str, seed: int) -> None:
+    """They are made discrete as others are, and the bound is that of the sum over all values.
+
+    To 5 standard errors of 2000 samples, with a false-alarm rate of 1e-6.
+    """
+    from numpyro.contrib.control_flow import cond, scan
+    from numpyro.handlers import seed as seeded
+
+    pp, x = Pp(backend), np.ones(4)
+    make = {
+        "relaxed": functools.partial(pp.ours.RelaxedBernoulli, 0.5),
+        "straight_through": functools.partial(pp.ours.RelaxedBernoulliStraightThrough, 0.5),
+        "soft": functools.partial(
+            pp.ours.Bernoulli, estimator=pp.ours.GumbelSoftmax(0.5, hard=False)
+        ),
+    }[law]
+
+    def model() -> None:
+        def step(carry: None, x: Any) -> tuple[None, None]:
+            z = pp.ppl.sample("z", make(probs=pp.array(0.3)))
+            pp.ppl.sample("x", pp.dist.Normal(z, 0.35), obs=x)
+            return carry, None
+
+        scan(step, None, pp.array(x))
+
+    def guide() -> None:
+        scan(lambda c, p: (c, pp.ppl.sample("z", make(probs=p))), None, pp.array(np.full(4, 0.5)))
+
+    one, zero = norm.logpdf(x, 1, 0.35) + np.log(0.3), norm.logpdf(x, 0, 0.35) + np.log(0.7)
+    exact = ((one + zero) / 2 + np.log(2)).sum()
+    found = LANGUAGES[backend.framework](backend).bounds(model, guide, seed, num_samples=2000)
+    assert abs(found.elbo - exact) < 5 * found.elbo_error < 0.6
+
+    def branches() -> Any:
+        draw = lambda _: pp.ppl.sample("z", make(probs=pp.array(np.full(9, 0.4))))  # noqa: E731
+        return cond(True, draw, draw, None)
+
+    drawn = np.asarray(seeded(pp.ours.discretize(branches), seed)())
+    assert set(drawn.tolist()) <= {0.0, 1.0}
+
+
 @pytest.mark.parametrize("backend", ["pyro"], indirect=True)
 def test_t6_python_control_flow(backend: Backend, seed: int) -> None:
     """A model that branches on a value is run one sample at a time."""

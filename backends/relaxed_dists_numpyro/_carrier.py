@@ -35,11 +35,11 @@ def found(value: Any, intermediates: list[Any] | None, space: str) -> Any:
     """The sample among a draw's intermediates, or behind it; None where it is lost.
 
     A value that came out of a scan has its intermediates alone. They are put behind it, since the
-    model's side of an ELBO gets the same object without them.
+    model's side of an ELBO gets the same object without them, or, out of a cond, with those of
+    another draw, which NumPyro has made there before it replays the guide's value.
     """
     sample = behind(value, space)
-    if not intermediates:
-        return sample
-    if sample is None:
-        attach(value, intermediates[0], space)
-    return intermediates[0]
+    if sample is None and intermediates:
+        sample = intermediates[0]
+        attach(value, sample, space)
+    return sample

@@ -146,7 +146,8 @@ class discretize(Messenger):
     hard value (0 and -inf, or -inf and inf), so that what the model computes from it is hard. So
     ``discretize(relax(model, temperature))`` scores exactly what the model does.
 
-    Discrete laws without an estimator, continuous laws and observed sites stay as they are.
+    Discrete laws without an estimator, continuous laws and observed sites stay as they are. The
+    sites of NumPyro's ``scan`` and ``cond`` are replaced as others are.
 
     The discrete distributions do not depend on a temperature, so a function whose signature takes
     one may be called without it. It is then refused if anything else in it depends on one, which
@@ -180,7 +181,16 @@ class discretize(Messenger):
         super().__init__(fn)
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Replace the law of a sample site."""
+        """Replace the law of a sample site; of those in a scan or cond, inside its functions.
+
+        They come out of it with values that are drawn, and with these the model has gone on.
+        """
+        if msg["type"] == "control_flow":
+            args = list(msg["args"])
+            for place in (0,) if callable(args[0]) else (1, 2):  # of a scan, or of a cond
+                inner = discretize()
+                inner.fn, args[place] = args[place], inner
+            msg["args"] = tuple(args)
         if msg["type"] != "sample" or msg["is_observed"]:
             return
         if kind(msg["fn"]) in ("relaxed", "estimated"):
