@@ -78,7 +78,8 @@ class AnnealedSVI(SVI):
             on one side and discrete on the other (seen by ``init``), a schedule can't compute with
             a traced step, its temperature is not positive and finite, or the model uses a site's
             value in steps only (an argmax, an index), so that no gradient reaches it (seen by
-            ``init``, which traces guide and model once more; if it is traced itself, a warning).
+            ``init``, which traces guide and model once more; if it is traced itself, a warning). A
+            path that breaks while another one holds is not seen.
             Where the step is traced (``update`` under ``jit``) no temperature can be seen; the
             distributions then compute with the lowest one that they know.
 

@@ -114,7 +114,8 @@ class AnnealedSVI(SVI):
             on one side and discrete on the other (seen by the first call), the schedule's is not
             positive and finite, or the model uses a site's value in steps only (an argmax, an
             index), so that no gradient reaches it (seen by the first step, which runs guide and
-            model once more; where a derivative exists but is 0, a warning).
+            model once more; where a derivative exists but is 0, a warning). A path that breaks
+            while another one holds is not seen.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
