@@ -21,6 +21,10 @@ demo: $(STAMP) ## Train a categorical VAE in Pyro and NumPyro (options: ARGS="--
 test: export OMP_NUM_THREADS = 1
 # The tests compile thousands of small programs that run once: XLA's optimisation costs more than it saves.
 test: export XLA_FLAGS = --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
+# What one worker, process or run has compiled the others read.
+test: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
+test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS="-k kl")
 	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
 

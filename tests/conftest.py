@@ -1,5 +1,6 @@
 """Fixtures: a backend, its array operations in double precision, and the seed."""
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -44,6 +45,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     pytest.importorskip(made.framework)
     with made.double():
         yield made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen() -> Iterator[None]:
+    """What a file leaves, JAX's caches above all, the garbage collector need not walk again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
