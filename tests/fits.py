@@ -49,7 +49,9 @@ def fit(
 
         optim = ppl.optim.Adam(lambda step: 0.3 * decay**step)
         annealed = svi(model, guide, optim, loss, schedule)
-        return annealed.run(jax.random.key(seed), steps, progress_bar=False).params
+        # As a whole: what init does would be compiled operation by operation otherwise.
+        run = jax.jit(lambda key: annealed.run(key, steps, progress_bar=False).params)
+        return run(jax.random.key(seed))
     ppl.clear_param_store()
     ppl.set_rng_seed(seed)
     optim = ppl.optim.ClippedAdam({"lr": 0.3, "lrd": decay, "clip_norm": 1e9})
