@@ -327,7 +327,7 @@ def run(backend: Backend, name: str, cases: list[Composition], seed: int, slopes
         except Exception as error:
             error.add_note(f"{name} in {case}")
             raise
-    assert ran >= len(cases) // 2
+    assert ran >= len(cases) // 3  # the others make no sense, or a framework does not have them
 
 
 @pytest.mark.parametrize("name", NAMES)
