@@ -14,6 +14,11 @@ from harness import BACKENDS, Backend
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("varied", deadline=None, max_examples=100)
 
+SHARE = (
+    "share(*within): of the product of a test's parameters so many cases that each value of each "
+    "parameter occurs with each value of those named; all of them by --whole."
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The flags that vary the seeds, and that take all cases in place of a share."""
@@ -23,7 +28,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Fixed examples by default."""
+    config.addinivalue_line("markers", SHARE)
     settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
+
+
+@pytest.hookimpl(trylast=True)  # after -k, so that what is asked for is run
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a test marked by share need not run."""
+    if config.getoption("--whole"):
+        return
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("share"):
+            tests.setdefault(item.nodeid.split("[")[0], []).append(item)
+    spare = {id(item) for cases in tests.values() for item in cases} - {
+        id(item) for cases in tests.values() for item in covering(cases)
+    }
+    if spare:
+        config.hook.pytest_deselected(items=[item for item in items if id(item) in spare])
+        items[:] = [item for item in items if id(item) not in spare]
+
+
+def covering(cases: list[pytest.Item]) -> list[pytest.Item]:
+    """Cases with all values of all parameters, within each value of those that the marker names.
+
+    One after the other: the case with most values that were not there yet, and of these the one
+    whose values were seldom there, so that the share is spread over the product.
+    """
+    (mark, *_), values = cases[0].iter_markers("share"), []
+    for case in cases:
+        given = {name: id(value) for name, value in case.callspec.params.items()}
+        inside = tuple(given[name] for name in mark.args)
+        together = [m.args[0] for m in case.iter_markers("parametrize")]
+        axes = [(x,) if isinstance(x, str) else tuple(x) for x in together]
+        axes += [(name,) for name in given if not any(name in axis for axis in axes)]
+        values.append({(inside, axis, tuple(given[x] for x in axis)) for axis in axes})
+    left, used, kept = set().union(*values), dict.fromkeys(set().union(*values), 0), []
+    while left:
+        best = max(
+            range(len(cases)),
+            key=lambda i: (len(values[i] & left), -sum(used[v] for v in values[i]), -i),
+        )
+        kept.append(cases[best])
+        left -= values[best]
+        for value in values[best]:
+            used[value] += 1
+    return kept
 
 
 @pytest.fixture

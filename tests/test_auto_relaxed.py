@@ -62,6 +62,7 @@ ESTIMATORS: dict[str, Any] = {
 }
 
 
+@pytest.mark.share
 @pytest.mark.parametrize(
     ("estimator", "subsample", "within"),
     [
@@ -80,7 +81,7 @@ def test_the_mean_field_posterior(
     """Reached; a uniform law and the prior are 0.2 away, and so is a guide without coupling.
 
     Of ten seeds, the greatest gaps of the first three are 0.015, 0.035 and 0.11; of five, those of
-    the others 0.10, 0.10, 0.07 and 0.09.
+    the others 0.10, 0.10, 0.07 and 0.09. A share: each estimator in one of the frameworks.
     """
     model = coupled(backend, subsample, own=estimator == "Decoupled")
     auto = backend.names.AutoRelaxed(model, ESTIMATORS[estimator](backend.names))

@@ -25,13 +25,17 @@ from harness import Backend
 # The object drawn.
 
 
+@pytest.mark.share("backend", "name")
 @pytest.mark.parametrize("shape", [(), (2, 5)])
 @pytest.mark.parametrize("t", [0.05, 0.5, 2.0])
 @pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
 def test_a_value_is_scored_by_the_relaxed_sample_behind_it(
     backend: Backend, name: str, t: float, shape: tuple[int, ...], seed: int
 ) -> None:
-    """log_prob is the relaxed density of the log value of the same seed; rtol 1e-9."""
+    """log_prob is the relaxed density of the log value of the same seed; rtol 1e-9.
+
+    A share: each temperature and each shape with each distribution and framework.
+    """
     law, value, y = pair(backend, name, seed, t, shape)
     for _ in range(2):  # a second look finds it as well
         np.testing.assert_allclose(backend.numpy(law.log_prob(value)), density(name, y, t), 1e-9)
@@ -63,12 +67,16 @@ def test_own_densities_are_finite_where_the_value_underflows(
     np.testing.assert_allclose(backend.numpy(law.log_prob(value)), expected, 1e-4)
 
 
+@pytest.mark.share("backend")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
 def test_in_half_precision_the_sample_behind_is_in_single(
     backend: Backend, name: str, dtype: str, seed: int
 ) -> None:
-    """The density is that of the float32 log value, in float32: 1e-5, where a half has 4e-4."""
+    """The density is that of the float32 log value, in float32: 1e-5, where a half has 4e-4.
+
+    A share: each dtype and each distribution in each framework.
+    """
     law = make(backend, name, TEMPERATURE, dtype)
     value = backend.draw(law, seed, (200,))
     logits = backend.numpy(backend.array(LOGITS, dtype))

@@ -140,10 +140,14 @@ def check_elbo(cell: str, elbo: Any, seed: int, *case: Any) -> None:
 # torch deprecates torch.jit.trace, which Pyro's Jit ELBOs are made of.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*registered as constants in the trace")
+@pytest.mark.share
 @cells(ELBOS)
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
-    """A straight-through guide with a relaxed prior: loss and gradient, or the error; rtol 1e-9."""
+    """A straight-through guide with a relaxed prior: loss and gradient, or the error; rtol 1e-9.
+
+    A share: each ELBO and its options, with one of the two distributions in turn.
+    """
     elbo, options, cell = ELBOS[framework][way]
     backend, context = enter(framework)
     # The straight-through law scores as the relaxed one does, but never by the numbers of a copy.
@@ -153,10 +157,14 @@ def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
         check_elbo(cell, made, seed, backend, name, prior, "plate")
 
 
+@pytest.mark.share
 @cells({framework: dict.fromkeys([*SITES, "soft"]) for framework in BACKENDS})
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_site_of_an_elbo(framework: str, way: str, name: str, seed: int) -> None:
-    """Masks, scales and soft values on both sides, with three particles; rtol 1e-9."""
+    """Masks, scales and soft values on both sides, with three particles; rtol 1e-9.
+
+    A share: each of these, with one of the two distributions in turn.
+    """
     backend, context = enter(framework)
     if way == "soft":
         name, way = VIEWS[STRAIGHT_THROUGH.index(name)], "plate"

@@ -245,10 +245,14 @@ def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
         _first_step(pp, both, second, infer.Trace_ELBO())
 
 
+@pytest.mark.share("backend")
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("relaxed", [False, True])
 def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) -> None:
-    """Relaxed and estimated sites, one-hot and binary, in an event and in a subsampled plate."""
+    """Relaxed and estimated sites, one-hot and binary, in an event and in a subsampled plate.
+
+    A share: each of the two pairs in each framework.
+    """
     pp = Pp(backend)
     name = "Bernoulli" if binary else "OneHotCategorical"
     shape: Any = (2, 2) if binary else (2, 3)
@@ -431,11 +435,15 @@ def _svi(pp: Pp, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: Any) -
         return jax.jit(svi.update)(svi.init(jax.random.key(0)))
 
 
+@pytest.mark.share("backend", "name")
 @pytest.mark.parametrize("wrap", ["", "mask", "event"])
 @pytest.mark.parametrize("suffix", ["", "StraightThrough"])
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: str) -> None:
-    """The mass of a relaxed value in an ELBO is refused, by the text of AnnealedSVI."""
+    """The mass of a relaxed value in an ELBO is refused, by the text of AnnealedSVI.
+
+    A share: with and without straight-through, and each way, for each distribution and framework.
+    """
     pp, relaxed = Pp(backend), f"Relaxed{name}{suffix}"
     text = f"'z', which the model draws from {name} and the guide from {relaxed}; expected two rel"
     model, guide = _pair(pp, name, relaxed, wrap)

@@ -17,6 +17,7 @@ def make(backend: Backend, name: str, t: object, logits: object) -> object:
     return getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
 
 
+@pytest.mark.share("backend")
 @relaxed
 @pytest.mark.parametrize(
     ("temperature", "batch", "joint"),
@@ -25,7 +26,10 @@ def make(backend: Backend, name: str, t: object, logits: object) -> object:
 def test_shapes(
     backend: Backend, name: str, temperature: tuple, batch: tuple, joint: tuple
 ) -> None:
-    """Temperature and logits broadcast over the batch, never over the event."""
+    """Temperature and logits broadcast over the batch, never over the event.
+
+    A share: each distribution and each shape in each framework.
+    """
     rows, rng = "OneHot" in name, np.random.default_rng(0)
     law = make(backend, name, np.full(temperature, 0.5), parameters(rng, rows, 5, batch))
     event = (5,) if rows else ()
@@ -93,6 +97,7 @@ def test_gradient_of_a_draw(backend: Backend, case: Case) -> None:
     def at(logits: np.ndarray, t: np.ndarray) -> float:
         return float(backend.numpy(f(backend.array(logits), backend.array(t))))
 
+    f = backend.compiled(f)
     gradients = backend.grad(f, backend.array(logits), backend.array(t))
     for place, gradient in enumerate(gradients):
         for index in np.ndindex(gradient.shape):
@@ -115,7 +120,7 @@ def test_straight_through_gradient_is_the_relaxed_one(backend: Backend, case: Ca
             law = getattr(backend.names, name)(t, logits=logits)
             return (backend.draw(law, 3) * weights).sum()
 
-        return backend.grad(f, backend.array(logits), backend.array(t))
+        return backend.grad(backend.compiled(f), backend.array(logits), backend.array(t))
 
     for ours, expected in zip(through(case.straight_through), through(case.name), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-12)
@@ -137,13 +142,15 @@ def test_estimators_of_the_discrete_law(backend: Backend, rows: bool) -> None:
     weights = backend.array(rng.normal(size=(20, 4) if rows else (20,)))
 
     def gradient(law: object) -> np.ndarray:
-        return backend.grad(lambda x: (backend.draw(law(x), 5) * weights).sum(), logits)[0]
+        f = backend.compiled(lambda x: (backend.draw(law(x), 5) * weights).sum())
+        return backend.grad(f, logits)[0]
 
     def exact(logits: object) -> object:
         return (cls(logits=logits).probs * weights).sum()
 
     through = gradient(lambda x: cls(logits=x, estimator=names.StraightThrough()))
-    np.testing.assert_allclose(through, backend.grad(exact, logits)[0], rtol=1e-10)
+    expected = backend.grad(backend.compiled(exact), logits)[0]
+    np.testing.assert_allclose(through, expected, rtol=1e-10)
     soft = gradient(lambda x: soft_cls(0.5, logits=x))
     for hard in (True, False):
         estimator = names.GumbelSoftmax(0.5, hard=hard)
@@ -170,19 +177,21 @@ def test_own_draws_at_temperature_one_hundredth(backend: Backend, name: str) -> 
         return law.log_prob(value).sum() + value.sum()
 
     t, logits = backend.array(0.01, "float32"), backend.array(logits, "float32")
-    assert all(np.isfinite(g).all() for g in backend.grad(f, logits, t))
+    assert all(np.isfinite(g).all() for g in backend.grad(backend.compiled(f), logits, t))
     law = getattr(backend.names, name)(t, logits=logits, validate_args=True)
     value = backend.draw(law, 0)
     assert np.isfinite(backend.numpy(law.log_prob(value))).all()
     assert str(value.dtype).endswith("float32")
 
 
+@pytest.mark.share("backend")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_dtypes(backend: Backend, name: str, dtype: str) -> None:
     """Values have the logits' dtype, densities and entropies float32 or better; all are finite.
 
-    A temperature that is a Python number is not rounded to a half.
+    A temperature that is a Python number is not rounded to a half. A share: each distribution and
+    each dtype in each framework.
     """
     logits = backend.array(np.random.default_rng(0).normal(size=(100, 8)), dtype)
     law = getattr(backend.names, name)(*(0.3,) * (name in RELAXED), logits=logits)
@@ -243,7 +252,8 @@ def test_shared_float16_temperature(backend: Backend) -> None:
         log_prob = backend.names.ExpRelaxedOneHotCategorical(t, logits=logits).log_prob(value)
         return log_prob[0] - log_prob[1]
 
-    assert backend.grad(difference, backend.array(0.001, "float16")) == [0.0]
+    found = backend.grad(backend.compiled(difference), backend.array(0.001, "float16"))
+    assert found == [0.0]
 
 
 def test_functional_layer(backend: Backend) -> None:

@@ -483,21 +483,23 @@ def mixture_of_two(z: Any) -> None:
     pyro.factor("x", (1 - z) * low + z * high)
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_one_hot_guide_finds_the_posterior(estimator: str, elbo: str) -> None:
     """|fit - Bayes| < 0.05; the prior is 0.43 away. One latent: the guide can be exact.
 
     The likelihood is linear in z, where StraightThrough has no bias and GumbelSoftmax a small one
-    at the last temperature, 0.2.
+    at the last temperature, 0.2. A share: each estimator, and each ELBO.
     """
     assert np.abs(fit(True, estimator, elbo, mixture_of_rows) - POSTERIOR).max() < 0.05
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_bernoulli_guide_finds_the_posterior(estimator: str, elbo: str) -> None:
-    """|fit - Bayes| < 0.05; the prior is 0.38 away."""
+    """|fit - Bayes| < 0.05; the prior is 0.38 away. A share: each estimator, and each ELBO."""
     assert abs(fit(False, estimator, elbo, mixture_of_two) - POSTERIOR_OF_ONE) < 0.05
 
 
