@@ -85,9 +85,10 @@ def test_closed_forms(backend: Backend, estimator: Any, seed: int) -> None:
     def f(x: Any) -> Any:
         return (estimator.one_hot(ops, x, noise, others) * weights).sum()
 
-    expected = paper(estimator, logits, gumbel, more, g)
-    np.testing.assert_allclose(backend.grad(f, backend.array(logits))[0], expected, atol=1e-13)
-    value = backend.numpy(estimator.one_hot(ops, backend.array(logits), noise, others))
+    expected, x = paper(estimator, logits, gumbel, more, g), backend.array(logits)
+    np.testing.assert_allclose(backend.grad(backend.compiled(f), x)[0], expected, atol=1e-13)
+    draw = backend.compiled(lambda x: estimator.one_hot(ops, x, noise, others))
+    value = backend.numpy(draw(x))
     hard = np.eye(5)[(logits + gumbel).argmax(-1)]
     if estimator.soft:
         t = getattr(estimator, "forward", T)
@@ -111,7 +112,8 @@ def test_a_number_is_the_first_of_two_categories(backend: Backend, estimator: An
 
     two, gumbel, by_value = (np.stack([x, 0 * x], -1) for x in (logits, logistic, g))
     expected = paper(estimator, two, gumbel, more, by_value)[:, 0]
-    np.testing.assert_allclose(backend.grad(f, backend.array(logits))[0], expected, atol=1e-13)
+    found = backend.grad(backend.compiled(f), backend.array(logits))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
 # What the papers prove. The expectation over the hard sample is a sum; k categories, and n draws
@@ -128,7 +130,8 @@ def gradients(
     ops, where = backend.private.ops, backend.array(1e3 * hard)  # noise that makes it the argmax
     weights = backend.array(np.stack([slope(x) for x in hard]))
     rows = backend.array(np.tile(logits, (K, 1)))
-    return backend.grad(lambda x: (estimator.one_hot(ops, x, where) * weights).sum(), rows)[0]
+    f = backend.compiled(lambda x: (estimator.one_hot(ops, x, where) * weights).sum())
+    return backend.grad(f, rows)[0]
 
 
 def exact(logits: np.ndarray, f: Callable[[np.ndarray], float]) -> np.ndarray:
@@ -212,7 +215,7 @@ def sampled(backend: Backend, estimator: Any, seed: int, slope: Any) -> np.ndarr
     def f(x: Any) -> Any:
         return (estimator.one_hot(ops, x, noise, others) * weights).sum()
 
-    return backend.grad(f, backend.array(logits))[0]
+    return backend.grad(backend.compiled(f), backend.array(logits))[0]
 
 
 def slope(hard: np.ndarray) -> np.ndarray:
@@ -285,12 +288,16 @@ def test_limits(backend: Backend) -> None:
 MASKED = np.array([[0.0, 1, -np.inf, 2], [-np.inf, 0, -np.inf, -np.inf], [9e6, 0, -9e6, 80]])
 
 
+@pytest.mark.share("backend")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("estimator", ALL, ids=repr)
 def test_masked_far_apart_and_in_half_precision(
     backend: Backend, estimator: Any, dtype: str
 ) -> None:
-    """Values and gradients are finite, and those of masked categories are exactly 0."""
+    """Values and gradients are finite, and those of masked categories are exactly 0.
+
+    A share: each estimator and each dtype in each framework.
+    """
 
     def f(logits: Any) -> Any:
         law = backend.names.OneHotCategorical(logits=logits, estimator=estimator)
@@ -343,8 +350,8 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
     else:
         import jax
 
-        compiled, slope = jax.jit, jax.grad(one)
-        many = jax.vmap(slope)
+        slope = jax.jit(jax.grad(one))
+        many = jax.jit(jax.vmap(slope))
     found = backend.numpy(many(x, gumbel, more))
     alone = backend.numpy(slope(x[2], gumbel[2], more[2]))
     np.testing.assert_allclose(found[2], alone, atol=1e-14)
@@ -382,7 +389,7 @@ def test_own(backend: Backend) -> None:
 
     x = backend.array([[0.0, 1, 2], [0.5, -1, 0]])
     for rows in (True, False):
-        expected = backend.grad(f(names.StraightThrough(), rows), x)[0]
+        expected = backend.grad(backend.compiled(f(names.StraightThrough(), rows)), x)[0]
         np.testing.assert_allclose(backend.grad(f(own, rows), x)[0], expected, atol=1e-14)
         compiled = backend.compiled(f(own, rows))
         np.testing.assert_allclose(backend.grad(compiled, x)[0], expected, atol=1e-14)
@@ -438,6 +445,6 @@ def test_no_second_derivative(backend: Backend, estimator: Any) -> None:
     else:
         import jax
 
-        hessian = lambda: jax.hessian(f)(x)  # noqa: E731
+        hessian = lambda: jax.jit(jax.hessian(f))(x)  # noqa: E731
     with pytest.raises(NotImplementedError, match="got asked for a second derivative; expected"):
         hessian()
