@@ -18,6 +18,7 @@ SHARE = (
     "share(*within): of the product of a test's parameters so many cases that each value of each "
     "parameter occurs with each value of those named; all of them by --whole."
 )
+TURNS = "turns(taken): the cases whose parameters taken is false for run with --whole only"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,12 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Fixed examples by default."""
     config.addinivalue_line("markers", SHARE)
+    config.addinivalue_line("markers", TURNS)
     settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
 
 
 @pytest.hookimpl(trylast=True)  # after -k, so that what is asked for is run
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a test marked by share need not run."""
+    """Leave out what a test marked by share or turns need not run."""
     if config.getoption("--whole"):
         return
     tests: dict[str, list[pytest.Item]] = {}
@@ -44,6 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     spare = {id(item) for cases in tests.values() for item in cases} - {
         id(item) for cases in tests.values() for item in covering(cases)
     }
+    for item in items:
+        for mark in item.iter_markers("turns"):
+            spare |= set() if mark.args[0](**item.callspec.params) else {id(item)}
     if spare:
         config.hook.pytest_deselected(items=[item for item in items if id(item) in spare])
         items[:] = [item for item in items if id(item) not in spare]

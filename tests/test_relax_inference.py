@@ -85,7 +85,7 @@ def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str,
     if isinstance(backend, Torch):
         ppl(backend).set_rng_seed(seed)
         kernel = infer.NUTS(program, **options)
-        mcmc = infer.MCMC(kernel, num_samples=40, warmup_steps=50, disable_progbar=True)
+        mcmc = infer.MCMC(kernel, num_samples=30, warmup_steps=30, disable_progbar=True)
         mcmc.run()
         samples = mcmc.get_samples()
         found = {**samples, **infer.Predictive(program, samples)()}
@@ -93,9 +93,13 @@ def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str,
         import jax
 
         kernel = infer.NUTS(program, **options)
-        mcmc = infer.MCMC(kernel, num_warmup=50, num_samples=40, progress_bar=False)
-        mcmc.run(jax.random.key(seed))
-        found = mcmc.get_samples()
+        mcmc = infer.MCMC(kernel, num_warmup=30, num_samples=30, progress_bar=False)
+
+        def run(key: Any) -> Any:
+            mcmc.run(key)
+            return mcmc.get_samples()
+
+        found = jax.jit(run)(jax.random.key(seed))
     return {name: backend.numpy(value) for name, value in found.items()}
 
 
@@ -128,9 +132,10 @@ def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: An
         return [svi.step() for _ in range(steps)]
     import jax
 
-    result = svi.run(jax.random.key(0), steps, progress_bar=False)
-    guide.fitted = result.params
-    return result.losses.tolist()
+    # As a whole: what init does would be compiled operation by operation otherwise.
+    run = jax.jit(lambda key: svi.run(key, steps, progress_bar=False)[::2])
+    guide.fitted, losses = run(jax.random.key(0))
+    return losses.tolist()
 
 
 def predicted(backend: Backend, program: Any, guide: Any, n: int) -> dict[str, np.ndarray]:
@@ -170,7 +175,8 @@ def test_initial_values(backend: Backend) -> None:
             svi = infer.SVI(program, guide, optimiser(backend, 0.1), infer.Trace_ELBO())
             import jax
 
-            start = guide.median(svi.get_params(svi.init(jax.random.key(0))))
+            init = jax.jit(lambda key, svi=svi: svi.get_params(svi.init(key)))
+            start = guide.median(init(jax.random.key(0)))
         found = {name: backend.numpy(value) for name, value in start.items()}
         np.testing.assert_allclose(logsumexp(found["z_relaxed"], -1), 0, atol=1e-12)
         assert np.isfinite(found["b_relaxed"]).all()
