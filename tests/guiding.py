@@ -51,8 +51,15 @@ def fit(
     elbo = infer(backend).TraceMeanField_ELBO(**options)
     optim = importlib.import_module("numpyro.optim").Adam(0.05)
     svi = svi_class(model, guide, optim, elbo, *schedule)
-    result = svi.run(jax.random.key(seed), steps, progress_bar=False)
-    return result.params, result.losses.tolist()
+
+    def run(key: Any) -> Any:
+        result = svi.run(key, steps, progress_bar=False)
+        return result.params, result.losses
+
+    # As a whole, except where a framework's own guide would keep what init computes.
+    own = isinstance(guide, backend.names.AutoRelaxed) and guide.continuous is None
+    params, losses = (jax.jit(run) if own else run)(jax.random.key(seed))
+    return params, losses.tolist()
 
 
 def of(backend: Backend, guide: Any, method: str, params: dict[str, Any], *args: Any) -> Any:

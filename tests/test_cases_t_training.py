@@ -64,7 +64,7 @@ def test_t4_a_hard_value_gives_its_temperature_no_gradient(
     def f(logits: Any, t: Any) -> Any:
         return _drawn(backend, binary, estimator(t), logits) + (0.0 * t).sum()
 
-    by_logits, by_t = backend.grad(f, logits, t)
+    by_logits, by_t = backend.grad(backend.compiled(f), logits, t)
     assert abs(by_logits).max() > 0.1
     assert (by_t == 0).all() == (estimator is not Attached)
 
@@ -107,6 +107,7 @@ def test_t4_a_soft_value_keeps_it(backend: Backend, binary: bool, seed: int) -> 
     def soft(t: Any) -> Any:
         return _drawn(backend, binary, GumbelSoftmax(t, hard=False), logits)
 
+    soft = backend.compiled(soft)
     expected = backend.numpy(soft(t + h) - soft(t - h)) / (2 * h)
     assert abs(expected) > 1
     assert backend.grad(soft, t)[0] == pytest.approx(expected, rel=1e-6)
@@ -115,7 +116,7 @@ def test_t4_a_soft_value_keeps_it(backend: Backend, binary: bool, seed: int) -> 
         estimator = DecoupledGumbelSoftmax(forward, backward)
         return _drawn(backend, binary, estimator, logits) + 0.0 * backward
 
-    forward, backward = backend.grad(decoupled, t, backend.array(1.1))
+    forward, backward = backend.grad(backend.compiled(decoupled), t, backend.array(1.1))
     assert forward == pytest.approx(expected, rel=1e-6)
     assert backward == 0
 
@@ -460,9 +461,10 @@ def _with_temperature(pp: Pp) -> dict[str, Any]:
 LABELS = ["estimator", "soft", "several", "relaxed", "automatic", "automatic, several"]
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("label", LABELS)
 def test_t7_evaluation_needs_no_temperature(backend: Backend, label: str, seed: int) -> None:
-    """The numbers are those at any temperature."""
+    """The numbers are those at any temperature. A share: each guide in one of the frameworks."""
     pp = Pp(backend)
     guides, params = _with_temperature(pp), {"z_auto_logits": pp.array(np.eye(3))}
     bounds = functools.partial(_bounds, backend, params, guides["model"], guides[label], seed)

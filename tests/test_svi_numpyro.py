@@ -61,6 +61,7 @@ def reads(schedule: Callable[[Any], Any]) -> AnnealedSVI:
     )
 
 
+@pytest.mark.share
 @pytest.mark.parametrize(
     "schedule",
     [linear(1.0, 0.5, 10), exponential(1.0, 0.1, 0.5, every=3), cosine(1.0, 0.2, 15)],
@@ -68,7 +69,10 @@ def reads(schedule: Callable[[Any], Any]) -> AnnealedSVI:
 )
 @pytest.mark.parametrize("progress_bar", [True, False])
 def test_run_follows_the_schedule(schedule: Any, progress_bar: bool) -> None:
-    """The losses of run are the schedule's temperatures, the first that of step 0; rtol 1e-6."""
+    """The losses of run are the schedule's temperatures, the first that of step 0; rtol 1e-6.
+
+    A share: each schedule, and each of the two loops.
+    """
     result = reads(schedule).run(random.key(0), 20, progress_bar=progress_bar)
     np.testing.assert_allclose(result.losses, [schedule(s) for s in range(20)], rtol=1e-6)
 
@@ -328,30 +332,30 @@ OPTIMISERS = {
 
 
 def gate_svi(optimiser: str, particles: int = 1) -> AnnealedSVI:
-    """The SVI of the gate, its temperature from 1 to 0.3 in 1,500 steps."""
+    """The SVI of the gate, its temperature from 1 to 0.3 in 600 steps."""
     return AnnealedSVI(
         gate_model,
         gate_guide,
         OPTIMISERS[optimiser](),
         Trace_ELBO(num_particles=particles),
-        temperature=linear(1.0, 0.3, 1500),
+        temperature=linear(1.0, 0.3, 600),
     )
 
 
 @pytest.mark.parametrize(("optimiser", "particles"), [("numpyro", 1), ("optax", 4)])
 def test_one_trajectory_by_run_by_updates_and_cut_in_two(optimiser: str, particles: int) -> None:
-    """2,000 steps by run = by jitted updates = 900 steps and 1,100 more by a run from their state.
+    """800 steps by run = by jitted updates = 360 steps and 440 more by a run from their state.
 
     Temperature, noise and optimiser go on as if nothing had happened: equal to rtol 1e-4, while
     a temperature that starts again would be off by more than 1e-2 (the next test).
     """
     svi = gate_svi(optimiser, particles)
-    whole = svi.run(random.key(0), 2000, progress_bar=False)
+    whole = svi.run(random.key(0), 800, progress_bar=False)
 
     by_updates = gate_svi(optimiser, particles)
     state, update, losses = by_updates.init(random.key(0)), jax.jit(by_updates.update), []
-    for step in range(2000):
-        if step == 900:
+    for step in range(800):
+        if step == 360:
             before = state
         state, loss = update(state)
         losses.append(loss)
@@ -359,18 +363,18 @@ def test_one_trajectory_by_run_by_updates_and_cut_in_two(optimiser: str, particl
     np.testing.assert_allclose(logits, whole.params["logits"], rtol=1e-4)
     np.testing.assert_allclose(np.array(losses), whole.losses, rtol=1e-3, atol=1e-3)
 
-    after = by_updates.run(random.key(1), 1100, progress_bar=False, init_state=before)
+    after = by_updates.run(random.key(1), 440, progress_bar=False, init_state=before)
     np.testing.assert_allclose(after.params["logits"], whole.params["logits"], rtol=1e-4)
-    np.testing.assert_allclose(after.losses, whole.losses[900:], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(after.losses, whole.losses[360:], rtol=1e-3, atol=1e-3)
 
 
 def test_a_run_whose_temperature_starts_again_ends_elsewhere() -> None:
     """What the tolerances above would miss: the step count of the second part set to 0."""
     svi = gate_svi("numpyro")
-    whole = svi.run(random.key(0), 2000, progress_bar=False)
-    half = svi.run(random.key(0), 900, progress_bar=False).state
+    whole = svi.run(random.key(0), 800, progress_bar=False)
+    half = svi.run(random.key(0), 360, progress_bar=False).state
     broken = half._replace(optim_state=(jnp.zeros_like(half.optim_state[0]), half.optim_state[1]))
-    again = svi.run(random.key(0), 1100, progress_bar=False, init_state=broken)
+    again = svi.run(random.key(0), 440, progress_bar=False, init_state=broken)
     assert abs(again.params["logits"] - whole.params["logits"]).max() > 1e-2
 
 
@@ -469,21 +473,23 @@ def mixture_of_two(z: Any) -> None:
     numpyro.factor("x", (1 - z) * low + z * high)
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_one_hot_guide_finds_the_posterior(estimator: str, elbo: str, seed: int) -> None:
     """|fit - Bayes| < 0.05; the prior is 0.43 away. One latent: the guide can be exact.
 
     The likelihood is linear in z, where StraightThrough has no bias and GumbelSoftmax a small one
-    at the last temperature, 0.2.
+    at the last temperature, 0.2. A share: each estimator, and each ELBO.
     """
     assert np.abs(fit(True, estimator, elbo, mixture_of_rows, seed) - POSTERIOR).max() < 0.05
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_bernoulli_guide_finds_the_posterior(estimator: str, elbo: str, seed: int) -> None:
-    """|fit - Bayes| < 0.05; the prior is 0.38 away."""
+    """|fit - Bayes| < 0.05; the prior is 0.38 away. A share: each estimator, and each ELBO."""
     assert abs(fit(False, estimator, elbo, mixture_of_two, seed) - POSTERIOR_OF_ONE) < 0.05
 
 
@@ -496,15 +502,21 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str, 
     assert np.abs(fit(True, "hard", elbo, normal_of_rows, seed) - POSTERIOR).max() < 0.08
 
 
+@pytest.mark.share
+@pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_guide_without_its_gradient_stays_at_the_prior(estimator: str, seed: int) -> None:
-    """The tests above can fail: with z detached only the KL is left, and the prior is its best."""
-    rows = fit(True, estimator, "TraceMeanField_ELBO", mixture_of_rows, seed, detached=True)
-    two = fit(False, estimator, "TraceMeanField_ELBO", mixture_of_two, seed, detached=True)
-    assert np.abs(rows - PRIOR).max() < 0.02
-    assert abs(two - PRIOR_OF_ONE) < 0.02
-    assert np.abs(rows - POSTERIOR).max() > 0.35
-    assert abs(two - POSTERIOR_OF_ONE) > 0.35
+def test_a_guide_without_its_gradient_stays_at_the_prior(
+    estimator: str, rows: bool, seed: int
+) -> None:
+    """The tests above can fail: with z detached only the KL is left, and the prior is its best.
+
+    A share: each estimator, one-hot or binary.
+    """
+    likelihood = mixture_of_rows if rows else mixture_of_two
+    found = fit(rows, estimator, "TraceMeanField_ELBO", likelihood, seed, detached=True)
+    prior, posterior = (PRIOR, POSTERIOR) if rows else (PRIOR_OF_ONE, POSTERIOR_OF_ONE)
+    assert np.abs(found - prior).max() < 0.02
+    assert np.abs(found - posterior).max() > 0.35
 
 
 # The relaxed laws on both sides.
@@ -539,6 +551,7 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
     return model, guide
 
 
+@pytest.mark.share("name", "suffix")
 @pytest.mark.parametrize(
     ("elbo", "particles"),
     [(Trace_ELBO, 3), (TraceMeanField_ELBO, 1)],
@@ -549,7 +562,10 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 def test_relaxed_laws_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
-    """In plates, with to_event, masks and vectorised particles; masked rows have no gradient."""
+    """In plates, with to_event, masks and vectorised particles; masked rows have no gradient.
+
+    A share: each of these, and each ELBO, with each distribution.
+    """
     model, guide = relaxed_sides(name, shape, suffix, suffix)
 
     def loss(params: Any) -> Any:
@@ -565,13 +581,17 @@ def test_relaxed_laws_on_both_sides_have_finite_losses_and_gradients(
     assert (grad[1] != 0).any() == (shape != "mask")
 
 
+@pytest.mark.share("name")
 @pytest.mark.parametrize("particles", [1, 3])
 @pytest.mark.parametrize("shape", ["plate", "to_event", "mask"])
 @pytest.mark.parametrize("name", GUIDES)
 def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
     name: str, shape: str, particles: int, seed: int
 ) -> None:
-    """The same noise: the loss equals that of the relaxed guide, and log q - log p by the paper."""
+    """The same noise: the loss equals that of the relaxed guide, and log q - log p by the paper.
+
+    A share: each way and each number of particles with each distribution.
+    """
     losses, values = [], []
     for suffix in ("", "StraightThrough"):
         model, guide = relaxed_sides(name, shape, "", suffix)
