@@ -89,9 +89,12 @@ class Program:
             loss = elbo.loss_and_grads(self.model, self.guide)
             grad = pyro.param("logits").unconstrained().grad
         else:
-            loss, grads = jax.value_and_grad(
+            both = jax.value_and_grad(
                 lambda params: elbo.loss(jax.random.key(seed), params, self.model, self.guide)
-            )({"logits": self.backend.array(LOGITS)})
+            )
+            # Several particles at once are compiled, as in NumPyro's SVI; one and a loop are not.
+            both = jax.jit(both) if elbo.num_particles > 1 and elbo.vectorize_particles else both
+            loss, grads = both({"logits": self.backend.array(LOGITS)})
             grad = grads["logits"]
         return np.append(float(loss), self.backend.numpy(grad))
 

@@ -197,11 +197,13 @@ def test_variance(backend: Backend, seed: int) -> None:
         assert found["theta"].var(0).sum() < 0.35 * plain["theta"].var(0).sum()
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("label", ["leave-one-out", "REBAR", "RELAX"])
 def test_annealed_svi_reaches_the_best_bound(backend: Backend, label: str, seed: int) -> None:
     """In the gates, from a guide by hand or, for REBAR, an AutoRelaxed.
 
     The largest gap of 18 runs was 0.006; that of GumbelSoftmax under the framework's loss is 0.16.
+    A share: each loss in one of the frameworks.
     """
     pp, model, ours = Pp(backend), MODELS["gates"], backend.names
     program, jax = functools.partial(model.program, pp), isinstance(backend, Jax)
