@@ -54,6 +54,10 @@ class Backend:
         """The gradients of a scalar function, in NumPy."""
         raise NotImplementedError
 
+    def with_gradient(self, f: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
+        """A scalar function and its gradient, in JAX compiled together."""
+        return self.numpy(f(x)), self.grad(f, x)[0]
+
     def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The framework's vmap, over the first axis of all arguments."""
         raise NotImplementedError
@@ -169,6 +173,13 @@ class Jax(Backend):
         import jax
 
         return [self.numpy(g) for g in jax.grad(f, tuple(range(len(arrays))))(*arrays)]
+
+    def with_gradient(self, f: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
+        """By jax.value_and_grad."""
+        import jax
+
+        value, slope = jax.jit(jax.value_and_grad(f))(x)
+        return self.numpy(value), self.numpy(slope)
 
     def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """jax.vmap."""

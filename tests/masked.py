@@ -1,12 +1,13 @@
 """Laws with two of five categories masked, by logits of -inf or probs of exactly 0."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness import Backend
+from harness import BACKENDS, Backend
 
 INF, T = np.inf, 0.5
 KEPT = np.array([0, 2, 4])
@@ -49,3 +50,17 @@ def gradient(backend: Backend, f: Callable[..., Any], by: str, dtype: str) -> np
     (found,) = backend.grad(f, backend.array(parameter(by), dtype))
     np.testing.assert_array_equal(found[[1, 3]], 0)
     return found[KEPT]
+
+
+def value_and_gradient(
+    backend: Backend, f: Callable[..., Any], by: str, dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """f and that gradient."""
+    value, found = backend.with_gradient(f, backend.array(parameter(by), dtype))
+    np.testing.assert_array_equal(found[[1, 3]], 0)
+    return value, found[KEPT]
+
+
+def reference(backend: Backend) -> Backend:
+    """Who computes what is expected: torch where there is one, since it compiles nothing."""
+    return BACKENDS["pyro"]() if importlib.util.find_spec("pyro") else backend

@@ -1,4 +1,7 @@
-"""Mean and variance of the log of a relaxed sample; mean, variance and entropy of subsets."""
+"""Mean and variance of the log of a relaxed sample; mean, variance and entropy of subsets.
+
+Where a case is of two dtypes it takes one in each framework; the flag --whole takes both.
+"""
 
 import importlib
 import itertools
@@ -22,6 +25,7 @@ def log_law(backend: Backend, t: Any, logits: Any, dtype: str = "float64") -> An
     return name(backend.array(t, dtype), logits=backend.array(logits, dtype))
 
 
+@pytest.mark.share
 @DTYPES
 def test_k6_log_moments_of_two_categories(backend: Backend, dtype: str, bound: float) -> None:
     """Against a grid of the logistic distribution, where the log is -softplus(-(d + L) / t).
@@ -40,12 +44,18 @@ def test_k6_log_moments_of_two_categories(backend: Backend, dtype: str, bound: f
         return mean, binary_expectation(lambda y: (log_sigmoid(y) - mean) ** 2, d, t)
 
     mean, variance = np.vectorize(moments)(d.astype(float), t.astype(float))
+
+    def both(t: Any, logits: Any) -> tuple[Any, Any]:
+        law = backend.names.ExpRelaxedOneHotCategorical(t, logits=logits)
+        return law.mean, law.variance
+
+    compiled = backend.compiled(both)
     rows, scale = np.stack([0 * d, d], -1), np.maximum(1, 1 / t)
-    whole = [(t, rows, mean, variance, scale)]
-    whole += [(t[i, 0], rows[i], mean[i], variance[i], scale[i]) for i in (1, 3)]
-    for at, logits, m, v, s in whole:
-        law = log_law(backend, at, logits, dtype)
-        ours = [backend.numpy(x)[..., 1] for x in (law.mean, law.variance)]
+    cases = [(t, rows, mean, variance, scale)]
+    cases += [(t[i, 0], rows[i], mean[i], variance[i], scale[i]) for i in (1, 3)]
+    for at, logits, m, v, s in cases:
+        arrays = (backend.array(x, dtype) for x in (at, logits))
+        ours = [backend.numpy(x)[..., 1] for x in compiled(*arrays)]
         # A mean far from 0 is itself rounded, in float32.
         assert (np.abs(ours[0] - m) <= bound * np.maximum(s, np.abs(m))).all()
         np.testing.assert_allclose(ours[1] / s**2, v / s**2, rtol=0, atol=bound)
@@ -100,6 +110,7 @@ def test_k6_log_moments_with_masks(backend: Backend) -> None:
             np.testing.assert_allclose(ours[0, [0, 2, 3]], backend.numpy(theirs), rtol=bound)
 
 
+@pytest.mark.share
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-6), ("float32", 3e-3)])
 def test_k6_log_variance_at_high_temperatures(backend: Backend, dtype: str, bound: float) -> None:
     """Relative to its own size, which is that of 1 / t^2: integrals alone give noise in float32."""
@@ -187,6 +198,7 @@ def brute(k: int, logits: np.ndarray) -> tuple[np.ndarray, float]:
     return inclusion, -sum(mass * np.log(mass) for mass in each.values())
 
 
+@pytest.mark.share("dtype")
 @DTYPES
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_k6_moments_and_entropy_of_subsets(

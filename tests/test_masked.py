@@ -1,6 +1,8 @@
 """Masked categories: logits of -inf, or probs of exactly 0, leave the law of the others.
 
 A logit or prob that masks has a gradient of exactly 0, and nothing is NaN.
+Of each distribution in each framework both dtypes and both parameters, but not each with each,
+which --whole takes.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from harness import Backend
 from masked import INF, KEPT, LAWS, WEIGHTS, T, W, by, gradient, laws, make, parameter, precise
 
 
+@pytest.mark.share("backend", "law")
 @laws
 @by
 @precise
@@ -45,6 +48,7 @@ def test_sample(backend: Backend, law: str, by: str, dtype: str, rtol: float) ->
     np.testing.assert_allclose(gradient(backend, f, by, dtype), slope, rtol=10 * rtol, atol=rtol)
 
 
+@pytest.mark.share("backend", "law")
 @pytest.mark.parametrize("law", [law for law in LAWS if law != "straight-through"])
 @by
 @precise
@@ -78,6 +82,7 @@ def test_log_prob(backend: Backend, law: str, by: str, dtype: str, rtol: float) 
     assert not np.isnan(slopes).any()
 
 
+@pytest.mark.share("backend", "law")
 @pytest.mark.parametrize("law", ["log space", "simplex", "straight-through"])
 @by
 @precise
@@ -96,6 +101,7 @@ def test_own_draws(backend: Backend, law: str, by: str, dtype: str, rtol: float)
     )
 
 
+@pytest.mark.share("backend")
 @laws
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_category_left(backend: Backend, law: str, dtype: str) -> None:
