@@ -120,6 +120,7 @@ def test_noise_from_a_uniform_grid_is_rejected(backend: Backend, seed: int) -> N
     assert {"maximum", "counts", "shape"} <= found
 
 
+@pytest.mark.share("backend")
 @pytest.mark.parametrize(
     ("k", "n", "low", "high"), [(10, 500_000, -8, 0), (1000, 20_000, -1.5, 1.5)]
 )
@@ -131,6 +132,7 @@ def test_categories_in_half_precision(
 
     Chi-square: with K = 10 the rarest, of one draw in 5,000, is lost where the noise ends at 7.6;
     with K = 1,000 frequencies that are off by a quarter throughout are rejected.
+    Both K and both precisions in each framework, but not each with each, which --whole takes.
     """
     names, rng = backend.names, np.random.default_rng(seed)
     logits = backend.array(np.linspace(low, high, k), dtype)
