@@ -25,7 +25,12 @@ def log_prob(backend: Backend, case: Case, t: object, logits: object, value: obj
 def test_density_is_the_papers(backend: Backend, case: Case) -> None:
     """The closed form as printed, to 1e-10, over shapes, logits and temperatures."""
 
-    @given(seed=st.integers(0, 10**6), k=st.integers(2, 6), n=st.integers(1, 4), t=temperatures)
+    @given(
+        seed=st.integers(0, 10**6),
+        k=st.sampled_from([2, 5]),
+        n=st.sampled_from([1, 4]),
+        t=temperatures,
+    )
     def check(seed: int, k: int, n: int, t: float) -> None:
         rng = np.random.default_rng(seed)
         logits, x = parameters(rng, case.rows, k, (n,)), interior(rng, case, k, n)

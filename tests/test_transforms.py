@@ -35,12 +35,13 @@ def test_jax(name: str) -> None:
         return made.log_prob(value).sum() + value.sum()
 
     eager = f(0.5, logits)
-    np.testing.assert_allclose(jax.jit(f)(0.5, logits), eager, rtol=2e-5)
+    compiled = jax.jit(f)
+    np.testing.assert_allclose(compiled(0.5, logits), eager, rtol=2e-5)
     for gradient in jax.jit(jax.grad(f, (0, 1)))(0.5, logits):
         assert np.isfinite(gradient).all()
     ts = jnp.array([0.5, 1.0])
-    mapped = jax.vmap(f, (0, None))(ts, logits)
-    np.testing.assert_allclose(mapped, [f(0.5, logits), f(1.0, logits)], rtol=2e-5)
+    mapped = jax.jit(jax.vmap(f, (0, None)))(ts, logits)
+    np.testing.assert_allclose(mapped, [eager, compiled(1.0, logits)], rtol=2e-5)
     scanned = jax.lax.scan(lambda c, t: (c, f(t, logits)), 0, ts)[1]
     np.testing.assert_allclose(scanned, mapped, rtol=2e-5)
 
