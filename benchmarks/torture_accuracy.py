@@ -51,15 +51,23 @@ def reference(space: str, logits: Any, t: float, value: Any) -> tuple[Any, Any, 
 def points(space: str, dtype: str, quick: bool) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
     """Logits, a temperature and values in the dtype: half of them the law's own draws, half flat.
 
-    All are inside and normal numbers: a draw that is not is replaced by a flat point.
+    All are inside and normal numbers: a draw that is not is replaced by a flat point. The quick
+    part has half as many points of a row, and of the temperatures the ends and every second one,
+    by turns: all of them with one number of categories or the other.
     """
     tiny = float(np.finfo(dtype).tiny)
     rows = space in ("log", "simplex")
-    for k, n in ((2, 16), (10, 16)) if quick else ((2, 16), (3, 16), (10, 16), (1000, 1)):
+    for k, n in (
+        ((2, 8), (10, 8 if rows else 32)) if quick else ((2, 16), (3, 16), (10, 16), (1000, 1))
+    ):
         if not (rows or k == 10):
             continue
         scales = np.tile(np.repeat([0, 1, 10], n), 2)
-        for t in FULL.temperatures[2]:
+        temperatures = FULL.temperatures[2]
+        if quick:
+            inner = temperatures[1 if k == 10 else 2 : -1 : 2]
+            temperatures = (temperatures[0], *inner, temperatures[-1])
+        for t in temperatures:
             rng = np.random.default_rng(k)
             if rows:
                 logits = rng.normal(size=(len(scales), k)) * scales[:, None]

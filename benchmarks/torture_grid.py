@@ -37,7 +37,8 @@ FULL = Size(
     dtypes=("float32", "float64", "bfloat16", "float16"),
     draws=64,
 )
-QUICK = Size({10: (1e-3, 0.1, 10.0)}, (), ("float32", "float16"), draws=8)
+# As many rows as the accuracy's quick part has, for which JAX has compiled then.
+QUICK = Size({10: (1e-3, 0.1, 10.0)}, (), ("float32", "float16"), draws=12)
 
 
 @dataclass
