@@ -34,8 +34,12 @@ def sites(backend: Backend, program: Any, seed: int = 0) -> dict[str, Any]:
 
 def values(backend: Backend, program: Any, seed: int = 0) -> dict[str, Any]:
     """The values of the sites of one run of a program, by name."""
-    found = sites(backend, program, seed).items()
-    return {name: site["value"] for name, site in found if site["type"] not in ("args", "return")}
+
+    def run() -> dict[str, Any]:
+        found = sites(backend, program, seed).items()
+        return {n: site["value"] for n, site in found if site["type"] not in ("args", "return")}
+
+    return backend.compiled(run)()
 
 
 def kind(site: dict[str, Any]) -> str:
@@ -52,7 +56,8 @@ def log_density(backend: Backend, program: Any, given: dict[str, Any]) -> float:
         return float(h.trace(h.condition(program, data=given)).get_trace().log_prob_sum())
     from numpyro.infer.util import log_density as density
 
-    return float(density(h.seed(program, rng_seed=0), (), {}, given)[0])
+    seeded = h.seed(program, rng_seed=0)
+    return float(backend.compiled(lambda given: density(seeded, (), {}, given)[0])(given))
 
 
 def optimiser(backend: Backend, rate: float) -> Any:
