@@ -1,5 +1,6 @@
 """Laws that hold exactly: between views, sizes, orders, shapes and backends. In float64."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,26 @@ def make(backend: Backend, name: str, t: Any, logits: Any) -> Any:
 
 def log_prob(backend: Backend, name: str, t: Any, logits: Any, value: np.ndarray) -> np.ndarray:
     """The log density of values known by their numbers."""
-    return backend.numpy(make(backend, name, t, logits).log_prob(backend.array(value)))
+    arrays = (backend.array(x) for x in (t, logits, value))
+    return backend.numpy(density(type(backend), name)(*arrays))
+
+
+@functools.cache
+def density(backend: type[Backend], name: str) -> Callable[..., Any]:
+    """The log density of a distribution, in JAX compiled once for each shape."""
+    made = backend()
+    return made.compiled(lambda t, logits, value: make(made, name, t, logits).log_prob(value))
+
+
+@functools.cache
+def total(backend: type[Backend], name: str) -> Callable[..., Any]:
+    """The sum of the log densities, of logits, value and temperature."""
+    made = backend()
+
+    def f(logits: Any, value: Any, t: Any) -> Any:
+        return make(made, name, t, logits).log_prob(value).sum()
+
+    return made.compiled(f)
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-11) -> None:
@@ -92,10 +112,9 @@ def test_binary_laws_are_those_of_two_categories(backend: Backend, binary: str, 
         close(found, log_prob(backend, rows, t, two(logits), pair))
 
         def slope(name: str, logits: np.ndarray, value: np.ndarray) -> np.ndarray:
-            v = backend.array(value)
-            return backend.grad(
-                lambda x: make(backend, name, t, x).log_prob(v).sum(), backend.array(logits)
-            )[0]
+            x, v, heat = (backend.array(y) for y in (logits, value, t))
+            f = total(type(backend), name)
+            return backend.grad(lambda x: f(x, v, heat), x)[0]
 
         close(slope(binary, logits, x), slope(rows, two(logits), pair)[:, 0], 1e-9)
 
@@ -132,12 +151,11 @@ def test_permuting_categories_permutes_everything(backend: Backend, name: str) -
         def numbers(logits: np.ndarray, value: np.ndarray) -> list[np.ndarray]:
             law = make(backend, name, t, logits)
 
-            def f(logits: Any, value: Any) -> Any:
-                return make(backend, name, t, logits).log_prob(value).sum()
-
-            slopes = backend.grad(f, backend.array(logits), backend.array(value))
-            density = backend.numpy(law.log_prob(backend.array(value)))
-            return [density[:, None] + np.zeros(k), backend.numpy(law.probs), *slopes]
+            x, v, heat = (backend.array(y) for y in (logits, value, t))
+            f = total(type(backend), name)
+            slopes = backend.grad(lambda x, v: f(x, v, heat), x, v)
+            found = log_prob(backend, name, t, logits, value)
+            return [found[:, None] + np.zeros(k), backend.numpy(law.probs), *slopes]
 
         ours = numbers(logits[:, order], value[:, order])
         for found, expected in zip(ours, numbers(logits, value), strict=True):

@@ -67,7 +67,9 @@ def test_cold_and_hard_values_are_the_largest_scores(backend: Backend, seed: int
         return (weights * backend.draw(law, seed)).sum()
 
     soft, through = (
-        backend.grad(lambda x, hard=hard: total(x, hard), backend.array(logits))[0]
+        backend.grad(backend.compiled(lambda x, hard=hard: total(x, hard)), backend.array(logits))[
+            0
+        ]
         for hard in (False, True)
     )
     np.testing.assert_allclose(through, soft, rtol=1e-12)
@@ -221,16 +223,17 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
     def total(x: Any, t: Any) -> Any:
         return (weights * draw(x, t)).sum()
 
+    drawn_at, total_of, mass_of = (backend.compiled(f) for f in (draw, total, mass))
     for t in (2.0**-20, 1e-3, 0.5, 2.0**20):
         heat = backend.array(t, "float32")
-        found = backend.numpy(draw(array, heat))
+        found = backend.numpy(drawn_at(array, heat))
         np.testing.assert_allclose(found.sum(-1), k, atol=slack)
         assert (found[logits == -np.inf] == 0).all()
         np.testing.assert_array_equal(found[:, 0], np.broadcast_to(np.arange(6) > 2, (5, 6)))
-        for gradient in backend.grad(total, array, heat) if dtype == "float32" else ():
+        for gradient in backend.grad(total_of, array, heat) if dtype == "float32" else ():
             assert np.isfinite(gradient).all()
-    assert np.isfinite(backend.numpy(mass(array)))
-    assert np.isfinite(backend.grad(mass, array)[0]).all()
+    assert np.isfinite(backend.numpy(mass_of(array)))
+    assert np.isfinite(backend.grad(mass_of, array)[0]).all()
 
 
 def test_masks(backend: Backend) -> None:
