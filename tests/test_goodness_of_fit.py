@@ -4,6 +4,10 @@ False-alarm rate 1e-4 for each check (fixed seeds by default). A wrong law that 
 kept beside it.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -28,9 +32,16 @@ def log_prob(
     backend: Backend, case: Case, t: float, logits: np.ndarray, x: np.ndarray
 ) -> np.ndarray:
     """Our density of values known by their numbers, the few that are rounded to 1 among them."""
-    arguments = backend.array(t), None, backend.array(logits)
-    law = getattr(backend.names, case.name)(*arguments, validate_args=False)
-    return backend.numpy(law.log_prob(backend.array(x)))
+    arrays = (backend.array(a) for a in (t, logits, x))
+    return backend.numpy(density(type(backend), case.name)(*arrays))
+
+
+@functools.cache
+def density(backend: type[Backend], name: str) -> Callable[..., Any]:
+    """Of temperature, logits and values: in JAX compiled once for each shape."""
+    made = backend()
+    cls = getattr(made.names, name)
+    return made.compiled(lambda t, x, v: cls(t, logits=x, validate_args=False).log_prob(v))
 
 
 def two(case: Case, x: np.ndarray) -> np.ndarray:
@@ -157,13 +168,14 @@ def test_entropy_of_draws(backend: Backend, case: Case, seed: int) -> None:
     assert abs(backend.numpy(law.discrete.entropy()) - terms.mean()) > slack(terms)
 
 
+@pytest.mark.share("backend")
 @pytest.mark.parametrize("name", [name for name in RELAXED if name[0] != "E"])
 @pytest.mark.parametrize("t", [0.3, 3.0])
 def test_moments_of_draws(backend: Backend, name: str, t: float, seed: int) -> None:
     """Mean and variance of 100,000 draws, each entry's, to 0.006 on the simplex.
 
     Those of the discrete law, the tempting substitutes, are rejected (a straight-through value's
-    are the same).
+    are the same). Each distribution at one of the temperatures; at both by --whole.
     """
     logits = parameters(np.random.default_rng(6), "OneHot" in name, 5, ())
     law = getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
