@@ -65,8 +65,8 @@ def test_gradients_of_draws_are_unbiased(backend: Backend, seed: int) -> None:
         return f
 
     given = backend.array(np.full(n, t)), backend.array(np.full(n, logits))
-    draws = backend.numpy(z(*given))
-    found = np.stack(backend.grad(lambda *x: z(*x).sum(), *given), -1)
+    draws = backend.numpy(backend.compiled(z)(*given))
+    found = np.stack(backend.grad(backend.compiled(lambda *x: z(*x).sum()), *given), -1)
     assert (found[(draws == 0) | (draws == 1)] == 0).all()
     assert (found[(draws > 0) & (draws < 1), 1] > 0).all()
     expected = slopes(lambda z, p: z, t, logits)
@@ -95,7 +95,7 @@ def test_gradients_of_the_exact_numbers(backend: Backend) -> None:
         surprise = -np.log(np.maximum(p, 1e-300))
         return z + 2 * surprise + 3 * ratio(z, p, 0.5, 0.3) + 4 * (z != 0)
 
-    found = backend.grad(ours, backend.array(t), backend.array(logits))
+    found = backend.grad(backend.compiled(ours), backend.array(t), backend.array(logits))
     np.testing.assert_allclose(found, slopes(f, t, logits), rtol=1e-6)
 
 
