@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from benchmarks import bias_losses
 from benchmarks.bias_losses import LOSSES, Loss
-from relaxed_dists._estimators import shown
+from relaxed_dists._distributions.estimators import shown
 
 Function = Callable[[Any, Any], Any]  # of the array library and values (..., n, K): numbers
 

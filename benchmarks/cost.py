@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.tables import show
 from benchmarks.timing import interleaved, ratio
-from relaxed_dists._estimators import shown
+from relaxed_dists._distributions.estimators import shown
 
 SHAPES = ((100, 20, 10), (4096, 64), (256, 4096))
 

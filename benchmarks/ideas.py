@@ -25,7 +25,9 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
     from relaxed_dists.pyro import RelaxedOneHotCategoricalStraightThrough
-    from relaxed_dists_pyro import _noise, _ops, _softmax
+    from relaxed_dists_pyro._torch import noise as _noise
+    from relaxed_dists_pyro._torch import ops as _ops
+    from relaxed_dists_pyro._torch import softmax
 
     torch.set_num_threads(1)
     leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(0.5)
@@ -40,13 +42,13 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     def by_torch() -> Any:
         stack = contextlib.ExitStack()
-        for one, forward in ((_softmax.Softmaxes, softmaxes), (_softmax.SumLogSoftmax, summed)):
+        for one, forward in ((softmax.Softmaxes, softmaxes), (softmax.SumLogSoftmax, summed)):
             stack.enter_context(patch.object(one, "forward", staticmethod(forward)))
         return stack
 
     def blocks(size: int) -> Any:
         stack = contextlib.ExitStack()
-        for module in (_noise, _softmax):
+        for module in (_noise, softmax):
             stack.enter_context(patch.object(module, "BLOCK", size))
         return stack
 
@@ -95,10 +97,12 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from jax import random
 
     from benchmarks.bench_jax import of
-    from relaxed_dists import _formulas
+    from relaxed_dists._distributions import formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
-    from relaxed_dists_numpyro import _noise, _ops, _relaxed_bernoulli
+    from relaxed_dists_numpyro._jax import noise as _noise
+    from relaxed_dists_numpyro._jax import ops as _ops
+    from relaxed_dists_numpyro.distributions import bernoulli
 
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
     drawn_by, draw = random.key(2), of(lambda x: Law(0.5, logits=x))
@@ -115,7 +119,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         return formula(_ops.ops, *arrays)
 
     def masked(ops: Any, logits: Any, noise: Any = 0.0) -> Any:
-        kept, finite = _formulas._finite(ops, logits)
+        kept, finite = formulas._finite(ops, logits)
         scores = ops.where(kept, finite + noise, -jnp.inf)
         return ops.where(kept, ops.one_hot_argmax(scores), 0.0)
 
@@ -126,9 +130,9 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "both words of Threefry": patch.object(_noise, "_threefry", one_word),
         "both words, drawn flat": patch.object(_noise, "_bits", shaped),
         "JAX's rounds for a few": patch.object(_noise, "FEW", 0),
-        "flat binary values": patch.object(_relaxed_bernoulli, "flat", unflat),
+        "flat binary values": patch.object(bernoulli, "flat", unflat),
         "own density": patch.object(Law, "_own", lambda self, y: False),
-        "noise apart": patch.object(_formulas, "hardest", masked),
+        "noise apart": patch.object(formulas, "hardest", masked),
         "the first of the largest": patch.object(_ops._JaxOps, "one_hot_argmax", argmax),
     }
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from relaxed_dists._estimators import shown
+from relaxed_dists._distributions.estimators import shown
 
 
 def bad_particles(name: str, number: Any, least: int) -> ValueError:

@@ -175,7 +175,7 @@ def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Cal
     law_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
 
     def in_torch(logits: Any) -> Any:
-        from relaxed_dists_pyro._carrier import behind
+        from relaxed_dists_pyro._torch.carrier import behind
 
         law = law_of(TEMPERATURE, logits=logits)
         value = law.rsample()

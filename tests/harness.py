@@ -14,6 +14,7 @@ class Backend:
 
     framework: str
     facade: str
+    room: str
 
     @property
     def names(self) -> ModuleType:
@@ -23,12 +24,12 @@ class Backend:
     @property
     def private(self) -> ModuleType:
         """The module of the operations."""
-        return importlib.import_module(f"relaxed_dists_{self.framework}._ops")
+        return importlib.import_module(f"relaxed_dists_{self.framework}.{self.room}.ops")
 
     @property
     def noises(self) -> ModuleType:
         """The module of the noise."""
-        return importlib.import_module(f"relaxed_dists_{self.framework}._noise")
+        return importlib.import_module(f"relaxed_dists_{self.framework}.{self.room}.noise")
 
     def double(self) -> AbstractContextManager[Any]:
         """A context in which float64 arrays exist."""
@@ -80,6 +81,7 @@ class Torch(Backend):
 
     framework = "pyro"
     facade = "relaxed_dists.pyro"
+    room = "_torch"
 
     def double(self) -> AbstractContextManager[Any]:
         """Nothing to switch on but validation: torch.compile leaves it off in the whole process."""
@@ -138,6 +140,7 @@ class Jax(Backend):
 
     framework = "numpyro"
     facade = "relaxed_dists.numpyro"
+    room = "_jax"
 
     def double(self) -> AbstractContextManager[Any]:
         """JAX makes float32 of float64 otherwise."""

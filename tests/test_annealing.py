@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness import BACKENDS, Backend
-from relaxed_dists._annealing import mapped
+from relaxed_dists._infer.svi import mapped
 from relaxed_dists.schedules import exponential, linear
 from restarting import Mixture
 from training import COMPILED, DATA, ELBOS, OPTIMISERS, Sides, elbo, train

@@ -11,8 +11,9 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
-from relaxed_dists_pyro import _noise, _ops, _softmax  # noqa: E402
-from relaxed_dists_pyro._softmax import Softmaxes, SumLogSoftmax  # noqa: E402
+from relaxed_dists_pyro._torch import noise as _noise  # noqa: E402
+from relaxed_dists_pyro._torch import ops, softmax  # noqa: E402
+from relaxed_dists_pyro._torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
 
 SHAPES = {  # of the logits, the noise and the temperature
     "one axis": ((6,), (6,), (1,)),
@@ -34,7 +35,7 @@ def given(case: str, seed: int) -> list[Any]:
 def blocks_of(size: int) -> Any:
     """Blocks of so many elements, and noise in blocks for any number."""
     with (
-        patch.object(_softmax, "BLOCK", size),
+        patch.object(softmax, "BLOCK", size),
         patch.object(_noise, "BLOCK", size),
         patch.object(_noise, "MANY", 0),
     ):
@@ -88,7 +89,7 @@ def test_the_first_of_the_largest_is_the_hard_one() -> None:
     """In rows of ties, of all equal numbers, and of NaN, which torch's argmax points at."""
     x = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [0.0, 1.0, 2.0], [0.0, torch.nan, 1.0]])
     expected = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]])
-    assert torch.equal(_ops.ops.one_hot_argmax(x), expected)
+    assert torch.equal(ops.ops.one_hot_argmax(x), expected)
     for row, hard in zip(x[:3], expected, strict=False):
         found = Softmaxes.apply(row, torch.zeros(3), torch.tensor([0.5]), True)[1]
         assert torch.equal(found, hard)

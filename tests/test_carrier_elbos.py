@@ -60,7 +60,7 @@ class Program:
         value = SITES[self.site](self.ppl, self.handlers, law, mask)
         if self.carried:
             return value
-        ops = importlib.import_module(f"relaxed_dists_{self.backend.framework}._ops").ops
+        ops = self.backend.private.ops
         soft = ops.exp(value) if rows else 1 / (1 + ops.exp(-value))
         if self.name in VIEWS:
             return soft

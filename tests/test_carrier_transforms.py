@@ -167,10 +167,10 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
     """Arrays and tracers of jit, grad, vmap and scan: the map has no entry after them."""
     import jax
 
-    from relaxed_dists_numpyro import _carrier
+    from relaxed_dists_numpyro._jax import carrier
 
     gc.collect()
-    before = set(_carrier._behind)
+    before = set(carrier._behind)
     law = make(Jax(), STRAIGHT_THROUGH[0], dtype="float32")
 
     def total(logits: Any, key: Any) -> Any:
@@ -180,7 +180,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
 
     keys = jax.random.split(jax.random.key(seed), 3)
     value = law(rng_key=keys[0])
-    assert id(value) in set(_carrier._behind) - before
+    assert id(value) in set(carrier._behind) - before
     gradient = jax.grad(total)
     gradient(law.logits, keys[0])
     jax.jit(jax.vmap(gradient, (None, 0)))(law.logits, keys)
@@ -189,7 +189,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
         jax.jit(lambda key: total(law.logits, key))(keys[1])
     del value
     gc.collect()
-    assert set(_carrier._behind) <= before
+    assert set(carrier._behind) <= before
 
 
 @needs_jax

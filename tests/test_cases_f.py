@@ -15,7 +15,7 @@ from cases import DISCRETE, RELAXED
 from harness import BACKENDS, Backend
 from languages import LANGUAGES
 from machinery import NAMES, arguments, event_dim, made, numbers, with_logits
-from relaxed_dists import _machinery
+from relaxed_dists._distributions import machinery
 
 FEW = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")]
 
@@ -431,11 +431,11 @@ def test_f12_each_class_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert found is module
         told.append(cls)
 
-    _machinery.tell(module.__name__, register, int)
+    machinery.tell(module.__name__, register, int)
     assert told == []
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for cls in (int, int, float, int):
-        _machinery.tell(module.__name__, register, cls)
+        machinery.tell(module.__name__, register, cls)
     assert told == [int, float]
 
 

@@ -167,7 +167,7 @@ def test_t2_a_wrong_check_fails(
     backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That does not look at other values, or takes it that they matter."""
-    paths: Any = importlib.import_module(f"relaxed_dists_{backend.framework}._paths")
+    paths: Any = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.paths")
     if wrong == "moves nothing":
         monkeypatch.setattr(paths, "moved", lambda *args: iter(()))
         with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):

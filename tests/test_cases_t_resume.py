@@ -202,7 +202,7 @@ def test_t1_a_training_that_loses_a_part_fails(
     backend: Backend, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loaded without its parameters, random generator or optimiser, it has other losses."""
-    where: Any = importlib.import_module(f"relaxed_dists_{backend.framework}._checkpoint")
+    where: Any = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.checkpoint")
     if backend.framework == "pyro":
         if part == "optimiser":
             optim = importlib.import_module("pyro.optim").PyroOptim
@@ -406,7 +406,7 @@ def test_t1_deep_modules_are_found_beside_many_objects(monkeypatch: pytest.Monke
     """All of a module that is found, however many other objects a guide reaches first."""
     pytest.importorskip("pyro")
     nn = importlib.import_module("torch.nn")
-    holding = importlib.import_module("relaxed_dists_pyro._holding")
+    holding = importlib.import_module("relaxed_dists_pyro.infer.holding")
     encoder = nn.BatchNorm1d(3)
     for _ in range(5):
         encoder = nn.Sequential(nn.Linear(3, 3), encoder)

@@ -14,8 +14,8 @@ from scipy.stats import norm
 from harness import Backend
 from languages import LANGUAGES
 from models import Pp
-from relaxed_dists import _estimators, _formulas
-from relaxed_dists._estimators import (
+from relaxed_dists._distributions import estimators, formulas
+from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,
     GappedStraightThrough,
     GumbelRao,
@@ -44,8 +44,8 @@ class Attached(GumbelRao):
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """The gradient of the soft value, that by its temperature among it."""
-        soft = _estimators._relaxed(ops, logits, self.temperature, gumbel)
-        return _formulas.straight_through(ops, _formulas.hardest(ops, logits, gumbel), soft)
+        soft = estimators._relaxed(ops, logits, self.temperature, gumbel)
+        return formulas.straight_through(ops, formulas.hardest(ops, logits, gumbel), soft)
 
 
 @pytest.mark.parametrize("binary", [False, True])

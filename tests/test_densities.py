@@ -9,7 +9,7 @@ from scipy import special
 from cases import CASES, DISCRETE, Case, interior, parameters
 from harness import BACKENDS, Backend
 from numpy_ops import NumpyOps
-from relaxed_dists import _formulas
+from relaxed_dists._distributions import formulas
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 temperatures = st.sampled_from([0.1, 0.5, 2 / 3, 1.0, 3.0])
@@ -47,10 +47,10 @@ def test_density_is_numpys(backend: Backend, case: Case) -> None:
     rng, ops = np.random.default_rng(0), NumpyOps()
     logits, x, t = parameters(rng, case.rows, 5, (3,)), interior(rng, case, 5, 3), [0.1, 1.0, 7.0]
     formula = {
-        "ExpRelaxedOneHotCategorical": _formulas.exp_concrete_log_prob,
-        "RelaxedOneHotCategorical": _formulas.concrete_log_prob,
-        "LogitRelaxedBernoulli": _formulas.logit_concrete_log_prob,
-        "RelaxedBernoulli": _formulas.binary_concrete_log_prob,
+        "ExpRelaxedOneHotCategorical": formulas.exp_concrete_log_prob,
+        "RelaxedOneHotCategorical": formulas.concrete_log_prob,
+        "LogitRelaxedBernoulli": formulas.logit_concrete_log_prob,
+        "RelaxedBernoulli": formulas.binary_concrete_log_prob,
     }[case.name]
     value = case.to_value(x)
     expected = formula(ops, logits, np.array(t), case.to_log(value))

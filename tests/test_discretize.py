@@ -117,7 +117,7 @@ def test_as_a_context_manager(backend: Backend, language: Language) -> None:
 
 def test_the_log_laws(backend: Backend, seed: int) -> None:
     """Enumerable, with the discrete law's entropy and divergence, and no moments."""
-    module = importlib.import_module(f"relaxed_dists_{backend.framework}._discretize")
+    module = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.discretize")
     for name, parent, given in (
         ("LogOneHotCategorical", "OneHotCategorical", LOGITS),
         ("LogitBernoulli", "Bernoulli", BITS),

@@ -116,7 +116,7 @@ def test_vmap_over_an_estimated_law_in_numpyro(name: str) -> None:
 
 def test_a_bound_temperature_stays() -> None:
     """functools.partial(guide, temperature=...) is not overridden."""
-    from relaxed_dists._annealing import accepting
+    from relaxed_dists._infer.svi import accepting
 
     def guide(temperature: float) -> float:
         return temperature

@@ -10,8 +10,8 @@ from scipy.special import softmax
 
 from harness import Backend
 from numpy_ops import NumpyOps
-from relaxed_dists import _estimators, _formulas
-from relaxed_dists._estimators import (
+from relaxed_dists._distributions import estimators, formulas
+from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,
     GappedStraightThrough,
     GumbelRao,
@@ -107,7 +107,7 @@ def test_a_number_is_the_first_of_two_categories(backend: Backend, estimator: An
     noise, others, weights = (backend.array(x) for x in (logistic, more, g))
 
     def f(x: Any) -> Any:
-        value = _estimators.value(ops, estimator, False, x, noise, others)
+        value = estimators.value(ops, estimator, False, x, noise, others)
         return (value * weights).sum()
 
     two, gumbel, by_value = (np.stack([x, 0 * x], -1) for x in (logits, logistic, g))
@@ -144,8 +144,8 @@ class PlainMiddle(ReinMax):
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """Heun's method without its step."""
-        hard = _formulas.hardest(ops, logits, gumbel)
-        pi = _formulas.softmax(ops, logits)
+        hard = formulas.hardest(ops, logits, gumbel)
+        pi = formulas.softmax(ops, logits)
         return ops.stop_gradient(hard) + 1.5 * ops.slope(logits, pi)
 
 
@@ -195,11 +195,11 @@ class Attached(GumbelRao):
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """softmax of the conditional scores, differentiated through them."""
-        hard = _formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hardest(ops, logits, gumbel)
         log_p = ops.log_softmax(logits)
         top = ops.sum(hard * more)[..., None]
         scores = ops.where(hard > 0, top, log_p + more - ops.softplus(log_p + more - top))
-        return _formulas.straight_through(
+        return formulas.straight_through(
             ops, hard, ops.exp(ops.log_softmax(scores / self.temperature)).mean(0)
         )
 
@@ -253,7 +253,7 @@ def test_conditional_noise(seed: int) -> None:
     logits = np.tile([1.0, 0, -1, 0.5], (N, 1))
     hard = ops.one_hot_argmax(logits + rng.gumbel(size=(N, K)))
     for given, holds in ((hard, True), (hard[:, ::-1], False)):
-        noise = _formulas.conditional_gumbel(ops, logits, given, rng.gumbel(size=(N, K)))
+        noise = formulas.conditional_gumbel(ops, logits, given, rng.gumbel(size=(N, K)))
         assert (ops.one_hot_argmax(logits + noise) == given).all()
         p = [stats.kstest(column, stats.gumbel_r.cdf).pvalue for column in noise.T]
         assert (min(p) > 1e-6 / K) == holds

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from harness import Backend
 from languages import LANGUAGES, Language
-from relaxed_dists._evidence import Running
+from relaxed_dists._infer.evidence import Running
 
 X = np.array([0.4, -0.8, 1.7, 0.1])
 LOCS = np.array([-1.0, 0.0, 1.5])

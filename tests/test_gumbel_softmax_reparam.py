@@ -102,7 +102,8 @@ def test_masked_category_of_a_relaxed_model(backend: Backend) -> None:
 
 def test_the_noise_is_exact(backend: Backend, seed: int) -> None:
     """It is drawn as the library's own, in float32: not from a uniform, which ends at 16.6."""
-    module = importlib.import_module(f"relaxed_dists_{backend.framework}._gumbel_softmax")
+    where = f"relaxed_dists_{backend.framework}.infer"
+    module = importlib.import_module(f"{where}.gumbel_softmax_reparam")
     for cls, rows in ((module._Gumbel, True), (module._Logistic, False)):
         law = cls(backend.array(np.zeros(4), "float32"), 1.0)
         expected = backend.numpy(backend.noise(rows, seed, (1000, 4), "float32"))

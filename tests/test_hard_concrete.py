@@ -28,7 +28,7 @@ from gates import (
 )
 from harness import Backend
 from numpy_ops import NumpyOps
-from relaxed_dists import _hard_concrete
+from relaxed_dists._distributions import hard_concrete
 
 
 @pytest.mark.parametrize(("low", "high"), [(LOW, HIGH), (-1, 1.02)])
@@ -145,10 +145,10 @@ def test_draws_are_made_of_their_noise(backend: Backend) -> None:
     u = rng.uniform(size=50)
     quantiles = paper(np.log(u) - np.log1p(-u))
     np.testing.assert_allclose(backend.numpy(law.icdf(backend.array(u))), quantiles, atol=1e-13)
-    stretch = _hard_concrete.stretch("", LOW, HIGH)
+    stretch = hard_concrete.stretch("", LOW, HIGH)
     y, more = (logits + noise) / t, (stretch, 1e-300, 1e-16)
-    ours = _hard_concrete.hard_concrete(backend.private.ops, backend.array(y), *more)
-    numpys = _hard_concrete.hard_concrete(NumpyOps(), y, *more)
+    ours = hard_concrete.hard_concrete(backend.private.ops, backend.array(y), *more)
+    numpys = hard_concrete.hard_concrete(NumpyOps(), y, *more)
     np.testing.assert_allclose(backend.numpy(ours), numpys, atol=1e-15)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from relaxed_dists import schedules
-from relaxed_dists._annealing import at_step, checked
+from relaxed_dists._infer.svi import at_step, checked
 from relaxed_dists.schedules import (
     constant,
     cosine,

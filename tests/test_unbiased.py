@@ -13,8 +13,8 @@ from fits import fit, mean_field
 from harness import BACKENDS, Backend, Jax
 from models import MODELS, Pp
 from numpy_ops import NumpyOps
-from relaxed_dists import _unbiased
-from relaxed_dists._unbiased import Relaxation
+from relaxed_dists._infer import unbiased
+from relaxed_dists._infer.unbiased import Relaxation
 from relaxed_dists.schedules import constant
 from unbiased import PROBLEMS, Params, slopes
 
@@ -97,10 +97,10 @@ def included(f: Any) -> Any:
 
 
 WRONG = {
-    "own particle": (_unbiased, "less_the_others", included, "leave-one-out"),
+    "own particle": (unbiased, "less_the_others", included, "leave-one-out"),
     # So the noise behind z~ is a constant, and its gradient that of z: nothing is left of them.
     "detached noise": (Relaxation, "correction", lambda draw, slope: 0.0 * slope, "REBAR"),
-    "one level": (_unbiased, "levels", lambda parents: [list(parents)], "REBAR"),
+    "one level": (unbiased, "levels", lambda parents: [list(parents)], "REBAR"),
 }
 
 

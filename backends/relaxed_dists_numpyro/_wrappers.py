@@ -13,7 +13,7 @@ from numpyro.distributions.distribution import Distribution, Independent, Masked
 
 from relaxed_dists import _errors
 
-from ._carrier import carried
+from ._jax.carrier import carried
 
 
 class _Wrapper(Distribution):

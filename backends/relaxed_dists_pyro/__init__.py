@@ -1,6 +1,6 @@
 """relaxed-dists for Pyro. Import from :mod:`relaxed_dists.pyro`."""
 
-from relaxed_dists._estimators import (
+from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,
     GappedStraightThrough,
     GumbelRao,
@@ -9,29 +9,29 @@ from relaxed_dists._estimators import (
     ReinMaxRao,
     StraightThrough,
 )
-from relaxed_dists._evidence import EvidenceBounds
+from relaxed_dists._infer.evidence import EvidenceBounds
 
-from . import _kl  # noqa: F401  (registers the divergences)
-from ._auto_relaxed import AutoRelaxed
-from ._discrete import Bernoulli, OneHotCategorical
-from ._discretize import discretize
-from ._evidence import evidence_bounds
-from ._exact import exact_evidence
-from ._functional import gumbel_softmax, straight_through
-from ._gumbel_softmax import GumbelSoftmaxReparam
-from ._hard_concrete import HardConcrete
-from ._permutation import Permutation, RelaxedPermutation
-from ._rebar import REBAR_ELBO, RELAX_ELBO
-from ._relax import RelaxedReparam, relax
-from ._relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
-from ._relaxed_categorical import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
-from ._straight_through import (
+from .distributions import kl  # noqa: F401  (registers the divergences)
+from .distributions.bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
+from .distributions.discrete import Bernoulli, OneHotCategorical
+from .distributions.functional import gumbel_softmax, straight_through
+from .distributions.hard_concrete import HardConcrete
+from .distributions.one_hot import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+from .distributions.permutation import Permutation, RelaxedPermutation
+from .distributions.straight_through import (
     RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategoricalStraightThrough,
 )
-from ._subset import RelaxedSubset, Subset
-from ._svi import AnnealedSVI
-from ._unbiased import LeaveOneOut_ELBO
+from .distributions.subset import RelaxedSubset, Subset
+from .infer.auto_relaxed import AutoRelaxed
+from .infer.discretize import discretize
+from .infer.evidence import evidence_bounds
+from .infer.exact import exact_evidence
+from .infer.gumbel_softmax_reparam import GumbelSoftmaxReparam
+from .infer.rebar import REBAR_ELBO, RELAX_ELBO
+from .infer.relax import RelaxedReparam, relax
+from .infer.svi import AnnealedSVI
+from .infer.unbiased import LeaveOneOut_ELBO
 
 __all__ = [  # noqa: RUF022  (sorted as Python sorts, the capitals first)
     "AnnealedSVI",

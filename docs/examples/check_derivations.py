@@ -24,7 +24,7 @@ def pyro() -> Framework:
     import torch
 
     from relaxed_dists import pyro as laws
-    from relaxed_dists_pyro._ops import ops
+    from relaxed_dists_pyro._torch.ops import ops
 
     def array(x: Any) -> Any:
         return torch.tensor(np.asarray(x), dtype=torch.float64)
@@ -44,7 +44,7 @@ def numpyro() -> Framework:
     from numpyro.distributions import kl_divergence
 
     from relaxed_dists import numpyro as laws
-    from relaxed_dists_numpyro._ops import ops
+    from relaxed_dists_numpyro._jax.ops import ops
 
     jax.config.update("jax_enable_x64", True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import derivation_references as expected
-from relaxed_dists import _formulas, _quadrature
+from relaxed_dists._distributions import formulas, quadrature
 
 INF = np.inf
 SEED = 0
@@ -60,11 +60,11 @@ def own_samples() -> Group:
     rng, (rows, k) = np.random.default_rng(SEED), (20, 5)
     e, logits = rng.standard_exponential((rows, k)), 3 * rng.standard_normal((rows, k))
     t = rng.uniform(0.01, 2, rows)
-    log, simplex = _formulas.exp_concrete_log_prob, _formulas.concrete_log_prob
+    log, simplex = formulas.exp_concrete_log_prob, formulas.concrete_log_prob
 
     def library(f: Framework) -> list[Any]:
         def own(formula: Any, logits: Any, t: Any) -> Any:
-            value = _formulas.concrete(f.ops, logits, t, f.array(-np.log(e)))[0]
+            value = formulas.concrete(f.ops, logits, t, f.array(-np.log(e)))[0]
             return formula(f.ops, logits, t, value)
 
         logits_, t_ = f.array(logits), f.array(t)
@@ -85,14 +85,14 @@ def own_samples() -> Group:
 
 def line(quick: bool) -> Group:
     """The law of H + r G, by the tables."""
-    rule, points = _quadrature._DOUBLE, np.array([-2.0, 0.5, 6.0])
+    rule, points = quadrature._DOUBLE, np.array([-2.0, 0.5, 6.0])
     r = np.array([1, 0.3]) if quick else np.array([1, 0.3, 4, -0.5, -1, -4])
     wide = np.maximum(1, abs(r))
     narrow = np.where(wide > 1, 1 / wide, r)
     position = (points / wide[:, None] - rule.points[0].mean()) / rule.interval
 
     def library(f: Framework) -> list[Any]:
-        tables = _quadrature._tables(f.ops, rule, f.array(narrow), f.array(r) < -1)[:3]
+        tables = quadrature._tables(f.ops, rule, f.array(narrow), f.array(r) < -1)[:3]
         log_f, score, slope = f.ops.interpolate(tables, f.array(position))
         cdf, scale = f.ops.exp(log_f), f.array(wide)[:, None]
         return [cdf, cdf * score / scale, cdf * slope / scale**2, cdf[0], (cdf * score)[0]]
@@ -119,7 +119,7 @@ def many_categories() -> Group:
         tiled = f.array(np.tile(rows, (len(r), 1)))
         law = f.laws.RelaxedOneHotCategorical(f.array(t), logits=tiled[: len(t)])
         mean, variance = law.mean[:, last], law.variance[:, last]
-        return [_quadrature.expected_logsumexp(f.ops, tiled, f.array(r)), mean, variance + mean**2]
+        return [quadrature.expected_logsumexp(f.ops, tiled, f.array(r)), mean, variance + mean**2]
 
     values = [expected.line_law(a, count, x)[0] for x in r]
     bound = np.where(r == -20, 1e-8, 1e-10)  # there the cdf of the largest is steep for the nodes
@@ -154,7 +154,7 @@ def few_categories(number: int) -> Group:
         entropies = law.entropy(), simplex.entropy()
         values = [mean, second, log_mean, log_second, *entropies, f.kl(law, other_law)]
         a, r_ = f.array(np.tile(logits[:1], (4, 1))), f.array(r)
-        s = functools.partial(_quadrature.expected_logsumexp, f.ops)
+        s = functools.partial(quadrature.expected_logsumexp, f.ops)
         by_r, by_a = f.gradient(lambda r: s(a, r), r_), f.gradient(lambda a: s(a, r_), a)[:, :3]
         return [*(x[:3] for x in values), s(a, r_), by_r, by_a, *(x[3] for x in values)]
 

@@ -1,0 +1,1 @@
+"""What JAX itself is asked for: operations, noise, input, integrals, carriers."""

@@ -1,0 +1,228 @@
+"""JAX's operations for the formulas."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, custom_derivatives, lax
+from jax.scipy.special import digamma, gammaln
+
+from relaxed_dists import _errors, _errors_structured
+from relaxed_dists._distributions import formulas, permutation
+
+LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
+
+
+class _JaxOps:
+    exp = staticmethod(jnp.exp)
+    log = staticmethod(jnp.log)
+    softplus = staticmethod(jax.nn.softplus)
+    digamma = staticmethod(digamma)
+    expm1 = staticmethod(jnp.expm1)
+    stop_gradient = staticmethod(lax.stop_gradient)
+
+    def slope(self, logits: Array, p: Array) -> Array:
+        return _slope(logits, p)
+
+    def lgamma(self, x: Array) -> Array:
+        # Small numbers of categories are looked up. XLA's is off by 4 ulp at 10, and by 5e-7 at 1
+        # and 2, where it is 0: a point mass would have a density.
+        table = jnp.asarray(LGAMMA, x.dtype)[jnp.clip(x, 0, len(LGAMMA) - 1).astype(int)]
+        return jnp.where(x < len(LGAMMA), table, gammaln(x))
+
+    def log1p(self, x: Array) -> Array:
+        if x.dtype != jnp.float64:
+            return jnp.log1p(x)
+        # XLA's is wrong by 3e-14 at -0.41, where log(1 + x) is right.
+        return jnp.where(x < -0.25, jnp.log(1 + x), jnp.log1p(x))
+
+    def log_softmax(self, x: Array) -> Array:
+        return jax.nn.log_softmax(x, -1)
+
+    def softmaxes_at(
+        self, x: Array, temperature: Array, noise: Array | float = 0.0, hard: bool = False
+    ) -> tuple[Array, Array]:
+        # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
+        # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
+        scores = x + noise
+        top = lax.stop_gradient(scores.max(-1, keepdims=True))
+        log_value = jax.nn.log_softmax((scores - top) / temperature, -1)
+        value = jnp.exp(log_value)
+        if hard:
+            value = formulas.straight_through(self, self.one_hot_argmax(log_value), value)
+        return log_value, value
+
+    def sum_log_softmax(self, *given: Any) -> Array:
+        raise NotImplementedError  # it is for plain numbers only
+
+    def logistic_terms(self, *given: Any) -> Array:
+        raise NotImplementedError  # and so is this
+
+    def linked(self, y: Array, value: Array | None, one_hot: bool) -> Array:
+        return y  # JAX differentiates by a tracer, and none has a sample behind it
+
+    def own(self, scores: Array, value: Array | None) -> Array:
+        return lax.stop_gradient(scores)
+
+    def plain(self, x: Array) -> bool:
+        return False  # what is traced has no numbers, and XLA fuses the masks
+
+    def sum(self, x: Array) -> Array:
+        return x.sum(-1)
+
+    def where(self, condition: Array | bool, x: Array | float, y: Array | float) -> Array:
+        return jnp.where(condition, x, y)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        return jnp.clip(x, low, high)
+
+    def stack(self, x: Array, y: Array) -> Array:
+        return jnp.stack([x, y], -1)
+
+    def one_hot_argmax(self, x: Array) -> Array:
+        # Not argmax, of which XLA makes a loop over single numbers.
+        place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+        largest = x == x.max(-1, keepdims=True)
+        first = jnp.where(largest, place, x.shape[-1]).min(-1, keepdims=True)
+        return (place == first).astype(x.dtype)
+
+    def top(self, x: Array, k: int) -> Array:
+        # Not jnp.put_along_axis, which takes no symbolic shapes.
+        places = lax.top_k(x, k)[1].reshape(-1, k)
+        row = lax.broadcasted_iota(places.dtype, places.shape, 0)
+        flat = jnp.zeros_like(x).reshape(-1, x.shape[-1])
+        return flat.at[row, places].set(1.0).reshape(x.shape)
+
+    def matching(self, x: Array) -> Array:
+        if not all(isinstance(n, int) for n in x.shape):
+            raise _errors_structured.no_symbolic_matching(x.shape)
+        # As booleans: where double precision is a context's, the callback's thread lacks it.
+        shape = jax.ShapeDtypeStruct(x.shape, bool)
+        found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")
+        return found.astype(x.dtype)
+
+    def max(self, x: Array) -> Array:
+        return x.max(-1)
+
+    def constant(self, values: Any, like: Array) -> Array:
+        return jnp.asarray(values, like.dtype)
+
+    def is_double(self, x: Array) -> bool:
+        return x.dtype == jnp.float64
+
+    def interpolate(self, tables: list[Array], position: Array) -> list[Array]:
+        position = jnp.clip(position, 0, tables[0].shape[-1] - 1)
+        # Truncated, not rounded, and a gather for each coefficient: XLA makes loops of both that
+        # are several times faster on a CPU.
+        index = lax.stop_gradient(position + 0.5).astype(jnp.int32)
+        place = position - index.astype(position.dtype)
+        return [
+            functools.reduce(
+                lambda y, c: y * place + _take(c, index), table[-2::-1], _take(table[-1], index)
+            )
+            for table in tables
+        ]
+
+    def integrate(
+        self, f: Callable[[Array], Sequence[Array]], points: Any, weights: Any, like: Array
+    ) -> list[Array]:
+        t, w = self.constant(points, like), self.constant(weights, like)
+
+        # A loop: memory does not grow with the points.
+        def step(totals: list[Array], point: tuple[Array, Array]) -> tuple[list[Array], None]:
+            parts = f(point[0])
+            return [a + point[1] * b for a, b in zip(totals, parts, strict=True)], None
+
+        shapes = jax.eval_shape(f, t[0])
+        totals = [jnp.zeros(x.shape, x.dtype) for x in shapes]
+        return lax.scan(step, totals, (t, w))[0]
+
+    def columns(self, x: Array) -> Array:
+        return x.reshape(-1, x.shape[-1]).T
+
+    def rows(self, x: Array, like: Array) -> Array:
+        return x.T.reshape(like.shape)
+
+    def total(self, x: Array) -> Array:
+        return x.sum(-2, keepdims=True)
+
+    def dot(self, x: Array, y: Array) -> Array:
+        return jnp.tensordot(x, y, 1, precision=lax.Precision.HIGHEST)
+
+    def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
+        return lax.scan(step, start, values, number, reverse=values is not None)
+
+    def with_gradient(
+        self, function: Callable[..., list[Array | None]], *arguments: Array
+    ) -> Array:
+        none = [False] * len(arguments)
+        value: Any = jax.custom_jvp(lambda *arguments: function(none, *arguments)[0])
+
+        def jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+            wanted = [not isinstance(x, custom_derivatives.SymbolicZero) for x in tangents]
+            total: Any
+            total, *gradients = function(wanted, *primals)
+            tangent = jnp.zeros_like(total)
+            for i, (gradient, x) in enumerate(zip(gradients, tangents, strict=True)):
+                if wanted[i] and gradient is not None:
+                    tangent += gradient * x if i else (gradient * x).sum(-1)
+            return total, tangent
+
+        value.defjvp(jvp, symbolic_zeros=True)
+        return value(*arguments)
+
+
+def _assignment(x: Any) -> Any:
+    return permutation.assignment(np.asarray(x)) > 0
+
+
+@jax.custom_jvp
+def _slope(logits: Array, p: Array) -> Array:
+    return jnp.zeros_like(p)
+
+
+@_slope.defjvp
+def _slope_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    p, t = _once(primals[1]), tangents[0]
+    return jnp.zeros_like(p), p * (t - (p * t).sum(-1, keepdims=True))
+
+
+@jax.custom_jvp
+def _once(x: Array) -> Array:
+    return x
+
+
+@_once.defjvp
+def _once_jvp(primals: Any, tangents: Any) -> Any:
+    raise NotImplementedError(_errors.NO_SECOND)
+
+
+def _take(row: Array, index: Array) -> Array:
+    if row.ndim == 1:  # one for all
+        return row.at[index].get(mode="clip")
+    row = row.reshape(*(1,) * (index.ndim - row.ndim), *row.shape)
+    return jnp.take_along_axis(row, index, -1, mode="clip")
+
+
+ops = _JaxOps()
+
+
+def flat(formula: Callable[..., Array], *arrays: Array) -> Array:
+    """A formula of single numbers, over flat arrays.
+
+    XLA's loop over a short last axis takes up to five times as long.
+    """
+    shape = jnp.broadcast_shapes(*(x.shape for x in arrays))
+    rows = (x if x.ndim == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
+    return formula(ops, *rows).reshape(shape)
+
+
+def compute_dtype(*arrays: Array) -> jnp.dtype:
+    """The dtype to compute in: float32 in place of the halves, whose tails are wrong outright."""
+    # Not jnp.result_type, which refuses float32 beside a half under strict promotion.
+    double = any(x.dtype == jnp.float64 for x in arrays)
+    return jnp.dtype(jnp.float64 if double else jnp.float32)

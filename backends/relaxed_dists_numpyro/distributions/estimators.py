@@ -1,0 +1,48 @@
+"""The shared estimators as pytrees: temperatures are leaves, the rest is structure."""
+
+import dataclasses
+from typing import Any
+
+from jax import tree_util
+
+from relaxed_dists._distributions import estimators
+from relaxed_dists._distributions.estimators import (
+    DecoupledGumbelSoftmax,
+    GappedStraightThrough,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    ReinMaxRao,
+    StraightThrough,
+)
+
+__all__ = [
+    "DecoupledGumbelSoftmax",
+    "GappedStraightThrough",
+    "GumbelRao",
+    "GumbelSoftmax",
+    "ReinMax",
+    "ReinMaxRao",
+    "StraightThrough",
+]
+
+
+def _register(cls: Any) -> None:
+    fixed = [f.name for f in dataclasses.fields(cls) if f.name not in cls.temperatures]
+
+    def flatten(estimator: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        leaves = [getattr(estimator, name) for name in cls.temperatures]
+        return leaves, tuple(getattr(estimator, name) for name in fixed)
+
+    def unflatten(aux: tuple[Any, ...], leaves: Any) -> Any:
+        # Around __init__, which checks: JAX puts placeholders in the leaves' place.
+        new = object.__new__(cls)
+        for name, value in zip((*cls.temperatures, *fixed), (*leaves, *aux), strict=True):
+            object.__setattr__(new, name, value)
+        return new
+
+    tree_util.register_pytree_node(cls, flatten, unflatten)
+
+
+for _name in (*__all__, "Own"):
+    _register(getattr(estimators, _name))

@@ -1,0 +1,1 @@
+"""Inference: what goes around models and guides of NumPyro."""

@@ -1,0 +1,344 @@
+"""A mean-field guide over the latent discrete sites of a model, made automatically."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+from jax import Array, random
+from numpyro import handlers
+from numpyro.distributions.util import periodic_repeat
+from numpyro.infer import autoguide
+from numpyro.infer.autoguide import AutoGuide
+from numpyro.infer.inspect import get_dependencies
+from numpyro.primitives import Messenger
+
+from relaxed_dists import _errors_inference
+from relaxed_dists._infer import auto_relaxed
+from relaxed_dists._infer.auto_relaxed import Site
+
+from .._jax.input import known
+from .._jax.ops import ops
+from ..distributions.discrete import _Discrete
+from ..distributions.estimators import GumbelSoftmax
+from ..distributions.hard_concrete import HardConcrete
+from ..distributions.permutation import RelaxedPermutation
+from ..distributions.subset import RelaxedSubset
+from .sites import discrete, innermost, kind, rewrapped
+from .svi import _unwrap
+
+_OF_THE_DENSITY = tuple(
+    getattr(autoguide, name)
+    for name in (
+        "AutoDAIS",
+        "AutoLaplaceApproximation",
+        "AutoSemiDAIS",
+        "AutoSurrogateLikelihoodDAIS",
+    )
+)
+
+
+_OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them
+
+
+def _latent(msg: Any) -> bool:
+    return msg["type"] == "sample" and not msg["is_observed"]
+
+
+def _is_discrete(msg: Any) -> bool:
+    return _latent(msg) and kind(msg["fn"]) in ("estimated", "discrete")
+
+
+def _not_continuous(msg: Any) -> bool:
+    """What the guide of the continuous sites does not see: what is computed, as well."""
+    return msg["type"] == "deterministic" or _is_discrete(msg)
+
+
+class _Plain(Messenger):
+    """The model without estimators, whose supports have no transform: NumPyro would ask for it."""
+
+    def process_message(self, msg: Any) -> None:
+        if _is_discrete(msg):
+            msg["fn"] = rewrapped(msg["fn"], lambda law: discrete(law) or law)
+
+
+class AutoRelaxed(AutoGuide):
+    r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
+
+    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, this
+    library's or NumPyro's own, gets logits :math:`\theta_i` of its own, in plates one row for each
+    element of the full plate: :math:`q(z) = \prod_i q(z_i; \theta_i)`. Subsampled plates take the
+    rows of their subsample. The sites are this library's discrete laws, so that
+    ``TraceMeanField_ELBO`` takes their KL divergences exactly.
+
+    Categories to which the prior gives no probability get none in the guide, where the prior's
+    parameters depend on no other latent site and the plates are not subsampled (or the whole
+    subsample lacks the category); they are looked at in the first call.
+    Masks of a site (``mask``) are not the guide's: the best law of what is masked out is uniform,
+    and its entropy stays in the bound.
+
+    Args:
+        model: A NumPyro model.
+        estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
+            one, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``: then the
+            guide is called with ``temperature=``, as :class:`AnnealedSVI` does it. The model gets
+            it as well, if its signature takes it.
+        continuous: Makes the guide of the continuous latent sites: a class of NumPyro's autoguides,
+            or a function from a model to an autoguide. The model that it gets draws the discrete
+            sites from the prior, unseen. Required if there are such sites, unless they are hidden
+            by ``block`` and have a guide beside this one in an ``AutoGuideList`` (whose own model
+            must have its discrete sites hidden, and accept ``temperature=`` if this guide does).
+            ``TraceMeanField_ELBO`` warns if the sites of the two kinds take turns in the model,
+            though the guide is a mean-field one.
+        init_loc_fn: From a site (a dictionary with its ``name``, ``fn`` and ``value``) to a value
+            of it: a corner or a point of the simplex, or of [0, 1]; NumPyro's ``init_to_value`` is
+            one. The guide starts at 0.9 of it and 0.1 of the uniform law. Where it returns None,
+            and by default, at the uniform law.
+        prefix: What the parameters' names have before ``_logits``, after the site's.
+        create_plates: From the model's arguments to plates of it, as in NumPyro's autoguides.
+
+    Raises:
+        ValueError: If the estimator is none, a latent discrete site is neither one-hot nor
+            Bernoulli, or the model has continuous latent sites and no guide for them.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 3.
+
+    Example:
+        >>> from jax import random
+        >>> from numpyro import distributions as dist
+        >>> from numpyro.infer import TraceMeanField_ELBO
+        >>> from relaxed_dists import schedules
+        >>> from relaxed_dists.numpyro import AnnealedSVI, OneHotCategorical
+        >>> means = jnp.array([-1.0, 0.0, 2.0])
+        >>> def model(x):
+        ...     z = numpyro.sample("z", OneHotCategorical(logits=jnp.zeros(3)))
+        ...     numpyro.sample("x", dist.Normal((z * means).sum(-1), 0.5), obs=x)
+        >>> guide = AutoRelaxed(model)
+        >>> temperature = schedules.linear(1.0, 0.3, 200)
+        >>> optim = numpyro.optim.Adam(0.1)
+        >>> svi = AnnealedSVI(model, guide, optim, TraceMeanField_ELBO(), temperature)
+        >>> params = svi.run(random.key(0), 200, 2.0, progress_bar=False).params
+        >>> guide.median(params)["z"].tolist()
+        [0.0, 0.0, 1.0]
+        >>> guide.discrete_posterior(params)["z"].probs.shape
+        (3,)
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        estimator: Any = GumbelSoftmax,
+        continuous: Callable[..., AutoGuide] | None = None,
+        init_loc_fn: Callable[[dict[str, Any]], Any] | None = None,
+        *,
+        prefix: str = "auto",
+        create_plates: Callable[..., Any] | None = None,
+    ) -> None:
+        estimator = auto_relaxed.checked(estimator)
+        model = auto_relaxed.with_temperature(model, estimator, _unwrap)
+        super().__init__(model, prefix=prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
+        self.estimator = estimator
+        self.continuous = None
+        if continuous is not None:
+            self.continuous = continuous(handlers.block(model, hide_fn=_not_continuous))
+            if isinstance(self.continuous, _OF_THE_DENSITY):
+                raise _errors_inference.needs_the_density(type(self.continuous).__name__)
+            # Its own would draw another subsample.
+            self.continuous.create_plates = self._shared_plates
+
+    @property
+    def _needs_temperature(self) -> bool:
+        """Whether a call without a temperature is an error: the estimator is made from it."""
+        return callable(self.estimator)
+
+    def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
+        return list(self.plates.values())
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        with jax.ensure_compile_time_eval():  # constants can be looked at under jit as well
+            self._look_at(*args, **kwargs)
+        if any(site.fixed is not None for site in self._sites.values()):
+            with handlers.block():
+                prior = get_dependencies(_Plain(self.model), args, kwargs)["prior_dependencies"]
+            for name, known_site in self._sites.items():
+                if prior[name].keys() != {name}:
+                    known_site.fixed = None
+
+    def _look_at(self, *args: Any, **kwargs: Any) -> None:
+        with handlers.block():
+            model = handlers.seed(self.model, numpyro.prng_key())
+            trace = handlers.trace(model).get_trace(*args, **kwargs)
+        self.prototype_trace = trace
+        for name, site in trace.items():
+            if site["type"] == "plate":
+                self._prototype_frame_full_sizes[name] = site["args"][0]
+        found = {name: site for name, site in trace.items() if _latent(site)}
+        hot = {name: site for name, site in found.items() if _is_discrete(site)}
+        inner = {name: innermost(site["fn"]) for name, site in found.items()}
+        own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
+        if own and (not hot or self.continuous is None):
+            raise _errors_inference.needs_its_own_guide(own)
+        if not hot:
+            raise _errors_inference.no_discrete_sites()
+        if self.continuous is None and len(hot) < len(found):
+            raise _errors_inference.continuous_sites([name for name in found if name not in hot])
+        # TraceMeanField_ELBO warns where guide and model draw in another order.
+        self._discrete_first = next(iter(found)) in hot
+        for site in found.values():
+            self._prototype_frames.update({f.name: f for f in site["cond_indep_stack"]})
+        self._sites: dict[str, Site] = {}
+        self._starts: dict[str, Array] = {}
+        for name, site in hot.items():
+            self._add(name, site)
+
+    def _add(self, name: str, msg: Any) -> None:
+        law = innermost(msg["fn"])
+        twin = discrete(law)
+        if twin is None:
+            raise _errors_inference.no_logits_for(name, law)
+        event_dim, rows = msg["fn"].event_dim, len(twin.event_shape)
+        site = Site(type(twin), event_dim - rows, event_dim, msg["cond_indep_stack"])
+        shape, dtype = jnp.shape(msg["value"]), twin.logits.dtype
+        logits = jnp.zeros(shape, dtype)
+        value = None if self.init_loc_fn is None else self.init_loc_fn(msg)
+        if value is not None:
+            logits = auto_relaxed.start(ops, jnp.asarray(value, dtype), bool(rows))
+        fixed = jnp.zeros(shape, dtype)
+        if known(twin.logits):
+            fixed = jnp.broadcast_to(auto_relaxed.fixed(ops, twin.logits, bool(rows)), shape)
+        for frame in site.frames:
+            size = self._prototype_frame_full_sizes[frame.name]
+            dim = frame.dim - event_dim
+            if logits.ndim < -dim or logits.shape[dim] != size:
+                logits = periodic_repeat(jnp.broadcast_to(logits, shape), size, dim)
+            if size != frame.size:
+                row = fixed.take(jnp.array([0]), dim)
+                fixed = jnp.where((fixed == row).all(dim, keepdims=True), row, 0.0)
+                shape = (*shape[:dim], size, *shape[len(shape) + dim + 1 :])
+                fixed = jnp.broadcast_to(fixed, shape)
+        self._starts[name] = jnp.broadcast_to(logits, shape)
+        site.fixed = fixed if known(fixed) and bool(fixed.any()) else None
+        self._sites[name] = site
+
+    def _law(self, name: str, logits: Array, estimator: Any = None) -> Any:
+        """The law of a site, within its plates or of the full ones."""
+        site = self._sites[name]
+        validate = None
+        if site.fixed is not None:
+            logits = logits + numpyro.subsample(site.fixed, event_dim=site.event_dim)
+            validate = False  # a sure 1 is a logit of inf, which is refused of a user's
+        law = site.family(logits=logits, estimator=estimator, validate_args=validate)
+        return law.to_event(site.extra)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
+        """Draw the latent sites.
+
+        Args:
+            args: What the model takes.
+            kwargs: The same, by name; and ``temperature``, if the estimator is made from it.
+
+        Returns:
+            A dictionary from the name of a site to its value.
+
+        Raises:
+            ValueError: If a temperature is needed and there is none.
+        """
+        estimator = auto_relaxed.estimator_of(self.estimator, kwargs)
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        self.plates = self._create_plates(*args, **kwargs)
+        result = {}
+        if self.continuous is not None and not self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
+        for name, site in self._sites.items():
+            with ExitStack() as stack:
+                for frame in site.frames:
+                    stack.enter_context(self.plates[frame.name])
+                param = f"{name}_{self.prefix}_logits"
+                logits = numpyro.param(param, self._starts[name], event_dim=site.event_dim)
+                result[name] = numpyro.sample(name, self._law(name, logits, estimator))
+        if self.continuous is not None and self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
+        return result
+
+    def discrete_posterior(self, params: dict[str, Any]) -> dict[str, _Discrete]:
+        """The law of each discrete site, without an estimator.
+
+        Args:
+            params: The parameters, as those of ``SVI.get_params``.
+
+        Returns:
+            A dictionary from the name of a site to its OneHotCategorical or Bernoulli law, of the
+            full plates.
+
+        Raises:
+            ValueError: If the guide was never called.
+        """
+        if self.prototype_trace is None:
+            raise _errors_inference.guide_not_called()
+        return {
+            name: self._law(name, params[f"{name}_{self.prefix}_logits"]) for name in self._sites
+        }
+
+    def median(self, params: dict[str, Any]) -> dict[str, Array]:
+        """The most probable value of each discrete site, the median of each continuous one.
+
+        Args:
+            params: The parameters, as those of ``SVI.get_params``.
+
+        Returns:
+            A dictionary from the name of a site to its value, of the full plates.
+        """
+        posterior = self.discrete_posterior(params)
+        result = {} if self.continuous is None else self.continuous.median(params)
+        return {**result, **{name: innermost(law).mode for name, law in posterior.items()}}
+
+    def quantiles(self, params: dict[str, Any], quantiles: Sequence[float]) -> dict[str, Array]:
+        """The quantiles of the continuous sites; a discrete one has its law instead.
+
+        Args:
+            params: The parameters, as those of ``SVI.get_params``.
+            quantiles: Numbers from 0 to 1.
+
+        Returns:
+            A dictionary from the name of a continuous site to its quantiles; empty without any.
+        """
+        if self.continuous is None:
+            return {}
+        return dict(self.continuous.quantiles(params, quantiles))
+
+    def sample_posterior(
+        self,
+        rng_key: Array,
+        params: dict[str, Any],
+        *args: Any,
+        sample_shape: tuple[int, ...] = (),
+        **kwargs: Any,
+    ) -> dict[str, Array]:
+        """Draw the latent sites of the full plates, the discrete ones without an estimator.
+
+        Args:
+            rng_key: A JAX random key.
+            params: The parameters, as those of ``SVI.get_params``.
+            args: What the model takes.
+            sample_shape: The shape of independent draws.
+            kwargs: What the model takes, by name.
+
+        Returns:
+            A dictionary from the name of a site to its values.
+        """
+        posterior = self.discrete_posterior(params)
+        keys = random.split(rng_key, 1 + len(posterior))
+        result = {}
+        if self.continuous is not None:
+            result.update(
+                self.continuous.sample_posterior(
+                    keys[0], params, *args, sample_shape=sample_shape, **kwargs
+                )
+            )
+        for key, (name, law) in zip(keys[1:], posterior.items(), strict=True):
+            result[name] = law.sample(key, sample_shape)
+        return result

@@ -1,0 +1,104 @@
+"""The state of a training in a file of NumPy's, without pickle."""
+
+import json
+import os
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr
+from numpyro.infer.svi import SVIState
+
+from relaxed_dists import _errors_checkpoint
+from relaxed_dists._infer import checkpoint
+
+
+def _is_key(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _leaves(svi_state: Any) -> dict[str, Any]:
+    """The leaves of a state by their place in it."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(svi_state)
+    return {keystr(path): leaf for path, leaf in paths}
+
+
+def _params(svi: Any, svi_state: Any) -> list[str]:
+    """The parameters' names: the state of an optimiser of NumPyro's own numbers its leaves only."""
+    params = jax.eval_shape(svi.optim.get_params, svi_state.optim_state)
+    paths, _ = jax.tree_util.tree_flatten_with_path(params)
+    return [keystr(path) for path, _ in paths]
+
+
+def _check(svi_state: Any) -> None:
+    if not isinstance(svi_state, SVIState):
+        raise _errors_checkpoint.not_a_state(svi_state)
+
+
+def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
+    """Write a state: each leaf under its place, and what NumPy's format does not say of it."""
+    _check(svi_state)
+    arrays, kinds = {}, {}
+    for name, leaf in _leaves(svi_state).items():
+        impl = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+        array = np.asarray(jax.random.key_data(leaf) if impl else leaf)
+        weak = not hasattr(leaf, "dtype") or getattr(leaf, "weak_type", False)
+        kinds[name] = {"dtype": array.dtype.name, "weak": weak, "key": impl}
+        # NumPy's format does not know the small floats of JAX.
+        arrays[name] = array.view(f"u{array.itemsize}") if array.dtype.isbuiltin != 1 else array
+    said = {"leaves": kinds, "params": _params(svi, svi_state), "optim": type(svi.optim).__name__}
+    arrays["kinds"] = np.array(json.dumps(said))
+    checkpoint.write(path, partial(np.savez, **arrays))  # type: ignore[arg-type]
+
+
+def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The leaves in a file, and what it says of them."""
+    with np.load(file, allow_pickle=False) as arrays:
+        said = json.loads(str(arrays["kinds"]))
+        values: dict[str, Any] = {}
+        for name, kind in said["leaves"].items():
+            values[name] = arrays[name].view(jnp.dtype(kind["dtype"]))
+            if kind["key"]:
+                values[name] = jax.random.wrap_key_data(values[name], impl=kind["key"])
+        return values, {key: said[key] for key in ("leaves", "optim", "params")}
+
+
+def _array(value: Any, weak: bool) -> Any:
+    """The value as an array; if it is weakly typed, that decides the precision of sums with it."""
+    if weak and value.dtype != bool:
+        zero = value.dtype.type(0).item()
+        return jnp.full(value.shape, zero).at[...].set(value)
+    return jnp.asarray(value)
+
+
+def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
+    """Read a state that has the structure of another one."""
+    _check(svi_state)
+    source = f"the file {str(path)!r}"
+    with open(path, "rb") as file:
+        try:
+            values, said = _read(file)
+        except Exception as error:  # by the kind of damage, one of many
+            raise _errors_checkpoint.unreadable(path, error) from error
+    if said["optim"] != type(svi.optim).__name__:
+        raise _errors_checkpoint.malformed(
+            source, f"the state of {said['optim']}", f"that of {type(svi.optim).__name__}"
+        )
+    expected = _leaves(svi_state)
+    for ours, theirs in ((_params(svi, svi_state), said["params"]), (expected, values)):
+        if set(ours) != set(theirs):
+            missing, unknown = set(ours) - set(theirs), set(theirs) - set(ours)
+            raise _errors_checkpoint.unlike_names(source, missing, unknown)
+    leaves = []
+    for name, leaf in expected.items():
+        place = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+        if (values[name].shape, values[name].dtype) != (place.shape, place.dtype):
+            raise _errors_checkpoint.unlike(source, name, values[name], place)
+        made = _array(values[name], said["leaves"][name]["weak"])
+        if getattr(place, "committed", False):
+            made = jax.device_put(made, place.sharding)
+        leaves.append(made)
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(svi_state), leaves)

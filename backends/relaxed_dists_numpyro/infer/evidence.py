@@ -1,0 +1,190 @@
+"""Bounds of the evidence of the discrete model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array, random
+from numpyro.handlers import replay, seed, substitute, trace
+
+from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists._infer.evidence import (
+    EvidenceBounds,
+    Running,
+    chunk,
+    common,
+    shared,
+    sizes,
+    summed,
+)
+from relaxed_dists._infer.svi import AtAnyTemperature, accepting
+
+from .discretize import discretize
+from .sites import innermost, kind
+from .svi import _unwrap
+
+
+def _log_prob(site: dict[str, Any]) -> Array:
+    """As NumPyro's ELBOs compute it; masks are in the law."""
+    more = (site["intermediates"],) if site["intermediates"] else ()
+    return jnp.asarray(site["fn"].log_prob(site["value"], *more))
+
+
+def _sites(traces: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
+    """Name, message and sign in the log weight of each sample site."""
+    guide, model = traces
+    # A latent site that the guide lacks is drawn from the model itself: its terms cancel.
+    found = [
+        (name, site, int(site.get("is_observed") or name in guide)) for name, site in model.items()
+    ]
+    found += [(name, site, -1) for name, site in guide.items()]
+    return [entry for entry in found if entry[1]["type"] == "sample"]
+
+
+def _check_pairs(sites: list[tuple[str, Any, int]]) -> dict[str, Array]:
+    """Refuse a continuous law; of a Delta, whether its value is one of the model's."""
+    fine = {}
+    model = {name: site for name, site, sign in sites if sign == 1 and not site["is_observed"]}
+    for name, site, sign in sites:
+        if sign == -1 and name in model and kind(model[name]["fn"]) == "discrete":
+            law = innermost(site["fn"])
+            if isinstance(law, dist.Delta):
+                fine[name] = jnp.all(model[name]["fn"].support(site["value"]))
+            elif kind(law) != "discrete":
+                raise _errors.soft_guide(name, type(law).__name__)
+    return fine
+
+
+def evidence_bounds(
+    rng_key: Array,
+    params: dict[str, Any],
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    *args: Any,
+    num_samples: int = 1000,
+    chunk_size: int | None = None,
+    progress_bar: bool = True,
+    **kwargs: Any,
+) -> EvidenceBounds:
+    r"""The ELBO and the importance-weighted bound of the discrete model, with standard errors.
+
+    Model and guide are made discrete by :func:`discretize`, so the numbers say how good the
+    discrete model is, however it was trained. With z drawn S times from the guide and log weights
+    :math:`w = \log p(x, z) - \log q(z)`, the ELBO is the mean of w, and the importance-weighted
+    bound :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
+
+    Plates that all sites of model and guide share hold independent data: each datum has a bound of
+    its own, and the results are summed over them. Where such a plate is subsampled, the minibatch
+    is drawn once and the sum scaled to the whole; the errors don't count that choice. A latent site
+    that the guide lacks is drawn from the model. Each sample
+    has a key of its own, so the numbers don't depend on the size of the chunks.
+
+    Args:
+        rng_key: A JAX random key.
+        params: The parameters of model and guide, such as ``svi.get_params(state)``.
+        model: A NumPyro model.
+        guide: Its guide.
+        args: What both take.
+        num_samples: The number S of samples.
+        chunk_size: How many to draw at once, by vmap. By default as many as fit into some dozens
+            of megabytes.
+        progress_bar: Whether to show one.
+        kwargs: What both take by name; ``temperature`` reaches those that take it. Without one they
+            are called at some temperature, on which the discrete model does not depend.
+
+    Returns:
+        A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
+        ``importance_weighted_error``, by the delta method; near 1 it says that one
+        sample outweighs all others: draw more. With one sample the errors are NaN.
+
+    Raises:
+        ValueError: If log densities are scaled differently at different sites, the guide draws
+            a discrete site from a continuous law, or no temperature is given and the discrete model
+            or guide depends on it.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
+
+    Example:
+        >>> import numpyro
+        >>> import numpyro.distributions as dist
+        >>> from jax import random
+        >>> from relaxed_dists.numpyro import RelaxedBernoulli
+        >>> def model():
+        ...     z = numpyro.sample("z", RelaxedBernoulli(0.5, probs=0.5))
+        ...     numpyro.sample("x", dist.Normal(z, 1.0), obs=1.0)
+        >>> def guide():
+        ...     numpyro.sample("z", RelaxedBernoulli(0.5, probs=0.5))
+        >>> key, params = random.key(0), {}
+        >>> bounds = evidence_bounds(key, params, model, guide, progress_bar=False)
+        >>> round(bounds.elbo, 1), round(bounds.importance_weighted, 1)  # exactly -1.169, -1.138
+        (-1.2, -1.1)
+    """
+    if "temperature" in kwargs:
+        model, guide = accepting(model, guide, _unwrap)
+    model, guide = discretize(model), discretize(guide)
+    for handler in (model, guide):
+        # Here, since inside jit an argument that the function depends on has no numbers.
+        if isinstance(handler.fn, AtAnyTemperature):
+            handler.fn.look(substitute(handler.fn.fn, params), args, kwargs)
+    key, rng_key = random.split(rng_key)
+    # JAX's arrays are arguments of what is compiled; the rest may shape it, and is part of it.
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
+
+    def traces(arrays: dict[int, Array], data: dict[str, Any], key: Array) -> list[dict[str, Any]]:
+        filled = [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
+        args, kwargs = jax.tree.unflatten(structure, filled)
+        keys = random.split(key)
+        guide_trace = trace(seed(substitute(guide, data), keys[0])).get_trace(*args, **kwargs)
+        replayed = replay(seed(substitute(model, data), keys[1]), guide_trace)
+        return [guide_trace, trace(replayed).get_trace(*args, **kwargs)]
+
+    names: list[str] = []
+    stacks: list[Any] = []
+    numbers = 0
+
+    @jax.jit
+    def look(arrays: dict[int, Array], params: dict[str, Any], key: Array) -> Any:
+        nonlocal numbers
+        found = traces(arrays, params, key)
+        sites = _sites(found)
+        fine = _check_pairs(sites)
+        stacks[:] = [site["cond_indep_stack"] for _, site, _ in sites]
+        numbers = sum(jnp.size(site["value"]) for _, site, _ in sites)
+        scales = [1.0 if site["scale"] is None else site["scale"] for _, site, _ in sites]
+        names[:] = [name for name, _, _ in sites]
+        plates = [site for t in found for site in t.values() if site["type"] == "plate"]
+        return scales, {site["name"]: site["value"] for site in plates}, fine
+
+    scales, fixed, fine = look(arrays, params, key)
+    for name, right in fine.items():
+        if not right:
+            raise _errors.soft_guide(name, "a Delta at another value")
+    if not stacks:
+        raise _errors.no_sites()
+    scale = common(list(zip(names, scales, strict=True)))
+    dims = {frame.dim for frame in shared(stacks)}
+    size = chunk(num_samples, chunk_size, numbers)
+    # The minibatches are fixed, the same for all samples.
+    data = {**params, **fixed}
+
+    @jax.jit
+    def log_weights(arrays: dict[int, Array], data: dict[str, Any], keys: Array) -> Array:
+        def of_one(key: Array) -> Array:
+            signed = [(sign, site) for _, site, sign in _sites(traces(arrays, data, key)) if sign]
+            terms = [sign * summed(_log_prob(site), dims) for sign, site in signed]
+            return sum(terms, start=jnp.zeros(())).reshape(-1)
+
+        return jax.vmap(of_one)(keys)
+
+    running, start = Running(), 0
+    keys = random.split(rng_key, num_samples)
+    for now in sizes(num_samples, chunk_size, numbers, progress_bar):
+        # The last chunk is filled up, so that it needs no program of its own.
+        some = keys[(start + jnp.arange(size)) % num_samples]
+        running.add(log_weights(arrays, data, some)[:now])
+        start += now
+    return running.bounds(scale)

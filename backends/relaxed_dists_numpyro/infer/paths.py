@@ -1,0 +1,220 @@
+"""Whether a gradient reaches the discrete sites through a model, seen by running it once more."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, random
+from numpyro.handlers import block, replay, seed, substitute, trace
+from numpyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from numpyro.infer.elbo import TraceEnum_ELBO
+from numpyro.ops.provenance import eval_provenance
+from numpyro.primitives import _PYRO_STACK, Messenger
+
+from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._infer.paths import moved, quietly
+
+from .._jax.input import known
+from .._jax.ops import ops
+from ..distributions.bernoulli import LogitRelaxedBernoulli
+from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from .sites import innermost, kind
+from .unbiased import Unbiased
+
+_PATHWISE = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
+
+
+class _Asked(Messenger):
+    """Takes parameters from the handlers outside, which are blocked and so record nothing."""
+
+    def __init__(self, handlers: list[Any]) -> None:
+        super().__init__()
+        self._handlers = handlers
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Ask for the value of a parameter, or for a copy of what is mutable."""
+        if msg["type"] in ("param", "mutable") and msg["value"] is None:
+            for handler in self._handlers:
+                handler.process_message(msg)
+            if msg["type"] == "mutable":
+                msg["value"] = jax.tree.map(lambda x: x, msg["value"])
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Run with the parameters that are given outside, and unseen there."""
+    outside = [handler for handler in reversed(_PYRO_STACK) if isinstance(handler, substitute)]
+    with block(), _Asked(outside):
+        yield
+
+
+class _Replaced(Messenger):
+    """Changes the value of a site once it is drawn."""
+
+    def __init__(self, values: dict[str, Array]) -> None:
+        super().__init__()
+        self._values = values
+
+    def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Change the value."""
+        if msg["type"] in ("sample", "deterministic") and msg["name"] in self._values:
+            msg["value"] = self._values[msg["name"]]
+
+
+Sites = list[dict[str, Any]]
+
+
+def _sort(fn: Any) -> str:
+    law = innermost(fn)
+    if law.event_shape:
+        return "logs" if isinstance(law, ExpRelaxedOneHotCategorical) else "rows"
+    return "logit" if isinstance(law, LogitRelaxedBernoulli) else "number"
+
+
+def _densities(sites: Sites, own: set[str]) -> list[Array]:
+    found = []
+    for site in sites:
+        if site["type"] == "sample" and site["name"] not in own:
+            more = (site["intermediates"],) if site["intermediates"] else ()
+            found.append(jnp.asarray(site["fn"].log_prob(site["value"], *more)))
+    return found
+
+
+def _check(
+    title: str,
+    run: Callable[[], Sites],
+    targets: Callable[[Sites], dict[str, tuple[str, set[str]]]],
+    trained: Callable[[str], bool] = lambda name: True,
+) -> bool:
+    """Refuse a site whose value other densities depend on, but not by a derivative.
+
+    Where only the numbers could say so, and they are traced, it warns and returns false.
+
+    Args:
+        title: What asks.
+        run: Runs guide and model, with the same keys each time, and returns their sites.
+        targets: From the sites of a run to those that are looked at, each with the sort of its
+            values and the names of its own sites.
+        trained: Whether a site's value has a derivative by a parameter, and so needs others by it.
+    """
+    wanted: dict[str, tuple[str, set[str]]] = {}
+
+    def sites(values: dict[str, Array]) -> Sites:
+        with alone(), _Replaced(values), warnings.catch_warnings(action="ignore"):
+            return run()
+
+    def drawn() -> dict[str, Array]:
+        found = sites({})
+        wanted.update(targets(found))
+        values = {site["name"]: site["value"] for site in reversed(found) if "value" in site}
+        return {name: values[name] for name in wanted}
+
+    shapes, seen = jax.eval_shape(drawn), True
+    for name, (sort, own) in wanted.items():
+
+        def others(value: Array, name: str = name, own: set[str] = own) -> list[Array]:
+            return _densities(sites({name: value}), own)
+
+        def total(value: Array, others: Any = others) -> Array:
+            return sum((x.sum() for x in others(value)), start=jnp.zeros(()))
+
+        some = jnp.ones(shapes[name].shape, shapes[name].dtype)
+        slope = eval_provenance(lambda t: jax.jvp(total, (some,), (t,))[1], t=some)  # noqa: B023
+        if slope or not eval_provenance(total, value=some) or not trained(name):
+            continue
+        with jax.ensure_compile_time_eval():
+            value = drawn()[name]
+            before = others(value)
+            if not all(map(known, [value, *before])):  # in a traced call
+                warnings.warn(_errors.zero_gradient(title, name), stacklevel=4)
+                seen = False
+            elif any(not _same(before, others(other)) for other in moved(ops, value, sort)):
+                raise _errors.no_gradient(title, name)
+    return seen
+
+
+def _same(first: list[Array], second: list[Array]) -> bool:
+    return all(
+        np.allclose(x, y, 1e-5, 1e-5, equal_nan=True) for x, y in zip(first, second, strict=True)
+    )
+
+
+def pathwise(loss: Any) -> bool:
+    """Whether a loss is one that is known to train a guide by derivatives of its values."""
+    several = getattr(loss, "multi_sample_guide", False)
+    return isinstance(loss, _PATHWISE) and not isinstance(loss, Unbiased) and not several
+
+
+def check_svi(
+    params: dict[str, Any], model: Any, guide: Any, args: Any, kwargs: dict[str, Any]
+) -> None:
+    """Refuse a guide whose discrete sites can't be trained, since the model gives no gradient.
+
+    Raises:
+        ValueError: If other densities depend on a site's value, and none by a derivative.
+    """
+    keys = random.split(random.key(0))
+
+    def drawn(params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        data = jax.tree.map(lambda x: x, params)  # a copy of what is mutable
+        return data, trace(substitute(seed(guide, keys[0]), data)).get_trace(*args, **kwargs)
+
+    def run() -> Sites:
+        data, found = drawn(params)
+        replayed = replay(substitute(seed(model, keys[1]), data), found)
+        return [*found.values(), *trace(replayed).get_trace(*args, **kwargs).values()]
+
+    def targets(sites: Sites) -> dict[str, Any]:
+        drawn: dict[str, Any] = {}
+        for site in sites:  # the guide's come first
+            if site["type"] == "sample" and not site["is_observed"]:
+                drawn.setdefault(site["name"], site["fn"])
+        wanted = ("estimated", "relaxed")
+        return {k: (_sort(fn), {k}) for k, fn in drawn.items() if kind(fn) in wanted}
+
+    def trained(name: str) -> bool:
+        leaves, tree = jax.tree.flatten(params)
+        moves = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
+        floats = [jnp.asarray(x) for x, moved in zip(leaves, moves, strict=True) if moved]
+
+        def value(floats: list[Array]) -> Array:
+            those = iter(floats)
+            all_ = [next(those) if moved else x for x, moved in zip(leaves, moves, strict=True)]
+            with alone(), warnings.catch_warnings(action="ignore"):
+                found: Array = drawn(jax.tree.unflatten(tree, all_))[1][name]["value"]
+            return found
+
+        return bool(eval_provenance(lambda t: jax.jvp(value, (floats,), (t,))[1], t=floats))
+
+    quietly(lambda: _check("AnnealedSVI", run, targets, trained))
+
+
+def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
+    """Refuse a relaxed model in which no gradient reaches a site; false if that can't be seen.
+
+    Args:
+        relaxed: The model, in its handler.
+        names: The sites that it relaxes.
+        args: What it takes.
+        kwargs: What it takes by name.
+
+    Raises:
+        ValueError: As check_svi.
+    """
+
+    def run() -> Sites:
+        return list(trace(seed(relaxed, random.key(0))).get_trace(*args, **kwargs).values())
+
+    def targets(sites: Sites) -> dict[str, Any]:
+        sorts = {
+            site["name"].removesuffix("_relaxed"): "rows" if site["fn"].event_shape else "number"
+            for site in sites
+            if site["type"] == "sample" and kind(site["fn"]) == "relaxed"
+        }
+        return {k: (sorts[k], {k, f"{k}_relaxed"}) for k in names & sorts.keys()}
+
+    return quietly(lambda: _check("relax", run, targets))

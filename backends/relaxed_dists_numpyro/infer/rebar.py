@@ -1,0 +1,303 @@
+"""REBAR and RELAX: unbiased gradients with the model at soft values as a control variate."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from numpyro.handlers import seed, substitute, trace
+from numpyro.ops.provenance import eval_provenance
+
+from relaxed_dists import _errors_unbiased as _errors
+from relaxed_dists._infer import unbiased
+
+from .._jax.ops import ops
+from .sites import kind
+from .soft_draws import Again, Draws, Softly
+from .svi import _unwrap
+from .unbiased import Unbiased, check_reached, loss_of, pathwise, terms_of, total, traces_of
+
+
+class _Controlled(Unbiased):
+    """One hard run, and a soft one for each level of the guide's sites."""
+
+    def __init__(
+        self,
+        surrogate: Callable[..., Any] | None,
+        num_particles: int,
+        eta: Any,
+        vectorize_particles: Any,
+    ) -> None:
+        name = type(self).__name__
+        unbiased.checked_particles(name, num_particles, 1)
+        super().__init__(num_particles, vectorize_particles)
+        self.eta, self.surrogate = unbiased.checked_eta(name, eta), surrogate
+
+    def loss(
+        self, rng_key: Any, param_map: Any, model: Any, guide: Any, *args: Any, **kwargs: Any
+    ) -> Array:
+        """The loss, whose gradient is the estimate. Args and Returns as those of ELBO."""
+        name = type(self).__name__
+        if isinstance(self.eta, str) and self.eta not in param_map:
+            raise _errors.no_such_parameter(name, self.eta)
+
+        def particle(key: Any) -> Any:
+            made: list[Draws] = []
+
+            def handled(key: Any) -> Any:
+                made.append(Draws(name, seed(guide, key)))
+                return made[0]
+
+            traces = traces_of(key, param_map, model, handled, args, kwargs)
+            draws, terms = made[0], terms_of(*traces)
+
+            def missed(site: Any) -> bool:
+                return site["name"] not in draws.found and kind(site["fn"]) not in (None, "relaxed")
+
+            check_reached(name, traces[1], missed)
+            elbo, surrogate = pathwise(*traces)
+            seconds = jnp.array(0.0)
+            given: dict[str, Array] = {}
+            for group in self._groups(key, param_map, guide, args, kwargs, draws):
+                leaves = {site: draws.found[site].soft for site in group}
+                parts = self._control(
+                    key, param_map, model, guide, args, kwargs, traces[1], draws, given, leaves
+                )
+                given |= {site: draws.found[site].hard for site in group}
+                for site, (c, gradient) in parts.items():
+                    draw, fn = draws.found[site], traces[1][site]["fn"]
+                    gain = _rows(terms, traces[1][site]) - c
+                    gain = gain.reshape(*gain.shape, *(1,) * fn.event_dim)
+                    g = gain * draw.score + gradient
+                    surrogate = surrogate + unbiased.carrying(ops, draws.logits[site], g)
+                    seconds = seconds + (g**2).sum()
+            return elbo, surrogate, seconds
+
+        elbo, surrogate, seconds = self._particles(particle, rng_key)
+        trained = self.surrogate is not None or isinstance(self.eta, str)
+        # What the second moment depends on besides constants is trained to make it small.
+        return loss_of(elbo.mean(), surrogate.mean() - (seconds.mean() if trained else 0.0))
+
+    def _groups(
+        self, key: Any, params: Any, guide: Any, args: Any, kwargs: Any, draws: Draws
+    ) -> list[list[str]]:
+        """The sites in groups that don't depend on one another."""
+        names = list(draws.found)
+        if len(names) < 2:
+            return [names] if names else []
+
+        def logits(**hard: Array) -> dict[str, Array]:
+            again = Again(type(self).__name__, seed(guide, key), hard)
+            with trace():
+                substitute(again, data=params)(*args, **kwargs)
+            return again.logits
+
+        found = eval_provenance(logits, **{site: draws.found[site].hard for site in names})
+        return unbiased.levels({site: found[site] for site in names})
+
+    def _control(
+        self,
+        key: Any,
+        params: Any,
+        model: Any,
+        guide: Any,
+        args: Any,
+        kwargs: Any,
+        guide_trace: Any,
+        draws: Draws,
+        given: dict[str, Array],
+        leaves: dict[str, Array],
+    ) -> dict[str, tuple[Any, Any]]:
+        """The control variate of each site of a group, and its pathwise gradient by the logits."""
+        name = type(self).__name__
+        eta = params[self.eta] if isinstance(self.eta, str) else self.eta
+        fixed = lax.stop_gradient(params)
+        parts: dict[str, tuple[Any, Any]] = dict.fromkeys(leaves, (0.0, 0.0))
+
+        def traces(leaves: Any) -> Any:
+            def handled(key: Any) -> Any:
+                return Again(name, seed(guide, key), given | leaves)
+
+            return traces_of(key, fixed, Softly(name, model, draws.found), handled, args, kwargs)
+
+        def f(leaves: Any) -> Any:
+            soft = traces(leaves)
+            terms = terms_of(*soft)
+            rows = {site: _rows(terms, guide_trace[site]) for site in leaves}
+            return total(soft[0]) - total(soft[1]), rows
+
+        if isinstance(self.eta, str) or eta != 0:
+            self._check(traces, leaves)
+            slopes, rows = lax.stop_gradient(jax.grad(f, has_aux=True)(leaves))
+            for site, slope in slopes.items():
+                parts[site] = eta * rows[site], eta * draws.found[site].correction(slope)
+        if self.surrogate is not None:
+            surrogate = self.surrogate
+
+            def r(leaves: Any) -> Any:
+                values = given | leaves
+                if len(values) < len(draws.found):
+                    again = Again(name, seed(guide, jax.random.split(key)[1]), values)
+                    found = trace(substitute(again, data=fixed)).get_trace(*args, **kwargs)
+                    values = {site: found[site]["value"] for site in draws.found}
+                out = jnp.asarray(surrogate(params, values, *args, **kwargs))
+                return out.sum(), out
+
+            slopes, out = jax.grad(r, has_aux=True)(leaves)
+            for site, slope in slopes.items():
+                c, k = parts[site]
+                c = c + _fitted(name, out, guide_trace[site])
+                parts[site] = c, k + draws.found[site].correction(slope)
+        return parts
+
+    def _check(self, traces: Callable[[Any], Any], leaves: dict[str, Array]) -> None:
+        """Refuse a site whose value the model uses without a derivative."""
+
+        def others(leaves: Any) -> Any:
+            model_trace, guide_trace = traces(leaves)
+            sums = {}
+            for name in leaves:
+                of = functools.partial(lambda name, site: site["name"] != name, name)
+                sums[name] = total(model_trace, of) - total(guide_trace, of)
+            return sums
+
+        # What the derivatives of the sums depend on, found without computing any.
+        found = eval_provenance(lambda **t: jax.jvp(others, (leaves,), (t,))[1], **leaves)
+        for name in leaves:
+            if name not in found[name]:
+                raise _errors.no_derivative(type(self).__name__, name)
+
+
+def _rows(terms: Any, site: Any) -> Array:
+    """The terms summed to the plates of a site, a constant, a number for each row of its batch."""
+    total = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
+    return jnp.broadcast_to(total, site["fn"].batch_shape)
+
+
+def _fitted(name: str, r: Array, site: Any) -> Array:
+    """What a surrogate returns, summed to the batch shape of a site."""
+    batch = site["fn"].batch_shape
+    total = r
+    while total.ndim > len(batch):
+        total = total.sum(0)
+    for dim in range(-total.ndim, 0):
+        total = total.sum(dim, keepdims=True) if batch[dim] == 1 else total
+    try:
+        return jnp.broadcast_to(total, batch)
+    except ValueError as error:
+        raise _errors.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
+
+
+class REBAR_ELBO(_Controlled):
+    r"""The ELBO with an unbiased gradient for discrete sites, its control variate the soft ELBO.
+
+    The guide is one with ``GumbelSoftmax(temperature)``, unchanged: only the loss is another. With
+    :math:`f = \log p(x, z) - \log q(z)`, b the hard draw and s the soft one of the same noise, the
+    gradient by a site's logits is
+
+    .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
+        + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
+
+    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
+    the noise of s, so that model and guide run once at hard values and once at soft ones. Both
+    count only what shares the site's plates. A soft value is scored by the linear extension
+    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier ones, there is a soft run
+    for each step of the dependence. The temperature changes the variance, never the mean.
+    Continuous sites beside them keep their pathwise gradients, and the model's parameters theirs.
+
+    The model must be a smooth function of the values: it multiplies by them, and takes no argmax
+    of them, rounds or compares them. Where nothing else depends smoothly on a site, that is
+    refused at the first step; where something else does, it can't be seen, and biases.
+
+    Args:
+        num_particles: The number of particles.
+        eta: How much of the control variate is used: a number, or the name of a parameter that
+            the guide declares (``numpyro.param("eta", 1.0)``), which the optimiser then
+            trains for a small second moment of the gradient by the logits.
+        vectorize_particles: As in NumPyro's ``ELBO``.
+
+    Raises:
+        ValueError: If an argument is out of its range, or (in a step) a discrete site of the
+            guide has no hard ``GumbelSoftmax``, or the model takes no soft value of it.
+
+    Reference:
+        Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, *REBAR: Low-variance, unbiased gradient
+        estimates for discrete latent variable models* (2017), section 3.
+
+    Example:
+        >>> import numpyro
+        >>> from relaxed_dists.numpyro import Bernoulli, GumbelSoftmax
+        >>> def model():
+        ...     z = numpyro.sample("z", Bernoulli(probs=0.5))
+        ...     numpyro.sample("x", Bernoulli(probs=0.2 + 0.6 * z), obs=1.0)
+        >>> def guide():
+        ...     logit = numpyro.param("logit", 0.0)
+        ...     numpyro.sample("z", Bernoulli(logits=logit, estimator=GumbelSoftmax(0.5)))
+        >>> optim, loss = numpyro.optim.Adam(0.1), REBAR_ELBO(num_particles=10)
+        >>> svi = numpyro.infer.SVI(model, guide, optim, loss)
+        >>> result = svi.run(jax.random.key(0), 200, progress_bar=False)
+        >>> round(jax.nn.sigmoid(result.params["logit"]).item(), 1)
+        0.8
+    """
+
+    def __init__(
+        self, num_particles: int = 1, eta: float | str = 1.0, vectorize_particles: Any = True
+    ) -> None:
+        super().__init__(None, num_particles, eta, vectorize_particles)
+
+
+class RELAX_ELBO(_Controlled):
+    r"""The ELBO with an unbiased gradient for discrete sites, its control variate trained.
+
+    As :class:`REBAR_ELBO`, with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`. The
+    parameters of r are trained by the same optimiser, for a small second moment of the gradient by
+    the logits; they should be r's own. With ``eta=0`` the model is not run at soft values, and may
+    do anything with the hard ones.
+
+    Args:
+        surrogate: The function r, called as ``surrogate(params, values, *args, **kwargs)``: params
+            are the parameters of model and guide, by name, values the relaxed values of the
+            guide's discrete sites, by name, and the others what model and guide take. It returns a
+            number, or an array with a number for each row of the plates, which must come of that
+            row's values alone. Its own parameters are declared in the guide, by ``numpyro.param``.
+        num_particles: The number of particles.
+        eta: How much of the soft ELBO the control variate holds, as in :class:`REBAR_ELBO`.
+        vectorize_particles: As in NumPyro's ``ELBO``.
+
+    Raises:
+        ValueError: As :class:`REBAR_ELBO`; or if the surrogate is no function, or returns a shape
+            that does not broadcast with a site's batch shape.
+
+    Reference:
+        Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through the Void* (2018), section 3.
+
+    Example:
+        >>> import numpyro
+        >>> from relaxed_dists.numpyro import Bernoulli, GumbelSoftmax
+        >>> def model():
+        ...     z = numpyro.sample("z", Bernoulli(probs=0.5))
+        ...     numpyro.sample("x", Bernoulli(probs=0.2 + 0.6 * z), obs=1.0)
+        >>> def guide():
+        ...     logit, _ = numpyro.param("logit", 0.0), numpyro.param("ab", jnp.zeros(2))
+        ...     numpyro.sample("z", Bernoulli(logits=logit, estimator=GumbelSoftmax(0.5)))
+        >>> def surrogate(params, values):
+        ...     a, b = params["ab"]
+        ...     return a + b * values["z"]
+        >>> optim, loss = numpyro.optim.Adam(0.1), RELAX_ELBO(surrogate, num_particles=10, eta=0)
+        >>> svi = numpyro.infer.SVI(model, guide, optim, loss)
+        >>> result = svi.run(jax.random.key(0), 200, progress_bar=False)
+        >>> round(jax.nn.sigmoid(result.params["logit"]).item(), 1)
+        0.8
+    """
+
+    def __init__(
+        self,
+        surrogate: Callable[..., Any],
+        num_particles: int = 1,
+        eta: float | str = 1.0,
+        vectorize_particles: Any = True,
+    ) -> None:
+        surrogate = unbiased.checked_surrogate(type(self).__name__, surrogate, _unwrap)
+        super().__init__(surrogate, num_particles, eta, vectorize_particles)

@@ -1,0 +1,237 @@
+"""Relaxation of a model as it is written: its discrete sites become relaxed ones."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpyro
+from numpyro.handlers import block, condition, do, reparam, replay, substitute
+from numpyro.infer import init_to_value
+from numpyro.infer.reparam import Reparam
+from numpyro.primitives import _PYRO_STACK, Messenger
+
+from relaxed_dists import _errors_inference
+from relaxed_dists._infer.paths import once
+from relaxed_dists._infer.relax import Chosen, check_shape, shown
+
+from .._adapter import RelaxedDistribution
+from .._jax.ops import ops
+from ..distributions.bernoulli import LogitRelaxedBernoulli
+from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from .paths import check_relaxed
+from .sites import discrete, innermost, kind, rewrapped
+
+
+def _gives(handler: Any, site: dict[str, Any]) -> str:
+    """What a handler is called, if it gives a site a value; else nothing."""
+    name = site["name"]
+    if isinstance(handler, condition) and handler.condition_fn is not None:
+        return "condition" if handler.condition_fn(site) is not None else ""
+    if isinstance(handler, condition | do) and name in handler.data:
+        return type(handler).__name__
+    if isinstance(handler, replay) and name in handler.trace:
+        return "replay" if handler.trace[name]["type"] == "sample" else ""
+    if isinstance(handler, substitute):
+        start = handler.substitute_fn
+        if isinstance(start, functools.partial) and start.func is init_to_value:
+            return "init_to_value" if name in start.keywords.get("values", {}) else ""
+        if getattr(start, "__name__", "") == "_samples_wo_deterministic":  # of Predictive
+            return "Predictive" if start(site) is not None else ""
+        return "substitute" if name in (handler.data or {}) else ""
+    return ""
+
+
+def _refuse_given(name: str, fn: Any) -> None:
+    """Refuse a value for the site's own name from a handler outside.
+
+    NumPyro's handlers outside see a deterministic site, and would do nothing, or change its value
+    and leave that of the relaxed site, from which it is computed, as it was.
+    """
+    inner = max((i for i, h in enumerate(_PYRO_STACK) if isinstance(h, reparam)), default=0)
+    site = {"type": "sample", "name": name, "fn": fn, "value": None, "is_observed": False}
+    for handler in reversed(_PYRO_STACK[:inner]):
+        if isinstance(handler, block) and handler.hide_fn(site):
+            return
+        title = _gives(handler, site)
+        if title and not _gives(handler, {**site, "name": f"{name}_relaxed"}):
+            raise _errors_inference.given_outside(name, title)
+
+
+class RelaxedReparam(Reparam):
+    r"""Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
+
+    The site ``z`` of a one-hot law becomes a site ``z_relaxed`` of
+    :class:`ExpRelaxedOneHotCategorical` (log space), that of a Bernoulli law one of
+    :class:`LogitRelaxedBernoulli` (logit space), with the same logits, plates, masks and scales.
+    The value of ``z`` stays in the trace as a deterministic one: :math:`\exp` or the sigmoid of the
+    auxiliary value. Observed and already relaxed sites are left as they are.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the site's shape (that of
+            its logits, without the categories).
+        hard: Whether the value is the one-hot or 0-1 one, with the soft one's gradient.
+
+    Raises:
+        ValueError: If the site's law can't be relaxed, a temperature is out of its range or does
+            not broadcast, or a handler outside gives a value to the site's own name.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> from numpyro import handlers
+        >>> from relaxed_dists.numpyro import OneHotCategorical
+        >>> def model(): return numpyro.sample("z", OneHotCategorical(logits=jnp.zeros(3)))
+        >>> relaxed = handlers.reparam(model, config={"z": RelaxedReparam(0.5)})
+        >>> trace = handlers.trace(handlers.seed(relaxed, random.key(0))).get_trace()
+        >>> [(name, site["type"]) for name, site in trace.items()]
+        [('z_relaxed', 'sample'), ('z', 'deterministic')]
+    """
+
+    def __init__(self, temperature: Any, hard: bool = False) -> None:
+        self.temperature = temperature
+        self.hard = hard
+
+    def __call__(self, name: str, fn: Any, obs: Any) -> tuple[Any, Any]:
+        """Draw the auxiliary site, in NumPyro's ``reparam`` handler.
+
+        Args:
+            name: The site's name.
+            fn: The site's law.
+            obs: The value that it has already, or None.
+
+        Returns:
+            None in place of the law, and the value; of an observed or relaxed site what was given.
+        """
+        law = innermost(fn)
+        if obs is not None or isinstance(law, RelaxedDistribution):
+            return fn, obs
+        twin = discrete(law)
+        if twin is None:
+            raise _errors_inference.no_relaxation(name, type(law).__name__)
+        rows = twin._rows
+        check_shape(name, self.temperature, fn.shape()[:-1] if rows else fn.shape())
+        _refuse_given(name, fn)
+        kind = ExpRelaxedOneHotCategorical if rows else LogitRelaxedBernoulli
+        relaxed = kind(self.temperature, logits=twin.logits, validate_args=law._validate_args)
+        y = numpyro.sample(f"{name}_relaxed", rewrapped(fn, lambda _: relaxed))
+        return None, shown(ops, y, rows, self.hard)
+
+
+class relax(reparam):  # lower case, as NumPyro's handlers are
+    r"""Relaxes all latent discrete sites of a model, or those named.
+
+    A handler as NumPyro's own are: each latent site of a one-hot or Bernoulli law goes through
+    :class:`RelaxedReparam`, so that ``z`` becomes the relaxed site ``z_relaxed`` and a
+    deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
+    and NUTS run on it. To anneal the temperature, write
+    ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and give it to
+    :class:`AnnealedSVI`.
+
+    Conditions on ``z`` belong inside, ``relax(condition(model, {"z": ...}), temperature)``: outside
+    there is ``z_relaxed``. A masked category (a logit of -inf) has no density, so autoguides and
+    NUTS, which move through all of them, need :class:`GumbelSoftmaxReparam` on ``z_relaxed``.
+
+    Args:
+        fn: The model; None to decorate one, or as a context manager.
+        temperature: A positive number, or an array that broadcasts with each site's shape.
+        sites: The names of the sites to relax; by default all latent discrete sites.
+        hard: Whether values are one-hot or 0-1 ones, with the soft ones' gradient.
+
+    Raises:
+        ValueError: If a site's law can't be relaxed, a named site is not a latent discrete one or
+            is never drawn, a temperature is out of its range, or the model uses a site's value in
+            steps only (an argmax, an index), so that its density has no gradient by it. That is
+            seen by the first call with data, which traces the model once more; where all that it
+            gets is traced (under ``jit``), a warning.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> from numpyro import distributions as dist
+        >>> from relaxed_dists.numpyro import OneHotCategorical
+        >>> def model(x):
+        ...     z = numpyro.sample("z", OneHotCategorical(logits=jnp.zeros(2)))
+        ...     numpyro.sample("x", dist.Normal(z @ jnp.array([-1.0, 1.0]), 1.0), obs=x)
+        >>> kernel = numpyro.infer.NUTS(relax(model, 0.5))
+        >>> mcmc = numpyro.infer.MCMC(kernel, num_warmup=20, num_samples=20, progress_bar=False)
+        >>> mcmc.run(random.key(0), 2.0)
+        >>> mcmc.get_samples()["z"].shape
+        (20, 2)
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        temperature: Any = None,
+        sites: Iterable[str] | None = None,
+        hard: bool = False,
+    ) -> None:
+        self._chosen = Chosen(sites)
+        self._reparam = RelaxedReparam(temperature, hard)
+        self._relaxed: set[str] = set()
+        self._observed = False  # whether the model has data
+        super().__init__(fn, config=self._choose)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model, and look after the first time whether gradients reach its sites."""
+        if self.fn is None:  # a decorator
+            return super().__call__(*args, **kwargs)
+        try:
+            result = super().__call__(*args, **kwargs)
+        except TypeError as error:
+            if self._relaxed and _errors_inference.by_floats(error):
+                raise _errors_inference.indexed("relax", sorted(self._relaxed)) from error
+            raise
+        if self._relaxed and self._observed:
+            inner: Any = self.fn
+            while isinstance(inner, Messenger):
+                inner = inner.fn
+
+            def check() -> bool:
+                reparam: Any = self._reparam
+                again = _Unlooked(self.fn, reparam.temperature, self._chosen.names, reparam.hard)
+                return check_relaxed(again, set(self._relaxed), args, kwargs)
+
+            once(inner, check)
+        return result
+
+    def _choose(self, site: dict[str, Any]) -> RelaxedReparam | None:
+        fn, name = site["fn"], site["name"]
+        is_discrete = kind(fn) in ("discrete", "estimated")
+        law = type(innermost(fn)).__name__
+        if not self._chosen.has(name, law, is_discrete, site["is_observed"]):
+            return None
+        if site.get("_control_flow_done"):
+            raise _errors_inference.inside_control_flow(name)
+        if site["value"] is not None:  # given by a handler inside
+            return None
+        self._relaxed.add(name)
+        return self._reparam
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Relax a site, and note whether one has data."""
+        self._observed |= msg["type"] == "sample" and msg["is_observed"]
+        super().process_message(msg)
+
+    def __enter__(self) -> None:
+        """Start anew with what the model has drawn."""
+        self._chosen.found.clear()
+        self._relaxed.clear()
+        self._observed = False
+        super().__enter__()
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        """Look whether all named sites were there, unless an error ended the run."""
+        super().__exit__(exc_type, exc_value, traceback)
+        if exc_type is None:
+            self._chosen.check()
+
+
+class _Unlooked(relax):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model."""
+        return Messenger.__call__(self, *args, **kwargs)

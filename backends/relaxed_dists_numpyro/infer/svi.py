@@ -1,0 +1,281 @@
+"""SVI with an annealed temperature."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tqdm
+from numpyro.infer import SVI, TraceGraph_ELBO
+from numpyro.infer.autoguide import AutoGuide
+from numpyro.infer.svi import SVIRunResult
+from numpyro.primitives import Messenger
+from numpyro.util import not_jax_tracer
+
+from relaxed_dists import _errors
+from relaxed_dists._errors_inference import by_floats, indexed, scanned
+from relaxed_dists._infer.svi import (
+    accepting,
+    at_step,
+    check_given,
+    checked,
+    mapped,
+    schedules,
+    shown,
+    takes_temperature,
+)
+
+from . import checkpoint
+from .pairing import Pairing
+from .paths import check_svi, pathwise
+
+# What a function that needs numbers makes of a tracer.
+_UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def _unwrap(fn: Any) -> Any:
+    """What a handler or an autoguide calls; its own signature is *args, **kwargs."""
+    if isinstance(fn, Messenger):
+        return fn.fn
+    return fn.model if isinstance(fn, AutoGuide) else None
+
+
+class AnnealedSVI(SVI):
+    r"""NumPyro's SVI with a temperature that follows a schedule.
+
+    At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
+    signature takes it. The step is the one that the optimiser's state counts, so the temperature is
+    right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved state. A
+    ``temperature=`` given to a method stands in place of the schedule's, also where there is none.
+    A whole run is compiled once.
+
+    The state holds all there is to a restart: parameters, optimiser, step, random key and what
+    ``numpyro.mutable`` keeps. With several particles NumPyro itself drops the last: ``update``
+    warns, and ``run`` fails. :meth:`save` and :meth:`load` have the state in a file.
+
+    Args:
+        model: A NumPyro model.
+        guide: A NumPyro guide.
+        optim: A NumPyro or optax optimiser.
+        loss: A NumPyro ELBO.
+        temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
+            list or tuple of schedules and numbers: model and guide get the same, of numbers. By
+            default None, for an estimator without a temperature or a loop of your own: then none
+            is passed but a ``temperature=`` that a method is given.
+        allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
+            the other way round.
+        static_kwargs: Further arguments of model and guide that stay fixed.
+
+    Raises:
+        ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
+            on one side and discrete on the other (seen by ``init``), a schedule can't compute with
+            a traced step, its temperature is not positive and finite, or the model uses a site's
+            value in steps only (an argmax, an index), so that no gradient reaches it (seen by
+            ``init``, which traces guide and model once more; if it is traced itself, a warning). A
+            path that breaks while another one holds is not seen.
+            Where the step is traced (``update`` under ``jit``) no temperature can be seen; the
+            distributions then compute with the lowest one that they know.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
+
+    Example:
+        >>> import numpyro
+        >>> from jax import random
+        >>> from relaxed_dists.schedules import linear
+        >>> def model(): numpyro.sample("x", numpyro.distributions.Normal(0.0, 1.0))
+        >>> def guide(temperature):
+        ...     loc = numpyro.param("loc", 1.0)
+        ...     numpyro.sample("x", numpyro.distributions.Normal(loc, temperature))
+        >>> optim, loss = numpyro.optim.Adam(0.1), numpyro.infer.Trace_ELBO()
+        >>> svi = AnnealedSVI(model, guide, optim, loss, temperature=linear(1.0, 0.5, 100))
+        >>> result = svi.run(random.key(0), 100, progress_bar=False)
+        >>> float(svi.current_temperature(result.state))
+        0.5
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        optim: Any,
+        loss: Any,
+        temperature: Any = None,
+        *,
+        allow_mixed: Collection[str] = (),
+        **static_kwargs: Any,
+    ) -> None:
+        self._takes = any(takes_temperature(fn, _unwrap) for fn in (model, guide))
+        if self._takes or temperature is not None:
+            model, guide = accepting(model, guide, _unwrap)
+        super().__init__(model, guide, optim, loss, **static_kwargs)
+        self.temperature = None if temperature is None else schedules(temperature)
+        self.allow_mixed = allow_mixed
+
+    def current_temperature(self, svi_state: Any) -> Any:
+        """The temperature of the next update.
+
+        Args:
+            svi_state: A state of this SVI.
+
+        Returns:
+            The schedule's temperature at the step that the optimiser's state holds; None without.
+        """
+        return self._annealed(svi_state.optim_state[0], {}).get("temperature")
+
+    def _at_step(self, step: Any) -> Any:
+        try:
+            return at_step(self.temperature, step)
+        except _UNTRACEABLE as error:
+            raise _errors.not_traceable(error) from error
+
+    def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "temperature" in kwargs and not self._takes:
+            raise _errors.no_temperature()
+        if self.temperature is None or "temperature" in kwargs:
+            return kwargs
+        temperature = self._at_step(step)
+        with jax.ensure_compile_time_eval():  # constants are checked under jit as well
+            checked(temperature, not_jax_tracer)
+        return {**kwargs, "temperature": temperature}
+
+    def init(
+        self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
+        kwargs = self._annealed(0, kwargs)
+        check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
+        sites = Pairing(self.allow_mixed)
+        with warnings.catch_warnings(), sites:
+            warnings.filterwarnings("ignore", ".* does not support models with discrete latent")
+            try:
+                state = super().init(rng_key, *args, init_params=init_params, **kwargs)
+            except TypeError as error:
+                if pathwise(self.loss) and by_floats(error):
+                    raise indexed("AnnealedSVI", sites.names()) from error
+                raise
+        if sites.scanned and isinstance(self.loss, TraceGraph_ELBO):
+            raise scanned(sites.scanned)
+        if pathwise(self.loss) and sites.carrying():
+            params = {**self.get_params(state), **(state.mutable_state or {})}
+            check_svi(params, self.model, self.guide, args, {**self.static_kwargs, **kwargs})
+        plain = sites.plain()
+        if plain and not self.loss.can_infer_discrete:
+            warnings.warn(
+                f"SVI with {type(self.loss).__name__} does not support the discrete latent sites "
+                f"{plain}: their guide has no estimator. Give it one, such as "
+                "GumbelSoftmax(temperature), or take LeaveOneOut_ELBO.",
+                stacklevel=2,
+            )
+        return state
+
+    def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+        """A step at the temperature of the state. Args and Returns as those of SVI."""
+        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
+        return super().update(svi_state, *args, **kwargs)
+
+    def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+        """A step that is not taken if it is not finite. Args and Returns as those of SVI."""
+        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
+        return super().stable_update(svi_state, *args, **kwargs)
+
+    def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss at the temperature of the state. Args and Returns as those of SVI."""
+        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
+        return super().evaluate(svi_state, *args, **kwargs)
+
+    evaluate_loss = evaluate  # Pyro's name of it
+
+    def save(self, path: str | os.PathLike[str], svi_state: Any) -> None:
+        """Write a state to a file, all at once and without pickle.
+
+        The file is NumPy's (``.npz``, whatever it is called), each leaf of the state under its
+        place in it. It is written under a temporary name beside it and then renamed, so that a
+        process which is killed meanwhile leaves the file that was there.
+
+        Args:
+            path: The file.
+            svi_state: A state of this SVI.
+        """
+        checkpoint.save(self, path, svi_state)
+
+    def load(self, path: str | os.PathLike[str], svi_state: Any) -> Any:
+        """Read a state from a file that :meth:`save` wrote: training goes on bit for bit.
+
+        Args:
+            path: The file.
+            svi_state: A state that :meth:`init` returned in this process, for the structure; by
+                it SVI also learns the parameters' constraints.
+
+        Returns:
+            The state, on the devices of ``svi_state``.
+
+        Raises:
+            ValueError: If the file is cut short or no checkpoint, or holds a state of another
+                structure, other shapes or dtypes.
+        """
+        return checkpoint.load(self, path, svi_state)
+
+    def run(
+        self,
+        rng_key: Any,
+        num_steps: int,
+        *args: Any,
+        progress_bar: bool = True,
+        stable_update: bool = False,
+        forward_mode_differentiation: bool = False,
+        init_state: Any = None,
+        init_params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Take a number of steps, the schedule followed. Args and Returns as those of SVI.
+
+        The progress bar shows the loss as SVI's does, and the temperature of the last step.
+
+        Raises:
+            ValueError: If the schedule yields a temperature that is not positive in these steps.
+        """
+        if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
+            # The loop is traced, so all its temperatures are looked at before it starts.
+            first = 0 if init_state is None else init_state.optim_state[0]
+            with jax.ensure_compile_time_eval():  # in case that run itself is under jit
+                steps = first + jnp.arange(num_steps)
+                ahead = jax.vmap(self._at_step)(steps)
+                for end in (jnp.min, jnp.max):
+                    checked(mapped(end, ahead), not_jax_tracer)
+        how: dict[str, Any] = {"forward_mode_differentiation": forward_mode_differentiation}
+        if not progress_bar or num_steps < 1:
+            how |= {"stable_update": stable_update, "init_params": init_params}
+            how |= {"progress_bar": False, "init_state": init_state}
+            return super().run(rng_key, num_steps, *args, **how, **kwargs)
+        # SVI's own loop with a bar, whose text can't be added to.
+        state, every = init_state, max(num_steps // 20, 1)
+        if state is None:
+            state = self.init(rng_key, *args, init_params=init_params, **kwargs)
+        step = self.stable_update if stable_update else self.update
+        update = jax.jit(lambda state: step(state, *args, **how, **kwargs))
+        losses: list[Any] = []
+        with tqdm.trange(1, num_steps + 1) as bar:
+            for i in bar:
+                count = state.optim_state[0]
+                state, loss = update(state)
+                losses.append(loss)
+                if i % every == 0:
+                    # A batch at a time, so as not to wait for the device at every step.
+                    losses[i - every :] = last = jax.device_get(losses[i - every :])
+                    valid = [x for x in last if x == x] if stable_update else last
+                    mean = sum(valid) / len(valid) if valid else math.nan
+                    text = (
+                        f"init loss: {losses[0]:.4f}, avg. loss [{i - every + 1}-{i}]: {mean:.4f}"
+                    )
+                    used = self._annealed(count, kwargs)
+                    text += f", {shown(used['temperature'])}" if "temperature" in used else ""
+                    bar.set_postfix_str(text, refresh=False)
+        return SVIRunResult(self.get_params(state), state, jnp.stack(losses))

@@ -1,0 +1,1 @@
+"""What torch itself is asked for: operations, noise, input, integrals, carriers."""

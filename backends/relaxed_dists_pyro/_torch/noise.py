@@ -1,0 +1,92 @@
+"""torch's noise: Gumbel and logistic, with exact tails."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Size, Tensor
+
+from .input import known, traced
+from .softmax import BLOCK
+
+MANY = 2**15  # random numbers from which on a generator of their own is faster
+
+
+def _words(bits: Tensor, number: int) -> Tensor:
+    """32 random bits a number, and a word more, from -2^31 to 2^31."""
+    return bits.view(torch.int32)[: number + 1].to(torch.float32)
+
+
+def _minus_uniform(size: Tensor, out: Tensor | None) -> Tensor:
+    """Uniform on (-1, 0), in float32, with all its digits near zero, up to -2^-62."""
+    # Below a word's own bits come those of its neighbour: they matter where it is small, as it is
+    # once in 2^24. A uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
+    size = torch.add(size[:-1], size[1:], alpha=2.0**-31, out=out).mul_(-(2.0**-31))
+    # An end of -1 would have an infinite log1p. Not clamp_, which vmap does row by row.
+    return torch.clamp(size, 2.0**-24 - 1, -(2.0**-62), out=out)
+
+
+def _from_words(
+    law: Callable[[Tensor, Tensor | None], Tensor], shape: Size, like: Tensor, key: Any
+) -> Tensor:
+    """Numbers of a law made from words, 32 random bits from -2^31 to 2^31, one more than numbers.
+
+    In blocks, for whose bits NumPy's generator, with a seed from torch's, takes half of its time.
+    """
+    # No generator=None: torch.compile can't trace that overload with dynamic shapes.
+    given: Any = {"device": like.device} | ({} if key is None else {"generator": key})
+    number = shape.numel()
+    if not traced() and number > MANY and like.device.type == "cpu":
+        seed = torch.randint(2**63 - 1, (), **given)
+        if known(seed):
+            draw = np.random.SFC64(int(seed.item())).random_raw
+            noise = torch.empty(number, dtype=torch.float32, device=like.device)
+            for out in noise.split(BLOCK):
+                law(_words(torch.from_numpy(draw(len(out) // 2 + 1).view(np.int64)), len(out)), out)
+            return noise.reshape(shape)
+    bits = torch.randint(-(2**63), 2**63 - 1, (number // 2 + 1,), **given)
+    return law(_words(bits, number), None).reshape(shape)
+
+
+def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
+    """The same in double, whose digits near zero float32 keeps."""
+    given: Any = {} if key is None else {"generator": key}
+    u = torch.rand(shape, dtype=torch.float64, device=like.device, **given)
+    return u.clamp(min=2.0**-54)
+
+
+def _single(like: Tensor) -> bool:
+    """Whether to make the numbers from words of bits: in float32, eager or under torch.compile.
+
+    Exporters know no view of a tensor as another type, and the number of words would fix the batch.
+    """
+    compiler = torch.compiler
+    compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()
+    return like.dtype == torch.float32 and (compiles or not traced())
+
+
+def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
+    """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
+    if _single(like):
+        return _from_words(_gumbel, shape, like, key)
+    # A double just below 1 rounds to 1 in float32.
+    u = _double(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
+    return u.neg_().log1p_().neg_().log_().neg_()
+
+
+def _gumbel(words: Tensor, out: Tensor | None) -> Tensor:
+    return _minus_uniform(words.abs_(), out).log1p_().neg_().log_().neg_()
+
+
+def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
+    """Standard logistic noise of like's dtype and device, with both tails exact."""
+    if _single(like):
+        return _from_words(_logistic, shape, like, key)
+    return torch.logit(_double(shape, like, key)).to(like.dtype)
+
+
+def _logistic(words: Tensor, out: Tensor | None) -> Tensor:
+    # log((1 - u / 2) / (u / 2)) is the size, whose tail is that of u near zero; and a sign.
+    size = _minus_uniform(words.abs(), out).reciprocal_().mul_(-2.0).sub_(1.0).log_()
+    return size.copysign_(words[:-1])

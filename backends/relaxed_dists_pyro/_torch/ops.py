@@ -1,0 +1,330 @@
+"""torch's operations for the formulas."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.functional import softplus
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import formulas, permutation
+
+from .input import known
+from .softmax import (
+    Function,
+    Linked,
+    LogisticTerms,
+    Own,
+    Softmaxes,
+    SumLogSoftmax,
+    eager,
+    linked,
+    one_hot,
+    only_one,
+    transformed,
+)
+
+CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
+
+
+class _TorchOps:
+    exp = staticmethod(torch.exp)
+    log = staticmethod(torch.log)
+    log1p = staticmethod(torch.log1p)
+    lgamma = staticmethod(torch.lgamma)
+    digamma = staticmethod(torch.digamma)
+    expm1 = staticmethod(torch.expm1)
+    stop_gradient = staticmethod(torch.detach)
+
+    def slope(self, logits: Tensor, p: Tensor) -> Tensor:
+        forward = not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+        return cast(Tensor, (_ForwardSlope if forward else _Slope).apply(logits, p))
+
+    def softplus(self, x: Tensor) -> Tensor:
+        # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
+        return softplus(x, threshold=40)
+
+    def log_softmax(self, x: Tensor) -> Tensor:
+        return torch.log_softmax(x, -1)
+
+    def softmaxes_at(
+        self, x: Tensor, temperature: Tensor, noise: Tensor | float = 0.0, hard: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if eager():
+            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature, hard))
+        y = torch.log_softmax((x + noise) / temperature, -1)
+        p = y.exp()
+        return y, formulas.straight_through(self, self.one_hot_argmax(y), p) if hard else p
+
+    def sum_log_softmax(
+        self,
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        simplex: bool,
+        own: bool,
+        value: Tensor | None = None,
+    ) -> Tensor:
+        if eager() and not (transformed() and value is not None):
+            return cast(Tensor, SumLogSoftmax.apply(x, t, y, simplex, own, *linked(value)))
+        if value is not None:
+            y, own = self.linked(y, value, True), False
+        scores = x - t * y
+        logs = torch.log_softmax(scores.detach() if own else scores, -1)
+        return (logs - y if simplex else logs).sum(-1)
+
+    def logistic_terms(
+        self, x: Tensor, t: Tensor, y: Tensor, unit: bool, value: Tensor | None = None
+    ) -> Tensor:
+        if eager() and not (transformed() and value is not None):
+            return cast(Tensor, LogisticTerms.apply(x, t, y, unit, *linked(value)))
+        y = self.linked(y, value, False)
+        d = x - t * y
+        terms = d - 2 * self.softplus(d)
+        return terms + (2 * self.softplus(y) - y) if unit else terms
+
+    def linked(self, y: Tensor, value: Tensor | None, one_hot: bool) -> Tensor:
+        link = linked(value)
+        if value is None or link[0] is None:
+            return y
+        if eager():
+            return cast(Tensor, Linked.apply(y, one_hot, *link))
+        if y.requires_grad:
+            return y
+        slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
+        share = value.to(y.dtype) / slope.clamp(min=torch.finfo(y.dtype).tiny)  # it underflows
+        return y + (share - share.detach())
+
+    def own(self, scores: Tensor, value: Tensor | None) -> Tensor:
+        if eager() and not transformed():
+            return cast(Tensor, Own.apply(scores, *linked(value)))
+        return scores.detach() if value is None else scores
+
+    def plain(self, x: Tensor) -> bool:
+        # On a GPU, reading the answer would force a synchronisation. Nor is it remembered: a write
+        # through .data or NumPy leaves no trace.
+        if not known(x) or x.device.type != "cpu" or not x.numel():
+            return False
+        low, high = torch.aminmax(x.detach())
+        return low.item() > -formulas.HUGE and high.item() < formulas.HUGE
+
+    def sum(self, x: Tensor) -> Tensor:
+        return x.sum(-1)
+
+    def where(self, condition: Tensor | bool, x: Any, y: Tensor | float) -> Tensor:
+        return cast(Tensor, x if condition is True else torch.where(cast(Tensor, condition), x, y))
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return torch.clip(x, low, high)
+
+    def stack(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([x, y], -1)
+
+    def one_hot_argmax(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and eager() and not transformed():
+            x = x.detach()
+            hard = torch.ge(x, x.amax(-1, keepdim=True), out=torch.empty_like(x))
+            return only_one(hard, x)
+        return one_hot(x)
+
+    def top(self, x: Tensor, k: int) -> Tensor:
+        return torch.zeros_like(x).scatter(-1, x.topk(k).indices, 1.0)
+
+    def matching(self, x: Tensor) -> Tensor:
+        return _matching(x)
+
+    def max(self, x: Tensor) -> Tensor:
+        return x.amax(-1)
+
+    def constant(self, values: Any, like: Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+    def is_double(self, x: Tensor) -> bool:
+        return x.dtype == torch.float64
+
+    def interpolate(self, tables: list[Tensor], position: Tensor) -> list[Tensor]:
+        position = position.clamp(0, tables[0].shape[-1] - 1)
+        nearest = position.round()
+        place, index = position - nearest, nearest.nan_to_num().to(torch.int64)
+        values = []
+        for table in tables:
+            value, *others = reversed(_take(table, index).unbind())
+            for coefficient in others:
+                value = torch.addcmul(coefficient, value, place)
+            values.append(value)
+        return values
+
+    def integrate(
+        self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
+    ) -> list[Tensor]:
+        # As many points at a time as keep the work in the cache: memory does not grow with them.
+        size = len(points) if torch.compiler.is_compiling() else 1 + CHUNK // (1 + like.numel())
+        t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
+        totals: list[Tensor] = []
+        for some, w in zip(t.split(size), self.constant(weights, like).split(size), strict=True):
+            sums = [(part * w.reshape(-1, *(1,) * (part.dim() - 1))).sum(0) for part in f(some)]
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+        return totals
+
+    def columns(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, x.shape[-1]).T.contiguous()
+
+    def rows(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.T.reshape(like.shape)
+
+    def total(self, x: Tensor) -> Tensor:
+        return x.sum(-2, keepdim=True)
+
+    def dot(self, x: Tensor, y: Tensor) -> Tensor:
+        # In double: float32 products may be set to be rounded, to bfloat16 or TF32.
+        return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
+
+    def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
+        outs = []
+        for i in reversed(range(number)):
+            start, out = step(start, None if values is None else values[i])
+            outs.append(out)
+        if outs[0] is None:
+            return start, None
+        return start, torch.stack(outs if values is None else outs[::-1])  # as the values stand
+
+    def with_gradient(
+        self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
+    ) -> Tensor:
+        none = [False] * len(arguments)
+        if torch.compiler.is_compiling():  # which can't take a Function whose argument is one
+            return cast(Tensor, function(none, *arguments)[0])
+        if forward_ad._current_level >= 0:
+            # A Function's derivative in forward mode has no second one. In double, since the
+            # derivative of a table's polynomials loses digits.
+            wide = [x.double() if x.is_floating_point() else x for x in arguments]
+            return cast(Tensor, function(none, *wide)[0]).to(arguments[0].dtype)
+        return _WithGradient.apply(function, *arguments)[0]
+
+
+def _take(table: Tensor, index: Tensor) -> Tensor:
+    if table.dim() == 2:  # one row for all
+        return table.index_select(1, index.reshape(-1)).reshape(len(table), *index.shape)
+    ones = (1,) * (index.dim() + 1 - table.dim())
+    table = table.reshape(len(table), *ones, *table.shape[1:])
+    table = table.expand(len(table), *index.shape[:-1], table.shape[-1])
+    return table.gather(-1, index.expand(len(table), *index.shape))
+
+
+class _WithGradient(Function):
+    """A value and its gradients in one pass; nothing else is kept for the way back."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(function: Any, *arguments: Tensor) -> tuple[Tensor, ...]:
+        wanted = [x.requires_grad for x in arguments]
+        value, *gradients = function(wanted, *arguments)
+        return value, *(value.new_empty(0) if x is None else x for x in gradients)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.function = inputs[0]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs[1:], *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        half = len(ctx.saved_tensors) // 2
+        arguments, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
+        wanted = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # for a second derivative
+            gradients = ctx.function(wanted, *arguments)[1:]
+        totals: list[Tensor | None] = [None]
+        for i, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
+            part = (g if i else g[..., None]) * gradient if wanted[i] else None
+            totals.append(None if part is None else part.sum_to_size(argument.shape))
+        return tuple(totals)
+
+
+class _Slope(Function):
+    """Zeros with the derivative diag(p) - p p^T, and no second one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, p: Tensor) -> Tensor:
+        return torch.zeros_like(p)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.shape = inputs[0].shape
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (p,) = ctx.saved_tensors
+        # For a second derivative, which torch.compile has none of anyway.
+        if not torch.compiler.is_compiling() and (
+            torch.is_grad_enabled() or forward_ad._current_level >= 0
+        ):
+            p = _Once.apply(p)
+        return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
+
+
+class _ForwardSlope(_Slope):
+    """The same in forward mode: a jvp is what torch.compile refuses."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        _Slope.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def jvp(ctx: Any, t: Tensor, _: Tensor | None) -> Tensor:
+        p = _Once.apply(ctx.saved_tensors[0])
+        return p * (t - (p * t).sum(-1, keepdim=True))
+
+
+class _Once(Function):
+    """The same numbers, which can't be differentiated."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None: ...
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise NotImplementedError(_errors.NO_SECOND)
+
+    @staticmethod
+    def jvp(ctx: Any, t: Tensor) -> Tensor:
+        raise NotImplementedError(_errors.NO_SECOND)
+
+
+@torch.library.custom_op("relaxed_dists::matching", mutates_args=())
+def _matching(x: Tensor) -> Tensor:
+    return torch.as_tensor(permutation.assignment(x.detach().cpu().numpy())).to(x)
+
+
+@_matching.register_fake
+def _matching_fake(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@_matching.register_vmap
+def _matching_vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
+    return _matching(x.movedim(in_dims[0], 0)), 0
+
+
+ops = _TorchOps()
+
+
+def compute_dtype(*tensors: Tensor) -> torch.dtype:
+    """The dtype to compute in: float32 in place of the halves, whose tails are wrong outright."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype

@@ -1,0 +1,66 @@
+"""The functional layer, for those who use neither sample statements nor distributions."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions.estimators import GumbelSoftmax
+
+from .._torch.ops import ops
+from .discrete import OneHotCategorical
+
+
+def gumbel_softmax(
+    logits: Tensor, temperature: Any, hard: bool = False, key: torch.Generator | None = None
+) -> Tensor:
+    r"""A Gumbel-Softmax sample of logits: softmax((logits + G) / temperature).
+
+    Args:
+        logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
+        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``. A
+            hard value's distribution does not depend on it, so there its gradient is 0 (torch's
+            own function passes on that of the soft value).
+        hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
+        key: A torch generator; by default torch's global one.
+
+    Returns:
+        A value of the logits' shape and dtype.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> gumbel_softmax(torch.zeros(3), 0.5, hard=True).sum().item()
+        1.0
+    """
+    law = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature, hard))
+    return law._rsample((), key)
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The hard value forward, the gradient of the soft one backward.
+
+    Args:
+        hard: Any tensor; its gradient is not used.
+        soft: A tensor of a shape that broadcasts with it.
+
+    Returns:
+        Exactly the hard value, with the soft one's gradient.
+
+    Reference:
+        Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
+        Neurons* (2013), section 4.
+
+    Example:
+        >>> soft = torch.tensor([0.3, 0.7], requires_grad=True)
+        >>> straight_through(torch.tensor([0.0, 1.0]), soft)
+        tensor([0., 1.], grad_fn=<AddBackward0>)
+    """
+    result: Tensor = formulas.straight_through(ops, hard, soft)
+    return result

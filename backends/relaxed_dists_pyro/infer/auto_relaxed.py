@@ -1,0 +1,269 @@
+"""A mean-field guide over the latent discrete sites of a model, made automatically."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from operator import attrgetter
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import constraints
+from pyro.infer.autoguide import AutoGuide, AutoLaplaceApproximation
+from pyro.infer.autoguide.utils import deep_setattr
+from pyro.infer.inspect import get_dependencies
+from pyro.nn.module import PyroModule, PyroParam
+from pyro.ops.tensor_utils import periodic_repeat
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from relaxed_dists import _errors_inference
+from relaxed_dists._distributions.estimators import GumbelSoftmax
+from relaxed_dists._infer import auto_relaxed
+from relaxed_dists._infer.auto_relaxed import Site
+
+from .._torch.ops import ops
+from ..distributions.discrete import _Discrete
+from ..distributions.hard_concrete import HardConcrete
+from ..distributions.permutation import RelaxedPermutation
+from ..distributions.subset import RelaxedSubset
+from .sites import discrete, innermost
+from .svi import _unwrap
+
+_OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them
+
+
+def _is_discrete(msg: Any) -> bool:
+    latent = msg["type"] == "sample" and not msg["is_observed"] and not site_is_subsample(msg)
+    return latent and msg["fn"].support.is_discrete
+
+
+class AutoRelaxed(AutoGuide):
+    r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
+
+    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, this
+    library's or Pyro's own, gets logits :math:`\theta_i` of its own, in plates one row for each
+    element of the full plate: :math:`q(z) = \prod_i q(z_i; \theta_i)`. Subsampled plates take the
+    rows of their subsample. The sites are this library's discrete laws, so that
+    ``TraceMeanField_ELBO`` takes their KL divergences exactly.
+
+    Categories to which the prior gives no probability get none in the guide, where the prior's
+    parameters depend on no other latent site and the plates are not subsampled (or the whole
+    subsample lacks the category); they are looked at in the first call.
+    Masks of a site (``mask``) are not the guide's: the best law of what is masked out is uniform,
+    and its entropy stays in the bound.
+
+    Args:
+        model: A Pyro model.
+        estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
+            one, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``: then the
+            guide is called with ``temperature=``, as :class:`AnnealedSVI` does it. The model gets
+            it as well, if its signature takes it.
+        continuous: Makes the guide of the continuous latent sites: a class of Pyro's autoguides,
+            or a function from a model to an autoguide. The model that it gets draws the discrete
+            sites from the prior, unseen. Required if there are such sites, unless they are hidden
+            by ``block`` and have a guide beside this one in an ``AutoGuideList`` (whose model must
+            then accept ``temperature=`` if this guide does). ``TraceMeanField_ELBO`` warns if the
+            sites of the two kinds take turns in the model, though the guide is a mean-field one.
+        init_loc_fn: From a site (a dictionary with its ``name``, ``fn`` and ``value``) to a value
+            of it: a corner or a point of the simplex, or of [0, 1]; Pyro's ``init_to_value`` is
+            one. The guide starts at 0.9 of it and 0.1 of the uniform law. Where it returns None,
+            and by default, at the uniform law.
+        create_plates: From the model's arguments to plates of it, as in Pyro's autoguides.
+
+    Raises:
+        ValueError: If the estimator is none, a latent discrete site is neither one-hot nor
+            Bernoulli, or the model has continuous latent sites and no guide for them.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 3.
+
+    Example:
+        >>> from pyro.infer import TraceMeanField_ELBO
+        >>> from relaxed_dists import schedules
+        >>> from relaxed_dists.pyro import AnnealedSVI, OneHotCategorical
+        >>> pyro.set_rng_seed(0)
+        >>> means = torch.tensor([-1.0, 0.0, 2.0])
+        >>> def model(x):
+        ...     z = pyro.sample("z", OneHotCategorical(logits=torch.zeros(3)))
+        ...     pyro.sample("x", pyro.distributions.Normal((z * means).sum(-1), 0.5), obs=x)
+        >>> guide = AutoRelaxed(model)
+        >>> temperature = schedules.linear(1.0, 0.3, 200)
+        >>> optim = pyro.optim.Adam({"lr": 0.1})
+        >>> svi = AnnealedSVI(model, guide, optim, TraceMeanField_ELBO(), temperature)
+        >>> for _ in range(200): _ = svi.step(torch.tensor(2.0))
+        >>> guide.median()["z"]
+        tensor([0., 0., 1.])
+        >>> guide.discrete_posterior()["z"].probs.shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        estimator: Any = GumbelSoftmax,
+        continuous: Callable[..., AutoGuide] | None = None,
+        init_loc_fn: Callable[[dict[str, Any]], Any] | None = None,
+        *,
+        create_plates: Callable[..., Any] | None = None,
+    ) -> None:
+        estimator = auto_relaxed.checked(estimator)
+        model = auto_relaxed.with_temperature(model, estimator, _unwrap)
+        super().__init__(model, create_plates=create_plates)
+        self.estimator = estimator
+        self.init_loc_fn = init_loc_fn
+        self.continuous = None
+        if continuous is not None:
+            self.continuous = continuous(poutine.block(model, hide_fn=_is_discrete))
+            if isinstance(self.continuous, AutoLaplaceApproximation):
+                raise _errors_inference.needs_the_density(type(self.continuous).__name__)
+
+    @property
+    def _needs_temperature(self) -> bool:
+        """Whether a call without a temperature is an error: the estimator is made from it."""
+        return callable(self.estimator)
+
+    def _check_prototype(self, part_trace: Any) -> None:
+        """Called by the guide of the continuous sites, which has a part of the same model."""
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        trace: Any = self.prototype_trace
+        found = dict(trace.iter_stochastic_nodes())
+        hot = {name: site for name, site in found.items() if _is_discrete(site)}
+        inner = {name: innermost(site["fn"]) for name, site in found.items()}
+        own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
+        if own and (not hot or self.continuous is None):
+            raise _errors_inference.needs_its_own_guide(own)
+        if not hot:
+            raise _errors_inference.no_discrete_sites()
+        if self.continuous is None and len(hot) < len(found):
+            raise _errors_inference.continuous_sites([name for name in found if name not in hot])
+        # TraceMeanField_ELBO warns where guide and model draw in another order.
+        self._discrete_first = next(iter(found)) in hot
+        self._sites: dict[str, Site] = {}
+        self.logits = PyroModule()
+        for name, site in hot.items():
+            self._add(name, site)
+        if any(site.fixed is not None for site in self._sites.values()):
+            with poutine.block():
+                prior: Any = get_dependencies(self.model, args, kwargs)["prior_dependencies"]
+            for name, site in self._sites.items():
+                if prior[name].keys() != {name}:
+                    site.fixed = None
+
+    def _add(self, name: str, msg: Any) -> None:
+        law = innermost(msg["fn"])
+        twin = discrete(law)
+        if twin is None:
+            raise _errors_inference.no_logits_for(name, law)
+        event_dim, rows = msg["fn"].event_dim, len(twin.event_shape)
+        site = Site(type(twin), event_dim - rows, event_dim, msg["cond_indep_stack"])
+        shape = msg["value"].shape
+        logits = torch.zeros_like(twin.logits).expand(shape)
+        value = None if self.init_loc_fn is None else self.init_loc_fn(msg)
+        if value is not None:
+            logits = auto_relaxed.start(ops, torch.as_tensor(value).to(logits), bool(rows))
+        fixed = auto_relaxed.fixed(ops, twin.logits.detach(), bool(rows)).expand(shape)
+        for frame in site.frames:
+            size, dim = frame.full_size or frame.size, frame.dim - event_dim
+            if logits.dim() < -dim or logits.shape[dim] != size:
+                logits = periodic_repeat(logits.expand(shape), size, dim)
+            if size != frame.size:
+                row = fixed.narrow(dim, 0, 1)
+                fixed = torch.where((fixed == row).all(dim, True), row, 0.0)
+                shape = (*shape[:dim], size, *shape[len(shape) + dim + 1 :])
+                fixed = fixed.expand(shape)
+        logits = logits.expand(shape).detach().clone(memory_format=torch.contiguous_format)
+        deep_setattr(self.logits, name, PyroParam(logits, constraints.real, event_dim))
+        site.fixed = fixed.contiguous() if fixed.any() else None
+        self._sites[name] = site
+
+    def _law(self, name: str, estimator: Any = None) -> Any:
+        """The law of a site, within its plates or of the full ones."""
+        site: Site = self._sites[name]
+        logits = attrgetter(name)(self.logits)
+        if not torch.is_grad_enabled():
+            logits = logits.detach()  # else what is computed of the law later asks for gradients
+        validate = None
+        if site.fixed is not None:
+            fixed = site.fixed.to(logits)
+            logits = logits + pyro.subsample(fixed, event_dim=site.event_dim)
+            validate = False  # a sure 1 is a logit of inf, which is refused of a user's
+        law = site.family(logits=logits, estimator=estimator, validate_args=validate)
+        return law.to_event(site.extra)
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Draw the latent sites.
+
+        Args:
+            args: What the model takes.
+            kwargs: The same, by name; and ``temperature``, if the estimator is made from it.
+
+        Returns:
+            A dictionary from the name of a site to its value.
+
+        Raises:
+            ValueError: If a temperature is needed and there is none.
+        """
+        estimator = auto_relaxed.estimator_of(self.estimator, kwargs)
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        plates = self._create_plates(*args, **kwargs)
+        result = {}
+        if self.continuous is not None and not self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
+        for name, site in self._sites.items():
+            with ExitStack() as stack:
+                for frame in site.frames:
+                    stack.enter_context(plates[frame.name])
+                result[name] = pyro.sample(name, self._law(name, estimator))
+        if self.continuous is not None and self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
+        return result
+
+    @torch.no_grad()
+    def discrete_posterior(self) -> dict[str, _Discrete]:
+        """The law of each discrete site, without an estimator.
+
+        Returns:
+            A dictionary from the name of a site to its OneHotCategorical or Bernoulli law, of the
+            full plates.
+
+        Raises:
+            ValueError: If the guide was never called.
+        """
+        if self.prototype_trace is None:
+            raise _errors_inference.guide_not_called()
+        return {name: self._law(name) for name in self._sites}
+
+    @torch.no_grad()
+    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The most probable value of each discrete site, the median of each continuous one.
+
+        Args:
+            args: What the model takes.
+            kwargs: The same, by name.
+
+        Returns:
+            A dictionary from the name of a site to its value, of the full plates.
+        """
+        modes = {name: innermost(law).mode for name, law in self.discrete_posterior().items()}
+        result = {} if self.continuous is None else self.continuous.median(*args, **kwargs)
+        return {**result, **modes}
+
+    @torch.no_grad()
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The quantiles of the continuous sites; a discrete one has its law instead.
+
+        Args:
+            quantiles: Numbers from 0 to 1.
+            args: What the model takes.
+            kwargs: The same, by name.
+
+        Returns:
+            A dictionary from the name of a continuous site to its quantiles; empty without any.
+        """
+        if self.continuous is None:
+            return {}
+        return dict(self.continuous.quantiles(quantiles, *args, **kwargs))

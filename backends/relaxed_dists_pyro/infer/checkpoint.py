@@ -1,0 +1,334 @@
+"""The state of a training: what AnnealedSVI saves, and how it goes back to where it came from.
+
+Pyro's param store and the modules of a model hold the same tensors only as long as nobody replaces
+them, and the store's own set_state does. Here loaded numbers are copied into tensors that are there
+already. A parameter that is not there yet waits in the store until model or guide registers it;
+then the tensor that they register takes the numbers.
+"""
+
+import copy
+import os
+import pickle
+import random
+import sys
+import warnings
+import zipfile
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyro
+import torch
+from pyro.infer.util import zero_grads
+from pyro.params.param_store import ParamStoreDict
+from pyro.poutine import trace
+from torch import Tensor
+from torch.distributions import constraints, transform_to
+
+from relaxed_dists import _errors_checkpoint
+from relaxed_dists._infer import checkpoint
+
+from .holding import ways
+
+# Tensors of the param store that took loaded numbers, and that nothing has registered since.
+_waiting: dict[str, Tensor] = {}
+
+
+# Random generators and constraints as what torch.load(weights_only=True) reads.
+
+
+def rng_state() -> dict[str, Any]:
+    """The states of the random generators, in tensors and numbers."""
+    state = pyro.util.get_rng_state()
+    name, keys, *rest = state["numpy"]
+    state["numpy"] = [name, keys.tolist(), *rest]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: dict[str, Any], scratch: bool = False) -> None:
+    """Set the random generators, or scratch ones, to see whether the state is one."""
+    # A map_location may have moved the states to a device.
+    (torch.Generator() if scratch else torch.default_generator).set_state(state["torch"].cpu())
+    version, words, gauss = state["random"]
+    (random.Random() if scratch else random).setstate((version, tuple(words), gauss))
+    if "numpy" in state:
+        (np.random.RandomState() if scratch else np.random).set_state(tuple(state["numpy"]))
+    if "cuda" in state and torch.cuda.is_available() and not scratch:
+        for i, numbers in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(numbers.cpu(), i)
+
+
+def _class(path: str) -> Any:
+    """The class of a path as in "torch.distributions.constraints:_Real"; it imports nothing."""
+    module, _, name = path.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+    fine = isinstance(found, type) and issubclass(found, constraints.Constraint)
+    return found if fine else None
+
+
+def _plain(value: Any) -> Any:
+    """The value without NumPy's numbers, and a constraint by its class's path and its fields.
+
+    A constraint stays what it is if that does not describe it.
+    """
+    if isinstance(value, constraints.Constraint):
+        path = f"{type(value).__module__}:{type(value).__qualname__}"
+        fields = {name: _plain(field) for name, field in vars(value).items()}
+        known = (bool, int, float, str, Tensor, list, dict, type(None))
+        fine = _class(path) is type(value) and all(isinstance(f, known) for f in fields.values())
+        return {"class": path, "fields": fields} if fine else value
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _constraint(value: Any, source: str, name: str) -> Any:
+    """The constraint of a description; a constraint, as Pyro saves it, is one already."""
+    if isinstance(value, list):
+        return [_constraint(entry, source, name) for entry in value]
+    if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
+        return value
+    made = _class(value["class"])
+    if made is None:
+        raise _errors_checkpoint.unknown_constraint(source, name, value["class"])
+    made = object.__new__(made)
+    vars(made).update({k: _constraint(v, source, name) for k, v in value["fields"].items()})
+    return made
+
+
+def _fill(places: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Copy the values into the tensors of the same names, if there are."""
+    with torch.no_grad():
+        for name in places.keys() & values.keys():
+            places[name].copy_(values[name])
+
+
+def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) -> None:
+    """Raise if a value does not fit the tensor of the same name, if there is one."""
+    for name, value in values.items():
+        place = places.get(name, value)
+        if (value.shape, value.dtype) != (place.shape, place.dtype):
+            raise _errors_checkpoint.unlike(source, name, value, place)
+
+
+# The state.
+
+
+def state_dict(svi: Any) -> dict[str, Any]:
+    """The state of an AnnealedSVI."""
+    # Pyro itself saves none of the optimiser's states that wait for their parameter.
+    waiting = svi.optim._state_waiting_to_be_consumed
+    store, optim = pyro.get_param_store(), {**waiting, **svi.optim.get_state()}
+    if optim.pop(None, None) and pyro.settings.get("module_local_params"):
+        raise _errors_checkpoint.unnamed_parameters()
+    params: Any = store.get_state()
+    params["constraints"] = _plain(params["constraints"])
+    held = ways(svi)
+    names = {way: store.param_name(tensor) for way, tensor in held.items()}
+    rest = {way: held[way] for way, name in names.items() if name is None}
+    return {
+        "steps": svi.steps,
+        "optim": _plain(optim),
+        "params": params,
+        "rng": rng_state(),
+        "rest": {**(svi._loaded or {}).get("rest", {}), **rest},
+        "modules": {way: name for way, name in names.items() if name is not None},
+    }
+
+
+def read(path: str | os.PathLike[str], map_location: Any) -> Any:
+    """What torch.save wrote to a file, without executing anything in it."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:  # torch.load itself looks at no checksum
+                wrong = torch.serialization.get_crc32_options() and archive.testzip()
+            if wrong:
+                raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
+            file.seek(0)
+            return torch.load(file, map_location, weights_only=True)
+        except Exception as error:  # by the kind of damage, one of many
+            raise _errors_checkpoint.unreadable(path, error) from error
+
+
+def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write a state to a file from which it can be read without executing anything."""
+    for name, constraint in state["params"]["constraints"].items():
+        if isinstance(constraint, constraints.Constraint):
+            raise _errors_checkpoint.unsaved_constraint(name, constraint)
+
+    def write(file: BinaryIO) -> None:
+        try:
+            torch.save(state, file)
+            file.flush()
+            torch.load(file.name, "cpu", weights_only=True, mmap=True)  # reads no tensor
+        except (AttributeError, TypeError, pickle.PickleError) as error:
+            raise _errors_checkpoint.unsaved(error) from error
+
+    checkpoint.write(path, write)
+
+
+def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Parameters and constraints, in Pyro's own layout."""
+    fine = isinstance(params, dict) and params.keys() == {"params", "constraints"}
+    if not fine or params["params"].keys() != params["constraints"].keys():
+        expected = "params and constraints of the same names"
+        raise _errors_checkpoint.malformed(source, "malformed params", expected)
+    for name, value in params["params"].items():
+        if not isinstance(value, Tensor):
+            got = f"a {type(value).__name__} as the parameter {name!r}"
+            raise _errors_checkpoint.malformed(source, got, "a tensor")
+    described = params["constraints"].items()
+    return params["params"], {name: _constraint(c, source, name) for name, c in described}
+
+
+def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str) -> None:
+    """Raise if the optimiser is of another kind than the one that was saved."""
+    if callable(optim.pt_optim_args):
+        return  # its settings depend on the parameter
+    name = next(iter(states.keys() & params.keys()), None)
+    if name is None:
+        return
+    made = optim._get_optim(torch.zeros_like(params[name], requires_grad=True))
+    scheduled = hasattr(made, "optimizer")
+    known = (made.optimizer if scheduled else made).param_groups[0].keys()
+    for name, state in states.items():
+        saved = (state["optimizer"] if "scheduler" in state else state)["param_groups"][0].keys()
+        # Other versions of torch have further settings, and some optimisers add their own.
+        if ("scheduler" in state) != scheduled or (saved - known and known - saved):
+            got = f"the optimiser's settings {sorted(saved)} of the parameter {name!r}"
+            raise _errors_checkpoint.malformed(source, got, f"those of {type(made).__name__}")
+
+
+def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
+    """Set what the state holds, after all of it has been looked at.
+
+    Returns:
+        What :func:`rehearse` needs; None if model and guide have registered all of it already.
+    """
+    kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
+    kinds |= {"modules": dict, "rest": dict}
+    if not isinstance(state, dict) or state.keys() - kinds.keys():
+        got = f"the keys {sorted(map(str, state))}" if isinstance(state, dict) else "no dictionary"
+        raise _errors_checkpoint.malformed(source, got, f"a dictionary with {list(kinds)}")
+    for key, value in state.items():
+        if not isinstance(value, kinds[key]):
+            raise _errors_checkpoint.malformed(
+                source, f"{key} of type {type(value).__name__}", f"type {kinds[key].__name__}"
+            )
+    store = pyro.get_param_store()
+    params, limits = _checked_params(state["params"], source) if "params" in state else ({}, {})
+    held, names, rest = ways(svi), state.get("modules", {}), state.get("rest", {})
+    places = dict(store.named_parameters())
+    places |= {name: held[way] for way, name in names.items() if way in held and name in params}
+    _check(params, places, source)
+    _check(rest, held, source)
+    trained = {name for p in svi.optim.optim_objs if (name := store.param_name(p)) is not None}
+    if "params" in state and trained - params.keys():
+        raise _errors_checkpoint.trained_already(source, trained - params.keys())
+    try:
+        _check_optim(svi.optim, state.get("optim", {}), params, source)
+        if "rng" in state:
+            set_rng_state(state["rng"], scratch=True)
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise _errors_checkpoint.malformed(
+            source, f"a malformed optim or rng ({error})", "what state_dict has there"
+        ) from error
+
+    _fill(places, params)
+    new = params.keys() - places.keys()
+    places |= {name: params[name].detach().clone().requires_grad_() for name in new}
+    for name, tensor in store.named_parameters():
+        if places[name] is not tensor:
+            store._param_to_name.pop(tensor, None)
+    loaded = {name: places[name] for name in params}
+    store.set_state({"params": loaded, "constraints": limits})
+    _waiting.update(loaded)
+    vars(store)["setdefault"] = _setdefault
+    _fill(held, rest)
+    svi.steps = state.get("steps", svi.steps)
+    if "optim" in state:
+        # Pyro hands a state to the optimisers that it makes from now on.
+        svi.optim.optim_objs.clear()
+        svi.optim._state_waiting_to_be_consumed.clear()
+        svi.optim.set_state(copy.deepcopy(state["optim"]))
+    if "rng" in state:
+        set_rng_state(state["rng"])
+    if not new and not (svi._first and svi.steps):
+        return None
+    trained = params.keys() & state.get("optim", params).keys()
+    rest = {way: tensor.detach().clone() for way, tensor in rest.items()}
+    return {"params": set(params), "trained": trained, "rest": rest}
+
+
+def _setdefault(
+    name: str, init_constrained_value: Any, constraint: Any = constraints.real
+) -> Tensor:
+    """The param store's method of this name, while loaded parameters wait to be registered.
+
+    A parameter is registered as if it was not there, so that the store shares the tensor of a
+    module, and then takes the loaded numbers. A function that makes the first value is not called:
+    it may draw random numbers.
+    """
+    store, loaded, init = pyro.get_param_store(), _waiting.get(name), init_constrained_value
+    # After clear_param_store, or where a PyroModule put its own tensor there, it waits no more.
+    if loaded is not None and store._params.get(name) is loaded and isinstance(init, Tensor):
+        with torch.no_grad():
+            start = transform_to(store._constraints[name]).inv(init)
+        if (start.shape, start.dtype) != (loaded.shape, loaded.dtype):
+            raise _errors_checkpoint.first_seen_otherwise(name, loaded, start)
+        if init is not loaded:
+            store[name] = init
+            store._param_to_name.pop(loaded, None)
+            _fill(store._params, {name: loaded})
+    _waiting.pop(name, None)
+    if not _waiting:
+        vars(store).pop("setdefault", None)
+    return ParamStoreDict.setdefault(store, name, init, constraint)
+
+
+def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+    """Run the loss once after a load, so that model and guide register what was loaded.
+
+    A guide may use a module that the model registers after it; automatic guides make their
+    parameters, and compiling losses run the model, in their first call. What this run changes is
+    set back: random generators, buffers, and averages that a loss keeps in the param store.
+    """
+    store, rng = pyro.get_param_store(), rng_state()
+    if loaded["params"] and not loaded["params"] & store.keys():
+        raise _errors_checkpoint.cleared()
+    before = {name: tensor.detach().clone() for name, tensor in store.named_parameters()}
+    held = {way: tensor.detach().clone() for way, tensor in ways(svi).items()}
+    try:
+        with torch.enable_grad(), trace(param_only=True) as used:
+            svi.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
+        sites: Any = used.trace.nodes
+        zero_grads(site["value"].unconstrained() for site in sites.values())
+    finally:
+        set_rng_state(rng)
+        for name in store.keys() - before.keys():  # made from draws that the next call repeats
+            store._param_to_name.pop(store._params.pop(name), None)
+            del store._constraints[name]
+        _fill(ways(svi), held)
+        _fill(store._params, before)  # after it, since modules had their first values before
+    seen = sites.keys()
+    unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
+    unused &= loaded["trained"]
+    new = seen - loaded["params"]
+    # A module's have these in their names. A param statement may be of another batch.
+    if unused and any("$$$" in name or "." in name for name in new):
+        raise _errors_checkpoint.renamed(unused, new)
+    if unused:
+        warnings.warn(_errors_checkpoint.unused(unused), stacklevel=4)
+    for name in seen:
+        _waiting.pop(name, None)
+    held = ways(svi)
+    missing = loaded["rest"].keys() - held.keys()
+    if missing:
+        warnings.warn(_errors_checkpoint.not_found(missing), stacklevel=4)
+    _check(loaded["rest"], held, "a state")
+    _fill(held, loaded["rest"])

@@ -1,0 +1,123 @@
+"""Relaxed sites made deterministic in noise that has no parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer.reparam.reparam import Reparam
+from torch import Tensor
+
+from relaxed_dists import _errors_inference
+from relaxed_dists._distributions import formulas
+from relaxed_dists._infer.relax import shown
+
+from .._adapter import RelaxedDistribution
+from .._torch.noise import gumbel, logistic
+from .._torch.ops import ops
+from ..distributions import bernoulli, one_hot, straight_through
+from ..distributions.bernoulli import LogitRelaxedBernoulli
+from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from ..distributions.straight_through import _HardValue
+from .relax import deterministic, inside
+from .sites import discrete, innermost, rewrapped
+
+
+class _Gumbel(dist.Gumbel):
+    """Pyro's law with this library's noise, whose upper tail is exact."""
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return gumbel(self._extended_shape(torch.Size(sample_shape)), self.loc)
+
+
+class _Logistic(dist.Logistic):
+    """Pyro's law with this library's noise."""
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return logistic(self._extended_shape(torch.Size(sample_shape)), self.loc)
+
+
+def _ours(law: Any) -> Any:
+    """This library's law of the same name in place of Pyro's relaxed one; None if there is none."""
+    if isinstance(law, RelaxedDistribution):
+        return law if discrete(law) is not None else None
+    for module in (straight_through, one_hot, bernoulli):
+        for name in ("RelaxedOneHotCategorical", "RelaxedBernoulli"):
+            name += "StraightThrough" if module is straight_through else ""
+            if isinstance(law, getattr(dist, name)) and hasattr(module, name):
+                return getattr(module, name)(law.temperature, logits=law.logits)
+    return None
+
+
+class GumbelSoftmaxReparam(Reparam):
+    r"""Makes a relaxed site deterministic in noise that has no parameters.
+
+    A relaxed site ``x``, of this library or Pyro's own, becomes a site ``x_gumbel`` of standard
+    Gumbel noise, one more dimension than the simplex has (of a binary law ``x_logistic``, standard
+    logistic noise), and the value :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or hard
+    view as the law has it. It makes multimodal posteriors unimodal, and needs no bijector: masked
+    categories work under autoguides and NUTS. With :func:`relax`, apply it to the site
+    ``z_relaxed``.
+
+    Pyro's class of this name draws ``x_uniform``, which in float32 ends at a Gumbel value of 16.6.
+    Here the noise is the site itself, so its tail is exact.
+
+    Pyro's ``AutoReparam`` looks for torch's relaxed class alone, and leaves the sites of this
+    library as they are. Name them: ``strategy = AutoReparam()``, and then
+    ``strategy.config["x"] = GumbelSoftmaxReparam()``.
+
+    Raises:
+        ValueError: If the site's law is not a relaxed one.
+        NotImplementedError: If the site is observed.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> from pyro import poutine
+        >>> from relaxed_dists.pyro import RelaxedOneHotCategorical
+        >>> def model():
+        ...     return pyro.sample("x", RelaxedOneHotCategorical(0.5, logits=torch.zeros(3)))
+        >>> noisy = poutine.reparam(model, config={"x": GumbelSoftmaxReparam()})
+        >>> list(poutine.trace(noisy).get_trace().stochastic_nodes)
+        ['x_gumbel']
+    """
+
+    def apply(self, msg: Any) -> Any:
+        """Draw the noise, in Pyro's ``reparam`` handler.
+
+        Args:
+            msg: The site's name, law, value (of an initialisation, or None), and whether it is
+                observed.
+
+        Returns:
+            The law, value and observedness in their place.
+        """
+        name, fn, value = msg["name"], msg["fn"], msg["value"]
+        law = _ours(innermost(fn))
+        if law is None:
+            raise _errors_inference.no_noise(name, type(innermost(fn)).__name__)
+        if msg["is_observed"]:
+            raise _errors_inference.noise_observed(name)
+        logits, temperature = law._parameters()
+        rows, logs = law._rows, isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
+        zero = torch.zeros_like(logits)
+        noise = _Gumbel(zero, 1.0).to_event(1) if rows else _Logistic(zero, 1.0)
+        around = rewrapped(fn, lambda _: noise)
+        site = f"{name}_gumbel" if rows else f"{name}_logistic"
+        if value is None:
+            draw = pyro.sample(site, around)
+            if rows:
+                y = formulas.concrete(ops, logits, temperature, draw)[0]
+            else:
+                y = formulas.logit_concrete(ops, logits, temperature, draw)
+            y = y if logs else shown(ops, y, rows, isinstance(law, _HardValue))
+            y = y if logs or rows else y.clone()  # may be written to, as a draw may
+            value = law._as_value(y)
+        else:
+            y = value if logs else inside(value, rows)
+            heat = temperature[..., None] if rows else temperature
+            draw = torch.where(logits.isfinite(), heat * y.to(logits.dtype) - logits, 0.0)
+            pyro.sample(site, around, obs=draw, infer={"is_observed": False})
+        return deterministic(value, fn.event_dim)

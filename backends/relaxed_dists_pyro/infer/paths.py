@@ -1,0 +1,210 @@
+"""Whether a gradient reaches the discrete sites through a model, seen by running it once more."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
+from pyro.poutine.messenger import Messenger
+from pyro.util import get_rng_state, set_rng_state
+from torch import Tensor
+
+from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._infer.paths import moved, quietly
+
+from .._torch.input import traced
+from .._torch.ops import ops
+from ..distributions.bernoulli import LogitRelaxedBernoulli
+from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from .sites import innermost, kind
+from .unbiased import Unbiased
+
+_PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
+
+
+def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace]:
+    """The traces of the guide and of the model that is replayed against it."""
+    inner: Any = poutine.unwrap(guide)
+    if hasattr(inner, "get_traces"):  # a GuideMessenger: it holds the model, and runs both
+        guide(*args, **kwargs)
+        model_trace, guide_trace = inner.get_traces()
+    else:
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    return [guide_trace, model_trace]
+
+
+class _Replaced(Messenger):
+    """Changes the values of sites once they are drawn, so that the same random numbers are used."""
+
+    def __init__(self, change: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._change = change
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        msg["value"] = self._change(msg)
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    """Leave the random generators and the modules' buffers as they are."""
+    saved: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def save(module: Any, args: Any) -> None:
+        for buffer in module.buffers(recurse=False):
+            saved.setdefault(id(buffer), (buffer, buffer.clone()))
+
+    state = get_rng_state()
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(save)
+    try:
+        yield
+    finally:
+        hook.remove()
+        set_rng_state(state)
+        with torch.no_grad():
+            for buffer, before in saved.values():
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
+
+def _sort(fn: Any) -> str:
+    law = innermost(fn)
+    if len(law.event_shape):
+        return "logs" if isinstance(law, ExpRelaxedOneHotCategorical) else "rows"
+    return "logit" if isinstance(law, LogitRelaxedBernoulli) else "number"
+
+
+Change = Callable[[Any], Any]
+
+
+def _run(run: Callable[[], list[Any]], change: Change, hidden: set[str], state: Any) -> list[Any]:
+    """The sites of guide and model, with the log densities of those that are not hidden."""
+    set_rng_state(state)
+    with poutine.block(), _Replaced(change), warnings.catch_warnings(action="ignore"):
+        found = run()
+        for trace in found:
+            trace.compute_log_prob(lambda name, site: name not in hidden)
+    return [site for trace in found for site in trace.nodes.values() if site["type"] == "sample"]
+
+
+def _densities(sites: list[Any], hidden: set[str]) -> list[Tensor]:
+    return [site["log_prob"] for site in sites if site["name"] not in hidden]
+
+
+def _same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return len(first) == len(second) and all(
+        x.shape == y.shape and torch.allclose(x, y, 1e-5, 1e-5, equal_nan=True)
+        for x, y in zip(first, second, strict=True)
+    )
+
+
+def _check(
+    title: str,
+    run: Callable[[], list[Any]],
+    leaf: Change,
+    targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
+) -> bool:
+    """Refuse a site whose value other densities depend on, but not by a derivative.
+
+    False, and nothing is run, where torch traces: what is traced has no numbers to look at.
+
+    Args:
+        title: What asks.
+        run: Runs guide and model, and returns their traces.
+        leaf: From a message to its value in a run whose derivatives are taken.
+        targets: From the sites of a run to those that are looked at, each with its own sites.
+    """
+    if traced():
+        return False
+    with _unchanged():
+        state = get_rng_state()
+        with torch.enable_grad():
+            sites = _run(run, leaf, set(), state)
+        for name, (site, own) in targets(sites).items():
+            value, others = site["value"], [x for x in _densities(sites, own) if x.requires_grad]
+            slope = None
+            if others:
+                total: Any = sum(x.sum() for x in others)
+                how: Any = {"retain_graph": True, "allow_unused": True}
+                (slope,) = torch.autograd.grad(total, value, **how)
+            if slope is not None and (slope != 0).any():
+                continue
+            with torch.no_grad():
+                if not _matters(run, name, own, site, state):
+                    continue
+            if slope is None:
+                raise _errors.no_gradient(title, name)
+            warnings.warn(_errors.zero_gradient(title, name), stacklevel=4)
+    return True
+
+
+def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
+    """Whether another value of a site changes the log densities of others."""
+
+    def others(value: Tensor) -> list[Tensor]:
+        change: Change = lambda msg: value if msg["name"] == name else msg["value"]  # noqa: E731
+        return _densities(_run(run, change, own, state), own)
+
+    value, sort = site["value"].detach(), _sort(site["fn"])
+    before = others(value)
+    if not _same(before, others(value)):
+        return False  # random numbers that can't be held: nothing can be known
+    return any(not _same(before, others(other)) for other in moved(ops, value, sort))
+
+
+def pathwise(loss: Any) -> bool:
+    """Whether a loss is one that is known to train a guide by derivatives of its values."""
+    return isinstance(loss, _PATHWISE) and not isinstance(loss, Unbiased)
+
+
+def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """Refuse a guide whose discrete sites can't be trained, since the model gives no gradient.
+
+    Raises:
+        ValueError: If other densities depend on a site's value, and none by a derivative.
+    """
+
+    def run() -> list[Any]:
+        return traces(model, guide, args, kwargs)
+
+    def targets(sites: list[Any]) -> dict[str, Any]:
+        drawn: dict[str, Any] = {}
+        for site in sites:  # the guide's come first
+            if not site["is_observed"] and site["value"].requires_grad:
+                drawn.setdefault(site["name"], site)
+        wanted = ("estimated", "relaxed")
+        return {k: (s, {k}) for k, s in drawn.items() if kind(s["fn"]) in wanted}
+
+    quietly(lambda: _check("AnnealedSVI", run, lambda msg: msg["value"], targets))
+
+
+def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
+    """Refuse a relaxed model in which no gradient reaches a site; false if that can't be seen.
+
+    Args:
+        relaxed: The model, in its handler.
+        names: The sites that it relaxes.
+        args: What it takes.
+        kwargs: What it takes by name.
+
+    Raises:
+        ValueError: As check_svi.
+    """
+
+    def run() -> list[Any]:
+        return [poutine.trace(relaxed).get_trace(*args, **kwargs)]
+
+    def leaf(msg: Any) -> Any:
+        # A leaf, since a prior's draw need not have a gradient.
+        value = msg["value"]
+        return value.detach().requires_grad_() if msg["name"] in names else value
+
+    def targets(sites: list[Any]) -> dict[str, Any]:
+        own = {site["name"]: site for site in sites}
+        return {k: (own[k], {k, f"{k}_relaxed"}) for k in names & own.keys()}
+
+    return quietly(lambda: _check("relax", run, leaf, targets))

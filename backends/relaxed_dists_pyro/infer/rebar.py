@@ -1,0 +1,280 @@
+"""REBAR and RELAX: unbiased gradients with the model at soft values as a control variate."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.enum import get_importance_trace
+from torch import Tensor
+
+from relaxed_dists import _errors_unbiased as _errors
+from relaxed_dists._infer import unbiased
+
+from .._torch.ops import ops
+from .soft_draws import Again, Draws, Softly, rng_state, same_noise
+from .svi import _unwrap
+from .unbiased import Unbiased, terms_of
+
+
+class _Controlled(Unbiased):
+    """One hard run, and a soft one for each level of the guide's sites."""
+
+    def __init__(
+        self, surrogate: Callable[..., Any] | None, num_particles: int, eta: Any, **kwargs: Any
+    ) -> None:
+        name = type(self).__name__
+        unbiased.checked_particles(name, num_particles, 1)
+        super().__init__(num_particles=num_particles, **kwargs)
+        self.eta, self.surrogate = unbiased.checked_eta(name, eta), surrogate
+        self._known: dict[Any, list[list[str]]] = {}
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        return super()._get_trace(model, Draws(type(self).__name__)(guide), args, kwargs)
+
+    def _traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+
+    def _groups(self, guide: Any, names: Any, args: Any, kwargs: Any, state: Any) -> Any:
+        """The sites in groups that don't depend on one another, found at the first call."""
+        if len(names) < 2:
+            return [list(names)] if names else []
+        key = (guide, *names)
+        if key not in self._known:
+            draws = Draws(type(self).__name__, track=True)
+            with poutine.block(), same_noise(state), torch.no_grad():
+                draws(guide)(*args, **kwargs)
+            self._known[key] = unbiased.levels(draws.parents)
+        return self._known[key]
+
+    def _both(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
+        loss: Any = 0.0
+        surrogate: Any = 0.0
+        for run in self._particles(model, guide, args, kwargs):
+            state, draws = rng_state(), Draws(type(self).__name__)
+            hardly = Softly(type(self).__name__, draws.found, hard=True)
+            traces = self._traces(hardly(run[0]), draws(run[1]), args, kwargs)
+            elbo, pathwise = self._pathwise(*traces)
+            loss, surrogate = loss - elbo, surrogate - pathwise
+            given: dict[str, Tensor] = {}
+            terms = terms_of(*traces)
+            for group in self._groups(guide, draws.found, args, kwargs, state):
+                leaves = {name: draws.found[name].soft.requires_grad_() for name in group}
+                with same_noise(state), torch.enable_grad():
+                    again = Again(type(self).__name__, given | leaves, draws)
+                    parts, trained = self._control(run, again, args, kwargs, traces[1], leaves)
+                given |= {name: draws.found[name].hard for name in group}
+                square: Any = 0.0
+                for name, (c, gradient) in parts.items():
+                    site, draw = traces[1].nodes[name], draws.found[name]
+                    gain = _rows(terms, site) - c
+                    gain = gain.reshape(gain.shape + (1,) * site["fn"].event_dim)
+                    g = (gain * draw.score + gradient) / self.num_particles
+                    surrogate = surrogate - unbiased.carrying(ops, draws.logits[name], g)
+                    square = square + self.num_particles * (g**2).sum()
+                if trained and square.requires_grad:
+                    slopes = torch.autograd.grad(square, trained, allow_unused=True)
+                    for x, slope in zip(trained, slopes, strict=True):
+                        surrogate = surrogate + (0.0 if slope is None else (x * slope).sum())
+        return loss, surrogate
+
+    def _control(
+        self, run: Any, again: "Again", args: Any, kwargs: Any, guide_trace: Any, leaves: Any
+    ) -> tuple[dict[str, tuple[Any, Any]], list[Tensor]]:
+        """Of each site of a group: its control variate, and the pathwise gradient by its logits.
+
+        And the parameters that these are trained by, for a small second moment.
+        """
+        name, draws = type(self).__name__, again.draws
+        softly, trained = list(leaves.values()), []
+        eta: Any = self.eta
+        if isinstance(eta, str):
+            site = guide_trace.nodes.get(eta, {"type": "none"})
+            if site["type"] != "param":
+                raise _errors.no_such_parameter(name, eta)
+            eta = site["value"]
+            trained.append(eta.unconstrained())
+        parts: dict[str, tuple[Any, Any]] = dict.fromkeys(leaves, (0.0, 0.0))
+        values = {site: again.given.get(site) for site in draws.found}
+        if isinstance(eta, Tensor) or eta != 0:
+            soft = self._traces(Softly(name, draws.found)(run[0]), again(run[1]), args, kwargs)
+            values = {site: soft[1].nodes[site]["value"] for site in values}
+            self._check(soft, leaves)
+            total, terms = soft[0].log_prob_sum() - soft[1].log_prob_sum(), terms_of(*soft)
+            gradients = torch.autograd.grad(total, softly, retain_graph=self.surrogate is not None)
+            for site, slope in zip(leaves, gradients, strict=True):
+                rows, k = _rows(terms, guide_trace.nodes[site]), draws.found[site].correction(slope)
+                parts[site] = eta * rows, eta * k
+        elif any(value is None for value in values.values()):
+            with poutine.block():
+                nodes = poutine.trace(again(run[1])).get_trace(*args, **kwargs).nodes
+            values = {site: nodes[site]["value"] for site in values}
+        if self.surrogate is not None:
+            with poutine.trace(param_only=True) as own:
+                r = torch.as_tensor(self.surrogate(values, *args, **kwargs))
+            found: Any = own.trace.nodes.values()
+            trained += [site["value"].unconstrained() for site in found]
+            slopes: Any = [None] * len(softly)
+            if r.requires_grad:
+                how: Any = {"create_graph": True, "allow_unused": True}
+                slopes = torch.autograd.grad(r.sum(), softly, **how)
+            for site, slope in zip(leaves, slopes, strict=True):
+                c, k = parts[site]
+                k = k if slope is None else k + draws.found[site].correction(slope)
+                parts[site] = c + _fitted(name, r, guide_trace.nodes[site]), k
+        return parts, trained
+
+    def _check(self, soft: Any, leaves: dict[str, Tensor]) -> None:
+        """Refuse, at the first call, a site whose value the model uses without a derivative."""
+        key = ("checked", *leaves)
+        for name, leaf in leaves.items() if key not in self._known else ():
+            others = [
+                site["log_prob_sum"]
+                for trace in soft
+                for site in trace.nodes.values()
+                if site["type"] == "sample" and site["name"] != name
+            ]
+            rest: Any = sum(others)
+            how: Any = {"retain_graph": True, "allow_unused": True}
+            if (
+                not others
+                or not rest.requires_grad
+                or None in torch.autograd.grad(rest, leaf, **how)
+            ):
+                raise _errors.no_derivative(type(self).__name__, name)
+        self._known[key] = []
+
+
+def _rows(terms: Any, site: Any) -> Tensor:
+    """The terms summed to the plates of a site, a constant, a number for each row of its batch."""
+    total = torch.as_tensor(terms.sum_to(site["cond_indep_stack"]))
+    return total.detach().expand(site["fn"].batch_shape)
+
+
+def _fitted(name: str, r: Tensor, site: Any) -> Tensor:
+    """What a surrogate returns, summed to the batch shape of a site."""
+    batch = site["fn"].batch_shape
+    total = r
+    while total.dim() > len(batch):
+        total = total.sum(0)
+    try:
+        for dim in range(-total.dim(), 0):
+            total = total.sum(dim, keepdim=True) if batch[dim] == 1 else total
+        return total.expand(batch)
+    except RuntimeError as error:
+        raise _errors.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
+
+
+class REBAR_ELBO(_Controlled):
+    r"""The ELBO with an unbiased gradient for discrete sites, its control variate the soft ELBO.
+
+    The guide is one with ``GumbelSoftmax(temperature)``, unchanged: only the loss is another. With
+    :math:`f = \log p(x, z) - \log q(z)`, b the hard draw and s the soft one of the same noise, the
+    gradient by a site's logits is
+
+    .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
+        + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
+
+    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
+    the noise of s, so that model and guide run once at hard values and once at soft ones. Both
+    count only what shares the site's plates. A soft value is scored by the linear extension
+    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier ones, there is a soft run
+    for each step of the dependence. The temperature changes the variance, never the mean.
+    Continuous sites beside them keep their pathwise gradients, and the model's parameters theirs.
+
+    The model must be a smooth function of the values: it multiplies by them, and takes no argmax
+    of them, rounds or compares them. Where nothing else depends smoothly on a site, that is
+    refused at the first step; where something else does, it can't be seen, and biases.
+
+    Args:
+        num_particles: The number of particles.
+        eta: How much of the control variate is used: a number, or the name of a parameter that
+            the guide declares (``pyro.param("eta", torch.tensor(1.0))``), which the optimiser then
+            trains for a small second moment of the gradient by the logits.
+        kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
+
+    Raises:
+        ValueError: If an argument is out of its range, or (in a step) a discrete site of the
+            guide has no hard ``GumbelSoftmax``, or the model takes no soft value of it.
+
+    Reference:
+        Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, *REBAR: Low-variance, unbiased gradient
+        estimates for discrete latent variable models* (2017), section 3.
+
+    Example:
+        >>> import pyro
+        >>> from relaxed_dists.pyro import Bernoulli, GumbelSoftmax
+        >>> pyro.clear_param_store()
+        >>> _ = torch.manual_seed(0)
+        >>> def model():
+        ...     z = pyro.sample("z", Bernoulli(probs=torch.tensor(0.5)))
+        ...     pyro.sample("x", Bernoulli(probs=0.2 + 0.6 * z), obs=torch.tensor(1.0))
+        >>> def guide():
+        ...     logit = pyro.param("logit", torch.tensor(0.0))
+        ...     pyro.sample("z", Bernoulli(logits=logit, estimator=GumbelSoftmax(0.5)))
+        >>> loss = REBAR_ELBO(num_particles=10, vectorize_particles=True)
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), loss)
+        >>> for _ in range(200): _ = svi.step()
+        >>> round(pyro.param("logit").sigmoid().item(), 1)
+        0.8
+    """
+
+    def __init__(self, num_particles: int = 1, eta: float | str = 1.0, **kwargs: Any) -> None:
+        super().__init__(None, num_particles, eta, **kwargs)
+
+
+class RELAX_ELBO(_Controlled):
+    r"""The ELBO with an unbiased gradient for discrete sites, its control variate trained.
+
+    As :class:`REBAR_ELBO`, with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`. The
+    parameters of r are trained by the same optimiser, for a small second moment of the gradient by
+    the logits; they should be r's own. With ``eta=0`` the model is not run at soft values, and may
+    do anything with the hard ones.
+
+    Args:
+        surrogate: The function r, called as ``surrogate(values, *args, **kwargs)``: values are the
+            relaxed values of the guide's discrete sites, by name, and the others what model and
+            guide take. It returns a number, or an array with a number for each row of the plates,
+            which must come of that row's values alone. It calls ``pyro.param`` or ``pyro.module``
+            for its parameters.
+        num_particles: The number of particles.
+        eta: How much of the soft ELBO the control variate holds, as in :class:`REBAR_ELBO`.
+        kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
+
+    Raises:
+        ValueError: As :class:`REBAR_ELBO`; or if the surrogate is no function, or returns a shape
+            that does not broadcast with a site's batch shape.
+
+    Reference:
+        Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through the Void* (2018), section 3.
+
+    Example:
+        >>> import pyro
+        >>> from relaxed_dists.pyro import Bernoulli, GumbelSoftmax
+        >>> pyro.clear_param_store()
+        >>> _ = torch.manual_seed(0)
+        >>> def model():
+        ...     z = pyro.sample("z", Bernoulli(probs=torch.tensor(0.5)))
+        ...     pyro.sample("x", Bernoulli(probs=0.2 + 0.6 * z), obs=torch.tensor(1.0))
+        >>> def guide():
+        ...     logit = pyro.param("logit", torch.tensor(0.0))
+        ...     pyro.sample("z", Bernoulli(logits=logit, estimator=GumbelSoftmax(0.5)))
+        >>> def surrogate(values):
+        ...     a, b = pyro.param("ab", torch.zeros(2))
+        ...     return a + b * values["z"]
+        >>> loss = RELAX_ELBO(surrogate, num_particles=10, eta=0, vectorize_particles=True)
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), loss)
+        >>> for _ in range(200): _ = svi.step()
+        >>> round(pyro.param("logit").sigmoid().item(), 1)
+        0.8
+    """
+
+    def __init__(
+        self,
+        surrogate: Callable[..., Any],
+        num_particles: int = 1,
+        eta: float | str = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        surrogate = unbiased.checked_surrogate(type(self).__name__, surrogate, _unwrap)
+        super().__init__(surrogate, num_particles, eta, **kwargs)

@@ -1,0 +1,75 @@
+"""The law of a sample site, inside the wrappers that Pyro puts around it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from torch import distributions as torch_dist
+
+from .._adapter import THEIRS, LogitsDistribution, RelaxedDistribution
+from ..distributions.discrete import Bernoulli, OneHotCategorical
+
+
+def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
+    """What a site draws from, with its innermost law changed and the wrappers as they were.
+
+    Args:
+        fn: A law, perhaps made independent, masked or expanded.
+        change: From the innermost law to the one in its place, of the same batch shape.
+    """
+    if isinstance(fn, torch_dist.Independent):
+        return rewrapped(fn.base_dist, change).to_event(fn.reinterpreted_batch_ndims)
+    if isinstance(fn, dist.MaskedDistribution):
+        return rewrapped(fn.base_dist, change).mask(fn._mask)
+    if isinstance(fn, ExpandedDistribution):
+        return rewrapped(fn.base_dist, change).expand(fn.batch_shape)
+    return change(fn)
+
+
+def innermost(fn: Any) -> Any:
+    """The law inside the wrappers."""
+    while isinstance(fn, torch_dist.Independent | dist.MaskedDistribution | ExpandedDistribution):
+        fn = fn.base_dist
+    return fn
+
+
+def discrete(law: Any) -> Any:
+    """The plain one-hot or Bernoulli law with a law's parameters; None if there is none.
+
+    Args:
+        law: A law without wrappers: of this library or torch's own.
+    """
+    if isinstance(law, LogitsDistribution):
+        twin = law.discrete
+        return twin if isinstance(twin, OneHotCategorical | Bernoulli) else None
+    if isinstance(law, THEIRS):
+        twin = OneHotCategorical if len(law.event_shape) else Bernoulli
+        return twin(logits=law.logits, validate_args=False)
+    for ours in (OneHotCategorical, Bernoulli):
+        theirs = getattr(torch_dist, ours.__name__)  # Pyro's straight-through one is of it as well
+        if isinstance(law, theirs):
+            # As it was given: logits made from probs of 0 would be -16, and no mask.
+            given = getattr(law, "_categorical", law).__dict__
+            name = "probs" if "probs" in given else "logits"
+            return ours(**{name: getattr(law, name)}, validate_args=False)
+    return None
+
+
+def kind(fn: Any) -> str | None:
+    """Which sort of law a site draws from: relaxed, estimated, discrete, or none of these.
+
+    Args:
+        fn: A law, perhaps in wrappers: of this library or the framework's own.
+    """
+    law = innermost(fn)
+    if isinstance(law, (RelaxedDistribution, *THEIRS)):
+        return "relaxed"
+    if isinstance(law, torch_dist.TransformedDistribution):
+        return kind(law.base_dist)
+    try:
+        if not law.support.is_discrete:
+            return None
+    except (AttributeError, NotImplementedError):  # a law that does not state its support
+        return None
+    return "estimated" if law.has_rsample else "discrete"

@@ -1,0 +1,1 @@
+"""The distributions and estimators, over a few array operations and without a framework."""

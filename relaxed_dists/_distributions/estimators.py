@@ -1,0 +1,426 @@
+"""Pathwise estimators for the discrete distributions: small values, the same in both backends."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions.formulas import Array, Ops
+
+__all__ = [
+    "DecoupledGumbelSoftmax",
+    "Estimator",
+    "GappedStraightThrough",
+    "GumbelRao",
+    "GumbelSoftmax",
+    "ReinMax",
+    "ReinMaxRao",
+    "StraightThrough",
+]
+
+
+def shown(x: Any) -> str:
+    """An estimator by its fields, an array by its number, or by its shape."""
+    if hasattr(x, "__dataclass_fields__"):
+        inside = ", ".join(f"{f.name}={shown(getattr(x, f.name))}" for f in fields(x))
+        return f"{type(x).__name__}({inside})"
+    if not hasattr(x, "shape"):
+        return repr(x)
+    try:
+        return f"{x.item():.4g}" if math.prod(x.shape) == 1 else str(tuple(x.shape))
+    except (TypeError, RuntimeError):  # traced
+        return str(tuple(x.shape))
+
+
+def value(ops: Ops, estimator: Any, rows: bool, logits: Array, noise: Array, more: Any) -> Array:
+    """An estimator's value, one-hot or binary: a number is the first of two categories."""
+    if rows:
+        return estimator.one_hot(ops, logits, noise, more)
+    if hasattr(estimator, "binary"):
+        return estimator.binary(ops, logits, noise)
+    two = formulas.bernoulli_log_probs(ops, logits)
+    return estimator.one_hot(ops, two, ops.stack(noise, 0.0 * noise), more)[..., 0]
+
+
+def checked(name: str, estimator: Any) -> Any:
+    """The estimator of a law, a function made one; else an error."""
+    if estimator is None or hasattr(estimator, "one_hot"):
+        if not isinstance(estimator, type):
+            return estimator
+    elif callable(estimator):
+        return Own(estimator)
+    raise _errors.no_such_estimator(name, estimator)
+
+
+def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
+    """An estimator with its temperatures changed; None stays None."""
+    if estimator is None or not estimator.temperatures:
+        return estimator
+    new = {name: change(getattr(estimator, name)) for name in estimator.temperatures}
+    return replace(estimator, **new)
+
+
+def _heat(temperature: Any, gumbel: Array) -> Array:
+    """A temperature for each row of the noise."""
+    return 0.0 * gumbel[..., 0] + temperature
+
+
+def _held(ops: Ops, temperature: Any) -> Any:
+    """The temperature as a constant, for hard values.
+
+    The distribution of a hard value does not depend on it, so its exact gradient is 0. The one that
+    comes through the relaxed sample has another mean, and would drive a learned temperature away.
+    """
+    return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
+
+
+def _relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
+    """softmax((logits + noise) / temperature)."""
+    return formulas.concrete(ops, logits, _heat(temperature, noise), noise)[1]
+
+
+class Estimator:
+    """What a discrete distribution asks of its estimator: a value that carries a gradient."""
+
+    temperatures: ClassVar[tuple[str, ...]] = ()
+    """The names of the fields that are temperatures."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their range."""
+        # Arrays are checked by the distribution, which knows the framework.
+        for name in self.temperatures:
+            t = getattr(self, name)
+            fine = not isinstance(t, int | float) or formulas.COLDEST <= t <= formulas.HOTTEST
+            if t is None or not fine:
+                raise _errors.bad_temperature(type(self).__name__, t, name)
+        samples = getattr(self, "samples", 1)
+        if not isinstance(samples, int) or samples < 1:
+            raise _errors.no_samples(type(self).__name__, samples)
+
+    @property
+    def soft_temperature(self) -> Any:
+        """The temperature of a soft value, a Gumbel-Softmax sample; None where values are hard."""
+        return None
+
+    @property
+    def soft(self) -> bool:
+        """Whether the value is a point of the simplex, not a corner of it."""
+        return self.soft_temperature is not None
+
+    @property
+    def draws(self) -> int:
+        """How many more arrays of Gumbel noise it takes."""
+        return getattr(self, "samples", 0)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A value of shape ``(..., K)`` from logits and Gumbel noise of that shape.
+
+        The hard value is the argmax of logits + gumbel; ``more`` is ``(draws, ..., K)``.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Own(Estimator):
+    """A function of the user's, of logits, the one-hot draw and the Gumbel noise behind it."""
+
+    function: Callable[[Array, Array, Array], Array]
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """The function's value."""
+        return self.function(logits, formulas.hardest(ops, logits, gumbel), gumbel)
+
+
+@dataclass(frozen=True)
+class StraightThrough(Estimator):
+    r"""A hard sample whose gradient is that of the probabilities.
+
+    The value is the one-hot :math:`D`, the gradient :math:`g J(\mathrm{softmax}(\theta))` with
+    :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the gradient at :math:`D`. Biased, except
+    for linear functions.
+
+    Reference:
+        Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
+        Neurons* (2013), section 4.
+
+    Example:
+        >>> StraightThrough()
+        StraightThrough()
+    """
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with the gradient of softmax(logits)."""
+        hard = formulas.hardest(ops, logits, gumbel)
+        return formulas.straight_through(ops, hard, formulas.softmax(ops, logits))
+
+    def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
+        """A value of 0 or 1 with the gradient of sigmoid(logits)."""
+        hard = ops.where(logits + logistic > 0, 0.0 * logistic + 1.0, 0.0)
+        return formulas.straight_through(ops, hard, ops.exp(-ops.softplus(-logits)))
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax(Estimator):
+    r"""The Gumbel-Softmax sample of the same noise, or its gradient behind the hard sample.
+
+    The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`. With ``hard=True`` (straight-
+    through Gumbel-Softmax) the value is its argmax, one-hot, and the gradient the soft value's.
+    With ``hard=False`` the value is the soft one; the discrete law then scores it by its linear
+    extension :math:`\sum_k z_k \log p_k`: the objective of Jang et al., not a bound.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape. A hard
+            value's distribution does not depend on it, so there its gradient is 0: a learned one
+            stays where it is. A soft value's does, and has the gradient.
+        hard: Whether the value is one-hot.
+
+    Raises:
+        ValueError: If the temperature is not a number from 2**-20 to 2**20.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), sections 2.1
+        and 2.2.
+
+    Example:
+        >>> GumbelSoftmax(0.5)
+        GumbelSoftmax(temperature=0.5, hard=True)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    hard: bool = True
+
+    @property
+    def soft_temperature(self) -> Any:
+        """The temperature of soft values."""
+        return None if self.hard else self.temperature
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
+        if not self.hard:
+            return _relaxed(ops, logits, self.temperature, gumbel)
+        soft = _relaxed(ops, logits, _held(ops, self.temperature), gumbel)
+        # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
+        return formulas.straight_through(ops, formulas.hardest(ops, logits, gumbel), soft)
+
+    def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
+        """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
+        temperature = _held(ops, self.temperature) if self.hard else self.temperature
+        y = formulas.logit_concrete(ops, logits, temperature, logistic)
+        soft = ops.exp(-ops.softplus(-y))
+        if not self.hard:
+            return soft
+        hard = ops.where(logits + logistic > 0, 0.0 * soft + 1.0, 0.0)
+        return formulas.straight_through(ops, hard, soft)
+
+
+@dataclass(frozen=True)
+class DecoupledGumbelSoftmax(Estimator):
+    r"""A Gumbel-Softmax sample of one temperature with the gradient at another.
+
+    The value is :math:`\mathrm{softmax}((\theta + G)/\tau_f)`, soft, and its gradient that of
+    :math:`\mathrm{softmax}((\theta + G)/\tau_b)`, with the same noise. At equal temperatures it is
+    ``GumbelSoftmax(temperature, hard=False)``; as the forward one goes to 0 it becomes
+    ``GumbelSoftmax(backward, hard=True)``. The law is the same whatever the temperatures.
+
+    Args:
+        forward: The temperature of the value: a positive number, or an array that broadcasts with
+            the batch shape. It has a gradient, since the value depends on it.
+        backward: The temperature of the gradient, alike. Its own gradient is 0, since no value
+            depends on it.
+
+    Raises:
+        ValueError: If a temperature is not a number from 2**-20 to 2**20.
+
+    Reference:
+        Shah, Yan, Mozer, Liu, *Improving Discrete Optimisation Via Decoupled Straight-Through
+        Gumbel-Softmax* (2024).
+
+    Example:
+        >>> DecoupledGumbelSoftmax(forward=0.3, backward=1.0)
+        DecoupledGumbelSoftmax(forward=0.3, backward=1.0)
+    """
+
+    temperatures = ("forward", "backward")
+    forward: Any
+    backward: Any
+
+    @property
+    def soft_temperature(self) -> Any:
+        """That of the values; the other one is for their gradient alone."""
+        return self.forward
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """The soft value of one temperature, the gradient of the other's."""
+        # The value depends on the forward temperature, and only its gradient on the backward one.
+        forward = _relaxed(ops, ops.stop_gradient(logits), self.forward, gumbel)
+        backward = _relaxed(ops, logits, _held(ops, self.backward), gumbel)
+        return forward + (backward - ops.stop_gradient(backward))
+
+
+@dataclass(frozen=True)
+class GumbelRao(Estimator):
+    r"""Straight-through Gumbel-Softmax, its noise averaged given the hard sample.
+
+    The value is the one-hot :math:`D`, the gradient the mean of that of
+    :math:`\mathrm{softmax}((\theta + G)/\tau)` over draws of the noise G for which D is the argmax;
+    G counts as constant, so that the mean is that of ``GumbelSoftmax(temperature)``, with less
+    variance.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+        samples: The number of draws of the noise, at least 1; memory grows with it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Paulus, Maddison, Krause, *Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient
+        Estimator* (2021), section 3.
+
+    Example:
+        >>> GumbelRao(0.5, samples=10)
+        GumbelRao(temperature=0.5, samples=10)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    samples: int = 10
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with the mean gradient of soft values that have it as their argmax."""
+        hard = formulas.hardest(ops, logits, gumbel)
+        noise = formulas.conditional_gumbel(ops, logits, hard, more)
+        soft = _relaxed(ops, logits, _held(ops, self.temperature), noise).mean(0)
+        return formulas.straight_through(ops, hard, soft)
+
+
+@dataclass(frozen=True)
+class GappedStraightThrough(Estimator):
+    r"""A hard sample with the gradient of a softmax in which it leads by a gap.
+
+    The value is the one-hot :math:`D`, the gradient that of :math:`\mathrm{softmax}((\theta +
+    m)/\tau)`, where the constant m lifts the drawn category to the largest logit and lowers those
+    that are nearer to it than the gap.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+        gap: How far the drawn category leads, at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Fan, Chi, Rudnicky, Ramadge, *Training Discrete Deep Generative Models via Gapped
+        Straight-Through Estimator* (2022), section 4.
+
+    Example:
+        >>> GappedStraightThrough(0.5)
+        GappedStraightThrough(temperature=0.5, gap=1.0)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    gap: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.gap < math.inf:
+            raise _errors.bad_gap(type(self).__name__, self.gap)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with the gradient of a softmax that it leads."""
+        hard = formulas.hardest(ops, logits, gumbel)
+        move = formulas.gap(ops, logits, hard, self.gap)
+        soft = _relaxed(ops, logits, _held(ops, self.temperature), move)
+        return formulas.straight_through(ops, hard, soft)
+
+
+@dataclass(frozen=True)
+class ReinMax(Estimator):
+    r"""A hard sample with a gradient that is exact for quadratic functions.
+
+    The value is the one-hot :math:`D`, the gradient :math:`2 J(\pi_D) g - J(\pi) g / 2` with
+    :math:`\pi = \mathrm{softmax}(\theta)` and :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2`
+    (Heun's method, of second order). Exact for quadratic functions at temperature 1. It has no
+    second derivative.
+
+    Args:
+        temperature: A number of at least 1, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+
+    Raises:
+        ValueError: If the temperature is out of its range.
+
+    Reference:
+        Liu, Dong, Liu, Yu, Gao, *Bridging Discrete and Backpropagation: Straight-Through and
+        Beyond* (2023), algorithm 2.
+
+    Example:
+        >>> ReinMax()
+        ReinMax(temperature=1.0)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # benchmarks/bias.py: below 1 the bias is larger on every function, the variance no smaller.
+        if isinstance(self.temperature, int | float) and self.temperature < 1:
+            raise _errors.too_cold(self.temperature)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with Heun's gradient."""
+        hard = formulas.hardest(ops, logits, gumbel)
+        pi = formulas.softmax(ops, logits)
+        temperature = _held(ops, self.temperature)
+        pi_d = (_relaxed(ops, logits, temperature, 0.0 * gumbel) + hard) / 2
+        slope = 2 * ops.slope(logits, pi_d) - ops.slope(logits, pi) / 2
+        return ops.stop_gradient(hard) + slope
+
+
+@dataclass(frozen=True)
+class ReinMaxRao(Estimator):
+    r"""ReinMax with its first term averaged over Gumbel-Softmax samples, for less variance.
+
+    As :class:`ReinMax`, with :math:`J(\pi_D)` replaced by the mean over draws of :math:`J(x)/\tau`,
+    where :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)` and G is Gumbel noise for which D is
+    the argmax. It has no second derivative.
+
+    Args:
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+        samples: The number of draws of the noise, at least 1; memory grows with it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Wang, Bui, *Beyond ReinMax: Low-Variance Gradient Estimators for Discrete Latent Variables*
+        (2026), section 3.
+
+    Example:
+        >>> ReinMaxRao(0.7)
+        ReinMaxRao(temperature=0.7, samples=10)
+    """
+
+    temperatures = ("temperature",)
+    temperature: Any
+    samples: int = 10
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A one-hot value with Heun's gradient, averaged."""
+        hard = formulas.hardest(ops, logits, gumbel)
+        pi = formulas.softmax(ops, logits)
+        middle = formulas.log_middle(ops, logits, hard)
+        noise = formulas.conditional_gumbel(ops, middle, hard, more)
+        temperature = _held(ops, self.temperature)
+        x = _relaxed(ops, middle, temperature, noise)
+        scale = 2 / _heat(temperature, x)[..., None]
+        slope = (scale * ops.slope(logits, x)).mean(0) - ops.slope(logits, pi) / 2
+        return ops.stop_gradient(hard) + slope

@@ -1,0 +1,267 @@
+r"""HardConcrete: a relaxed Bernoulli sample stretched to (low, high) and clipped to [0, 1].
+
+Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t, L logistic, the value is 0
+up to y = log(-low / high), 1 from y = log((1 - low) / (high - 1)) on, and in between
+sigmoid(y) (high - low) + low. All is computed at y, on an interval that no parameter moves, so that
+the masses keep their digits where they are small.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from relaxed_dists import _errors_hard_concrete as _errors
+from relaxed_dists._distributions.formulas import (
+    Array,
+    Ops,
+    _finite,
+    logit_concrete_cdf,
+    logit_concrete_log_prob,
+    straight_through,
+)
+
+NEAREST, FARTHEST = 2.0**-20, 2.0**20
+
+
+class Stretch(NamedTuple):
+    """The stretched interval, and the logits up to which it is clipped to 0 and from which to 1."""
+
+    low: float
+    high: float
+    zero: float
+    one: float
+
+
+def stretch(name: str, low: Any, high: Any) -> Stretch:
+    """The checked interval."""
+    if not (
+        isinstance(low, int | float)
+        and isinstance(high, int | float)
+        and NEAREST <= -low <= FARTHEST
+        and NEAREST <= high - 1 <= FARTHEST
+    ):
+        raise _errors.bad_stretch(name, low, high)
+    return Stretch(low, high, math.log(-low / high), math.log((1 - low) / (high - 1)))
+
+
+def hard_concrete(ops: Ops, y: Array, stretch: Stretch, tiny: float, eps: float) -> Array:
+    """clip(sigmoid(y) (high - low) + low, 0, 1), at an end only where it is clipped.
+
+    So the masses are exact also where numbers are coarse: next to 1 bfloat16 rounds 0.2 % to it.
+    """
+    inside = (y > stretch.zero) & (y < stretch.one)
+    z, _ = _stretched(ops, ops.clip(y, stretch.zero, stretch.one), stretch)
+    z = straight_through(ops, ops.clip(z, tiny, 1 - eps / 2), z)
+    return ops.where(inside, z, ops.where(y < stretch.one, 0.0 * z, 0.0 * z + 1.0))
+
+
+def _stretched(ops: Ops, y: Array, stretch: Stretch) -> tuple[Array, Array]:
+    """sigmoid(y) (high - low) + low, and the log of its slope."""
+    up, down = -ops.softplus(-y), -ops.softplus(y)
+    z = stretch.high * ops.exp(up) + stretch.low * ops.exp(down)
+    return z, math.log(stretch.high - stretch.low) + up + down
+
+
+def _log_below(ops: Ops, logits: Array, temperature: Array, y: float) -> Array:
+    """log P((logits + L) / t <= y)."""
+    spread, finite = _finite(ops, logits)
+    mass = -ops.softplus(finite - temperature * y)
+    return ops.where(spread, mass, ops.where(logits < 0, 0.0 * mass, -math.inf))
+
+
+def _log_masses(
+    ops: Ops, logits: Array, temperature: Array, stretch: Stretch
+) -> tuple[Array, Array]:
+    """The logs of P(z = 0) and P(z = 1)."""
+    one = _log_below(ops, -logits, temperature, -stretch.one)
+    return _log_below(ops, logits, temperature, stretch.zero), one
+
+
+def masses(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+    """P(z = 0) and P(z = 1) on a last axis of two."""
+    zero, one = _log_masses(ops, logits, temperature, stretch)
+    return ops.stack(ops.exp(zero), ops.exp(one))
+
+
+def prob_nonzero(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+    """sigmoid(logits - t log(-low / high))."""
+    return ops.exp(_log_below(ops, -logits, temperature, -stretch.zero))
+
+
+def prob_one(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+    """sigmoid(logits - t log((1 - low) / (high - 1)))."""
+    return ops.exp(_log_masses(ops, logits, temperature, stretch)[1])
+
+
+def _distances(value: Array, stretch: Stretch) -> tuple[Array, Array]:
+    """From low and from high: so written they keep their digits, and are never 0."""
+    return value - stretch.low, (1 - value) + (stretch.high - 1)
+
+
+def log_prob(ops: Ops, logits: Array, temperature: Array, value: Array, stretch: Stretch) -> Array:
+    """The log of the mass at 0 and 1, and of the density inside; -inf elsewhere.
+
+    The density at a value's logit before it was clipped, by that logit's slope. No value inside is
+    next to low or high: it has lost no digits that count.
+    """
+    inside = (value > 0) & (value < 1)
+    above, below = map(ops.log, _distances(ops.where(inside, value, 0.5), stretch))
+    density = logit_concrete_log_prob(ops, logits, temperature, above - below)
+    density = density + math.log(stretch.high - stretch.low) - above - below
+    zero, one = _log_masses(ops, logits, temperature, stretch)
+    ends = ops.where(value == 0, zero, ops.where(value == 1, one, -math.inf))
+    return ops.where(inside, density, ends)
+
+
+def crossing(ops: Ops, logits: Array, temperature: Array, moved: Array, stretch: Stretch) -> Array:
+    """Zero, with the gradient of the mean log density that a draw's own gradient lacks.
+
+    The log density jumps at 0 and 1. Where the masses there, ``moved`` of the law that drew, grow,
+    the mean gains by the jump; of a single draw's gradient, 0 where it is clipped, that is no part.
+    """
+    spread, finite = _finite(ops, logits)
+
+    def density(y: float) -> Array:
+        slope = math.log(stretch.high - stretch.low) - np.logaddexp(0, y) - np.logaddexp(0, -y)
+        at = logit_concrete_log_prob(ops, finite, temperature, y + 0.0 * finite)
+        return at - float(slope)
+
+    zero, one = _log_masses(ops, finite, temperature, stretch)
+    jumps = ops.stack(zero - density(stretch.zero), one - density(stretch.one))
+    jumps = ops.where(spread[..., None], ops.stop_gradient(jumps), 0.0)
+    return ops.sum(jumps * (moved - ops.stop_gradient(moved)))
+
+
+def cdf(ops: Ops, logits: Array, temperature: Array, value: Array, stretch: Stretch) -> Array:
+    """P(z <= value): the mass of 0 at 0, and 1 from 1 on."""
+    on = (value >= 0) & (value < 1)
+    above, below = map(ops.log, _distances(ops.where(on, value, 0.5), stretch))
+    inside = logit_concrete_cdf(ops, logits, temperature, above - below)
+    # A point mass at 1 has nothing below it, and the formula's own is at infinity.
+    return ops.where(on, inside, ops.where(value < 0, 0.0 * inside, 0.0 * inside + 1.0))
+
+
+# Expectations by quadrature over y. Their integrands change by 1 / t about the place logits / t,
+# and are analytic within the interval: Gauss-Legendre in panels that start from there, in a
+# variable that is linear up to 1 / t and logarithmic beyond, is exact at every temperature.
+
+REACH = 40.0  # exp(-40) is nothing beside 1
+
+
+def _rule(number: int) -> tuple[Any, Any]:
+    points, weights = np.polynomial.legendre.leggauss(number)
+    return (points + 1) / 2, weights / 2
+
+
+_SINGLE, _DOUBLE = _rule(16), _rule(36)
+_Panel = tuple[Array, Array, Array]  # from, to, and the temperature about where it starts
+
+
+def _within(ops: Ops, x: Array, low: Array, high: Array) -> Array:
+    return ops.where(x < low, low, ops.where(x > high, high, x))
+
+
+def _reached(
+    ops: Ops, logits: Array, temperature: Array, stretch: Stretch
+) -> tuple[Array, Array, Array]:
+    """Where the law changes most, and how far to both sides it is not constant."""
+    centre = ops.clip(ops.stop_gradient(logits / temperature), stretch.zero, stretch.one)
+    reach = ops.stop_gradient(REACH / temperature)
+    low = ops.clip(centre - reach, stretch.zero, stretch.one)
+    return centre, low, ops.clip(centre + reach, stretch.zero, stretch.one)
+
+
+def _integrate(
+    ops: Ops, f: Callable[[Array], Sequence[Array]], panels: Sequence[_Panel], like: Array
+) -> list[Array]:
+    """The sum over panels of the integrals of f's values."""
+
+    def terms(t: Array) -> list[Array]:
+        totals: list[Array] = []
+        for start, end, temperature in panels:
+            size = ops.clip(ops.log1p(temperature * abs(end - start)), 1e-3, math.inf)
+            whole = ops.expm1(size)
+            y = start + (end - start) * ops.expm1(t * size) / whole
+            weight = abs(end - start) * size * ops.exp(t * size) / whole
+            parts = [part * weight for part in f(y)]
+            totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts
+        return totals
+
+    return ops.integrate(terms, *(_DOUBLE if ops.is_double(like) else _SINGLE), like)
+
+
+def moments(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> tuple[Array, Array]:
+    """Mean and variance, from E z = int P(z > x) dx and E z^2 = int 2 x P(z > x) dx."""
+    spread, finite = _finite(ops, logits)
+    centre, low, high = _reached(ops, finite, temperature, stretch)
+    heat = ops.stop_gradient(temperature)
+
+    def tail(y: Array) -> list[Array]:
+        z, log_slope = _stretched(ops, y, stretch)
+        share = ops.exp(log_slope - ops.softplus(temperature * y - finite))
+        return [share, 2 * z * share]
+
+    first, second = _integrate(ops, tail, [(centre, low, heat), (centre, high, heat)], finite)
+    sure = ops.where(low > stretch.zero, _stretched(ops, low, stretch)[0], 0.0)  # where P is 1
+    mean, square = ops.clip(sure + first, 0.0, 1.0), sure * sure + second
+    edge = ops.where(logits > 0, 0.0 * mean + 1.0, 0.0)
+    variance = ops.clip(square - mean * mean, 0.0, 1.0)
+    return ops.where(spread, mean, edge), ops.where(spread, variance, 0.0)
+
+
+def entropy(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+    """-E log_prob."""
+    spread, finite = _finite(ops, logits)
+    centre, low, high = _reached(ops, finite, temperature, stretch)
+    heat = ops.stop_gradient(temperature)
+
+    def surprise(y: Array) -> list[Array]:
+        log_q = logit_concrete_log_prob(ops, finite, temperature, y)
+        return [ops.exp(log_q) * (_stretched(ops, y, stretch)[1] - log_q)]
+
+    (inside,) = _integrate(ops, surprise, [(centre, low, heat), (centre, high, heat)], finite)
+    zero, one = _log_masses(ops, finite, temperature, stretch)
+    return ops.where(spread, inside - ops.exp(zero) * zero - ops.exp(one) * one, 0.0)
+
+
+def kl(
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    other: Array,
+    other_temperature: Array,
+    stretch: Stretch,
+) -> Array:
+    """KL(p, q) of two laws that are stretched alike, whose slopes cancel."""
+    (spread, finite), (within, other_finite) = _finite(ops, logits), _finite(ops, other)
+    centre, low, high = _reached(ops, finite, temperature, stretch)
+    theirs, *_ = _reached(ops, other_finite, other_temperature, stretch)
+    theirs = _within(ops, theirs, low, high)
+    left = centre < theirs
+    heats = ops.stop_gradient(temperature), ops.stop_gradient(other_temperature)
+    middle = (centre + theirs) / 2
+    panels = [
+        (centre, middle, heats[0]),
+        (theirs, middle, heats[1]),
+        (centre, ops.where(left, low, high), heats[0]),
+        (theirs, ops.where(left, high, low), heats[1]),
+    ]
+
+    def ratio(y: Array) -> list[Array]:
+        log_p = logit_concrete_log_prob(ops, finite, temperature, y)
+        log_q = logit_concrete_log_prob(ops, other_finite, other_temperature, y)
+        return [ops.exp(log_p) * (log_p - log_q)]
+
+    (total,) = _integrate(ops, ratio, panels, finite + 0.0 * other_finite)
+    pairs = zip(
+        _log_masses(ops, finite, temperature, stretch),
+        _log_masses(ops, other_finite, other_temperature, stretch),
+        strict=True,
+    )
+    for mine, its in pairs:
+        total = total + ops.exp(mine) * (mine - its)
+    zero, one = _log_masses(ops, other, other_temperature, stretch)
+    point = -ops.where(logits < 0, zero, one)  # of a law that is a point mass
+    return ops.where(spread, ops.where(within, total, math.inf), point)

@@ -1,0 +1,120 @@
+r"""Mean and variance of a relaxed sample in log space, by the quadrature of its moments.
+
+With ``y = a + r G - L`` and ``L = logsumexp(a + r G)``, the largest X of ``a_k + H_k + r G_k`` is
+``L + H`` for a Gumbel H that is independent of G. Hence
+
+    E y_k   = a_k + r gamma - (E X - gamma)
+    Var y_k = Var X - pi^2 / 6 + r^2 pi^2 / 6 - 2 r Cov(G_k, X).
+
+For a category that is nearly always the largest, X is nearly its own ``a_k + V_k``, and what the
+two have in common would cancel: it is left out of the integrals. With m the part
+``E (G - gamma) [V < u]`` of a mean and P_k the product of the other categories' cdfs,
+
+    Cov(G_k, X) - Cov(G_k, V_k) = int m(t - a_k) (1 - P_k(t)) dt.
+"""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from relaxed_dists._distributions.formulas import EULER, Array, Ops, _count, _finite
+from relaxed_dists._distributions.quadrature import (
+    _DOUBLE,
+    _SINGLE,
+    _centred,
+    _excess,
+    _Rule,
+    _tables,
+)
+
+THIRD = 2.4041138063191885  # the third central moment of a Gumbel, 2 zeta(3)
+NEAR = -1.0  # offsets from the largest above which a category may dominate
+VARIANCE = math.pi**2 / 6  # of a Gumbel
+
+
+@functools.cache
+def _running(rule: _Rule) -> tuple[Any, Any, Any]:
+    """From a function at the points of an interval to its integrals there, up to each point, and
+    over the whole of it; and from those of the intervals to their sum over the intervals before.
+    """
+    order, intervals = len(rule.to_powers), len(rule.points)
+    place = np.linalg.inv(rule.to_powers)[:, 1]
+    power = np.arange(1, order + 1)
+
+    def from_left(to: Any) -> Any:
+        return (to[:, None] ** power - (-0.5) ** power) / power @ rule.to_powers * rule.interval
+
+    return from_left(place).T, from_left(np.array([0.5]))[0], np.tri(intervals, k=-1).T
+
+
+def _part(ops: Ops, rule: _Rule, narrow: Array, high: Array) -> Array:
+    """A table of E (G - gamma) [V < u]. If high, V is H + narrow G, else G + narrow H.
+
+    It is the integral of its derivative, taken from the side where it tends to 0.
+    """
+    points = ops.constant(rule.points, narrow) + 0 * narrow[..., None, None]
+    narrow, high = narrow[..., None, None], high[..., None, None]
+
+    def terms(gumbel: Array) -> list[Array]:
+        wide = points - narrow * gumbel
+        x = ops.exp(ops.clip(-wide, -80.0, 40.0))
+        return [(ops.where(high, gumbel, wide) - EULER) * x * ops.exp(-x)]
+
+    (slope,) = ops.integrate(terms, rule.gumbel, rule.weights, points)
+    inside, whole, before = (ops.constant(x, narrow) for x in _running(rule))
+    totals = ops.sum(slope * whole)
+    up = ops.dot(slope, inside)
+    below = ops.dot(totals, before)[..., None] + up
+    above = up - totals[..., None] - ops.dot(totals, before.T)[..., None]
+    part = ops.where(points < 0.5, below, above) * ops.constant(rule.not_last, narrow)
+    powers = ops.constant(rule.to_powers, narrow)
+    powers = powers.reshape(powers.shape[:1] + (1,) * (narrow.ndim - 1) + powers.shape[1:])
+    return ops.sum(powers * part[None])
+
+
+def _at_high_temperature(ops: Ops, a: Array, r: Array) -> Array:
+    """The variance to the third order of r = 1 / temperature, where the integrals would cancel.
+
+    With p = softmax(a), y_k is a constant plus r sum_j (1[j = k] - p_j) G_j, less r^2 / 2 times the
+    variance of G under p. Its relative error is of the order of r^2.
+    """
+    p = ops.exp(ops.log_softmax(a))
+    second = 1 - 2 * p + ops.sum(p * p)[..., None]
+    third = p * (1 - p) - ops.sum(p * p * (1 - p))[..., None]
+    return r * r * (VARIANCE * second - THIRD * r * third)
+
+
+def exp_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance of log_softmax((logits + G) / temperature), for each category."""
+    rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
+    scale = ops.where(high, temperature, 1.0)
+    narrow = ops.where(high, 1 / scale, temperature)
+    unit = ops.where(high, 1.0, temperature)[..., None]  # the rule computes with y times this
+    of_g = ops.where(high, narrow, 1.0)[..., None]  # the scale of G
+    _, offsets = _centred(ops, logits, scale)
+    excess = _excess(ops, offsets, narrow, narrow < 0)
+    (log_f, *_), part = _tables(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, high)
+    near = offsets > NEAR
+
+    def terms(t: Array) -> list[Array]:
+        position = t + 0 * narrow[..., None]
+        alone = ops.interpolate([log_f], position)[0][..., 0]
+        logs, share = ops.interpolate([log_f, part], t - offsets / rule.interval)
+        log_p = ops.sum(logs)
+        x = rule.low + rule.interval * position[..., 0] - EULER * (1 + narrow)
+        others = log_p[..., None] - logs
+        share = share * ops.where(near, -ops.expm1(others), -ops.exp(others))
+        return [-2 * x * ops.exp(alone) * ops.expm1(log_p - alone), share]
+
+    square, covariance = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    covariance = covariance - ops.where(near, 0.0, VARIANCE * of_g)
+    variance = (square - excess * excess)[..., None] - 2 * of_g * covariance
+    very_high = (temperature > (2000.0 if ops.is_double(logits) else 32.0))[..., None]
+    variance = ops.where(very_high, _at_high_temperature(ops, offsets, narrow[..., None]), variance)
+    unmasked, _ = _finite(ops, logits)
+    several = (_count(ops, unmasked, logits) > 1)[..., None]  # where one is left, both are 0
+    mean = ops.where(several, (offsets - excess[..., None]) / unit, 0.0)
+    variance = ops.where(several, ops.clip(variance / unit**2, 0.0, math.inf), 0.0)
+    return ops.where(unmasked, mean, -math.inf), ops.where(unmasked, variance, 0.0)

@@ -1,0 +1,284 @@
+r"""Expectations of a relaxed sample, exact to rounding, by quadrature of one univariate law.
+
+``softmax(a + r G)_k`` is the probability that ``a_k + H_k + r G_k`` is the largest, with G and H
+independent standard Gumbels. So every expectation here follows from ``V = H + r G``: with F the
+cdf of V and P(t) the product of F(t - a_k), the cdf of the largest,
+
+    E logsumexp(a + r G)     = E max(a_k + V_k) - gamma,   E max = int t dP(t)
+    E softmax(a + r G)_k     = int f(t - a_k) / F(t - a_k) P(t) dt
+    E softmax(a + r G)_k^2   = int (f + f')(t - a_k) / F(t - a_k) P(t) dt.
+
+Everything is divided by max(1, abs(r)): then one of the two Gumbels has scale 1 and smooths the
+other (scale ``narrow``, at most 1), so that few nodes do at every temperature. log F is a function
+of one variable for each temperature: it is tabulated as polynomials on intervals, once a call.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from relaxed_dists._distributions.formulas import EULER, LOWEST, Array, Ops, _finite
+
+
+def nodes(number: int, low: float, high: float) -> tuple[Any, Any]:
+    """Points from low to high, finely spaced near 0 and coarsely in the tails, and their weights.
+
+    The integrands are analytic and vanish at both ends: evenly spaced u in t = 2 sinh u converge
+    exponentially.
+    """
+    u = np.linspace(np.arcsinh(low / 2), np.arcsinh(high / 2), number)
+    return 2 * np.sinh(u), 2 * np.cosh(u) * (u[1] - u[0])
+
+
+class _Rule:
+    """The nodes of a precision: errors are below 1e-10, or below what float32 rounds.
+
+    (With a thousand categories and r from -50 to -5, below 1e-7, and below 1e-4 in float32.)
+
+    Args:
+        inner: The number of quantiles of a Gumbel over which the cdf is averaged.
+        outer: The number of points of the integrals over t.
+        low: The first of them, and the first point of the tables.
+        high: The last of them.
+        end: The last point of the tables: 1 - F is nothing beyond, even times the categories.
+        interval: The width of the tables' intervals.
+        order: The number of coefficients on one.
+    """
+
+    def __init__(
+        self,
+        inner: int,
+        outer: int,
+        low: float,
+        high: float,
+        end: float,
+        interval: float,
+        order: int,
+    ) -> None:
+        # A tanh-sinh rule in the Gumbel's probability p = sigmoid(pi sinh u).
+        u = np.linspace(-3.1, 3.1, inner)
+        s = np.pi * np.sinh(u)
+        weights = np.cosh(u) / np.cosh(s / 2) ** 2
+        self.gumbel, self.weights = -np.log(np.logaddexp(0, -s)), weights / weights.sum()
+        t, self.steps = nodes(outer, low, high)
+        self.low = low
+        # Positions in the tables: the nearest integer is the interval, the rest the place in it.
+        self.outer, self.interval = (t - low) / interval, interval
+        local = np.cos(np.pi * (np.arange(order) + 0.5) / order) / 2
+        self.to_powers = np.linalg.inv(np.vander(local, increasing=True))
+        centres = low + interval * np.arange(round((end - low) / interval))
+        self.points = centres[:, None] + interval * local
+        self.not_last = (centres < centres[-1]).astype(float)[:, None]
+
+
+class _LowRank(_Rule):
+    """With Chebyshev polynomials of the offsets, for tables that serve all rows.
+
+    Args:
+        reach: Offsets below -reach are as good as there, but for the factor exp(offset).
+        terms: The number of polynomials on (-reach, 0).
+        rule: As above; the tables reach as far as the nodes less such offsets.
+    """
+
+    def __init__(self, reach: float, terms: int, **rule: Any) -> None:
+        super().__init__(**rule, end=rule["high"] + reach + 1)
+        self.reach, self.terms = reach, terms
+        angles = np.pi * (np.arange(terms) + 0.5) / terms
+        offsets = (np.cos(angles) - 1) * reach / 2
+        self.pairs = self.outer[:, None] - np.append(offsets, 0.0) / self.interval
+        fit = np.cos(angles[:, None] * np.arange(terms)) * np.exp(-offsets)[:, None]
+        self.to_chebyshev = fit * np.where(np.arange(terms) > 0, 2, 1) / terms
+
+
+_DOUBLE = _Rule(inner=80, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
+_SINGLE = _Rule(inner=40, outer=60, low=-18.0, high=24.0, end=25.0, interval=0.25, order=5)
+# For a value and its gradient, at each step of a training: 1e-7 of their size.
+_QUICK = _Rule(inner=40, outer=50, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
+_SHARED_DOUBLE = _LowRank(
+    reach=28.0, terms=192, inner=80, outer=140, low=-36.5, high=36.5, interval=0.5, order=12
+)
+_SHARED = _LowRank(
+    reach=16.0, terms=64, inner=40, outer=50, low=-18.0, high=24.0, interval=0.25, order=4
+)
+
+
+def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
+    """Polynomials on intervals, ``(order, *narrow.shape, intervals)``, of four functions.
+
+    They are log F, f / F, f' / F and (dF / dnarrow) / F; each has a table of its own, since the
+    derivative of a polynomial in float32 loses digits. V is ``H + narrow G``, or ``-G + narrow H``
+    where flipped: its cdf then is 1 less that of ``G - narrow H`` at the mirrored point.
+    """
+    points = ops.constant(rule.points, narrow)
+    narrow, flipped = narrow[..., None, None], flipped[..., None, None]
+    at, scale = ops.where(flipped, -points, points), ops.where(flipped, -narrow, narrow)
+
+    def terms(gumbel: Array) -> list[Array]:
+        x = ops.exp(ops.clip(scale * gumbel - at, -80.0, 40.0))
+        below = ops.exp(-x)
+        f = x * below
+        return [below, -ops.expm1(-x), f, (x - 1) * f, gumbel * f]
+
+    low, high, f, slope, shift = ops.integrate(terms, rule.gumbel, rule.weights, at)
+    below, above = ops.where(flipped, high, low), ops.where(flipped, low, high)
+    below = ops.clip(below, 1e-18, 1.0)  # where it is less, P is 0; float32 holds 1 / below^2
+    # From the side on which the relative error is small: it is multiplied by K.
+    log_f = ops.where(above < 0.5, ops.log1p(-ops.clip(above, 0.0, 0.5)), ops.log(below))
+    powers = ops.constant(rule.to_powers, narrow)
+    powers = powers.reshape(powers.shape[:1] + (1,) * (narrow.ndim - 1) + powers.shape[1:])
+    slope = ops.where(flipped, -slope, slope)
+    # The last interval holds zeros: what lies beyond the table is there.
+    shares = ops.constant(rule.not_last, narrow) / below
+    functions = (log_f * below, f, slope, -shift)
+    return [ops.sum(powers * (y * shares)[None]) for y in functions]
+
+
+def _excess(ops: Ops, offsets: Array, narrow: Array, flipped: Array) -> Array:
+    """E max_k (offsets_k + V_k) - E V, where the largest offset is 0. Masked ones are LOWEST."""
+    way = functools.partial(_excess_by_rows if narrow.ndim else _excess_at_one_ratio, ops)
+    return ops.with_gradient(way, offsets, narrow, flipped)
+
+
+def _excess_by_rows(
+    ops: Ops, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+) -> list[Array | None]:
+    """The excess and its gradients from a table a row."""
+    rule = _DOUBLE if ops.is_double(offsets) else _QUICK
+    log_f, score, _, by_narrow = _tables(ops, rule, narrow, flipped)
+    tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
+
+    def terms(t: Array) -> list[Array]:
+        # F - P: the largest offset alone has the mean E V. Exactly 0 for a single category.
+        (alone,) = ops.interpolate([log_f], t + 0 * narrow[..., None])
+        alone = alone[..., 0]
+        logs, *others = ops.interpolate(tables, t - offsets / rule.interval)
+        log_p = ops.sum(logs)
+        p, values = ops.exp(log_p), [-ops.exp(alone) * ops.expm1(log_p - alone)]
+        if wanted[0]:
+            values.append(others[0] * p[..., None])
+        if wanted[1]:
+            values.append(-p * ops.sum(others[-1]))
+        return values
+
+    value, *rest = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    choice = rest[0] if wanted[0] else None
+    return [value, choice, rest[-1] - EULER if wanted[1] else None, None]
+
+
+def _excess_at_one_ratio(
+    ops: Ops, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+) -> list[Array | None]:
+    """The same where all rows have one narrow, with no work for each node and category.
+
+    log F(t_j - a), a matrix of nodes and offsets, has a low rank: with T_m Chebyshev polynomials,
+    log F(t_j - a) = exp(a) sum_m C_jm T_m(x), x = 1 + 2 max(a, -reach) / reach. (The factor keeps
+    small terms' digits; below -reach the rest is constant, or multiplied by nothing.) So
+    log P(t_j) = C (sum_k exp(a_k) T(x_k)), and an integral over t is a polynomial in x_k.
+    """
+    rule = _SHARED_DOUBLE if ops.is_double(offsets) else _SHARED
+    tables = _tables(ops, rule, narrow, flipped)
+    functions = ops.interpolate([tables[0], tables[1], tables[3]], ops.constant(rule.pairs, narrow))
+    fit = ops.constant(rule.to_chebyshev, narrow)
+    log_f, score, by_narrow = (ops.dot(y[:, :-1], fit) for y in functions)
+    # exp(a) T_m(x) by the recurrence, summed over the categories.
+    columns = ops.columns(offsets)
+    x, weight = 1 + 2 / rule.reach * ops.clip(columns, -rule.reach, 1.0), ops.exp(columns)
+
+    def up(last: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], Array]:
+        before, now = last
+        return (now, 2 * x * now - before), ops.total(now)[0]
+
+    _, sums = ops.scan(up, (weight * x, weight), None, rule.terms)
+    # F and P / F at each node: the largest offset alone, x = 1, has the mean E V.
+    alone = functions[0][:, -1]  # where it is less than -reach, so is P, and C is large
+    share = ops.where(alone > -rule.reach, ops.exp(alone) * ops.constant(rule.steps, narrow), 0.0)
+    change = ops.clip(ops.dot(log_f, sums - 1), -math.inf, 0.0)
+    ratio = ops.exp(change)
+    value: list[Array] = [-ops.dot(share, ops.expm1(change)).reshape(offsets.shape[:-1])]
+    gradients: list[Array | None] = [None, None]
+    if wanted[0]:
+        coefficients = ops.dot((share[:, None] * score).T, ratio)
+
+        def down(last: tuple[Array, ...], c: Array) -> tuple[tuple[Array, ...], None]:  # Clenshaw
+            now, after = last
+            return (2 * x * now - after + c, now), None
+
+        (now, after), _ = ops.scan(down, (0 * x, 0 * x), coefficients, rule.terms)
+        gradients[0] = ops.rows(weight * (now - x * after), offsets)
+    if wanted[1]:
+        by = -ops.dot(share, ratio * ops.dot(by_narrow, sums)) - EULER
+        gradients[1] = by.reshape(offsets.shape[:-1])
+    return [*value, *gradients, None]
+
+
+def _centred(ops: Ops, a: Array, scale: Array) -> tuple[Array, Array]:
+    """The largest of a / scale, and the rest less it: LOWEST, beyond all tables, where masked."""
+    kept = a > -math.inf
+    a = ops.where(kept, a, 0.0) / scale[..., None]  # not -inf: the scale's gradient would be NaN
+    largest = ops.stop_gradient(ops.max(ops.where(kept, a, LOWEST)))
+    return largest, ops.where(kept, a - largest[..., None], LOWEST)
+
+
+def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
+    """E logsumexp(a + r G) for G standard Gumbel, of a's batch shape; r not 0, of either sign."""
+    # Not max(1, abs(r)): its gradient at a tie would be that of neither branch.
+    wide = abs(r) > 1
+    scale = ops.where(wide, abs(r), 1.0)
+    largest, offsets = _centred(ops, a, scale)
+    excess = _excess(ops, offsets, ops.where(wide, 1 / scale, r), r < -1)
+    return scale * (largest + excess) + EULER * r
+
+
+def moment_places(ops: Ops, logits: Array, temperature: Array) -> tuple[_Rule, Array, Array]:
+    """The rule for moments, the narrow scale of each row, and the offsets of the categories."""
+    rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
+    scale = ops.where(warm, temperature, 1.0)
+    return rule, ops.where(warm, 1 / scale, temperature), _centred(ops, logits, scale)[1]
+
+
+def moment_functions(ops: Ops, rule: _Rule, narrow: Array) -> Callable[[Array, Array], list[Array]]:
+    """log F, f / F and f' / F at a node, less the offsets."""
+    tables = _tables(ops, rule, narrow, narrow < 0)[:3]
+    return lambda t, offsets: ops.interpolate(tables, t - offsets / rule.interval)
+
+
+def moment_terms(ops: Ops, log_f: Array, score: Array, slope: Array) -> list[Array]:
+    """The integrands of the mean, and of what the second moment has beside it."""
+    p = ops.exp(ops.sum(log_f))[..., None]
+    return [score * p, slope * p]
+
+
+def moments_from(ops: Ops, temperature: Array, mean: Array, rest: Array) -> tuple[Array, Array]:
+    """Mean and variance from the two integrals."""
+    mean = mean / ops.sum(mean)[..., None]  # exactly 1 where a single category is left
+    second = mean + ops.where(temperature > 1, 1.0, temperature)[..., None] * rest
+    return mean, ops.clip(second - mean * mean, 0.0, 1.0)
+
+
+def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+    """Mean and variance of softmax((logits + G) / temperature), for each category."""
+    rule, narrow, offsets = moment_places(ops, logits, temperature)
+    functions = moment_functions(ops, rule, narrow)
+
+    def terms(t: Array) -> list[Array]:
+        return moment_terms(ops, *functions(t, offsets))
+
+    integrals = ops.integrate(terms, rule.outer, rule.steps, offsets)
+    return moments_from(ops, temperature, *integrals)
+
+
+def binary_concrete_moments(
+    ops: Ops,
+    logits: Array,
+    temperature: Array,
+    moments: Callable[[Array, Array], tuple[Array, Array]] | None = None,
+) -> tuple[Array, Array]:
+    """Mean and variance of sigmoid((logits + L) / temperature): the case of two categories."""
+    of_rows = moments or functools.partial(concrete_moments, ops)
+    spread, finite = _finite(ops, logits)
+    mean, variance = of_rows(ops.stack(finite, 0.0 * finite), temperature)
+    edge = ops.where(logits > 0, 0.0 * mean[..., 0] + 1.0, 0.0)
+    return ops.where(spread, mean[..., 0], edge), ops.where(spread, variance[..., 0], 0.0)

@@ -1,0 +1,216 @@
+r"""Subsets of k categories: the relaxed sample, and the mass of the discrete law.
+
+Scores are logits plus Gumbel noise; the subset of the k largest is drawn like k categories one
+after the other, each out of those that are left (Plackett-Luce, its order forgotten).
+"""
+
+import itertools
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from relaxed_dists import _errors_structured as _errors
+from relaxed_dists._distributions.formulas import FAR, LOWEST, Array, Ops, _finite, straight_through
+
+LIMIT = 2**20  # more subsets than that are not enumerated
+WORK = 2**14  # how many numbers the integral of inclusion holds at a time, for each row
+SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
+
+
+def size(name: str, k: Any, categories: int) -> int:
+    """k as a Python number, if that many categories can be drawn."""
+    if k is None:
+        raise _errors.no_size(name, categories)
+    try:
+        number = operator.index(k)
+    except TypeError as error:  # of a traced array as well: k is a shape of the computation
+        raise _errors.bad_size(name, k, categories) from error
+    if isinstance(k, bool) or not 1 <= number <= categories:
+        raise _errors.bad_size(name, k, categories)
+    return number
+
+
+def hardest(ops: Ops, logits: Array, noise: Array | float, k: int) -> Array:
+    """The k-hot vector of the largest logits + noise among the categories kept, all if fewer."""
+    kept, finite = _finite(ops, logits)
+    return ops.where(kept, ops.top(ops.where(kept, finite + noise, -math.inf), k), 0.0)
+
+
+def relaxed(
+    ops: Ops, k: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
+) -> Array:
+    """k rounds of softmax of the scores, each then less what it took: Xie and Ermon, algorithm 1.
+
+    Where no more than k categories are kept there is one subset, of all of them.
+    """
+    kept, finite = _finite(ops, logits, FAR)
+    heat = temperature[..., None]
+    scores = ops.where(kept, finite + gumbel, FAR)
+
+    def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
+        scores, taken = carry
+        log_a, a = ops.softmaxes_at(scores, heat)
+        return (scores + _log1m(ops, log_a), taken + a), None
+
+    (_, value), _ = ops.scan(take, (scores, 0.0 * scores), None, k)
+    value = ops.where(_number(ops, kept) > k, value, 1.0)
+    value = ops.where(kept, value, 0.0)
+    return straight_through(ops, hardest(ops, logits, gumbel, k), value) if hard else value
+
+
+def _number(ops: Ops, kept: Array) -> Array:
+    return ops.sum(ops.where(kept, 1.0, 0.0))[..., None]
+
+
+def _log1m(ops: Ops, log_a: Array) -> Array:
+    """log(1 - a); for the largest a, which may round to 1, the log of the sum of the others."""
+    top = ops.one_hot_argmax(log_a) > 0
+    others = ops.where(top, LOWEST, log_a)
+    largest = ops.stop_gradient(ops.max(others))[..., None]
+    rest = ops.where(top, 0.0, ops.exp(others - largest))
+    log_rest = largest + ops.log(ops.clip(ops.sum(rest), 1e-30, math.inf))[..., None]
+    # Where top is false, a is at most 1/2.
+    return ops.where(top, log_rest, ops.log1p(-ops.exp(others)))
+
+
+def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
+    """Nodes and weights of the integral over v, and points of which one is near its peak.
+
+    The integrand is entire and log-concave, its peak in [0, log(1 + k)] no wider than 1 and no
+    narrower than 1 / sqrt(1 + k). On the left it may fall as slowly as exp(v), hence
+    v = u - exp(-u), of which evenly spaced u converge exponentially.
+    """
+    root = math.sqrt(k)
+    low, reach, number = (-3.55, 40, 100 + 30 * root) if double else (-2.75, 18, 32 + 16 * root)
+    high = math.log(1 + k + (9 if double else 6) * math.sqrt(1 + k) + reach)
+    u = np.linspace(low, high, int(number))
+    peaks = np.linspace(0, math.log1p(k), int(9 + root))
+    return u - np.exp(-u), (1 + np.exp(-u)) * ((high - low) / (int(number) - 1)), peaks
+
+
+def log_prob(ops: Ops, k: int, logits: Array, value: Array) -> Array:
+    """The log mass of a k-hot vector: with w = exp(logits) and W the sum of w outside the subset S,
+
+    P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, here with x = exp(v): W x is when the
+    first category outside comes, if each comes after an exponential time of rate w. Kool et al.
+    (2020), appendix B, have u = exp(-x). No gradient comes by the value.
+    """
+    kept, finite = _finite(ops, logits, FAR)
+    inside, outside = kept & (value == 1), kept & (value == 0)
+    on = ops.sum(ops.where(inside | (value == 0), 0.0, 1.0)) == 0
+    on = on & (_number(ops, inside) == ops.clip(_number(ops, kept), 0.0, k))[..., 0]
+
+    most = ops.stop_gradient(ops.max(ops.where(outside, finite, FAR)))[..., None]
+    rest = ops.sum(ops.exp(ops.where(outside, finite - most, FAR)))[..., None]
+    whole = most + ops.log(ops.clip(rest, 1e-30, math.inf))
+    rho = ops.where(inside, finite - whole, 0.0)
+    # What would cancel in log(1 - exp(-exp(v + rho))) where rho is far below 0 is added at the end.
+    low = ops.where(rho < 0, rho, 0.0)
+
+    def height(rho: Array, low: Array, v: Array) -> Array:
+        y = v + rho
+        t = ops.exp(ops.clip(y, -math.inf, SMALL))
+        small = v + (rho - low) - t * (0.5 - t / 24)
+        # From exp(5) on the factor is 1 to rounding.
+        large = ops.log(-ops.expm1(-ops.exp(ops.clip(y, SMALL, 5.0)))) - low
+        terms = ops.where(inside, ops.where(y < SMALL, small, large), 0.0)
+        return ops.sum(terms + (v - ops.exp(v)) / rho.shape[-1])
+
+    points, weights, peaks = _rule(k, ops.is_double(logits))
+    fixed = ops.stop_gradient(rho), ops.stop_gradient(low)
+
+    def higher(peak: Array, v: Array) -> tuple[Array, None]:
+        other = height(*fixed, v)
+        return ops.where(other > peak, other, peak), None
+
+    start = 0.0 * ops.sum(fixed[0]) + LOWEST
+    peak, _ = ops.scan(higher, start, ops.constant(peaks, rho), len(peaks))
+    (total,) = ops.integrate(lambda v: [ops.exp(height(rho, low, v) - peak)], points, weights, rho)
+    mass = ops.sum(low) + peak + ops.log(total)
+    mass = ops.where(ops.sum(ops.where(outside, 1.0, 0.0)) > 0, mass, 0.0)
+    return ops.where(on, mass, -math.inf)
+
+
+def _arrivals(k: int, categories: int, double: bool) -> Any:
+    """Nodes and weights of an integral over v, in pieces.
+
+    Far below 0 the integrand is about ``categories * exp(v)``; from about ``log(reach + log k)`` on
+    it is 0 to rounding. It is the steeper the larger k is, and takes the more nodes.
+    """
+    reach, number = (38.0, 100) if double else (18.0, 40)
+    low, high = -math.log(reach + math.log(categories)), math.log(reach + 3 + math.log(k))
+    number = int(number * (1 + 0.1 * math.sqrt(k)))
+    # In pieces, so that memory does not grow with the number of nodes.
+    pieces = math.ceil(number / max(1, WORK // (categories * k)))
+    number = pieces * math.ceil(number / pieces)
+    u = np.linspace(low, high, number)
+    nodes = np.stack([u - np.exp(-u), (1 + np.exp(-u)) * ((high - low) / (number - 1))])
+    return nodes.reshape(2, pieces, -1).transpose(1, 0, 2)
+
+
+def inclusion(ops: Ops, k: int, logits: Array) -> Array:
+    """The probability of each category to be in the subset: the mean of the k-hot vector.
+
+    Category i arrives after an exponential time of rate w_i, and the subset is the first k to
+    arrive. Write times as exp(v), g_i for the density of the i-th, and A_i(v) for the probability
+    that fewer than k others have arrived. Then the probability is the integral of g_i A_i. The
+    largest categories have a g_i that reaches far to the left: theirs is 1 less the integral of
+    g_i (1 - A_i). A_i is a sum of products: the probability mass of how many of the categories
+    before i have arrived, times the cdf of how many of those after it have.
+    """
+    unmasked, finite = _finite(ops, logits, FAR)
+    first = hardest(ops, logits, 0.0, k) > 0
+    last = -ops.max(ops.where(first, -finite, LOWEST))  # the k-th largest logit
+    offsets = ops.columns(finite - ops.stop_gradient(last)[..., None])[..., None, None]
+    top = offsets[..., 0] > 1
+    number = logits.shape[-1]
+    backwards = np.arange(number)[::-1].copy()
+    # A row for each number of arrivals: the pmf's from 0 up, the cdf's from k - 1 down.
+    count = np.arange(k)[:, None]
+    up, down = np.maximum(count[:, 0] - 1, 0), np.minimum(count[:, 0] + 1, k - 1)
+    start, not_first, not_last = (
+        ops.constant(x * 1.0, logits) for x in (count == 0, count > 0, count < k - 1)
+    )
+
+    def earlier(pmf: Array, x: Array) -> tuple[Array, Array]:
+        return pmf + (pmf[..., up, :] * not_first - pmf) * -ops.expm1(-x), pmf
+
+    def later(cdf: Array, x: Array) -> tuple[Array, Array]:
+        return cdf + (cdf[..., down, :] * not_last - cdf) * -ops.expm1(-x), cdf
+
+    def add(total: Array, nodes: Array) -> tuple[Array, None]:
+        x = ops.exp(ops.clip(offsets + nodes[0], -math.inf, 6.0))  # (categories, rows, 1, nodes)
+        none = 0.0 * x[0]
+        before = ops.scan(earlier, none + start, x[backwards], number)[1][backwards]
+        fewer = ops.total(before * ops.scan(later, none + 0.0 * start + 1.0, x, number)[1])
+        fewer, x = fewer[..., 0, :], x[..., 0, :]
+        terms = x * ops.exp(-x) * ops.where(top, 1 - fewer, fewer)
+        return total + ops.sum(terms * nodes[1]), None
+
+    nodes = _arrivals(k, number, ops.is_double(logits))
+    total = 0.0 * offsets[..., 0, 0]
+    share, _ = ops.scan(add, total, ops.constant(nodes, logits), len(nodes))
+    share = ops.rows(ops.where(top[..., 0], 1 - share, share), logits)
+    share = ops.where(_number(ops, unmasked) > k, share, 1.0)
+    return ops.where(unmasked, share, 0.0)
+
+
+def entropy(ops: Ops, k: int, logits: Array, values: Array) -> Array:
+    """Minus the sum of P(S) log P(S) over all k-hot vectors, one by one: no recursion is known."""
+    mass = log_prob(ops, k, logits[..., None, :], values)
+    on = mass > -math.inf
+    mass = ops.where(on, mass, 0.0)
+    return 0.0 - ops.sum(ops.where(on, ops.exp(mass) * mass, 0.0))
+
+
+def support(name: str, k: int, categories: int) -> Any:
+    """All k-hot vectors, the first categories first, as a NumPy array."""
+    number = math.comb(categories, k)
+    if number > LIMIT:
+        raise _errors.too_many(name, number, LIMIT)
+    values = np.zeros((number, categories))
+    members = list(itertools.combinations(range(categories), k))
+    np.put_along_axis(values, np.array(members), 1.0, -1)
+    return values

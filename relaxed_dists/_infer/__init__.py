@@ -1,0 +1,1 @@
+"""What the inference of both backends shares."""

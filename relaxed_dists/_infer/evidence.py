@@ -1,0 +1,136 @@
+"""Bounds of the evidence from log weights that come in chunks; what both backends share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists._distributions.formulas import Array
+
+CHUNK = 2**23  # numbers that the sites of a chunk hold together, unless those of one sample do more
+
+
+class EvidenceBounds(NamedTuple):
+    """Two lower bounds of the log evidence, each with its standard error.
+
+    Both are in nats, and summed over the data. The second is the tighter one.
+
+    Args:
+        elbo: The evidence lower bound.
+        elbo_error: Its standard error.
+        importance_weighted: The importance-weighted bound.
+        importance_weighted_error: Its standard error.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equations 3 and 8.
+
+    Example:
+        >>> bounds = EvidenceBounds(-1.17, 0.01, -1.14, 0.01)
+        >>> bounds.elbo <= bounds.importance_weighted
+        True
+    """
+
+    elbo: float
+    elbo_error: float
+    importance_weighted: float
+    importance_weighted_error: float
+
+
+class Running:
+    """Mean and variance of log weights, and the log of the mean weight, for each datum.
+
+    It keeps five numbers a datum, however many samples come.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0  # of deviations from the mean, summed
+        self.top: Any = -math.inf  # the largest log weight, in whose units the weights are summed
+        self.weights: Any = 0.0
+        self.squared_weights: Any = 0.0
+
+    # Infinite and NaN log weights are the model's; they make the results infinite or NaN.
+    @np.errstate(invalid="ignore")
+    def add(self, log_weights: Any) -> None:
+        """Count a chunk of log weights, of shape (samples, data)."""
+        new = np.asarray(log_weights, np.float64)
+        n, mean = len(new), new.mean(0)
+        total, step = self.count + n, mean - self.mean
+        # Chan, Golub, LeVeque (1979): sums of squares about the parts' means, which don't cancel.
+        self.squares = self.squares + ((new - mean) ** 2).sum(0)
+        self.squares = self.squares + step**2 * self.count * n / total
+        self.mean = self.mean * (self.count / total) + mean * (n / total)  # -inf stays -inf
+        self.count = total
+        top = np.maximum(self.top, new.max(0))
+        finite = np.where(np.isfinite(top), top, 0.0)  # where all weights are 0 so far
+        old, parts = np.exp(np.minimum(self.top - finite, 0.0)), np.exp(new - finite)
+        self.weights = self.weights * old + parts.sum(0)
+        self.squared_weights = self.squared_weights * old**2 + (parts**2).sum(0)
+        self.top = top
+
+    @np.errstate(invalid="ignore", divide="ignore")
+    def bounds(self, scale: float = 1.0) -> EvidenceBounds:
+        """The bounds summed over the data and multiplied by a scale, with standard errors."""
+        n, spare = self.count, max(self.count - 1, 0) or math.nan
+        variance = self.squares / spare / n
+        log_mean = np.where(np.isfinite(self.top), self.top, 0.0) + np.log(self.weights / n)
+        # The delta method: the variance of the mean weight over its square.
+        relative = np.maximum(n * self.squared_weights / self.weights**2 - 1, 0.0) / spare
+        values = np.sum(self.mean), np.sum(log_mean)
+        errors = np.sqrt(np.sum(variance)), np.sqrt(np.sum(relative))
+        pairs = zip(values, errors, strict=True)
+        return EvidenceBounds(*(float(scale * x) for pair in pairs for x in pair))
+
+
+def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> Iterator[int]:
+    """The sizes of the chunks, behind a progress bar that counts samples.
+
+    Args:
+        num_samples: The number of samples.
+        chunk_size: The size of a chunk, or None for one that fits.
+        numbers: How many numbers the sites of a sample hold.
+        bar: Whether to show the bar.
+    """
+    from tqdm.auto import tqdm
+
+    size = chunk(num_samples, chunk_size, numbers)
+    with tqdm(total=num_samples, disable=not bar, unit="sample") as progress:
+        for start in range(0, num_samples, size):
+            now = min(size, num_samples - start)
+            yield now
+            progress.update(now)
+
+
+def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
+    """The size of a chunk. Args as those of sizes."""
+    for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
+        if given is not None and (isinstance(given, bool) or given != int(given) or given < 1):
+            raise _errors.bad_count(name, given)
+    return min(num_samples, chunk_size or max(CHUNK // max(numbers, 1), 1))
+
+
+def shared(stacks: Iterable[Iterable[Any]]) -> set[Any]:
+    """The plates that all sites are in, from the plates of each."""
+    sets = [set(stack) for stack in stacks]
+    return set.intersection(*sets) if sets else set()
+
+
+def common(scales: Sequence[tuple[str, Any]]) -> float:
+    """The scale that all sites have, from the name and the scale of each."""
+    first = scales[0][1]
+    if any(np.ndim(x) or not math.isclose(x, first, rel_tol=1e-6) for _, x in scales):
+        raise _errors.unlike_scales(scales)
+    return float(first)
+
+
+def summed(log_prob: Array, kept: set[int]) -> Array:
+    """A log density summed over all axes but some, which are counted from the right."""
+    for axis in range(-len(log_prob.shape), 0):
+        if axis not in kept and log_prob.shape[axis] != 1:
+            log_prob = log_prob.sum(axis, keepdims=True)
+    return log_prob
