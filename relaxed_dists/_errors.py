@@ -255,62 +255,6 @@ def bad_probability(name: str, q: Any) -> ValueError:
     )
 
 
-def no_temperature() -> ValueError:
-    """A model and a guide that take no temperature."""
-    return ValueError(
-        "AnnealedSVI got a model and a guide that both take no argument named temperature; "
-        "expected at least one that does. Add temperature to its signature, or leave the "
-        "schedule and temperature= out."
-    )
-
-
-def missing_temperature() -> ValueError:
-    """A model or a guide that asks for a temperature, and gets none."""
-    return ValueError(
-        "AnnealedSVI got no temperature for a model or guide that asks for one; expected a "
-        "schedule, or temperature= in each call. Give AnnealedSVI a schedule such as "
-        "relaxed_dists.schedules.exponential(1.0, 1e-4, 0.5)."
-    )
-
-
-def temperature_matters() -> ValueError:
-    """A discrete model or guide that depends on a temperature, and none given."""
-    return ValueError(
-        "A discrete model or guide was called without a temperature, and it draws or scores "
-        "differently at different ones, though its relaxed sites are discrete; expected "
-        "temperature=, or one that only the relaxed distributions and estimators take. Pass "
-        "temperature=, such as the last of the schedule."
-    )
-
-
-def not_a_schedule(entry: str, got: Any) -> ValueError:
-    """A temperature that is neither a schedule nor a number."""
-    return ValueError(
-        f"AnnealedSVI got {entry} of type {type(got).__name__}; expected a schedule (a function "
-        "from a step to a temperature), a number, or a dict, list or tuple of them. "
-        "Take one from relaxed_dists.schedules."
-    )
-
-
-def bad_scheduled(entry: str, temperature: Any) -> ValueError:
-    """A schedule's temperature that is not positive and finite."""
-    which = "" if entry == "temperature" else f" {entry}"
-    return ValueError(
-        f"The temperature schedule{which} yielded {temperature}; expected positive finite numbers. "
-        "Give the schedule a floor above zero."
-    )
-
-
-def not_traceable(error: BaseException) -> ValueError:
-    """A schedule of the user's that needs numbers where JAX has none."""
-    return ValueError(
-        f"A temperature schedule can't compute with a traced step ({type(error).__name__}); "
-        "expected a function that JAX can trace. Write jnp.maximum, jnp.exp and jnp.where in "
-        "place of max, math.exp and if; or take a schedule from relaxed_dists.schedules, such as "
-        "exponential(1.0, rate=1e-3, floor=0.5)."
-    )
-
-
 def no_such_estimator(name: str, estimator: Any) -> ValueError:
     """An estimator that is none: a number, or the class of one."""
     got, remedy = repr(estimator), "Give one, such as GumbelSoftmax(temperature)"
@@ -373,4 +317,59 @@ def no_estimator(name: str) -> NotImplementedError:
 SOFT_VALUES = (
     "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard=False), or by a "
     "law with that estimator; a relaxed law's (allow_mixed) with validate_args=False."
+)
+
+
+def discrete_site(values: str) -> NotImplementedError:
+    """A sampler or an autoguide that moves through the values of a discrete distribution."""
+    return NotImplementedError(
+        f"HMC, NUTS or an autoguide got a discrete site, whose values are {values}; expected a "
+        "continuous one. Relax the model: relax(model, temperature); or sum the site out."
+    )
+
+
+def no_funsor(name: str, framework: str) -> ValueError:
+    """A distribution of which funsor would lose something."""
+    expected = "OneHotCategorical or Bernoulli" if framework == "pyro" else "Bernoulli"
+    return ValueError(
+        f"funsor got a {name}, of which it would keep the parameters alone: neither the relaxed "
+        "sample behind its values nor an estimator's gradient; expected "
+        f"{expected} without an estimator. Use the inference of {framework}.infer, not of "
+        f"{framework}.contrib.funsor, or .discrete."
+    )
+
+
+def no_density() -> ValueError:
+    """A sampler or a guide that moves through the values of a law with an estimator."""
+    return ValueError(
+        "HMC, NUTS or an autoguide got a site of a discrete law with a pathwise estimator; "
+        "expected a continuous law, since the estimator's gradient is that of no density. Relax "
+        "the model: relax(model, temperature). Or drop the estimator, and let the framework "
+        "enumerate the site, or block it."
+    )
+
+
+def no_funsor_enumeration() -> ModuleNotFoundError:
+    """NumPyro's enumeration without what it is made of."""
+    return ModuleNotFoundError(
+        "exact_evidence needs funsor, by which NumPyro enumerates and which is not installed. "
+        "Install the extra: pip install 'relaxed-dists[enumeration]'",
+        name="funsor",
+    )
+
+
+def no_integers(name: str) -> NotImplementedError:
+    """NumPyro's enumeration of values that are no integers."""
+    return NotImplementedError(
+        f"NumPyro's inference (NUTS, TraceEnum_ELBO, scan, DiscreteHMCGibbs, MixedHMC) asked for "
+        f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "
+        "expected a law of such numbers. For the values call enumerate_support(); for the "
+        "evidence exact_evidence, without scan; for NUTS relax(model, temperature); or draw k "
+        "from Categorical and write jax.nn.one_hot(k, K)."
+    )
+
+
+UNCOUNTED = (
+    "To draw from it where no density is needed, add .mask(False): "
+    'sample("z", law.mask(False)), in the model and in the guide, counts as 0 in an ELBO'
 )

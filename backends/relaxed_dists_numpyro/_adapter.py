@@ -12,7 +12,7 @@ from numpyro.distributions.continuous import RelaxedBernoulliLogits
 from numpyro.distributions.distribution import Distribution
 from numpyro.infer.elbo import ELBO
 
-from relaxed_dists import _errors, _errors_inference
+from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimators import renewed, shown
@@ -80,7 +80,7 @@ class LogitsDistribution(Missing, Distribution):
 
     def _theirs(self) -> Any:
         """NumPyro's own distribution in place of this one, for funsor; else an error."""
-        raise _errors_inference.no_funsor(type(self).__name__, "numpyro")
+        raise _errors.no_funsor(type(self).__name__, "numpyro")
 
     def _checked_temperature(self, heat: Array | float, like: Array, validate: bool) -> Array:
         with at_once(heat):

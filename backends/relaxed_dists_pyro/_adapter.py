@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
-from relaxed_dists import _errors, _errors_inference
+from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.missing import Missing
@@ -85,7 +85,7 @@ class LogitsDistribution(Missing, TorchDistribution):
 
     def _theirs(self) -> Any:
         """Pyro's own distribution in place of this one, for funsor; else an error."""
-        raise _errors_inference.no_funsor(type(self).__name__, "pyro")
+        raise _errors.no_funsor(type(self).__name__, "pyro")
 
     def _checked_temperature(self, heat: Tensor | float, like: Tensor, validate: bool) -> Tensor:
         temperature = _tensor(heat, compute_dtype(like), like.device)

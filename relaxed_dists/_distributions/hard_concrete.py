@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists._distributions.formulas import (
     Array,
     Ops,
@@ -21,6 +20,7 @@ from relaxed_dists._distributions.formulas import (
     logit_concrete_log_prob,
     straight_through,
 )
+from relaxed_dists._errors import LOSES
 
 NEAREST, FARTHEST = 2.0**-20, 2.0**20
 
@@ -42,7 +42,7 @@ def stretch(name: str, low: Any, high: Any) -> Stretch:
         and NEAREST <= -low <= FARTHEST
         and NEAREST <= high - 1 <= FARTHEST
     ):
-        raise _errors.bad_stretch(name, low, high)
+        raise bad_stretch(name, low, high)
     return Stretch(low, high, math.log(-low / high), math.log((1 - low) / (high - 1)))
 
 
@@ -265,3 +265,50 @@ def kl(
     zero, one = _log_masses(ops, other, other_temperature, stretch)
     point = -ops.where(logits < 0, zero, one)  # of a law that is a point mass
     return ops.where(spread, ops.where(within, total, math.inf), point)
+
+
+# The messages.
+
+
+def bad_stretch(name: str, low: Any, high: Any) -> ValueError:
+    """Ends of the stretched interval that do not reach beyond [0, 1]."""
+    return ValueError(
+        f"{name} got low={low!r} and high={high!r}; expected Python numbers, low below 0 and high "
+        "above 1, each by 2**-20 to 2**20 (1e-6 to 1e6). The paper takes -0.1 and 1.1."
+    )
+
+
+def unlike_stretches(p: tuple[float, float], q: tuple[float, float]) -> ValueError:
+    """A divergence between laws that are stretched differently."""
+    return ValueError(
+        f"kl_divergence got HardConcrete laws with low and high of {p} and {q}; expected the same. "
+        "Give model and guide the same low and high."
+    )
+
+
+def no_mode(name: str) -> NotImplementedError:
+    """The mode of a law that is part masses and part density."""
+    return NotImplementedError(
+        f"{name} got asked for its mode, which a law of point masses at 0 and 1 and a density in "
+        "between does not have; expected a law that has one. Use .deterministic for the value "
+        "without noise, or .discrete.mode for whether the gate is open."
+    )
+
+
+def no_transform() -> ValueError:
+    """A sampler or a guide that moves through the values of a mixed law."""
+    return ValueError(
+        "HMC, NUTS or an autoguide got a site of HardConcrete, whose point masses at 0 and 1 it "
+        "would never visit; expected a law that has a density. Write a guide that draws the site "
+        "from HardConcrete as well, or take RelaxedBernoulli in the model."
+    )
+
+
+def lost(name: str) -> ValueError:
+    """A drawn value in an ELBO that has lost what the gradient needs."""
+    return ValueError(
+        f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
+        "gradient would miss the mass that moves across 0 and 1; expected the very object that the "
+        f"distribution drew: {LOSES}. Draw the site from {name} itself, and write the rest of the "
+        "model after it."
+    )

@@ -2,12 +2,13 @@
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from relaxed_dists import _errors_structured as _errors
 from relaxed_dists._distributions.formulas import FAR, Array, Ops, _finite, straight_through
+from relaxed_dists._errors import UNCOUNTED
 
 
 def rounds(name: str, iterations: Any) -> int:
@@ -15,16 +16,16 @@ def rounds(name: str, iterations: Any) -> int:
     try:
         number = operator.index(iterations)
     except TypeError as error:
-        raise _errors.bad_iterations(name, iterations) from error
+        raise bad_iterations(name, iterations) from error
     if isinstance(iterations, bool) or number < 1:
-        raise _errors.bad_iterations(name, iterations)
+        raise bad_iterations(name, iterations)
     return number
 
 
 def square(name: str, shape: Any) -> None:
     """Refuse logits whose event is not a square."""
     if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise _errors.not_square(name, shape)
+        raise not_square(name, shape)
 
 
 def assignment(scores: Any) -> Any:
@@ -78,3 +79,69 @@ def possible(logits: Any) -> bool:
     if kept.all():
         return True
     return bool((assignment(np.where(kept, 0.0, -np.inf)) <= kept).all())
+
+
+# The messages.
+
+
+def not_square(name: str, shape: Sequence[int]) -> ValueError:
+    """Scores that are no square matrix."""
+    return ValueError(
+        f"{name} got logits of shape {tuple(shape)}; expected shape (..., N, N), a score of each "
+        "item (row) at each place (column). Put the two axes last."
+    )
+
+
+def bad_iterations(name: str, iterations: Any) -> ValueError:
+    """A number of Sinkhorn's normalisations that is none."""
+    return ValueError(
+        f"{name} got iterations={iterations!r}; expected a whole number of at least 1. "
+        "Its authors take 20; more at temperatures below 1."
+    )
+
+
+def no_permutation(name: str, logits: Any) -> ValueError:
+    """Masks that leave no permutation."""
+    return ValueError(
+        f"{name} got masks that leave no permutation: {logits}; expected a way to give each row a "
+        "column of its own. Mask fewer."
+    )
+
+
+def no_permutation_density(name: str) -> NotImplementedError:
+    """The density of a relaxed permutation, or the mass of a discrete one."""
+    why = (
+        "the density of Sinkhorn's matrices is not known"
+        if name.startswith("Relaxed")
+        else "the probability that a matrix is the best matching of N^2 noisy scores is a sum over "
+        "N! regions without a closed form"
+    )
+    return NotImplementedError(
+        f"{name} has no log_prob: {why}; expected a law with one. {UNCOUNTED}; any penalty that "
+        "you can write, of the logits or of the value, is a factor."
+    )
+
+
+def no_symbolic_matching(shape: Sequence[Any]) -> NotImplementedError:
+    """A matching in a program that jax.export makes."""
+    return NotImplementedError(
+        f"A permutation got scores of the symbolic shape {tuple(shape)}; expected numbers, since "
+        "the matching is a call from compiled code to SciPy, which jax.export can't serialise. "
+        "Export RelaxedPermutation with hard=False, and match what the program returns."
+    )
+
+
+def no_probs(name: str) -> NotImplementedError:
+    """Probabilities of a matrix of scores."""
+    return NotImplementedError(
+        f"{name} has no probs: its logits are scores, and no row of them is a law of its own; "
+        "expected logits. Use the mean of some draws for how often an item is at a place."
+    )
+
+
+def no_transform(name: str) -> NotImplementedError:
+    """A sampler or an autoguide that moves through values without a density."""
+    return NotImplementedError(
+        f"HMC, NUTS or an autoguide got a site of {name}, which has no density; expected one that "
+        "has. Write the guide's site yourself, or draw Gumbel noise and compute the value of it."
+    )

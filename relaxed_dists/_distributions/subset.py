@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists import _errors_structured as _errors
 from relaxed_dists._distributions.formulas import FAR, LOWEST, Array, Ops, _finite, straight_through
+from relaxed_dists._errors import UNCOUNTED
 
 LIMIT = 2**20  # more subsets than that are not enumerated
 WORK = 2**14  # how many numbers the integral of inclusion holds at a time, for each row
@@ -22,13 +22,13 @@ SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to
 def size(name: str, k: Any, categories: int) -> int:
     """k as a Python number, if that many categories can be drawn."""
     if k is None:
-        raise _errors.no_size(name, categories)
+        raise no_size(name, categories)
     try:
         number = operator.index(k)
     except TypeError as error:  # of a traced array as well: k is a shape of the computation
-        raise _errors.bad_size(name, k, categories) from error
+        raise bad_size(name, k, categories) from error
     if isinstance(k, bool) or not 1 <= number <= categories:
-        raise _errors.bad_size(name, k, categories)
+        raise bad_size(name, k, categories)
     return number
 
 
@@ -209,8 +209,65 @@ def support(name: str, k: int, categories: int) -> Any:
     """All k-hot vectors, the first categories first, as a NumPy array."""
     number = math.comb(categories, k)
     if number > LIMIT:
-        raise _errors.too_many(name, number, LIMIT)
+        raise too_many(name, number, LIMIT)
     values = np.zeros((number, categories))
     members = list(itertools.combinations(range(categories), k))
     np.put_along_axis(values, np.array(members), 1.0, -1)
     return values
+
+
+# The messages.
+
+
+def bad_size(name: str, k: Any, categories: int) -> ValueError:
+    """A number of categories that can't be drawn."""
+    return ValueError(
+        f"{name} got k={k!r} of {categories} categories; expected a whole number from 1 to "
+        f"{categories}, the same for the whole batch. Give it as a Python number."
+    )
+
+
+def no_size(name: str, categories: int) -> ValueError:
+    """No k: Pyro makes the marginal of an enumerated site from its class and logits alone."""
+    return ValueError(
+        f"{name} got k=None of {categories} categories; expected a whole number from 1 to "
+        f"{categories}. If Pyro asked, for the marginals or posterior samples of an enumerated "
+        "site: given the other sites its value is no Subset any more. With values = "
+        "subset.enumerate_support() draw i from Categorical(logits=subset.log_prob(values)) "
+        "instead, and write values[i]."
+    )
+
+
+def too_few(name: str, k: int, logits: Any) -> ValueError:
+    """Masks that leave fewer categories than are drawn."""
+    return ValueError(
+        f"{name} got a row with fewer than k={k} categories that are not masked: {logits}; "
+        "expected at least that many. Take a smaller k, or mask fewer."
+    )
+
+
+def too_many(name: str, number: int, limit: int) -> NotImplementedError:
+    """More subsets than can be enumerated."""
+    return NotImplementedError(
+        f"{name} has {number} values; expected at most {limit} to enumerate. "
+        "Draw from it, or use a smaller k."
+    )
+
+
+def no_subset_integers() -> NotImplementedError:
+    """NumPyro's enumeration of values that are no integers."""
+    return NotImplementedError(
+        "NumPyro's enumeration (of NUTS, TraceEnum_ELBO or scan) got a Subset, and would give it "
+        "the numbers 0, 1, 2 and so on; expected a law of such numbers. For the evidence take "
+        "exact_evidence, without scan; or with values = law.enumerate_support() draw i from "
+        "Categorical(logits=law.log_prob(values)) and write values[i]."
+    )
+
+
+def no_subset_density(name: str) -> NotImplementedError:
+    """The density of a relaxed subset."""
+    return NotImplementedError(
+        f"{name} has no log_prob: the density of its rounds of softmax is not known; expected a "
+        f"law with one. {UNCOUNTED}; Subset (.discrete) has the exact log_prob of a hard value; "
+        "and for k=1 take RelaxedOneHotCategorical."
+    )

@@ -1,8 +1,8 @@
 """Writing a file all at once, for the checkpoints of both AnnealedSVI classes."""
 
 import os
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
 
 
 def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> None:
@@ -24,3 +24,167 @@ def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> N
         if os.path.exists(temporary):
             os.remove(temporary)
         raise
+
+
+# The messages.
+
+
+UNCHANGED = "Nothing was changed."
+
+
+def _names(names: Iterable[str]) -> str:
+    found = sorted(names)
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return ", ".join(map(repr, found[:5])) + more
+
+
+def _reason(error: BaseException) -> str:
+    """The cause that an error names; torch's has advice around it to execute the file anyway."""
+    text = str(error)
+    text = text.partition("WeightsUnpickler error: ")[2].partition(" Please use")[0] or text
+    return f"{type(error).__name__}: {next(iter(text.splitlines()), '').strip()}"
+
+
+def unreadable(path: Any, error: BaseException) -> ValueError:
+    """A file that is cut short, damaged, or no checkpoint at all."""
+    return ValueError(
+        f"AnnealedSVI.load got the file {str(path)!r}, which can't be read as a checkpoint "
+        f"({_reason(error)}); expected a whole file that AnnealedSVI.save wrote. Take an earlier "
+        f"checkpoint. {UNCHANGED}"
+    )
+
+
+def malformed(source: str, what: str, expected: str) -> ValueError:
+    """A state that lacks something, or holds something else."""
+    return ValueError(
+        f"AnnealedSVI got {source} with {what}; expected {expected}. Pass what AnnealedSVI saved, "
+        f"to a model, a guide and an optimiser like those that it was saved from. {UNCHANGED}"
+    )
+
+
+def not_a_state(got: Any) -> ValueError:
+    """Something else in place of a state of NumPyro's SVI."""
+    return ValueError(
+        f"AnnealedSVI got a {type(got).__name__} to save or load; expected an SVIState. Pass what "
+        "init or update returned, or result.state of what run returned."
+    )
+
+
+def unlike(source: str, name: str, got: Any, expected: Any) -> ValueError:
+    """An array of another shape or dtype."""
+    return ValueError(
+        f"AnnealedSVI got {source} with {name!r} of shape {tuple(got.shape)} and dtype "
+        f"{got.dtype}; expected shape {tuple(expected.shape)} and dtype {expected.dtype}, as in "
+        f"this process. Build model and guide as they were when the state was saved. {UNCHANGED}"
+    )
+
+
+def unlike_names(source: str, missing: Iterable[str], unknown: Iterable[str]) -> ValueError:
+    """Other arrays than those that are there."""
+    parts = [("without", _names(missing)), ("with", _names(unknown))]
+    got = " and ".join(f"{word} {names}" for word, names in parts if names)
+    return ValueError(
+        f"AnnealedSVI got {source} {got}; expected the names of this process. Build model, guide "
+        f"and optimiser as they were when the state was saved. {UNCHANGED}"
+    )
+
+
+def first_seen_otherwise(name: str, got: Any, expected: Any) -> ValueError:
+    """A loaded parameter that the model or the guide then registers with another shape."""
+    return ValueError(
+        f"AnnealedSVI has loaded the parameter {name!r} of shape {tuple(got.shape)} and dtype "
+        f"{got.dtype}, and now model or guide registers it with shape {tuple(expected.shape)} and "
+        f"dtype {expected.dtype}; expected the same. Build them as they were when the state was "
+        "saved."
+    )
+
+
+def renamed(unused: Iterable[str], new: Iterable[str]) -> ValueError:
+    """Loaded parameters that nothing registers, beside parameters that were not loaded."""
+    return ValueError(
+        f"AnnealedSVI has loaded the parameters {_names(unused)}, which neither model nor guide "
+        f"registers, while they register {_names(new)}, which were not loaded and would start "
+        "anew; expected the same names. Give modules and sites the names of the run that was "
+        "saved."
+    )
+
+
+def unused(names: Iterable[str]) -> str:
+    """A warning of loaded parameters that nothing registers."""
+    return (
+        f"AnnealedSVI has loaded the parameters {_names(names)}, which neither model nor guide "
+        "registered in their first call; expected each to be registered. What registers them "
+        "later gets them; a module that is never registered keeps other numbers."
+    )
+
+
+def not_found(names: Iterable[str]) -> str:
+    """A warning of buffers whose module is not there."""
+    return (
+        f"AnnealedSVI has loaded {_names(names)}, and finds no such buffer or parameter in the "
+        "modules that model and guide hold; expected the same modules as when the state was "
+        "saved. They keep other numbers than those: build model and guide as they were."
+    )
+
+
+def looked_far(number: int) -> str:
+    """A warning of a search for modules that was cut off."""
+    return (
+        f"AnnealedSVI looked at {number:,} objects that model, guide and loss lead to, and there "
+        "are more; expected fewer. Buffers of modules further away are neither saved nor loaded. "
+        "Make these modules attributes of a PyroModule, or give model and guide fewer objects."
+    )
+
+
+def trained_already(source: str, names: Iterable[str]) -> ValueError:
+    """A state from before parameters were made that this process has trained."""
+    return ValueError(
+        f"AnnealedSVI got {source} without the parameters {_names(names)}, which this process has "
+        "trained already and can't take back; expected all of them. Save after the first step, or "
+        f"go back by pyro.clear_param_store() and a new model and guide. {UNCHANGED}"
+    )
+
+
+def cleared() -> ValueError:
+    """A param store that was cleared between a load and the first call."""
+    return ValueError(
+        "AnnealedSVI has loaded parameters that were cleared from Pyro's param store before its "
+        "first call, so that training would start anew; expected them there. Call "
+        "pyro.clear_param_store() before the load."
+    )
+
+
+def unnamed_parameters() -> ValueError:
+    """Parameters that Pyro's store does not hold: those of module_local_params."""
+    return ValueError(
+        "AnnealedSVI can't save parameters that are not in Pyro's param store, as under "
+        "pyro.settings.set(module_local_params=True); expected all of them there. Leave the "
+        "setting off, or save the modules and the optimiser yourself."
+    )
+
+
+def unknown_constraint(source: str, name: str, path: str) -> ValueError:
+    """A constraint whose class is not there."""
+    return ValueError(
+        f"AnnealedSVI got {source} with the constraint {path!r} of the parameter {name!r}; "
+        "expected a constraint whose class this process has imported. Import the module that "
+        f"defines it. {UNCHANGED}"
+    )
+
+
+def unsaved(error: BaseException) -> ValueError:
+    """A state that can't be written without pickle."""
+    return ValueError(
+        f"AnnealedSVI.save got a state that can't be read without pickle ({_reason(error)}); "
+        "expected tensors, numbers and strings. Look at the settings of the optimiser and of its "
+        "schedule, and give them as such. No file was written."
+    )
+
+
+def unsaved_constraint(name: str, constraint: Any) -> ValueError:
+    """A constraint that can't be written without pickle."""
+    return ValueError(
+        f"AnnealedSVI.save got the parameter {name!r} with the constraint {constraint!r}; expected "
+        "one whose class is defined in a module and whose fields are numbers, tensors or "
+        "constraints. Define its class at the top of a module."
+    )

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relaxed_dists import _errors_evidence as _errors
 from relaxed_dists._distributions.formulas import Array
 
 CHUNK = 2**23  # numbers that the sites of a chunk hold together, unless those of one sample do more
@@ -110,7 +109,7 @@ def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
     """The size of a chunk. Args as those of sizes."""
     for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
         if given is not None and (isinstance(given, bool) or given != int(given) or given < 1):
-            raise _errors.bad_count(name, given)
+            raise bad_count(name, given)
     return min(num_samples, chunk_size or max(CHUNK // max(numbers, 1), 1))
 
 
@@ -124,7 +123,7 @@ def common(scales: Sequence[tuple[str, Any]]) -> float:
     """The scale that all sites have, from the name and the scale of each."""
     first = scales[0][1]
     if any(np.ndim(x) or not math.isclose(x, first, rel_tol=1e-6) for _, x in scales):
-        raise _errors.unlike_scales(scales)
+        raise unlike_scales(scales)
     return float(first)
 
 
@@ -134,3 +133,69 @@ def summed(log_prob: Array, kept: set[int]) -> Array:
         if axis not in kept and log_prob.shape[axis] != 1:
             log_prob = log_prob.sum(axis, keepdims=True)
     return log_prob
+
+
+# The messages.
+
+
+def bad_count(name: str, number: Any) -> ValueError:
+    """A number of samples that is none."""
+    return ValueError(
+        f"evidence_bounds got {name}={number}; expected a whole number from 1 up. "
+        "A standard error needs two samples."
+    )
+
+
+def unlike_scales(scales: Sequence[tuple[str, Any]]) -> ValueError:
+    """Sites whose log densities are not multiplied by one and the same number."""
+    given = ", ".join(f"{name}: {scale}" for name, scale in scales)
+    return ValueError(
+        f"evidence_bounds got sites with the scales {given}; expected one number at all of them, "
+        "since log weights that are scaled site by site bound no evidence. Evaluate with all the "
+        "data in every plate inside the model, and without scale handlers at single sites; a plate "
+        "around all sites of model and guide may be subsampled."
+    )
+
+
+def no_sites() -> ValueError:
+    """A model without sample sites."""
+    return ValueError(
+        "evidence_bounds got a model without sample sites; expected at least one, such as an "
+        "observed one. Write the data as sample(..., obs=data)."
+    )
+
+
+def soft_guide(name: str, law: str) -> ValueError:
+    """A discrete site whose guide draws from a continuous law."""
+    return ValueError(
+        f"evidence_bounds got the site '{name}', which the discrete model draws from a discrete "
+        f"law and the guide from {law}; expected a discrete or relaxed law in the guide as well. "
+        "Evaluate with a guide whose own sites are relaxed, such as AutoRelaxed, or evaluate the "
+        "relaxed model with the framework's ELBO."
+    )
+
+
+def not_enumerable(name: str, law: str) -> ValueError:
+    """A latent site whose values can't be summed over."""
+    return ValueError(
+        f"exact_evidence got the latent site '{name}' of {law}; expected a discrete law that the "
+        "framework enumerates, each dimension of it in a plate. Write the dimensions that to_event "
+        "holds as plates; for a model with continuous sites take evidence_bounds."
+    )
+
+
+def scaled(name: str, scale: object) -> ValueError:
+    """A site whose log density is multiplied by a number."""
+    return ValueError(
+        f"exact_evidence got the site '{name}' with the scale {scale}; expected 1, that of a whole "
+        "model of all its data. Evaluate without subsampling and without scale handlers."
+    )
+
+
+def masked(name: str) -> ValueError:
+    """A latent site under a mask, in NumPyro."""
+    return ValueError(
+        f"exact_evidence got a mask at the latent site '{name}', of which NumPyro's enumeration "
+        "sums the values that are masked out as well; expected latent sites without masks. "
+        "Evaluate the data that are kept alone, or take evidence_bounds."
+    )

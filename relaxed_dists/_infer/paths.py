@@ -2,10 +2,9 @@
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from relaxed_dists import _errors_inference as _errors
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.formulas import Array, Ops
 
@@ -40,7 +39,7 @@ def quietly(check: Callable[[], bool]) -> bool:
     """
     try:
         return check()
-    except (_errors.NoGradient, UserWarning):
+    except (NoGradient, UserWarning):
         raise
     except Exception:
         return True
@@ -72,3 +71,53 @@ def _shifted(value: Array, sort: str) -> Iterator[Array]:
             yield value[..., [(i + shift) % number for i in range(number)]]
     else:
         yield -value if sort == "logit" else 1 - value
+
+
+# The messages.
+
+
+SMOOTHLY = (
+    "Write z @ table for table[z.argmax(-1)], z[..., k] * a + (1 - z[..., k]) * b for "
+    "where(z[..., k] == 1, a, b), and z itself for its rounding"
+)
+
+
+class NoGradient(ValueError):
+    """A discrete site that no gradient reaches."""
+
+
+def no_gradient(name: str, site: str) -> NoGradient:
+    """A site whose value the model uses in steps only."""
+    return NoGradient(
+        f"{name} got the site {site!r}, on whose value other densities depend, but none by a "
+        "derivative, as after an argmax, a rounding, a comparison or an index: no gradient reaches "
+        "it, and it would stay as it is; expected a model that is a smooth function of it. "
+        f"{SMOOTHLY}; or train a discrete guide by LeaveOneOut_ELBO, which needs no derivative."
+    )
+
+
+def zero_gradient(name: str, site: str) -> str:
+    """The same where a derivative exists, but is 0."""
+    return (
+        f"{name} got the site {site!r}, on whose value other densities depend, though all their "
+        "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "
+        f"everywhere, no gradient reaches it, and it stays as it is. {SMOOTHLY}; or train a "
+        "discrete guide by LeaveOneOut_ELBO, which needs no derivative."
+    )
+
+
+def by_floats(error: Exception) -> bool:
+    """Whether torch or JAX got floating numbers as an index."""
+    text = str(error)
+    return "used as indices must be" in text or "Indexer must have integer" in text
+
+
+def indexed(name: str, sites: Sequence[str]) -> NoGradient:
+    """A model that indexes by an array of floating numbers."""
+    whose = f"its sites {list(sites)}" if sites else "discrete sites"
+    return NoGradient(
+        f"{name} got a model that indexes by floating numbers, as the values of {whose} are; "
+        "expected it to multiply by them, since an index has no derivative. "
+        "Write z @ table for table[z] with a one-hot z, and (1 - z) * table[0] + z * table[1] with "
+        "a binary one."
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists import _errors
+from relaxed_dists._infer import discretize
 
 
 def takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
@@ -46,7 +46,7 @@ def accepting(
     """
     takes = [takes_temperature(fn, unwrap) for fn in (model, guide)]
     if not any(takes):
-        raise _errors.no_temperature()
+        raise no_temperature()
     pairs = zip((model, guide), takes, strict=True)
     return [fn if take else without_temperature(fn) for fn, take in pairs]
 
@@ -62,7 +62,7 @@ def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
             inspect.signature(fn).bind(*args, **kwargs)
         except TypeError as error:
             if "'temperature'" in str(error):
-                raise _errors.missing_temperature() from None
+                raise missing_temperature() from None
         except ValueError:  # a callable without a signature
             continue
 
@@ -123,7 +123,7 @@ class AtAnyTemperature:
             found = [_Nest(t) for t in found]
             fine = self._independent(fn, args, kwargs, *found)
         if not fine:
-            raise _errors.temperature_matters()
+            raise discretize.temperature_matters()
         self._temperature = found[0]
 
     def _given(self, args: Any, kwargs: dict[str, Any]) -> bool:
@@ -184,7 +184,7 @@ def schedules(temperature: Any) -> Any:
     """
     for name, entry in entries(temperature):
         if not (callable(entry) or isinstance(entry, int | float) or hasattr(entry, "dtype")):
-            raise _errors.not_a_schedule(name, entry)
+            raise not_a_schedule(name, entry)
     return temperature
 
 
@@ -207,7 +207,7 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
         if known(entry):
             fine = (entry > 0) & (entry < math.inf)
             if not bool(fine.all() if hasattr(fine, "all") else fine):
-                raise _errors.bad_scheduled(name, entry)
+                raise bad_scheduled(name, entry)
     return temperature
 
 
@@ -219,3 +219,52 @@ def shown(temperature: Any) -> str:
         return " to ".join(f"{end:.4g}" for end in ends[: 1 + (ends[0] < ends[1])])
 
     return ", ".join(f"{name}: {text(entry)}" for name, entry in entries(temperature))
+
+
+# The messages.
+
+
+def no_temperature() -> ValueError:
+    """A model and a guide that take no temperature."""
+    return ValueError(
+        "AnnealedSVI got a model and a guide that both take no argument named temperature; "
+        "expected at least one that does. Add temperature to its signature, or leave the "
+        "schedule and temperature= out."
+    )
+
+
+def missing_temperature() -> ValueError:
+    """A model or a guide that asks for a temperature, and gets none."""
+    return ValueError(
+        "AnnealedSVI got no temperature for a model or guide that asks for one; expected a "
+        "schedule, or temperature= in each call. Give AnnealedSVI a schedule such as "
+        "relaxed_dists.schedules.exponential(1.0, 1e-4, 0.5)."
+    )
+
+
+def not_a_schedule(entry: str, got: Any) -> ValueError:
+    """A temperature that is neither a schedule nor a number."""
+    return ValueError(
+        f"AnnealedSVI got {entry} of type {type(got).__name__}; expected a schedule (a function "
+        "from a step to a temperature), a number, or a dict, list or tuple of them. "
+        "Take one from relaxed_dists.schedules."
+    )
+
+
+def bad_scheduled(entry: str, temperature: Any) -> ValueError:
+    """A schedule's temperature that is not positive and finite."""
+    which = "" if entry == "temperature" else f" {entry}"
+    return ValueError(
+        f"The temperature schedule{which} yielded {temperature}; expected positive finite numbers. "
+        "Give the schedule a floor above zero."
+    )
+
+
+def not_traceable(error: BaseException) -> ValueError:
+    """A schedule of the user's that needs numbers where JAX has none."""
+    return ValueError(
+        f"A temperature schedule can't compute with a traced step ({type(error).__name__}); "
+        "expected a function that JAX can trace. Write jnp.maximum, jnp.exp and jnp.where in "
+        "place of max, math.exp and if; or take a schedule from relaxed_dists.schedules, such as "
+        "exponential(1.0, rate=1e-3, floor=0.5)."
+    )

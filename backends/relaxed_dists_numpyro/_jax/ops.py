@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, custom_derivatives, lax
 from jax.scipy.special import digamma, gammaln
 
-from relaxed_dists import _errors, _errors_structured
+from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, permutation
 
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
@@ -99,7 +99,7 @@ class _JaxOps:
 
     def matching(self, x: Array) -> Array:
         if not all(isinstance(n, int) for n in x.shape):
-            raise _errors_structured.no_symbolic_matching(x.shape)
+            raise permutation.no_symbolic_matching(x.shape)
         # As booleans: where double precision is a context's, the callback's thread lacks it.
         shape = jax.ShapeDtypeStruct(x.shape, bool)
         found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")

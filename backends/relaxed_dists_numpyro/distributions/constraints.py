@@ -10,8 +10,7 @@ from jax.scipy.special import logsumexp
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import IdentityTransform, ParameterFreeTransform
 
-from relaxed_dists import _errors_evidence as _errors
-from relaxed_dists import _errors_inference
+from relaxed_dists import _errors
 from relaxed_dists._distributions import machinery
 
 
@@ -105,7 +104,7 @@ def _no_transform(constraint: Any) -> IdentityTransform:
 
 @biject_to.register(_OneHot)
 def _no_transform_of_one_hot(constraint: Any) -> Never:
-    raise _errors_inference.discrete_site("one-hot vectors")
+    raise _errors.discrete_site("one-hot vectors")
 
 
 class LogSimplexTransform(ParameterFreeTransform):

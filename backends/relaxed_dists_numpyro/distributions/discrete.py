@@ -9,11 +9,11 @@ from numpyro.distributions import BernoulliLogits, constraints
 from numpyro.infer.elbo import ELBO
 from numpyro.primitives import _PYRO_STACK
 
-from relaxed_dists import _errors, _errors_evidence
+from relaxed_dists import _errors
 from relaxed_dists._distributions import estimators, formulas
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimators import Estimator, ReinMax
-from relaxed_dists._errors_evidence import mixed
+from relaxed_dists._infer.pairing import mixed
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._jax.carrier import attach, behind, found
@@ -193,7 +193,7 @@ class _Discrete(LogitsDistribution):
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)
         if not self._counts and asks_for_integers(expand):
-            raise _errors_evidence.no_integers(type(self).__name__)
+            raise _errors.no_integers(type(self).__name__)
 
     @property
     def _soft(self) -> bool:

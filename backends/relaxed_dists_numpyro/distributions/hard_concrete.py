@@ -9,7 +9,6 @@ from jax import Array
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.kl import kl_divergence
 
-from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists._distributions import hard_concrete as _formulas
 from relaxed_dists._distributions.divergences import check_shapes
 
@@ -29,7 +28,7 @@ class _Gates(type(constraints.unit_interval)):  # type: ignore[misc]
 
 @biject_to.register(_Gates)
 def _no_transform(constraint: Any) -> Any:
-    return no_transform(_errors.no_transform())
+    return no_transform(_formulas.no_transform())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -175,7 +174,7 @@ class HardConcrete(_RelaxedBinary):
         value = value.astype(compute_dtype(self.temperature, value))
         density = self._of(_formulas.log_prob, value).astype(dtype)
         if moved is None and not known(value) and self._validate_args and in_relaxed_elbo():
-            raise _errors.lost(type(self).__name__)
+            raise _formulas.lost(type(self).__name__)
         if moved is not None:
             density = density + self._of(_formulas.crossing, moved.astype(dtype))
         return density
@@ -244,7 +243,7 @@ class HardConcrete(_RelaxedBinary):
     @property
     def mode(self) -> Array:
         """An error that says why there is none."""
-        raise _errors.no_mode(type(self).__name__)
+        raise _formulas.no_mode(type(self).__name__)
 
     def entropy(self) -> Array:
         """Minus the mean of log_prob, of the batch shape: by quadrature, to 1e-6 of its size."""
@@ -254,7 +253,7 @@ class HardConcrete(_RelaxedBinary):
 def _kl_hard_concrete(p: HardConcrete, q: HardConcrete) -> Array:
     check_shapes(p, q)
     if p._stretch != q._stretch:
-        raise _errors.unlike_stretches(p._stretch[:2], q._stretch[:2])
+        raise _formulas.unlike_stretches(p._stretch[:2], q._stretch[:2])
     dtype = compute_dtype(p.logits, q.logits)
     parameters = [x.astype(dtype) for x in (*p._parameters(), *q._parameters())]
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)

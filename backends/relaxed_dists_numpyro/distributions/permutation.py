@@ -9,8 +9,7 @@ import numpy as np
 from jax import Array, lax
 from numpyro.distributions import biject_to, constraints
 
-from relaxed_dists import _errors_inference
-from relaxed_dists import _errors_structured as _errors
+from relaxed_dists import _errors
 from relaxed_dists._distributions import permutation
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
@@ -51,12 +50,12 @@ class _DoublyStochastic(_PermutationMatrix):
 
 @biject_to.register(_DoublyStochastic)
 def _no_transform(constraint: Any) -> Any:
-    return no_transform(_errors.no_transform("RelaxedPermutation"))
+    return no_transform(permutation.no_transform("RelaxedPermutation"))
 
 
 @biject_to.register(_PermutationMatrix)
 def _no_transform_of_permutations(constraint: Any) -> Never:
-    raise _errors_inference.discrete_site("permutation matrices")
+    raise _errors.discrete_site("permutation matrices")
 
 
 class _OfScores(LogitsDistribution):
@@ -70,12 +69,12 @@ class _OfScores(LogitsDistribution):
         if not self._validate_args or not known(self.logits):
             return
         if not permutation.possible(np.asarray(self.logits, float)):
-            raise _errors.no_permutation(name, self.logits)
+            raise permutation.no_permutation(name, self.logits)
 
     @property
     def probs(self) -> Never:
         """An error that says why there are none."""
-        raise _errors.no_probs(type(self).__name__)
+        raise permutation.no_probs(type(self).__name__)
 
 
 class Permutation(_OfScores):
@@ -138,7 +137,7 @@ class Permutation(_OfScores):
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""
-        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))
+        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))
 
     @property
     def mode(self) -> Array:
@@ -235,4 +234,4 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""
-        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))
+        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))

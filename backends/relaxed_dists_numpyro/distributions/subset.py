@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from numpyro.distributions import biject_to, constraints
 
-from relaxed_dists import _errors_inference
-from relaxed_dists import _errors_structured as _errors
-from relaxed_dists._distributions import formulas, subset
+from relaxed_dists import _errors
+from relaxed_dists._distributions import formulas, permutation, subset
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._jax.input import holds
@@ -69,12 +68,12 @@ class _RelaxedKHot(_KHot):
 
 @biject_to.register(_RelaxedKHot)
 def _no_transform(constraint: Any) -> Any:
-    return no_transform(_errors.no_transform("RelaxedSubset"))
+    return no_transform(permutation.no_transform("RelaxedSubset"))
 
 
 @biject_to.register(_KHot)
 def _no_transform_of_k_hot(constraint: _KHot) -> Never:
-    raise _errors_inference.discrete_site(f"{constraint.k}-hot vectors")
+    raise _errors.discrete_site(f"{constraint.k}-hot vectors")
 
 
 class _OfSize(LogitsDistribution):
@@ -89,7 +88,7 @@ class _OfSize(LogitsDistribution):
             # Not in float16, to which JAX would cast the bound, with a warning.
             kept = (self.logits.astype(compute_dtype(self.logits)) > -formulas.HUGE).sum(-1)
             if not holds(kept >= self.k):
-                raise _errors.too_few(type(self).__name__, self.k, self.logits)
+                raise subset.too_few(type(self).__name__, self.k, self.logits)
 
 
 class Subset(_OfSize):
@@ -201,7 +200,7 @@ class Subset(_OfSize):
                 enumeration asks, which would take the values to be 0, 1, 2 and so on.
         """
         if asks_for_integers(expand):
-            raise _errors.no_subset_integers()
+            raise subset.no_subset_integers()
         categories = self.event_shape[-1]
         values = ops.constant(subset.support("Subset", self.k, categories), self.logits)
         values = values.reshape(-1, *(1,) * len(self.batch_shape), categories)
@@ -356,4 +355,4 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """An error that says what to do instead."""
-        return self._no_density(value, _errors.no_subset_density(type(self).__name__))
+        return self._no_density(value, subset.no_subset_density(type(self).__name__))

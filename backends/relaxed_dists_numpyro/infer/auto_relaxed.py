@@ -15,7 +15,6 @@ from numpyro.infer.autoguide import AutoGuide
 from numpyro.infer.inspect import get_dependencies
 from numpyro.primitives import Messenger
 
-from relaxed_dists import _errors_inference
 from relaxed_dists._infer import auto_relaxed
 from relaxed_dists._infer.auto_relaxed import Site
 
@@ -145,7 +144,7 @@ class AutoRelaxed(AutoGuide):
         if continuous is not None:
             self.continuous = continuous(handlers.block(model, hide_fn=_not_continuous))
             if isinstance(self.continuous, _OF_THE_DENSITY):
-                raise _errors_inference.needs_the_density(type(self.continuous).__name__)
+                raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
             # Its own would draw another subsample.
             self.continuous.create_plates = self._shared_plates
 
@@ -180,11 +179,11 @@ class AutoRelaxed(AutoGuide):
         inner = {name: innermost(site["fn"]) for name, site in found.items()}
         own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
         if own and (not hot or self.continuous is None):
-            raise _errors_inference.needs_its_own_guide(own)
+            raise auto_relaxed.needs_its_own_guide(own)
         if not hot:
-            raise _errors_inference.no_discrete_sites()
+            raise auto_relaxed.no_discrete_sites()
         if self.continuous is None and len(hot) < len(found):
-            raise _errors_inference.continuous_sites([name for name in found if name not in hot])
+            raise auto_relaxed.continuous_sites([name for name in found if name not in hot])
         # TraceMeanField_ELBO warns where guide and model draw in another order.
         self._discrete_first = next(iter(found)) in hot
         for site in found.values():
@@ -198,7 +197,7 @@ class AutoRelaxed(AutoGuide):
         law = innermost(msg["fn"])
         twin = discrete(law)
         if twin is None:
-            raise _errors_inference.no_logits_for(name, law)
+            raise auto_relaxed.no_logits_for(name, law)
         event_dim, rows = msg["fn"].event_dim, len(twin.event_shape)
         site = Site(type(twin), event_dim - rows, event_dim, msg["cond_indep_stack"])
         shape, dtype = jnp.shape(msg["value"]), twin.logits.dtype
@@ -278,7 +277,7 @@ class AutoRelaxed(AutoGuide):
             ValueError: If the guide was never called.
         """
         if self.prototype_trace is None:
-            raise _errors_inference.guide_not_called()
+            raise auto_relaxed.guide_not_called()
         return {
             name: self._law(name, params[f"{name}_{self.prefix}_logits"]) for name in self._sites
         }

@@ -11,7 +11,6 @@ import numpy as np
 from jax.tree_util import keystr
 from numpyro.infer.svi import SVIState
 
-from relaxed_dists import _errors_checkpoint
 from relaxed_dists._infer import checkpoint
 
 
@@ -35,7 +34,7 @@ def _params(svi: Any, svi_state: Any) -> list[str]:
 
 def _check(svi_state: Any) -> None:
     if not isinstance(svi_state, SVIState):
-        raise _errors_checkpoint.not_a_state(svi_state)
+        raise checkpoint.not_a_state(svi_state)
 
 
 def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
@@ -82,21 +81,21 @@ def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
         try:
             values, said = _read(file)
         except Exception as error:  # by the kind of damage, one of many
-            raise _errors_checkpoint.unreadable(path, error) from error
+            raise checkpoint.unreadable(path, error) from error
     if said["optim"] != type(svi.optim).__name__:
-        raise _errors_checkpoint.malformed(
+        raise checkpoint.malformed(
             source, f"the state of {said['optim']}", f"that of {type(svi.optim).__name__}"
         )
     expected = _leaves(svi_state)
     for ours, theirs in ((_params(svi, svi_state), said["params"]), (expected, values)):
         if set(ours) != set(theirs):
             missing, unknown = set(ours) - set(theirs), set(theirs) - set(ours)
-            raise _errors_checkpoint.unlike_names(source, missing, unknown)
+            raise checkpoint.unlike_names(source, missing, unknown)
     leaves = []
     for name, leaf in expected.items():
         place = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
         if (values[name].shape, values[name].dtype) != (place.shape, place.dtype):
-            raise _errors_checkpoint.unlike(source, name, values[name], place)
+            raise checkpoint.unlike(source, name, values[name], place)
         made = _array(values[name], said["leaves"][name]["weak"])
         if getattr(place, "committed", False):
             made = jax.device_put(made, place.sharding)

@@ -16,7 +16,7 @@ from numpyro.infer.autoguide import AutoGuideList
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import Messenger
 
-from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._infer import discretize as _discretize
 from relaxed_dists._infer.svi import AtAnyTemperature, needs_temperature
 
 from .._adapter import LogitsDistribution
@@ -82,7 +82,7 @@ class _Logarithmic(_Discrete):
     @property
     def mean(self) -> Never:
         """An error that says that there is none."""
-        raise _errors.no_moments(type(self).__name__)
+        raise _discretize.no_moments(type(self).__name__)
 
     variance = mean
 
@@ -197,7 +197,7 @@ class discretize(Messenger):
             msg["fn"] = rewrapped(msg["fn"], lambda law: _twin(law) or self._refuse(msg["name"]))
 
     def _refuse(self, name: str) -> Never:
-        raise _errors.no_twin(name)
+        raise _discretize.no_twin(name)
 
 
 def _parts(fn: Any) -> Any:

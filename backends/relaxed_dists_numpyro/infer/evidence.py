@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 from jax import Array, random
 from numpyro.handlers import replay, seed, substitute, trace
 
-from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists._infer import evidence
 from relaxed_dists._infer.evidence import (
     EvidenceBounds,
     Running,
@@ -53,7 +53,7 @@ def _check_pairs(sites: list[tuple[str, Any, int]]) -> dict[str, Array]:
             if isinstance(law, dist.Delta):
                 fine[name] = jnp.all(model[name]["fn"].support(site["value"]))
             elif kind(law) != "discrete":
-                raise _errors.soft_guide(name, type(law).__name__)
+                raise evidence.soft_guide(name, type(law).__name__)
     return fine
 
 
@@ -162,9 +162,9 @@ def evidence_bounds(
     scales, fixed, fine = look(arrays, params, key)
     for name, right in fine.items():
         if not right:
-            raise _errors.soft_guide(name, "a Delta at another value")
+            raise evidence.soft_guide(name, "a Delta at another value")
     if not stacks:
-        raise _errors.no_sites()
+        raise evidence.no_sites()
     scale = common(list(zip(names, scales, strict=True)))
     dims = {frame.dim for frame in shared(stacks)}
     size = chunk(num_samples, chunk_size, numbers)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from numpyro.distributions import MaskedDistribution
 from numpyro.handlers import seed, substitute, trace
 
-from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists import _errors
+from relaxed_dists._infer import evidence as _evidence
 from relaxed_dists._infer.svi import accepting
 
 from .discretize import discretize
@@ -22,14 +23,14 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 def _check(name: str, site: Any) -> None:
     if site["scale"] is not None and site["scale"] != 1:
-        raise _errors.scaled(name, site["scale"])
+        raise _evidence.scaled(name, site["scale"])
     if not site["is_observed"]:
         if isinstance(site["fn"], MaskedDistribution):
-            raise _errors.masked(name)
+            raise _evidence.masked(name)
         try:
             site["fn"].enumerate_support()
         except NotImplementedError as error:
-            raise _errors.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
+            raise _evidence.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
 
 
 def exact_evidence(
@@ -73,7 +74,7 @@ def exact_evidence(
         from numpyro.contrib.funsor import config_enumerate, enum
         from numpyro.contrib.funsor.infer_util import log_density
     except ImportError as error:
-        raise _errors.no_funsor() from error
+        raise _errors.no_funsor_enumeration() from error
     if "temperature" in kwargs:
         model, _ = accepting(model, _nothing, _unwrap)
     plain = seed(substitute(discretize(model), params), 0)

@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer.reparam import Reparam
 
-from relaxed_dists import _errors_inference
 from relaxed_dists._distributions import formulas
+from relaxed_dists._infer import relax
 from relaxed_dists._infer.relax import shown
 
 from .._adapter import RelaxedDistribution
@@ -78,9 +78,9 @@ class GumbelSoftmaxReparam(Reparam):
         """
         law = innermost(fn)
         if not isinstance(law, RelaxedDistribution) or discrete(law) is None:
-            raise _errors_inference.no_noise(name, type(law).__name__)
+            raise relax.no_noise(name, type(law).__name__)
         if obs is not None:
-            raise _errors_inference.noise_observed(name)
+            raise relax.noise_observed(name)
         logits, temperature = law._parameters()
         rows = law._rows
         zero = jnp.zeros_like(logits)

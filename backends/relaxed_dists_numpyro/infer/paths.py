@@ -15,7 +15,7 @@ from numpyro.infer.elbo import TraceEnum_ELBO
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, Messenger
 
-from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._infer import paths
 from relaxed_dists._infer.paths import moved, quietly
 
 from .._jax.input import known
@@ -130,10 +130,10 @@ def _check(
             value = drawn()[name]
             before = others(value)
             if not all(map(known, [value, *before])):  # in a traced call
-                warnings.warn(_errors.zero_gradient(title, name), stacklevel=4)
+                warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
                 seen = False
             elif any(not _same(before, others(other)) for other in moved(ops, value, sort)):
-                raise _errors.no_gradient(title, name)
+                raise paths.no_gradient(title, name)
     return seen
 
 

@@ -10,7 +10,6 @@ from jax import Array, lax
 from numpyro.handlers import seed, substitute, trace
 from numpyro.ops.provenance import eval_provenance
 
-from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists._infer import unbiased
 
 from .._jax.ops import ops
@@ -41,7 +40,7 @@ class _Controlled(Unbiased):
         """The loss, whose gradient is the estimate. Args and Returns as those of ELBO."""
         name = type(self).__name__
         if isinstance(self.eta, str) and self.eta not in param_map:
-            raise _errors.no_such_parameter(name, self.eta)
+            raise unbiased.no_such_parameter(name, self.eta)
 
         def particle(key: Any) -> Any:
             made: list[Draws] = []
@@ -167,7 +166,7 @@ class _Controlled(Unbiased):
         found = eval_provenance(lambda **t: jax.jvp(others, (leaves,), (t,))[1], **leaves)
         for name in leaves:
             if name not in found[name]:
-                raise _errors.no_derivative(type(self).__name__, name)
+                raise unbiased.no_derivative(type(self).__name__, name)
 
 
 def _rows(terms: Any, site: Any) -> Array:
@@ -187,7 +186,7 @@ def _fitted(name: str, r: Array, site: Any) -> Array:
     try:
         return jnp.broadcast_to(total, batch)
     except ValueError as error:
-        raise _errors.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
+        raise unbiased.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
 
 
 class REBAR_ELBO(_Controlled):

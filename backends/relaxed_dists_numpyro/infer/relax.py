@@ -10,7 +10,8 @@ from numpyro.infer import init_to_value
 from numpyro.infer.reparam import Reparam
 from numpyro.primitives import _PYRO_STACK, Messenger
 
-from relaxed_dists import _errors_inference
+from relaxed_dists._infer import paths
+from relaxed_dists._infer import relax as _relax
 from relaxed_dists._infer.paths import once
 from relaxed_dists._infer.relax import Chosen, check_shape, shown
 
@@ -54,7 +55,7 @@ def _refuse_given(name: str, fn: Any) -> None:
             return
         title = _gives(handler, site)
         if title and not _gives(handler, {**site, "name": f"{name}_relaxed"}):
-            raise _errors_inference.given_outside(name, title)
+            raise _relax.given_outside(name, title)
 
 
 class RelaxedReparam(Reparam):
@@ -109,7 +110,7 @@ class RelaxedReparam(Reparam):
             return fn, obs
         twin = discrete(law)
         if twin is None:
-            raise _errors_inference.no_relaxation(name, type(law).__name__)
+            raise _relax.no_relaxation(name, type(law).__name__)
         rows = twin._rows
         check_shape(name, self.temperature, fn.shape()[:-1] if rows else fn.shape())
         _refuse_given(name, fn)
@@ -183,8 +184,8 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         try:
             result = super().__call__(*args, **kwargs)
         except TypeError as error:
-            if self._relaxed and _errors_inference.by_floats(error):
-                raise _errors_inference.indexed("relax", sorted(self._relaxed)) from error
+            if self._relaxed and paths.by_floats(error):
+                raise paths.indexed("relax", sorted(self._relaxed)) from error
             raise
         if self._relaxed and self._observed:
             inner: Any = self.fn
@@ -206,7 +207,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         if not self._chosen.has(name, law, is_discrete, site["is_observed"]):
             return None
         if site.get("_control_flow_done"):
-            raise _errors_inference.inside_control_flow(name)
+            raise _relax.inside_control_flow(name)
         if site["value"] is not None:  # given by a handler inside
             return None
         self._relaxed.add(name)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import Array, lax
 from numpyro.primitives import Messenger
 
-from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer import unbiased
 from relaxed_dists._infer.unbiased import Relaxation
@@ -41,7 +40,7 @@ class Draws(Messenger):
         name, fn = msg["name"], msg["fn"]
         law = innermost(fn)
         if isinstance(law, BIASED):
-            raise _errors.straight_through(self._elbo, name, law)
+            raise unbiased.straight_through(self._elbo, name, law)
         if not unbiased.checked_site(self._elbo, name, kind(fn), law, fn.has_rsample):
             return
         shape = fn.shape()
@@ -85,5 +84,5 @@ class Softly(Messenger):
         if latent(msg) and msg["name"] in self._sites:
             law = innermost(msg["fn"])
             if kind(msg["fn"]) == "relaxed" or discrete(law) is None:
-                raise _errors.no_soft_model(self._elbo, msg["name"], law)
+                raise unbiased.no_soft_model(self._elbo, msg["name"], law)
             msg["fn"] = plain(msg["fn"])

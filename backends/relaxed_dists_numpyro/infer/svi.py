@@ -15,8 +15,9 @@ from numpyro.infer.svi import SVIRunResult
 from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
-from relaxed_dists import _errors
-from relaxed_dists._errors_inference import by_floats, indexed, scanned
+from relaxed_dists._infer import svi
+from relaxed_dists._infer.pairing import scanned
+from relaxed_dists._infer.paths import by_floats, indexed
 from relaxed_dists._infer.svi import (
     accepting,
     at_step,
@@ -134,11 +135,11 @@ class AnnealedSVI(SVI):
         try:
             return at_step(self.temperature, step)
         except _UNTRACEABLE as error:
-            raise _errors.not_traceable(error) from error
+            raise svi.not_traceable(error) from error
 
     def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "temperature" in kwargs and not self._takes:
-            raise _errors.no_temperature()
+            raise svi.no_temperature()
         if self.temperature is None or "temperature" in kwargs:
             return kwargs
         temperature = self._at_step(step)

@@ -12,7 +12,6 @@ from numpyro.infer.util import get_importance_trace
 from numpyro.primitives import Messenger
 from numpyro.util import _validate_model, check_model_guide_match
 
-from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists._infer import unbiased
 
 from ..distributions.straight_through import (
@@ -53,10 +52,10 @@ class _Discretely(Messenger):
         if latent(msg):
             law = innermost(msg["fn"])
             if isinstance(law, BIASED) or getattr(law, "hard", False):
-                raise _errors.straight_through(self._elbo, msg["name"], law)
+                raise unbiased.straight_through(self._elbo, msg["name"], law)
             if kind(msg["fn"]) == "estimated":
                 if msg["value"] is not None:  # drawn already, inside a scan
-                    raise _errors.out_of_reach(self._elbo, msg["name"])
+                    raise unbiased.out_of_reach(self._elbo, msg["name"])
                 msg["fn"] = plain(msg["fn"])
 
 
@@ -107,7 +106,7 @@ def check_reached(elbo: str, guide_trace: Any, of: Callable[[Any], bool]) -> Non
     """Refuse sites that no handler of ours has drawn, as those of a scan."""
     for name, site in guide_trace.items():
         if latent(site) and of(site):
-            raise _errors.out_of_reach(elbo, name)
+            raise unbiased.out_of_reach(elbo, name)
 
 
 class Unbiased(ELBO):

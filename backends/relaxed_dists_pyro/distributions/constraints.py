@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.transforms import Transform
 
-from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists import _errors
 
 
 def tolerance(dtype: torch.dtype, k: int) -> float:

@@ -13,7 +13,7 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import estimators, formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimators import Estimator, ReinMax, shown
-from relaxed_dists._errors_evidence import mixed
+from relaxed_dists._infer.pairing import mixed
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._torch.carrier import attach, behind

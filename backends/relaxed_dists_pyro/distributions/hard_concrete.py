@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to, constraints, register_kl, transform_to
 
-from relaxed_dists import _errors_hard_concrete as _errors
 from relaxed_dists._distributions import hard_concrete as _formulas
 from relaxed_dists._distributions.divergences import check_shapes
 
@@ -26,7 +25,7 @@ class _Gates(type(constraints.unit_interval)):  # type: ignore[misc]
 @biject_to.register(_Gates)
 @transform_to.register(_Gates)
 def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise _errors.no_transform()
+    raise _formulas.no_transform()
 
 
 class HardConcrete(_RelaxedBinary):
@@ -157,7 +156,7 @@ class HardConcrete(_RelaxedBinary):
         value = value.to(torch.promote_types(dtype, value.dtype))
         density = self._of(_formulas.log_prob, value).to(dtype)
         if moved is None and value.requires_grad and self._validate_args and in_relaxed_elbo():
-            raise _errors.lost(type(self).__name__)
+            raise _formulas.lost(type(self).__name__)
         if moved is not None:
             density = density + self._of(_formulas.crossing, moved.to(dtype))
         return density
@@ -226,7 +225,7 @@ class HardConcrete(_RelaxedBinary):
     @property
     def mode(self) -> Tensor:
         """An error that says why there is none."""
-        raise _errors.no_mode(type(self).__name__)
+        raise _formulas.no_mode(type(self).__name__)
 
     def entropy(self) -> Tensor:
         """Minus the mean of log_prob, of the batch shape: by quadrature, to 1e-6 of its size."""
@@ -237,7 +236,7 @@ class HardConcrete(_RelaxedBinary):
 def _kl_hard_concrete(p: HardConcrete, q: HardConcrete) -> Tensor:
     check_shapes(p, q)
     if p._stretch != q._stretch:
-        raise _errors.unlike_stretches(p._stretch[:2], q._stretch[:2])
+        raise _formulas.unlike_stretches(p._stretch[:2], q._stretch[:2])
     dtype = compute_dtype(p.logits, q.logits)
     (logits, t), (other, other_t) = ([x.to(dtype) for x in law._parameters()] for law in (p, q))
     return _formulas.kl(ops, logits, t, other, other_t, p._stretch)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 
-from relaxed_dists import _errors_structured as _errors
 from relaxed_dists._distributions import permutation
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
@@ -43,7 +42,7 @@ class _DoublyStochastic(_PermutationMatrix):
 @biject_to.register(_DoublyStochastic)
 @transform_to.register(_DoublyStochastic)
 def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise _errors.no_transform("RelaxedPermutation")
+    raise permutation.no_transform("RelaxedPermutation")
 
 
 class _OfScores(LogitsDistribution):
@@ -59,12 +58,12 @@ class _OfScores(LogitsDistribution):
         with torch._C._DisableFuncTorch():  # torch.func.grad wraps numbers, and what comes of them
             numbers = unwrapped(self.logits).detach().double().cpu().numpy()
         if not permutation.possible(numbers):
-            raise _errors.no_permutation(name, self.logits)
+            raise permutation.no_permutation(name, self.logits)
 
     @property
     def probs(self) -> Never:
         """An error that says why there are none."""
-        raise _errors.no_probs(type(self).__name__)
+        raise permutation.no_probs(type(self).__name__)
 
 
 class Permutation(_OfScores):
@@ -123,7 +122,7 @@ class Permutation(_OfScores):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
-        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))
+        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))
 
     @property
     def mode(self) -> Tensor:
@@ -215,4 +214,4 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
-        return self._no_density(value, _errors.no_permutation_density(type(self).__name__))
+        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 
-from relaxed_dists import _errors_structured as _errors
-from relaxed_dists._distributions import formulas, subset
+from relaxed_dists._distributions import formulas, permutation, subset
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._torch.input import holds
@@ -47,7 +46,7 @@ class _RelaxedKHot(_KHot):
 @biject_to.register(_RelaxedKHot)
 @transform_to.register(_RelaxedKHot)
 def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise _errors.no_transform("RelaxedSubset")
+    raise permutation.no_transform("RelaxedSubset")
 
 
 class _OfSize(LogitsDistribution):
@@ -61,7 +60,7 @@ class _OfSize(LogitsDistribution):
         if self._validate_args:
             kept = (self.logits > -formulas.HUGE).sum(-1)
             if not holds(kept >= self.k):
-                raise _errors.too_few(type(self).__name__, self.k, self.logits)
+                raise subset.too_few(type(self).__name__, self.k, self.logits)
 
 
 class Subset(_OfSize):
@@ -310,4 +309,4 @@ class RelaxedSubset(_OfSize, RelaxedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """An error that says what to do instead."""
-        return self._no_density(value, _errors.no_subset_density(type(self).__name__))
+        return self._no_density(value, subset.no_subset_density(type(self).__name__))

@@ -17,7 +17,6 @@ from pyro.ops.tensor_utils import periodic_repeat
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from relaxed_dists import _errors_inference
 from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer import auto_relaxed
 from relaxed_dists._infer.auto_relaxed import Site
@@ -116,7 +115,7 @@ class AutoRelaxed(AutoGuide):
         if continuous is not None:
             self.continuous = continuous(poutine.block(model, hide_fn=_is_discrete))
             if isinstance(self.continuous, AutoLaplaceApproximation):
-                raise _errors_inference.needs_the_density(type(self.continuous).__name__)
+                raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
 
     @property
     def _needs_temperature(self) -> bool:
@@ -134,11 +133,11 @@ class AutoRelaxed(AutoGuide):
         inner = {name: innermost(site["fn"]) for name, site in found.items()}
         own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
         if own and (not hot or self.continuous is None):
-            raise _errors_inference.needs_its_own_guide(own)
+            raise auto_relaxed.needs_its_own_guide(own)
         if not hot:
-            raise _errors_inference.no_discrete_sites()
+            raise auto_relaxed.no_discrete_sites()
         if self.continuous is None and len(hot) < len(found):
-            raise _errors_inference.continuous_sites([name for name in found if name not in hot])
+            raise auto_relaxed.continuous_sites([name for name in found if name not in hot])
         # TraceMeanField_ELBO warns where guide and model draw in another order.
         self._discrete_first = next(iter(found)) in hot
         self._sites: dict[str, Site] = {}
@@ -156,7 +155,7 @@ class AutoRelaxed(AutoGuide):
         law = innermost(msg["fn"])
         twin = discrete(law)
         if twin is None:
-            raise _errors_inference.no_logits_for(name, law)
+            raise auto_relaxed.no_logits_for(name, law)
         event_dim, rows = msg["fn"].event_dim, len(twin.event_shape)
         site = Site(type(twin), event_dim - rows, event_dim, msg["cond_indep_stack"])
         shape = msg["value"].shape
@@ -234,7 +233,7 @@ class AutoRelaxed(AutoGuide):
             ValueError: If the guide was never called.
         """
         if self.prototype_trace is None:
-            raise _errors_inference.guide_not_called()
+            raise auto_relaxed.guide_not_called()
         return {name: self._law(name) for name in self._sites}
 
     @torch.no_grad()

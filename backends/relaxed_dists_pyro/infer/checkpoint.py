@@ -24,7 +24,6 @@ from pyro.poutine import trace
 from torch import Tensor
 from torch.distributions import constraints, transform_to
 
-from relaxed_dists import _errors_checkpoint
 from relaxed_dists._infer import checkpoint
 
 from .holding import ways
@@ -95,7 +94,7 @@ def _constraint(value: Any, source: str, name: str) -> Any:
         return value
     made = _class(value["class"])
     if made is None:
-        raise _errors_checkpoint.unknown_constraint(source, name, value["class"])
+        raise checkpoint.unknown_constraint(source, name, value["class"])
     made = object.__new__(made)
     vars(made).update({k: _constraint(v, source, name) for k, v in value["fields"].items()})
     return made
@@ -113,7 +112,7 @@ def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) ->
     for name, value in values.items():
         place = places.get(name, value)
         if (value.shape, value.dtype) != (place.shape, place.dtype):
-            raise _errors_checkpoint.unlike(source, name, value, place)
+            raise checkpoint.unlike(source, name, value, place)
 
 
 # The state.
@@ -125,7 +124,7 @@ def state_dict(svi: Any) -> dict[str, Any]:
     waiting = svi.optim._state_waiting_to_be_consumed
     store, optim = pyro.get_param_store(), {**waiting, **svi.optim.get_state()}
     if optim.pop(None, None) and pyro.settings.get("module_local_params"):
-        raise _errors_checkpoint.unnamed_parameters()
+        raise checkpoint.unnamed_parameters()
     params: Any = store.get_state()
     params["constraints"] = _plain(params["constraints"])
     held = ways(svi)
@@ -152,14 +151,14 @@ def read(path: str | os.PathLike[str], map_location: Any) -> Any:
             file.seek(0)
             return torch.load(file, map_location, weights_only=True)
         except Exception as error:  # by the kind of damage, one of many
-            raise _errors_checkpoint.unreadable(path, error) from error
+            raise checkpoint.unreadable(path, error) from error
 
 
 def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Write a state to a file from which it can be read without executing anything."""
     for name, constraint in state["params"]["constraints"].items():
         if isinstance(constraint, constraints.Constraint):
-            raise _errors_checkpoint.unsaved_constraint(name, constraint)
+            raise checkpoint.unsaved_constraint(name, constraint)
 
     def write(file: BinaryIO) -> None:
         try:
@@ -167,7 +166,7 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
             file.flush()
             torch.load(file.name, "cpu", weights_only=True, mmap=True)  # reads no tensor
         except (AttributeError, TypeError, pickle.PickleError) as error:
-            raise _errors_checkpoint.unsaved(error) from error
+            raise checkpoint.unsaved(error) from error
 
     checkpoint.write(path, write)
 
@@ -177,11 +176,11 @@ def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[s
     fine = isinstance(params, dict) and params.keys() == {"params", "constraints"}
     if not fine or params["params"].keys() != params["constraints"].keys():
         expected = "params and constraints of the same names"
-        raise _errors_checkpoint.malformed(source, "malformed params", expected)
+        raise checkpoint.malformed(source, "malformed params", expected)
     for name, value in params["params"].items():
         if not isinstance(value, Tensor):
             got = f"a {type(value).__name__} as the parameter {name!r}"
-            raise _errors_checkpoint.malformed(source, got, "a tensor")
+            raise checkpoint.malformed(source, got, "a tensor")
     described = params["constraints"].items()
     return params["params"], {name: _constraint(c, source, name) for name, c in described}
 
@@ -201,7 +200,7 @@ def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str
         # Other versions of torch have further settings, and some optimisers add their own.
         if ("scheduler" in state) != scheduled or (saved - known and known - saved):
             got = f"the optimiser's settings {sorted(saved)} of the parameter {name!r}"
-            raise _errors_checkpoint.malformed(source, got, f"those of {type(made).__name__}")
+            raise checkpoint.malformed(source, got, f"those of {type(made).__name__}")
 
 
 def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
@@ -214,10 +213,10 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     kinds |= {"modules": dict, "rest": dict}
     if not isinstance(state, dict) or state.keys() - kinds.keys():
         got = f"the keys {sorted(map(str, state))}" if isinstance(state, dict) else "no dictionary"
-        raise _errors_checkpoint.malformed(source, got, f"a dictionary with {list(kinds)}")
+        raise checkpoint.malformed(source, got, f"a dictionary with {list(kinds)}")
     for key, value in state.items():
         if not isinstance(value, kinds[key]):
-            raise _errors_checkpoint.malformed(
+            raise checkpoint.malformed(
                 source, f"{key} of type {type(value).__name__}", f"type {kinds[key].__name__}"
             )
     store = pyro.get_param_store()
@@ -229,13 +228,13 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     _check(rest, held, source)
     trained = {name for p in svi.optim.optim_objs if (name := store.param_name(p)) is not None}
     if "params" in state and trained - params.keys():
-        raise _errors_checkpoint.trained_already(source, trained - params.keys())
+        raise checkpoint.trained_already(source, trained - params.keys())
     try:
         _check_optim(svi.optim, state.get("optim", {}), params, source)
         if "rng" in state:
             set_rng_state(state["rng"], scratch=True)
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
-        raise _errors_checkpoint.malformed(
+        raise checkpoint.malformed(
             source, f"a malformed optim or rng ({error})", "what state_dict has there"
         ) from error
 
@@ -280,7 +279,7 @@ def _setdefault(
         with torch.no_grad():
             start = transform_to(store._constraints[name]).inv(init)
         if (start.shape, start.dtype) != (loaded.shape, loaded.dtype):
-            raise _errors_checkpoint.first_seen_otherwise(name, loaded, start)
+            raise checkpoint.first_seen_otherwise(name, loaded, start)
         if init is not loaded:
             store[name] = init
             store._param_to_name.pop(loaded, None)
@@ -300,7 +299,7 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     """
     store, rng = pyro.get_param_store(), rng_state()
     if loaded["params"] and not loaded["params"] & store.keys():
-        raise _errors_checkpoint.cleared()
+        raise checkpoint.cleared()
     before = {name: tensor.detach().clone() for name, tensor in store.named_parameters()}
     held = {way: tensor.detach().clone() for way, tensor in ways(svi).items()}
     try:
@@ -321,14 +320,14 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     new = seen - loaded["params"]
     # A module's have these in their names. A param statement may be of another batch.
     if unused and any("$$$" in name or "." in name for name in new):
-        raise _errors_checkpoint.renamed(unused, new)
+        raise checkpoint.renamed(unused, new)
     if unused:
-        warnings.warn(_errors_checkpoint.unused(unused), stacklevel=4)
+        warnings.warn(checkpoint.unused(unused), stacklevel=4)
     for name in seen:
         _waiting.pop(name, None)
     held = ways(svi)
     missing = loaded["rest"].keys() - held.keys()
     if missing:
-        warnings.warn(_errors_checkpoint.not_found(missing), stacklevel=4)
+        warnings.warn(checkpoint.not_found(missing), stacklevel=4)
     _check(loaded["rest"], held, "a state")
     _fill(held, loaded["rest"])

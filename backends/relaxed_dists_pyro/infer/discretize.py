@@ -10,7 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 
-from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._infer import discretize as _discretize
 from relaxed_dists._infer.svi import AtAnyTemperature, needs_temperature
 
 from .._adapter import LogitsDistribution
@@ -57,7 +57,7 @@ class _Logarithmic(_Discrete):
     @property
     def mean(self) -> Never:
         """An error that says that there is none."""
-        raise _errors.no_moments(type(self).__name__)
+        raise _discretize.no_moments(type(self).__name__)
 
     variance = mean
 
@@ -118,7 +118,7 @@ class _Discretize(Messenger):
             msg["fn"] = rewrapped(msg["fn"], lambda law: _twin(law) or self._refuse(msg["name"]))
 
     def _refuse(self, name: str) -> Never:
-        raise _errors.no_twin(name)
+        raise _discretize.no_twin(name)
 
 
 def discretize(fn: Callable[..., Any] | None = None) -> Any:

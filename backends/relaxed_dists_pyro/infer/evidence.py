@@ -12,7 +12,7 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_site_shape
 from torch import Tensor
 
-from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists._infer import evidence
 from relaxed_dists._infer.evidence import EvidenceBounds, Running, common, shared, sizes, summed
 from relaxed_dists._infer.svi import accepting
 
@@ -46,9 +46,9 @@ def _check_pairs(sites: list[tuple[str, Any, int]]) -> None:
             law = innermost(site["fn"])
             if isinstance(law, pyro.distributions.Delta):  # right at one of the model's values
                 if not model[name]["fn"].support.check(site["value"]).all():
-                    raise _errors.soft_guide(name, "a Delta at another value")
+                    raise evidence.soft_guide(name, "a Delta at another value")
             elif kind(law) != "discrete":
-                raise _errors.soft_guide(name, type(law).__name__)
+                raise evidence.soft_guide(name, type(law).__name__)
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def evidence_bounds(
         traces = traces_of(model, guide, args, kwargs)
     sites = _sites(traces)
     if not sites:
-        raise _errors.no_sites()
+        raise evidence.no_sites()
     _check_pairs(sites)
     stacks = [[f for f in site["cond_indep_stack"] if f.vectorized] for _, site, _ in sites]
     scale = common([(name, site["scale"]) for name, site, _ in sites])

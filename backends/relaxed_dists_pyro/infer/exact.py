@@ -8,7 +8,7 @@ from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.poutine.util import prune_subsample_sites
 
-from relaxed_dists import _errors_evidence as _errors
+from relaxed_dists._infer import evidence
 from relaxed_dists._infer.svi import accepting
 
 from .discretize import discretize
@@ -22,12 +22,12 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 def _check(name: str, site: Any) -> None:
     if float(site["scale"]) != 1:
-        raise _errors.scaled(name, site["scale"])
+        raise evidence.scaled(name, site["scale"])
     if not site["is_observed"]:
         try:
             site["fn"].enumerate_support(expand=False)
         except NotImplementedError as error:
-            raise _errors.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
+            raise evidence.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
 
 
 @torch.no_grad()

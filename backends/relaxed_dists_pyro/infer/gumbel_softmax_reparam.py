@@ -9,8 +9,8 @@ import torch
 from pyro.infer.reparam.reparam import Reparam
 from torch import Tensor
 
-from relaxed_dists import _errors_inference
 from relaxed_dists._distributions import formulas
+from relaxed_dists._infer import relax
 from relaxed_dists._infer.relax import shown
 
 from .._adapter import RelaxedDistribution
@@ -97,9 +97,9 @@ class GumbelSoftmaxReparam(Reparam):
         name, fn, value = msg["name"], msg["fn"], msg["value"]
         law = _ours(innermost(fn))
         if law is None:
-            raise _errors_inference.no_noise(name, type(innermost(fn)).__name__)
+            raise relax.no_noise(name, type(innermost(fn)).__name__)
         if msg["is_observed"]:
-            raise _errors_inference.noise_observed(name)
+            raise relax.noise_observed(name)
         logits, temperature = law._parameters()
         rows, logs = law._rows, isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
         zero = torch.zeros_like(logits)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from relaxed_dists import _errors_checkpoint
+from relaxed_dists._infer import checkpoint
 
 # Libraries whose functions hold no modules of the user's in their globals.
 _LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
@@ -84,7 +84,7 @@ def _modules(**roots: Any) -> dict[str, nn.Module]:
     queue = deque(roots.items())
     while queue:
         if len(seen) == _MOST:
-            warnings.warn(_errors_checkpoint.looked_far(_MOST), stacklevel=2)
+            warnings.warn(checkpoint.looked_far(_MOST), stacklevel=2)
             break
         way, thing = queue.popleft()
         if id(thing) in seen:

@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor
 
-from relaxed_dists import _errors_inference as _errors
+from relaxed_dists._infer import paths
 from relaxed_dists._infer.paths import moved, quietly
 
 from .._torch.input import traced
@@ -137,8 +137,8 @@ def _check(
                 if not _matters(run, name, own, site, state):
                     continue
             if slope is None:
-                raise _errors.no_gradient(title, name)
-            warnings.warn(_errors.zero_gradient(title, name), stacklevel=4)
+                raise paths.no_gradient(title, name)
+            warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
     return True
 
 

@@ -8,7 +8,6 @@ from pyro import poutine
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
-from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists._infer import unbiased
 
 from .._torch.ops import ops
@@ -91,7 +90,7 @@ class _Controlled(Unbiased):
         if isinstance(eta, str):
             site = guide_trace.nodes.get(eta, {"type": "none"})
             if site["type"] != "param":
-                raise _errors.no_such_parameter(name, eta)
+                raise unbiased.no_such_parameter(name, eta)
             eta = site["value"]
             trained.append(eta.unconstrained())
         parts: dict[str, tuple[Any, Any]] = dict.fromkeys(leaves, (0.0, 0.0))
@@ -141,7 +140,7 @@ class _Controlled(Unbiased):
                 or not rest.requires_grad
                 or None in torch.autograd.grad(rest, leaf, **how)
             ):
-                raise _errors.no_derivative(type(self).__name__, name)
+                raise unbiased.no_derivative(type(self).__name__, name)
         self._known[key] = []
 
 
@@ -162,7 +161,7 @@ def _fitted(name: str, r: Tensor, site: Any) -> Tensor:
             total = total.sum(dim, keepdim=True) if batch[dim] == 1 else total
         return total.expand(batch)
     except RuntimeError as error:
-        raise _errors.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
+        raise unbiased.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
 
 
 class REBAR_ELBO(_Controlled):

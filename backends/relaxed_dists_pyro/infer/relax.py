@@ -16,7 +16,8 @@ from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 
-from relaxed_dists import _errors_inference
+from relaxed_dists._infer import paths
+from relaxed_dists._infer import relax as _relax
 from relaxed_dists._infer.paths import once
 from relaxed_dists._infer.relax import Chosen, check_shape, shown
 
@@ -60,7 +61,7 @@ def _refuse_given(name: str, fn: Any) -> None:
             return
         title, given = _given(handler)
         if name in given and f"{name}_relaxed" not in given:
-            raise _errors_inference.given_outside(name, title)
+            raise _relax.given_outside(name, title)
 
 
 def deterministic(value: Tensor, event_dim: int) -> Any:
@@ -128,7 +129,7 @@ class RelaxedReparam(Reparam):
             return msg
         twin = discrete(law)
         if twin is None:
-            raise _errors_inference.no_relaxation(name, type(law).__name__)
+            raise _relax.no_relaxation(name, type(law).__name__)
         rows = twin._rows
         check_shape(name, self.temperature, fn.shape()[:-1] if rows else fn.shape())
         kind = ExpRelaxedOneHotCategorical if rows else LogitRelaxedBernoulli
@@ -158,8 +159,8 @@ class _Looked:
         try:
             result = self._fn(*args, **kwargs)
         except IndexError as error:
-            if _errors_inference.by_floats(error):
-                raise _errors_inference.indexed("relax", sorted(names)) from error
+            if paths.by_floats(error):
+                raise paths.indexed("relax", sorted(names)) from error
             raise
         if names and self._handler.observed:
             inner: Any = self._fn

@@ -9,7 +9,6 @@ from pyro.ops.provenance import detach_provenance, get_provenance, track_provena
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists._infer import unbiased
 from relaxed_dists._infer.unbiased import Relaxation
 
@@ -41,7 +40,7 @@ class Draws(Messenger):
         name, fn = msg["name"], msg["fn"]
         law = innermost(fn)
         if isinstance(law, BIASED):
-            raise _errors.straight_through(self._elbo, name, law)
+            raise unbiased.straight_through(self._elbo, name, law)
         if not unbiased.checked_site(self._elbo, name, kind(fn), law, fn.has_rsample):
             return
         shape = fn.shape()
@@ -88,7 +87,7 @@ class Softly(Messenger):
         if msg["name"] in self._sites and not msg["is_observed"]:
             law = innermost(msg["fn"])
             if kind(msg["fn"]) == "relaxed" or not (self._hard or discrete(law)):
-                raise _errors.no_soft_model(self._elbo, msg["name"], law)
+                raise unbiased.no_soft_model(self._elbo, msg["name"], law)
             msg["fn"] = msg["fn"] if self._hard else plain(msg["fn"])
 
 

@@ -15,8 +15,8 @@ from pyro.infer import (
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import _bound_partial
 
-from relaxed_dists import _errors
-from relaxed_dists._errors_inference import by_floats, indexed
+from relaxed_dists._infer import svi
+from relaxed_dists._infer.paths import by_floats, indexed
 from relaxed_dists._infer.svi import (
     accepting,
     at_step,
@@ -164,7 +164,7 @@ class AnnealedSVI(SVI):
 
     def _annealed(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "temperature" in kwargs and not self._takes:
-            raise _errors.no_temperature()
+            raise svi.no_temperature()
         if "temperature" in kwargs:
             return kwargs
         if self.temperature is None:

@@ -11,7 +11,6 @@ from pyro.poutine.messenger import Messenger
 from pyro.util import warn_if_nan
 from torch import Tensor
 
-from relaxed_dists import _errors_unbiased as _errors
 from relaxed_dists._infer import unbiased
 
 from ..distributions.straight_through import (
@@ -53,7 +52,7 @@ class _Discretely(Messenger):
             estimated = kind(msg["fn"]) == "estimated"
             biased = isinstance(law, BIASED) or getattr(law, "hard", False)
             if biased or (estimated and discrete(law) is None):
-                raise _errors.straight_through(self._elbo, msg["name"], law)
+                raise unbiased.straight_through(self._elbo, msg["name"], law)
             if estimated:
                 msg["fn"] = plain(msg["fn"])
 
