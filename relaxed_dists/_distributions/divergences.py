@@ -13,13 +13,12 @@ from relaxed_dists._distributions.formulas import (
     EULER,
     HUGE,
     LOWEST,
-    Array,
-    Ops,
     _count,
     _finite,
     exp_concrete_entropy,
 )
 from relaxed_dists._distributions.quadrature import expected_logsumexp, nodes
+from relaxed_dists._ops import Array, QuadratureOps
 
 # At equal temperatures V is logistic, and R takes the tail off: fewer points do.
 _SINGLE = nodes(22, -12.0, 8.0)  # off by 3e-7 of the KL at most
@@ -48,7 +47,7 @@ def check_shapes(p: Any, q: Any) -> None:
         raise _errors.unlike_shapes(p, q)
 
 
-def concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
     """The entropy on the simplex: that of log space, plus E sum_k log x_k."""
     kept, finite = _finite(ops, logits)
     a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
@@ -59,7 +58,7 @@ def concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
     return exp_concrete_entropy(ops, logits, temperature) + ops.where(k > 1, mean_log, 0.0)
 
 
-def binary_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+def binary_concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
     """The entropy on (0, 1): the case of two categories."""
     spread, finite = _finite(ops, logits)
     entropy = concrete_entropy(ops, ops.stack(finite, 0.0 * finite), temperature)
@@ -70,7 +69,7 @@ def binary_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Arra
 
 
 def concrete_kl(
-    ops: Ops, logits: Array, temperature: Array, other: Array, other_temperature: Array
+    ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
     """KL at any two temperatures, with rho their ratio and a = other - rho logits:
 
@@ -87,11 +86,11 @@ def concrete_kl(
     return _on_one_face(ops, kept, within, ops.where(k > 1, kl, 0.0))
 
 
-def _on_one_face(ops: Ops, kept: Array, within: Array, kl: Array) -> Array:
+def _on_one_face(ops: QuadratureOps, kept: Array, within: Array, kl: Array) -> Array:
     return ops.where(ops.sum(ops.where(kept == within, 0.0, 1.0)) > 0, math.inf, kl)
 
 
-def concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Array:
+def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
     """KL at equal temperatures, whatever they are: with a = other - logits of mean zero,
 
     K (E log(sum_k exp(a_k) E_k) - digamma(K)), E_k standard exponential. With c = log mean exp(a)
@@ -137,7 +136,7 @@ def concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Arr
 
 
 def logit_concrete_kl(
-    ops: Ops, logits: Array, temperature: Array, other: Array, other_temperature: Array
+    ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
     """The binary pair at any two temperatures: the case of two categories."""
     (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
@@ -146,13 +145,13 @@ def logit_concrete_kl(
     return _of_points(ops, logits, other, kl)
 
 
-def _of_points(ops: Ops, logits: Array, other: Array, kl: Array) -> Array:
+def _of_points(ops: QuadratureOps, logits: Array, other: Array, kl: Array) -> Array:
     """The KL of a binary pair, whose infinite logits are point masses."""
     spread = (abs(logits) < HUGE) & (abs(other) < HUGE)
     return ops.where(spread, kl, ops.where(logits == other, 0.0, math.inf))
 
 
-def logit_concrete_kl_at_one_temperature(ops: Ops, logits: Array, other: Array) -> Array:
+def logit_concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
     """d coth(d / 2) - 2, d the difference of the logits."""
     (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
     d = abs(other_finite - finite)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas
-from relaxed_dists._distributions.formulas import Array, Ops
+from relaxed_dists._ops import Array, Ops
 
 __all__ = [
     "DecoupledGumbelSoftmax",

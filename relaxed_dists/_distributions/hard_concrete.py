@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relaxed_dists._distributions.formulas import (
-    Array,
-    Ops,
     _finite,
     logit_concrete_cdf,
     logit_concrete_log_prob,
     straight_through,
 )
 from relaxed_dists._errors import LOSES
+from relaxed_dists._ops import Array, QuadratureOps
 
 NEAREST, FARTHEST = 2.0**-20, 2.0**20
 
@@ -46,7 +45,7 @@ def stretch(name: str, low: Any, high: Any) -> Stretch:
     return Stretch(low, high, math.log(-low / high), math.log((1 - low) / (high - 1)))
 
 
-def hard_concrete(ops: Ops, y: Array, stretch: Stretch, tiny: float, eps: float) -> Array:
+def hard_concrete(ops: QuadratureOps, y: Array, stretch: Stretch, tiny: float, eps: float) -> Array:
     """clip(sigmoid(y) (high - low) + low, 0, 1), at an end only where it is clipped.
 
     So the masses are exact also where numbers are coarse: next to 1 bfloat16 rounds 0.2 % to it.
@@ -57,14 +56,14 @@ def hard_concrete(ops: Ops, y: Array, stretch: Stretch, tiny: float, eps: float)
     return ops.where(inside, z, ops.where(y < stretch.one, 0.0 * z, 0.0 * z + 1.0))
 
 
-def _stretched(ops: Ops, y: Array, stretch: Stretch) -> tuple[Array, Array]:
+def _stretched(ops: QuadratureOps, y: Array, stretch: Stretch) -> tuple[Array, Array]:
     """sigmoid(y) (high - low) + low, and the log of its slope."""
     up, down = -ops.softplus(-y), -ops.softplus(y)
     z = stretch.high * ops.exp(up) + stretch.low * ops.exp(down)
     return z, math.log(stretch.high - stretch.low) + up + down
 
 
-def _log_below(ops: Ops, logits: Array, temperature: Array, y: float) -> Array:
+def _log_below(ops: QuadratureOps, logits: Array, temperature: Array, y: float) -> Array:
     """log P((logits + L) / t <= y)."""
     spread, finite = _finite(ops, logits)
     mass = -ops.softplus(finite - temperature * y)
@@ -72,25 +71,25 @@ def _log_below(ops: Ops, logits: Array, temperature: Array, y: float) -> Array:
 
 
 def _log_masses(
-    ops: Ops, logits: Array, temperature: Array, stretch: Stretch
+    ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array]:
     """The logs of P(z = 0) and P(z = 1)."""
     one = _log_below(ops, -logits, temperature, -stretch.one)
     return _log_below(ops, logits, temperature, stretch.zero), one
 
 
-def masses(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+def masses(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """P(z = 0) and P(z = 1) on a last axis of two."""
     zero, one = _log_masses(ops, logits, temperature, stretch)
     return ops.stack(ops.exp(zero), ops.exp(one))
 
 
-def prob_nonzero(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+def prob_nonzero(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """sigmoid(logits - t log(-low / high))."""
     return ops.exp(_log_below(ops, -logits, temperature, -stretch.zero))
 
 
-def prob_one(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+def prob_one(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """sigmoid(logits - t log((1 - low) / (high - 1)))."""
     return ops.exp(_log_masses(ops, logits, temperature, stretch)[1])
 
@@ -100,7 +99,9 @@ def _distances(value: Array, stretch: Stretch) -> tuple[Array, Array]:
     return value - stretch.low, (1 - value) + (stretch.high - 1)
 
 
-def log_prob(ops: Ops, logits: Array, temperature: Array, value: Array, stretch: Stretch) -> Array:
+def log_prob(
+    ops: QuadratureOps, logits: Array, temperature: Array, value: Array, stretch: Stretch
+) -> Array:
     """The log of the mass at 0 and 1, and of the density inside; -inf elsewhere.
 
     The density at a value's logit before it was clipped, by that logit's slope. No value inside is
@@ -115,7 +116,9 @@ def log_prob(ops: Ops, logits: Array, temperature: Array, value: Array, stretch:
     return ops.where(inside, density, ends)
 
 
-def crossing(ops: Ops, logits: Array, temperature: Array, moved: Array, stretch: Stretch) -> Array:
+def crossing(
+    ops: QuadratureOps, logits: Array, temperature: Array, moved: Array, stretch: Stretch
+) -> Array:
     """Zero, with the gradient of the mean log density that a draw's own gradient lacks.
 
     The log density jumps at 0 and 1. Where the masses there, ``moved`` of the law that drew, grow,
@@ -134,7 +137,9 @@ def crossing(ops: Ops, logits: Array, temperature: Array, moved: Array, stretch:
     return ops.sum(jumps * (moved - ops.stop_gradient(moved)))
 
 
-def cdf(ops: Ops, logits: Array, temperature: Array, value: Array, stretch: Stretch) -> Array:
+def cdf(
+    ops: QuadratureOps, logits: Array, temperature: Array, value: Array, stretch: Stretch
+) -> Array:
     """P(z <= value): the mass of 0 at 0, and 1 from 1 on."""
     on = (value >= 0) & (value < 1)
     above, below = map(ops.log, _distances(ops.where(on, value, 0.5), stretch))
@@ -159,12 +164,12 @@ _SINGLE, _DOUBLE = _rule(16), _rule(36)
 _Panel = tuple[Array, Array, Array]  # from, to, and the temperature about where it starts
 
 
-def _within(ops: Ops, x: Array, low: Array, high: Array) -> Array:
+def _within(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
     return ops.where(x < low, low, ops.where(x > high, high, x))
 
 
 def _reached(
-    ops: Ops, logits: Array, temperature: Array, stretch: Stretch
+    ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array, Array]:
     """Where the law changes most, and how far to both sides it is not constant."""
     centre = ops.clip(ops.stop_gradient(logits / temperature), stretch.zero, stretch.one)
@@ -174,7 +179,7 @@ def _reached(
 
 
 def _integrate(
-    ops: Ops, f: Callable[[Array], Sequence[Array]], panels: Sequence[_Panel], like: Array
+    ops: QuadratureOps, f: Callable[[Array], Sequence[Array]], panels: Sequence[_Panel], like: Array
 ) -> list[Array]:
     """The sum over panels of the integrals of f's values."""
 
@@ -192,7 +197,9 @@ def _integrate(
     return ops.integrate(terms, *(_DOUBLE if ops.is_double(like) else _SINGLE), like)
 
 
-def moments(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> tuple[Array, Array]:
+def moments(
+    ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
+) -> tuple[Array, Array]:
     """Mean and variance, from E z = int P(z > x) dx and E z^2 = int 2 x P(z > x) dx."""
     spread, finite = _finite(ops, logits)
     centre, low, high = _reached(ops, finite, temperature, stretch)
@@ -211,7 +218,7 @@ def moments(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> tu
     return ops.where(spread, mean, edge), ops.where(spread, variance, 0.0)
 
 
-def entropy(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Array:
+def entropy(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """-E log_prob."""
     spread, finite = _finite(ops, logits)
     centre, low, high = _reached(ops, finite, temperature, stretch)
@@ -227,7 +234,7 @@ def entropy(ops: Ops, logits: Array, temperature: Array, stretch: Stretch) -> Ar
 
 
 def kl(
-    ops: Ops,
+    ops: QuadratureOps,
     logits: Array,
     temperature: Array,
     other: Array,

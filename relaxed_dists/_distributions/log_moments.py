@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import EULER, Array, Ops, _count, _finite
+from relaxed_dists._distributions.formulas import EULER, _count, _finite
 from relaxed_dists._distributions.quadrature import (
     _DOUBLE,
     _SINGLE,
@@ -28,6 +28,7 @@ from relaxed_dists._distributions.quadrature import (
     _Rule,
     _tables,
 )
+from relaxed_dists._ops import Array, QuadratureOps
 
 THIRD = 2.4041138063191885  # the third central moment of a Gumbel, 2 zeta(3)
 NEAR = -1.0  # offsets from the largest above which a category may dominate
@@ -49,7 +50,7 @@ def _running(rule: _Rule) -> tuple[Any, Any, Any]:
     return from_left(place).T, from_left(np.array([0.5]))[0], np.tri(intervals, k=-1).T
 
 
-def _part(ops: Ops, rule: _Rule, narrow: Array, high: Array) -> Array:
+def _part(ops: QuadratureOps, rule: _Rule, narrow: Array, high: Array) -> Array:
     """A table of E (G - gamma) [V < u]. If high, V is H + narrow G, else G + narrow H.
 
     It is the integral of its derivative, taken from the side where it tends to 0.
@@ -74,7 +75,7 @@ def _part(ops: Ops, rule: _Rule, narrow: Array, high: Array) -> Array:
     return ops.sum(powers * part[None])
 
 
-def _at_high_temperature(ops: Ops, a: Array, r: Array) -> Array:
+def _at_high_temperature(ops: QuadratureOps, a: Array, r: Array) -> Array:
     """The variance to the third order of r = 1 / temperature, where the integrals would cancel.
 
     With p = softmax(a), y_k is a constant plus r sum_j (1[j = k] - p_j) G_j, less r^2 / 2 times the
@@ -86,7 +87,9 @@ def _at_high_temperature(ops: Ops, a: Array, r: Array) -> Array:
     return r * r * (VARIANCE * second - THIRD * r * third)
 
 
-def exp_concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+def exp_concrete_moments(
+    ops: QuadratureOps, logits: Array, temperature: Array
+) -> tuple[Array, Array]:
     """Mean and variance of log_softmax((logits + G) / temperature), for each category."""
     rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(high, temperature, 1.0)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import FAR, Array, Ops, _finite, straight_through
+from relaxed_dists._distributions.formulas import FAR, _finite, straight_through
 from relaxed_dists._errors import UNCOUNTED
+from relaxed_dists._ops import Array, QuadratureOps
 
 
 def rounds(name: str, iterations: Any) -> int:
@@ -44,7 +45,7 @@ def assignment(scores: Any) -> Any:
     return found.reshape(scores.shape).astype(scores.dtype)
 
 
-def matching(ops: Ops, logits: Array, noise: Array | float) -> Array:
+def matching(ops: QuadratureOps, logits: Array, noise: Array | float) -> Array:
     """The permutation matrix with the largest sum of logits + noise.
 
     An entry that is masked is 0; so is a row where the masks leave no permutation.
@@ -55,7 +56,12 @@ def matching(ops: Ops, logits: Array, noise: Array | float) -> Array:
 
 
 def relaxed(
-    ops: Ops, iterations: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
+    ops: QuadratureOps,
+    iterations: int,
+    hard: bool,
+    logits: Array,
+    temperature: Array,
+    gumbel: Array,
 ) -> Array:
     """Sinkhorn of (logits + gumbel) / temperature: rows, then columns, in log space.
 

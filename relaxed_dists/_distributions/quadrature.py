@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import EULER, LOWEST, Array, Ops, _finite
+from relaxed_dists._distributions.formulas import EULER, LOWEST, _finite
+from relaxed_dists._ops import Array, QuadratureOps
 
 
 def nodes(number: int, low: float, high: float) -> tuple[Any, Any]:
@@ -105,7 +106,7 @@ _SHARED = _LowRank(
 )
 
 
-def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
+def _tables(ops: QuadratureOps, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
     """Polynomials on intervals, ``(order, *narrow.shape, intervals)``, of four functions.
 
     They are log F, f / F, f' / F and (dF / dnarrow) / F; each has a table of its own, since the
@@ -136,14 +137,14 @@ def _tables(ops: Ops, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]
     return [ops.sum(powers * (y * shares)[None]) for y in functions]
 
 
-def _excess(ops: Ops, offsets: Array, narrow: Array, flipped: Array) -> Array:
+def _excess(ops: QuadratureOps, offsets: Array, narrow: Array, flipped: Array) -> Array:
     """E max_k (offsets_k + V_k) - E V, where the largest offset is 0. Masked ones are LOWEST."""
     way = functools.partial(_excess_by_rows if narrow.ndim else _excess_at_one_ratio, ops)
     return ops.with_gradient(way, offsets, narrow, flipped)
 
 
 def _excess_by_rows(
-    ops: Ops, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+    ops: QuadratureOps, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
 ) -> list[Array | None]:
     """The excess and its gradients from a table a row."""
     rule = _DOUBLE if ops.is_double(offsets) else _QUICK
@@ -169,7 +170,7 @@ def _excess_by_rows(
 
 
 def _excess_at_one_ratio(
-    ops: Ops, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
+    ops: QuadratureOps, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
 ) -> list[Array | None]:
     """The same where all rows have one narrow, with no work for each node and category.
 
@@ -214,7 +215,7 @@ def _excess_at_one_ratio(
     return [*value, *gradients, None]
 
 
-def _centred(ops: Ops, a: Array, scale: Array) -> tuple[Array, Array]:
+def _centred(ops: QuadratureOps, a: Array, scale: Array) -> tuple[Array, Array]:
     """The largest of a / scale, and the rest less it: LOWEST, beyond all tables, where masked."""
     kept = a > -math.inf
     a = ops.where(kept, a, 0.0) / scale[..., None]  # not -inf: the scale's gradient would be NaN
@@ -222,7 +223,7 @@ def _centred(ops: Ops, a: Array, scale: Array) -> tuple[Array, Array]:
     return largest, ops.where(kept, a - largest[..., None], LOWEST)
 
 
-def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
+def expected_logsumexp(ops: QuadratureOps, a: Array, r: Array) -> Array:
     """E logsumexp(a + r G) for G standard Gumbel, of a's batch shape; r not 0, of either sign."""
     # Not max(1, abs(r)): its gradient at a tie would be that of neither branch.
     wide = abs(r) > 1
@@ -232,33 +233,39 @@ def expected_logsumexp(ops: Ops, a: Array, r: Array) -> Array:
     return scale * (largest + excess) + EULER * r
 
 
-def moment_places(ops: Ops, logits: Array, temperature: Array) -> tuple[_Rule, Array, Array]:
+def moment_places(
+    ops: QuadratureOps, logits: Array, temperature: Array
+) -> tuple[_Rule, Array, Array]:
     """The rule for moments, the narrow scale of each row, and the offsets of the categories."""
     rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(warm, temperature, 1.0)
     return rule, ops.where(warm, 1 / scale, temperature), _centred(ops, logits, scale)[1]
 
 
-def moment_functions(ops: Ops, rule: _Rule, narrow: Array) -> Callable[[Array, Array], list[Array]]:
+def moment_functions(
+    ops: QuadratureOps, rule: _Rule, narrow: Array
+) -> Callable[[Array, Array], list[Array]]:
     """log F, f / F and f' / F at a node, less the offsets."""
     tables = _tables(ops, rule, narrow, narrow < 0)[:3]
     return lambda t, offsets: ops.interpolate(tables, t - offsets / rule.interval)
 
 
-def moment_terms(ops: Ops, log_f: Array, score: Array, slope: Array) -> list[Array]:
+def moment_terms(ops: QuadratureOps, log_f: Array, score: Array, slope: Array) -> list[Array]:
     """The integrands of the mean, and of what the second moment has beside it."""
     p = ops.exp(ops.sum(log_f))[..., None]
     return [score * p, slope * p]
 
 
-def moments_from(ops: Ops, temperature: Array, mean: Array, rest: Array) -> tuple[Array, Array]:
+def moments_from(
+    ops: QuadratureOps, temperature: Array, mean: Array, rest: Array
+) -> tuple[Array, Array]:
     """Mean and variance from the two integrals."""
     mean = mean / ops.sum(mean)[..., None]  # exactly 1 where a single category is left
     second = mean + ops.where(temperature > 1, 1.0, temperature)[..., None] * rest
     return mean, ops.clip(second - mean * mean, 0.0, 1.0)
 
 
-def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array, Array]:
+def concrete_moments(ops: QuadratureOps, logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance of softmax((logits + G) / temperature), for each category."""
     rule, narrow, offsets = moment_places(ops, logits, temperature)
     functions = moment_functions(ops, rule, narrow)
@@ -271,7 +278,7 @@ def concrete_moments(ops: Ops, logits: Array, temperature: Array) -> tuple[Array
 
 
 def binary_concrete_moments(
-    ops: Ops,
+    ops: QuadratureOps,
     logits: Array,
     temperature: Array,
     moments: Callable[[Array, Array], tuple[Array, Array]] | None = None,

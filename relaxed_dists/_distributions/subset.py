@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import FAR, LOWEST, Array, Ops, _finite, straight_through
+from relaxed_dists._distributions.formulas import FAR, LOWEST, _finite, straight_through
 from relaxed_dists._errors import UNCOUNTED
+from relaxed_dists._ops import Array, QuadratureOps
 
 LIMIT = 2**20  # more subsets than that are not enumerated
 WORK = 2**14  # how many numbers the integral of inclusion holds at a time, for each row
@@ -32,14 +33,14 @@ def size(name: str, k: Any, categories: int) -> int:
     return number
 
 
-def hardest(ops: Ops, logits: Array, noise: Array | float, k: int) -> Array:
+def hardest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> Array:
     """The k-hot vector of the largest logits + noise among the categories kept, all if fewer."""
     kept, finite = _finite(ops, logits)
     return ops.where(kept, ops.top(ops.where(kept, finite + noise, -math.inf), k), 0.0)
 
 
 def relaxed(
-    ops: Ops, k: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
+    ops: QuadratureOps, k: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
 ) -> Array:
     """k rounds of softmax of the scores, each then less what it took: Xie and Ermon, algorithm 1.
 
@@ -60,11 +61,11 @@ def relaxed(
     return straight_through(ops, hardest(ops, logits, gumbel, k), value) if hard else value
 
 
-def _number(ops: Ops, kept: Array) -> Array:
+def _number(ops: QuadratureOps, kept: Array) -> Array:
     return ops.sum(ops.where(kept, 1.0, 0.0))[..., None]
 
 
-def _log1m(ops: Ops, log_a: Array) -> Array:
+def _log1m(ops: QuadratureOps, log_a: Array) -> Array:
     """log(1 - a); for the largest a, which may round to 1, the log of the sum of the others."""
     top = ops.one_hot_argmax(log_a) > 0
     others = ops.where(top, LOWEST, log_a)
@@ -90,7 +91,7 @@ def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
     return u - np.exp(-u), (1 + np.exp(-u)) * ((high - low) / (int(number) - 1)), peaks
 
 
-def log_prob(ops: Ops, k: int, logits: Array, value: Array) -> Array:
+def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     """The log mass of a k-hot vector: with w = exp(logits) and W the sum of w outside the subset S,
 
     P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, here with x = exp(v): W x is when the
@@ -150,7 +151,7 @@ def _arrivals(k: int, categories: int, double: bool) -> Any:
     return nodes.reshape(2, pieces, -1).transpose(1, 0, 2)
 
 
-def inclusion(ops: Ops, k: int, logits: Array) -> Array:
+def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
     """The probability of each category to be in the subset: the mean of the k-hot vector.
 
     Category i arrives after an exponential time of rate w_i, and the subset is the first k to
@@ -197,7 +198,7 @@ def inclusion(ops: Ops, k: int, logits: Array) -> Array:
     return ops.where(unmasked, share, 0.0)
 
 
-def entropy(ops: Ops, k: int, logits: Array, values: Array) -> Array:
+def entropy(ops: QuadratureOps, k: int, logits: Array, values: Array) -> Array:
     """Minus the sum of P(S) log P(S) over all k-hot vectors, one by one: no recursion is known."""
     mass = log_prob(ops, k, logits[..., None, :], values)
     on = mass > -math.inf

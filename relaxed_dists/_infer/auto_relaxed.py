@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from relaxed_dists._distributions import estimators, formulas
-from relaxed_dists._distributions.formulas import Array, Ops
 from relaxed_dists._infer.svi import takes_temperature, without_temperature
+from relaxed_dists._ops import Array, Ops
 
 
 @dataclass

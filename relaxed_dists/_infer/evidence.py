@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import Array
+from relaxed_dists._ops import Array
 
 CHUNK = 2**23  # numbers that the sites of a chunk hold together, unless those of one sample do more
 

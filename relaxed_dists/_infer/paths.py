@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from relaxed_dists._distributions import formulas
-from relaxed_dists._distributions.formulas import Array, Ops
+from relaxed_dists._ops import Array, Ops
 
 MOST = 16  # moves of a site at most
 OFTEN = 8  # times that functions of one code are looked at, such as one made anew in each call

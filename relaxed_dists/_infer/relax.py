@@ -7,8 +7,8 @@ import numpy as np
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas
-from relaxed_dists._distributions.formulas import Array, Ops
 from relaxed_dists._infer import pairing
+from relaxed_dists._ops import Array, Ops
 
 
 def shown(ops: Ops, y: Array, rows: bool, hard: bool) -> Array:

@@ -20,8 +20,8 @@ from typing import Any
 
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.estimators import GumbelSoftmax, shown
-from relaxed_dists._distributions.formulas import Array, Ops
 from relaxed_dists._infer.svi import takes_temperature, without_temperature
+from relaxed_dists._ops import Array, Ops
 
 
 def less_the_others(f: Array) -> Array:
