@@ -178,7 +178,7 @@ def test_the_discrete_twin(backend: Backend, language: Language) -> None:
     expected = 1 - masses(0.5, np.array([0.3, -1.0]))[0]
     np.testing.assert_allclose(backend.numpy(law.discrete.probs), expected, rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(law.discrete.expand((2,)).probs), expected, rtol=1e-12)
-    sites = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.sites")
+    sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     assert sites.kind(law.to_event(1)) == "relaxed"
 
     def model() -> None:

@@ -46,7 +46,7 @@ def ours(backend: Backend) -> list[tuple[Any, str]]:
 
 def test_discrete(backend: Backend) -> None:
     """The twin has the law's own probabilities, an exact 0 among them, also in the wrappers."""
-    sites = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.sites")
+    sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     for law, name in theirs(backend) + ours(backend):
         twin = sites.discrete(law)
         assert type(twin) is getattr(backend.names, name)
@@ -72,7 +72,7 @@ def test_discrete(backend: Backend) -> None:
 def test_other_laws(backend: Backend, name: str) -> None:
     """They have no one-hot or Bernoulli twin."""
     dist = importlib.import_module(f"{backend.framework}.distributions")
-    sites = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.sites")
+    sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     probs = backend.array([0.5, 0.5])
     law = dist.Normal(probs, probs) if name == "Normal" else dist.Categorical(probs=probs)
     assert sites.discrete(sites.innermost(law.expand((3, *law.batch_shape)).to_event(1))) is None

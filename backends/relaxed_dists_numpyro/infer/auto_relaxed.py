@@ -24,8 +24,8 @@ from ..distributions.discrete import _Discrete
 from ..distributions.estimators import GumbelSoftmax
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.permutation import RelaxedPermutation
+from ..distributions.sites import discrete, innermost, kind, rewrapped
 from ..distributions.subset import RelaxedSubset
-from .sites import discrete, innermost, kind, rewrapped
 from .svi import _unwrap
 
 _OF_THE_DENSITY = tuple(

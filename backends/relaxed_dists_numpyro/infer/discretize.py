@@ -27,9 +27,9 @@ from ..distributions.discrete import Bernoulli, OneHotCategorical, _Discrete
 from ..distributions.kl import _kl_discrete, _refuse_spaces
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
+from ..distributions.sites import discrete, kind, rewrapped
 from ..distributions.subset import RelaxedSubset
 from .paths import alone
-from .sites import discrete, kind, rewrapped
 from .svi import _unwrap
 
 

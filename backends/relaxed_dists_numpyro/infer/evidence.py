@@ -21,8 +21,8 @@ from relaxed_dists._infer.evidence import (
 )
 from relaxed_dists._infer.svi import AtAnyTemperature, accepting
 
+from ..distributions.sites import innermost, kind
 from .discretize import discretize
-from .sites import innermost, kind
 from .svi import _unwrap
 
 

@@ -12,8 +12,8 @@ from relaxed_dists import _errors
 from relaxed_dists._infer import evidence as _evidence
 from relaxed_dists._infer.svi import accepting
 
+from ..distributions.sites import innermost
 from .discretize import discretize
-from .sites import innermost
 from .svi import _unwrap
 
 

@@ -17,8 +17,8 @@ from .._jax.noise import gumbel, logistic
 from .._jax.ops import ops
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from ..distributions.sites import discrete, innermost, rewrapped
 from ..distributions.straight_through import _HardValue
-from .sites import discrete, innermost, rewrapped
 
 
 class _Gumbel(dist.Gumbel):

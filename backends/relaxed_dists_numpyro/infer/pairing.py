@@ -7,7 +7,7 @@ from numpyro.primitives import Messenger
 
 from relaxed_dists._infer.pairing import Pairs
 
-from .sites import innermost, kind
+from ..distributions.sites import innermost, kind
 
 
 class Pairing(Messenger):

@@ -22,7 +22,7 @@ from .._jax.input import known
 from .._jax.ops import ops
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
-from .sites import innermost, kind
+from ..distributions.sites import innermost, kind
 from .unbiased import Unbiased
 
 _PATHWISE = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)

@@ -13,7 +13,7 @@ from numpyro.ops.provenance import eval_provenance
 from relaxed_dists._infer import unbiased
 
 from .._jax.ops import ops
-from .sites import kind
+from ..distributions.sites import kind
 from .soft_draws import Again, Draws, Softly
 from .svi import _unwrap
 from .unbiased import Unbiased, check_reached, loss_of, pathwise, terms_of, total, traces_of

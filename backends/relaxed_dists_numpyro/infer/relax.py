@@ -19,8 +19,8 @@ from .._adapter import RelaxedDistribution
 from .._jax.ops import ops
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from ..distributions.sites import discrete, innermost, kind, rewrapped
 from .paths import check_relaxed
-from .sites import discrete, innermost, kind, rewrapped
 
 
 def _gives(handler: Any, site: dict[str, Any]) -> str:

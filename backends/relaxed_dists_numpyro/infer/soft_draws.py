@@ -13,7 +13,7 @@ from relaxed_dists._infer.unbiased import Relaxation
 
 from .._jax.noise import gumbel, logistic
 from .._jax.ops import compute_dtype, ops
-from .sites import discrete, innermost, kind
+from ..distributions.sites import discrete, innermost, kind
 from .unbiased import BIASED, latent, plain
 
 

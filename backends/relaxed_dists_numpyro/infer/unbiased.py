@@ -14,11 +14,11 @@ from numpyro.util import _validate_model, check_model_guide_match
 
 from relaxed_dists._infer import unbiased
 
+from ..distributions.sites import discrete, innermost, kind, rewrapped
 from ..distributions.straight_through import (
     RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategoricalStraightThrough,
 )
-from .sites import discrete, innermost, kind, rewrapped
 
 BIASED = (RelaxedBernoulliStraightThrough, RelaxedOneHotCategoricalStraightThrough)
 

@@ -17,10 +17,10 @@ from relaxed_dists._distributions.divergences import check_shapes
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._torch.ops import compute_dtype, ops
 from .._torch.quadrature import kl
-from ..infer.sites import discrete
 from .bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from .discrete import Bernoulli, OneHotCategorical
 from .one_hot import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
+from .sites import discrete
 
 _SPACES = (  # of their values; those of a straight-through law are scored as its parent's
     ExpRelaxedOneHotCategorical,

@@ -25,8 +25,8 @@ from .._torch.ops import ops
 from ..distributions.discrete import _Discrete
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.permutation import RelaxedPermutation
+from ..distributions.sites import discrete, innermost
 from ..distributions.subset import RelaxedSubset
-from .sites import discrete, innermost
 from .svi import _unwrap
 
 _OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them

@@ -19,8 +19,8 @@ from ..distributions.discrete import Bernoulli, OneHotCategorical, _Discrete
 from ..distributions.kl import _kl_discrete, _refuse_spaces
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
+from ..distributions.sites import discrete, kind, rewrapped
 from ..distributions.subset import RelaxedSubset
-from .sites import discrete, kind, rewrapped
 from .soft_draws import rng_state, same_noise
 from .svi import _unwrap
 

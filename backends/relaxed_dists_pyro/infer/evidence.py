@@ -16,9 +16,9 @@ from relaxed_dists._infer import evidence
 from relaxed_dists._infer.evidence import EvidenceBounds, Running, common, shared, sizes, summed
 from relaxed_dists._infer.svi import accepting
 
+from ..distributions.sites import innermost, kind
 from .discretize import discretize
 from .paths import traces as traces_of
-from .sites import innermost, kind
 from .soft_draws import rng_state
 from .svi import _unwrap
 

@@ -11,8 +11,8 @@ from pyro.poutine.util import prune_subsample_sites
 from relaxed_dists._infer import evidence
 from relaxed_dists._infer.svi import accepting
 
+from ..distributions.sites import innermost
 from .discretize import discretize
-from .sites import innermost
 from .svi import _unwrap
 
 

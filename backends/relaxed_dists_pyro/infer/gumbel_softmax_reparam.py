@@ -19,9 +19,9 @@ from .._torch.ops import ops
 from ..distributions import bernoulli, one_hot, straight_through
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from ..distributions.sites import discrete, innermost, rewrapped
 from ..distributions.straight_through import _HardValue
 from .relax import deterministic, inside
-from .sites import discrete, innermost, rewrapped
 
 
 class _Gumbel(dist.Gumbel):

@@ -19,7 +19,7 @@ from .._torch.input import traced
 from .._torch.ops import ops
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
-from .sites import innermost, kind
+from ..distributions.sites import innermost, kind
 from .unbiased import Unbiased
 
 _PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)

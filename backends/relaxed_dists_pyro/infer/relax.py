@@ -25,8 +25,8 @@ from .._adapter import RelaxedDistribution
 from .._torch.ops import ops
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from ..distributions.sites import discrete, innermost, rewrapped
 from .paths import check_relaxed
-from .sites import discrete, innermost, rewrapped
 
 NEAR = 0.01  # how near an initial value may be to the simplex's border, where its log is infinite
 

@@ -14,7 +14,7 @@ from relaxed_dists._infer.unbiased import Relaxation
 
 from .._torch.noise import gumbel, logistic
 from .._torch.ops import compute_dtype, ops
-from .sites import discrete, innermost, kind
+from ..distributions.sites import discrete, innermost, kind
 from .unbiased import BIASED, latent, plain
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from relaxed_dists._infer import unbiased
 
+from ..distributions.sites import discrete, innermost, kind, rewrapped
 from ..distributions.straight_through import (
     RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategoricalStraightThrough,
 )
-from .sites import discrete, innermost, kind, rewrapped
 
 BIASED = (RelaxedBernoulliStraightThrough, RelaxedOneHotCategoricalStraightThrough)
 

@@ -8,7 +8,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import distributions as torch_dist
 
 from .._adapter import THEIRS, LogitsDistribution, RelaxedDistribution
-from ..distributions.discrete import Bernoulli, OneHotCategorical
+from .discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from ..distributions.discrete import Bernoulli, OneHotCategorical
+from .discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:

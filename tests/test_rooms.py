@@ -1,0 +1,94 @@
+"""The rooms of the source: what is imported stands below, and nothing goes round in a circle."""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+# How high each room stands: the core's, and a backend's above them.
+CORE = {"_errors": 0, "_ops": 0, "schedules": 0, "_distributions": 1, "_infer": 2}
+BACKEND = {"_torch": 3, "_jax": 3, "_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
+ABOVE = ["relaxed_dists_pyro", "relaxed_dists_numpyro"]  # with all that is public
+FACADES = ["relaxed_dists", "relaxed_dists.pyro", "relaxed_dists.numpyro"]
+
+
+def sources() -> dict[str, Path]:
+    """The modules of the core and of both backends, found without importing a framework."""
+    found = {}
+    for package in ["relaxed_dists", *ABOVE]:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        root = Path(spec.origin).parent
+        for path in root.rglob("*.py"):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join([package, *parts]).removesuffix(".__init__")] = path
+    return found
+
+
+SOURCES = sources()
+
+
+def imported(name: str, text: str, package: bool) -> Iterator[str]:
+    """The modules of this library that a module imports."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join(name.split(".")[: None if package else -1])
+            for _ in range(node.level - 1):
+                base = base.rpartition(".")[0]
+            inside = ".".join(filter(None, [base if node.level else "", node.module]))
+            modules = {f"{inside}.{each.name}" for each in node.names}
+            yield from modules & SOURCES.keys() or {inside} & SOURCES.keys()
+        elif isinstance(node, ast.Import):
+            yield from {each.name for each in node.names} & SOURCES.keys()
+
+
+def arrows() -> set[tuple[str, str]]:
+    """All imports, from a module to a module."""
+    return {
+        (name, target)
+        for name, path in SOURCES.items()
+        for target in imported(name, path.read_text(), path.name == "__init__.py")
+    }
+
+
+def floor(module: str) -> int:
+    """How high a module's room stands."""
+    if module in FACADES:
+        return 9
+    package, *room = module.split(".")
+    return (CORE if package == "relaxed_dists" else {**BACKEND, "": 8})[room[0] if room else ""]
+
+
+def upward(found: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The imports of what stands higher."""
+    return sorted((a, b) for a, b in found if floor(a) < floor(b))
+
+
+def circle(found: set[tuple[str, str]]) -> set[str]:
+    """The modules that are left when those that import none of the others are taken away."""
+    left = {module for arrow in found for module in arrow}
+    while free := {m for m in left if not any(a == m and b in left for a, b in found)}:
+        left -= free
+    return left
+
+
+def test_imports_go_down() -> None:
+    """From room to room, and in a room without circles."""
+    found = arrows()
+    assert len(found) > 200
+    assert not upward(found)
+    assert not circle(found)
+
+
+def test_an_import_of_what_stands_higher_fails() -> None:
+    """And one that closes a circle."""
+    up = ("relaxed_dists_pyro.distributions.kl", "relaxed_dists_pyro.infer.svi")
+    assert upward({*arrows(), up}) == [up]
+    down = ("relaxed_dists_pyro.infer.pairing", "relaxed_dists_pyro.infer.svi")
+    assert circle({*arrows(), down}) >= set(down)
+
+
+def test_each_room_is_there() -> None:
+    """A module elsewhere has no height; and each of these rooms has modules."""
+    assert {floor(module) for module in SOURCES} == set(range(10))
