@@ -17,9 +17,10 @@ from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.missing import Missing
 
-from ._torch.input import holds, known, real, result_dtype
+from ._torch.input import real, result_dtype
 from ._torch.noise import gumbel, logistic
 from ._torch.ops import compute_dtype, ops
+from ._torch.state import compiling, holds, known
 
 
 def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
@@ -36,7 +37,7 @@ def _expanded(x: Tensor, shape: Size) -> Tensor:
 
 def inspecting() -> bool:
     """Whether Pyro's inspection of a model asks, which compiled code can't tell."""
-    return not torch.compiler.is_compiling() and machinery.inspecting("pyro")
+    return not compiling() and machinery.inspecting("pyro")
 
 
 class LogitsDistribution(Missing, TorchDistribution):
@@ -274,6 +275,6 @@ THEIRS = (
 
 def in_relaxed_elbo() -> bool:
     """Whether an ELBO scores a latent value that a relaxed distribution draws in the guide."""
-    if torch.compiler.is_compiling():
+    if compiling():
         return False
     return relaxed_site(ELBO, (RelaxedDistribution, *THEIRS)) is not None

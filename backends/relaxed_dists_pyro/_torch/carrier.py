@@ -13,14 +13,9 @@ from torch import Tensor
 
 from relaxed_dists import _errors
 
+from .state import unwrapped
+
 _traces = itertools.count()
-
-
-def unwrapped(value: Tensor) -> Tensor:
-    """The tensor of numbers inside those that torch.func wraps around it."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(value):
-        value = torch._C._functorch.get_unwrapped(value)  # in vmap a write moves the version within
-    return value
 
 
 def version(value: Tensor) -> int:

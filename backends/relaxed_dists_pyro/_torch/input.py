@@ -10,39 +10,7 @@ from torch import Tensor
 from relaxed_dists import _errors
 
 _FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_functorch, _tracing_state = torch._C._functorch, torch._C._get_tracing_state
-_number_of_modes = torch._C._len_torch_dispatch_stack
-_modes = torch._C._TorchDispatchModeKey
-# The modes of FakeTensorMode, make_fx and AOTAutograd. Others, such as a profiler's, see numbers.
-_SHAPES_ONLY = (_modes.FAKE, _modes.PROXY, _modes.FUNCTIONAL)
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-def traced() -> bool:
-    """Whether torch compiles, traces or computes with shapes alone, whatever it is given."""
-    if torch.compiler.is_compiling() or _tracing_state():
-        return True
-    return _number_of_modes() > 0 and any(
-        torch._C._get_dispatch_mode(mode) is not None for mode in _SHAPES_ONLY
-    )
-
-
-def known(x: Tensor) -> bool:
-    """Whether the numbers can be looked at: not where they are traced, or mapped, or none at all.
-
-    Tensors on the device "meta" and fake ones, also outside of their mode, have shapes alone.
-    """
-    if traced():
-        return False
-    while _functorch.is_gradtrackingtensor(x):  # vmap of grad wraps twice
-        x = _functorch.get_unwrapped(x)
-    fake = type(x) is not Tensor and hasattr(x, "fake_mode")
-    return not (fake or x.is_meta or _functorch.is_batchedtensor(x))
-
-
-def holds(condition: Tensor) -> bool:
-    """Whether all of a condition is true; true where it can't be known."""
-    return not known(condition) or bool(condition.all())
 
 
 def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
-from .input import known, traced
 from .softmax import BLOCK
+from .state import known, traced
 
 MANY = 2**15  # random numbers from which on a generator of their own is faster
 

@@ -5,13 +5,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, permutation
 
-from .input import known
 from .softmax import (
     Function,
     Linked,
@@ -19,12 +17,11 @@ from .softmax import (
     Own,
     Softmaxes,
     SumLogSoftmax,
-    eager,
     linked,
     one_hot,
     only_one,
-    transformed,
 )
+from .state import compiling, eager, forward_mode, known, transformed
 
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
@@ -39,7 +36,7 @@ class _TorchOps:
     stop_gradient = staticmethod(torch.detach)
 
     def slope(self, logits: Tensor, p: Tensor) -> Tensor:
-        forward = not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+        forward = not compiling() and forward_mode()
         return cast(Tensor, (_ForwardSlope if forward else _Slope).apply(logits, p))
 
     def softplus(self, x: Tensor) -> Tensor:
@@ -160,7 +157,7 @@ class _TorchOps:
         self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
     ) -> list[Tensor]:
         # As many points at a time as keep the work in the cache: memory does not grow with them.
-        size = len(points) if torch.compiler.is_compiling() else 1 + CHUNK // (1 + like.numel())
+        size = len(points) if compiling() else 1 + CHUNK // (1 + like.numel())
         t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
         totals: list[Tensor] = []
         for some, w in zip(t.split(size), self.constant(weights, like).split(size), strict=True):
@@ -194,9 +191,9 @@ class _TorchOps:
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
         none = [False] * len(arguments)
-        if torch.compiler.is_compiling():  # which can't take a Function whose argument is one
+        if compiling():  # which can't take a Function whose argument is one
             return cast(Tensor, function(none, *arguments)[0])
-        if forward_ad._current_level >= 0:
+        if forward_mode():
             # A Function's derivative in forward mode has no second one. In double, since the
             # derivative of a table's polynomials loses digits.
             wide = [x.double() if x.is_floating_point() else x for x in arguments]
@@ -262,9 +259,7 @@ class _Slope(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
         # For a second derivative, which torch.compile has none of anyway.
-        if not torch.compiler.is_compiling() and (
-            torch.is_grad_enabled() or forward_ad._current_level >= 0
-        ):
+        if not compiling() and (torch.is_grad_enabled() or forward_mode()):
             p = _Once.apply(p)
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
 

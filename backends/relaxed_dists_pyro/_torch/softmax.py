@@ -14,32 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
-from .input import known, traced
+from .state import known, transformed
 
 BLOCK = 2**18  # elements at a time: what is written in between stays in the processor's cache
-
-
-def eager() -> bool:
-    """Whether torch takes functions with a gradient of their own: it is not compiling or tracing.
-
-    For derivatives in forward mode they would need a third formula.
-    """
-    return not (traced() or forward_ad._current_level >= 0 or (transformed() and _functional()))
-
-
-def _functional() -> bool:
-    """Whether torch.func.functionalize is at work, which takes no functions of our own."""
-    functorch = torch._C._functorch
-    kinds = [interpreter.key() for interpreter in functorch.get_interpreter_stack() or ()]
-    return functorch.TransformType.Functionalize in kinds
-
-
-def transformed() -> bool:
-    """Whether torch.func is at work, whose vmap can't write a number a row into one for all."""
-    return bool(torch._C._are_functorch_transforms_active())
 
 
 def blocks(whole: Tensor, *others: Any) -> Iterable[tuple[Any, ...]]:

@@ -12,9 +12,9 @@ from relaxed_dists._distributions import formulas
 
 from .._adapter import RelaxedDistribution
 from .._torch.carrier import attach, behind
-from .._torch.input import holds
 from .._torch.ops import compute_dtype, ops
 from .._torch.quadrature import entropy, moments
+from .._torch.state import holds
 from .discrete import Bernoulli
 
 

@@ -17,10 +17,11 @@ from relaxed_dists._infer.pairing import mixed
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._torch.carrier import attach, behind
-from .._torch.input import holds, real
+from .._torch.input import real
 from .._torch.noise import gumbel
 from .._torch.ops import compute_dtype, ops
 from .._torch.quadrature import moments
+from .._torch.state import compiling, holds
 from .constraints import _EstimatedBoolean, _EstimatedOneHot, _SoftBoolean, _SoftOneHot, tolerance
 
 
@@ -54,7 +55,7 @@ class _Discrete(LogitsDistribution):
             return tensor
 
         self.estimator = estimators.renewed(estimators.checked(name, estimator), fitted)
-        if not torch.compiler.is_compiling():
+        if not compiling():
             machinery.tell("pyro.contrib.forecast.util", _tell_forecast)
 
     @property
@@ -150,7 +151,7 @@ class _Discrete(LogitsDistribution):
         """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
         if behind(value, "log_simplex" if self._rows else "logit") is None:
             return
-        site = None if torch.compiler.is_compiling() else relaxed_site(ELBO, (RelaxedDistribution,))
+        site = None if compiling() else relaxed_site(ELBO, (RelaxedDistribution,))
         if site is not None and not site[2]:
             raise mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
 

@@ -14,7 +14,7 @@ from .._adapter import RelaxedDistribution
 from .._torch.carrier import attach, behind, version
 from .._torch.ops import compute_dtype, ops
 from .._torch.quadrature import entropy, log_moments, moments
-from .._torch.softmax import eager
+from .._torch.state import eager
 from .constraints import log_simplex, tolerance
 from .discrete import OneHotCategorical
 

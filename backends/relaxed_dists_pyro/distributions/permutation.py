@@ -10,9 +10,8 @@ from torch.distributions import biject_to, constraints, transform_to
 from relaxed_dists._distributions import permutation
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from .._torch.carrier import unwrapped
-from .._torch.input import known
 from .._torch.ops import compute_dtype, ops
+from .._torch.state import known, numbers
 from .constraints import tolerance
 
 
@@ -55,9 +54,7 @@ class _OfScores(LogitsDistribution):
         permutation.square(name, self.event_shape)
         if not self._validate_args or not known(self.logits):
             return
-        with torch._C._DisableFuncTorch():  # torch.func.grad wraps numbers, and what comes of them
-            numbers = unwrapped(self.logits).detach().double().cpu().numpy()
-        if not permutation.possible(numbers):
+        if not permutation.possible(numbers(self.logits)):
             raise permutation.no_permutation(name, self.logits)
 
     @property

@@ -10,8 +10,8 @@ from torch.distributions import biject_to, constraints, transform_to
 from relaxed_dists._distributions import formulas, permutation, subset
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from .._torch.input import holds
 from .._torch.ops import compute_dtype, ops
+from .._torch.state import holds
 from .constraints import tolerance
 
 

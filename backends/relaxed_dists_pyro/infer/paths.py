@@ -15,8 +15,8 @@ from torch import Tensor
 from relaxed_dists._infer import paths
 from relaxed_dists._infer.paths import moved, quietly
 
-from .._torch.input import traced
 from .._torch.ops import ops
+from .._torch.state import traced
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.sites import innermost, kind
