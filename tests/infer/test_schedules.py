@@ -63,7 +63,7 @@ def test_each_schedule_is_in_the_table_and_in_the_picture(tmp_path: Path) -> Non
     names = set(schedules.__all__) - {"Schedule"}
     assert names <= set(SCHEDULES)
     pytest.importorskip("matplotlib")
-    script = Path(__file__).parent.parent / "docs/examples/schedules_picture.py"
+    script = Path(__file__).parents[2] / "docs/examples/schedules_picture.py"
     calls = runpy.run_path(str(script))["CALLS"]
     assert names == {call.partition("(")[0] for call in calls}
     out = tmp_path / "schedules.png"

@@ -18,12 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from harness import Backend
+from harness import SUPPORT, Backend
 from relaxed_dists.schedules import linear
 from training import DATA, OPTIMISERS, Sides, elbo
-
-TESTS = Path(__file__).parent
-
 
 # Pyro: every way in which a module comes into a model, in a new process.
 
@@ -50,8 +47,8 @@ def test_t1_a_new_process_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> No
         assert onwards[-len(start) :] != start
         whole[name] = {"early": early, "onwards": onwards, "again": onwards}
         assert resuming.again(svi, tmp_path / name) == onwards
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    command = [sys.executable, str(TESTS / "resuming.py"), str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), *sys.path])}
+    command = [sys.executable, str(SUPPORT / "resuming.py"), str(tmp_path)]
     found = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     resumed = json.loads(found.stdout)
     assert [name for name in whole if resumed[name] != whole[name]] == []

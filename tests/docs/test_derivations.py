@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "docs/examples/check_derivations.py"
+SCRIPT = Path(__file__).parents[2] / "docs/examples/check_derivations.py"
 
 # One formula off by a millionth, and one that is NaN.
 WRONG = """

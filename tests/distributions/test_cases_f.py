@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 import funsored
 from cases import DISCRETE, RELAXED
-from harness import BACKENDS, Backend
+from harness import BACKENDS, SUPPORT, Backend
 from languages import LANGUAGES
 from machinery import NAMES, arguments, event_dim, made, numbers, with_logits
 from relaxed_dists._distributions import machinery
@@ -442,7 +441,10 @@ def test_f12_each_class_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_f12_funsor_takes_plain_discrete_laws_and_refuses_the_others(backend: Backend) -> None:
     """As it takes the frameworks' own, with the same numbers; others by our error."""
     pytest.importorskip("funsor")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT), *sys.path]),
+    }
     command = [sys.executable, funsored.__file__, backend.framework]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     lines = dict(zip(NAMES, run.stdout.splitlines(), strict=True))

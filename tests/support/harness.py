@@ -3,10 +3,13 @@
 import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+SUPPORT = Path(__file__).parent  # on the path of processes that tests start
 
 
 class Backend:
