@@ -34,7 +34,7 @@ torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: AR
 
 bench: $(STAMP) ## Time all laws beside the peers (options: ARGS="--only torch --threads 1")
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.bench $(ARGS)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed.bench $(ARGS)
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ autodoc_typehints = "signature"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|jax|numpyro|os|pyro|torch)\..*"),
-    (r"py:.*", r"relaxed_dists\w*\._.*"),
+    (r"py:.*", r"relaxed_dists(\._|_pyro\.|_numpyro\.).*"),
 ]
 napoleon_numpy_docstring = False
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import torture, torture_accuracy, torture_grid, torture_subjects
+import benchmarks.torture.__main__ as torture
+from benchmarks.torture import accuracy, grid, subjects
 from harness import Backend
 
 
@@ -13,16 +14,16 @@ def test_the_quick_part(backend: Backend, capsys: pytest.CaptureFixture[str]) ->
     assert torture.main(["--quick", "--ours", "--backend", backend.framework]) == 0
     printed = capsys.readouterr().out
     assert "Ours: nothing fails." in printed
-    for name in torture_subjects.SPACES:
+    for name in subjects.SPACES:
         assert f"{name} " in printed, name
 
 
 def test_the_grid_sees_failures() -> None:
     """torch's relaxed categorical at temperature 0.001: draws without a density or gradients."""
     pytest.importorskip("pyro")
-    (peer,) = (s for s in torture_subjects.peers("pyro")[0] if s.name == "RelaxedOneHotCategorical")
-    counts = torture_grid.count(peer, torture_grid.QUICK, False)
-    assert all(counts.failed[check] > 0 for check in torture_grid.CHECKS)
+    (peer,) = (s for s in subjects.peers("pyro")[0] if s.name == "RelaxedOneHotCategorical")
+    counts = grid.count(peer, grid.QUICK, False)
+    assert all(counts.failed[check] > 0 for check in grid.CHECKS)
     found = torture.Results([(peer, False, counts)])
     assert found.wrong() == []  # only ours count
 
@@ -30,10 +31,10 @@ def test_the_grid_sees_failures() -> None:
 def test_the_bounds_see_a_threshold() -> None:
     """A softplus that is x above 20, as torch's is: 2e-9 off there, in float64."""
     worst = 0.0
-    for logits, t, y in torture_accuracy.points("logit", "float64", True):
+    for logits, t, y in accuracy.points("logit", "float64", True):
         points = zip(logits, y, strict=True)
-        exact = np.array([torture_accuracy.reference("logit", a, t, x)[0] for a, x in points])
+        exact = np.array([accuracy.reference("logit", a, t, x)[0] for a, x in points])
         d = logits - t * y
         softplus = np.where(d > 20, d, np.logaddexp(d, 0))
-        worst = max(worst, torture_accuracy.worst(np.log(t) + d - 2 * softplus, exact))
-    assert worst > torture_accuracy.BOUNDS["float64"][1]
+        worst = max(worst, accuracy.worst(np.log(t) + d - 2 * softplus, exact))
+    assert worst > accuracy.BOUNDS["float64"][1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.torture_subjects import Subject
+from benchmarks.torture.subjects import Subject
 
 CHECKS = {
     "log_prob": "own draws without a finite log_prob",

@@ -8,8 +8,8 @@ import mpmath
 import numpy as np
 from scipy.special import expit, gammaln, log_softmax, logit, logsumexp
 
-from benchmarks.torture_grid import FRAMEWORKS, FULL
-from benchmarks.torture_subjects import Subject
+from benchmarks.torture.grid import FRAMEWORKS, FULL
+from benchmarks.torture.subjects import Subject
 
 MEASURES = ("log_prob", "log_prob far out", "own draws", "gradients")
 # The largest |error| / max(1, |reference|) that is allowed: with logits of scale up to 1 and

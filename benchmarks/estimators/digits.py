@@ -1,6 +1,6 @@
 """Each estimator on the digits VAE of the demo: test bounds of the discrete model, and time.
 
-    python -m benchmarks.digits [--backend numpyro] [--seeds 5] [--steps 1000] [--only REBAR]
+    python -m benchmarks.estimators.digits [--backend numpyro] [--seeds 5] [--steps 1000] [--only X]
 
 All are trained by the same optimiser for the same number of steps, with each seed from the same
 start and on the same minibatches. The temperature t is annealed as in the demo. The estimators take
@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from benchmarks.tables import show
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
 CHUNK = 50  # steps between two looks at the clock
 BACKENDS = {"pyro": ("Pyro", "pyro-ppl", "torch"), "numpyro": ("NumPyro", "numpyro", "jax")}
 

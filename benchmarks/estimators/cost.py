@@ -1,6 +1,6 @@
 """What each estimator costs, relative to plain straight-through: time and saved memory.
 
-    python -m benchmarks.cost [--seconds 4] [--markdown]
+    python -m benchmarks.estimators.cost [--seconds 4] [--markdown]
 
 A draw and its gradient by the logits, float32, the estimators in turn; the medians over rounds.
 Saved is what the forward pass keeps for the backward one beside the logits, in numbers for each

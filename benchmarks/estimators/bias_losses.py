@@ -1,4 +1,4 @@
-"""The unbiased losses on the functions of `benchmarks.bias`, run as they are in training.
+"""The unbiased losses on the functions of `bias.py`, run as they are in training.
 
 The ELBO of a model whose prior is the guide's law, with f as a factor, is the mean of f, and its
 gradient that of the mean of f: the gradient of a divergence is 0 where it is.

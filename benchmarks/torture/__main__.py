@@ -17,10 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import torture_accuracy as accuracy
-from benchmarks import torture_grid as grid
-from benchmarks import torture_subjects as subjects
-from benchmarks.torture_subjects import Subject
+from benchmarks.torture import accuracy, grid, subjects
+from benchmarks.torture.subjects import Subject
 
 NOTES = """\
 A case is one draw, of a row of logits of its own ({size}).

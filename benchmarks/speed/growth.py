@@ -1,6 +1,6 @@
 """How time and memory grow with elements, with categories and with particles.
 
-    python -m benchmarks.growth [--picture docs/growth.png] [--quick] [--markdown]
+    python -m benchmarks.speed.growth [--picture docs/growth.png] [--quick] [--markdown]
 
 The ELBO term, which is a draw, its log density and the gradient of both by the logits, and an SVI
 step with more and more particles; float32, one thread, compiled in JAX. Each point has a process of
@@ -46,7 +46,7 @@ def torch_step(shape: tuple[int, ...] | None, particles: int) -> Step:
     import pyro
     import torch
 
-    from benchmarks.bench_torch import elbo_term, gradient
+    from benchmarks.speed.bench_torch import elbo_term, gradient
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
 
     t = torch.tensor(T)
@@ -188,7 +188,7 @@ def main() -> None:
             rows.append([f"{number:,}"])
             for name in ((framework, what, number) for framework in FRAMEWORKS):
                 if number * max(1, each) * LARGEST < machine.free_memory():
-                    command = [sys.executable, "-m", "benchmarks.growth", "--point"]
+                    command = [sys.executable, "-m", "benchmarks.speed.growth", "--point"]
                     found[name] = json.loads(subprocess.check_output([*command, *map(str, name)]))
                 rows[-1] += cells(found.get(name), number * each)
         show(f"A call against {what}", header, rows, options.markdown)

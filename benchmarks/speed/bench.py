@@ -1,6 +1,6 @@
 """Speed against the peers, in ratios of times taken in turn, with the goals beside them.
 
-    python -m benchmarks.bench [--seconds 0.4] [--threads 1 2] [--only torch] [--out bench]
+    python -m benchmarks.speed.bench [--seconds 0.4] [--threads 1 2] [--only torch] [--out bench]
                                [--markdown FILE]
 
 Each framework and number of threads has a process of its own, and every comparison is within one:
@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import bench_report as report
 from benchmarks import machine
-from benchmarks.bench_report import GPU, SHAPES, name
+from benchmarks.speed import bench_report as report
+from benchmarks.speed.bench_report import GPU, SHAPES, name
 from benchmarks.timing import interleaved, medians, ratio
 
 ROOTS = {"torch": "pyro", "jax": "numpyro"}  # of the frameworks' packages
@@ -58,13 +58,13 @@ def check(operation: str, outcomes: dict[str, Any]) -> None:
 def measure(framework: str, threads: int, seconds: float) -> list[dict[str, Any]]:
     """All cases of a framework in this process: operation, shape, and the times of each subject."""
     clock = time.perf_counter if threads == GPU else machine.pin(threads)
-    from benchmarks import bench_svi
+    from benchmarks.speed import bench_svi
 
     whole: dict[str, Any]
     if framework == "torch":
         import torch
 
-        from benchmarks import bench_torch as bench
+        from benchmarks.speed import bench_torch as bench
 
         if threads != GPU:
             torch.set_num_threads(threads)
@@ -76,7 +76,7 @@ def measure(framework: str, threads: int, seconds: float) -> list[dict[str, Any]
     else:
         import jax
 
-        from benchmarks import bench_jax as bench  # type: ignore[no-redef]
+        from benchmarks.speed import bench_jax as bench  # type: ignore[no-redef]
 
         if (threads == GPU) != (jax.default_backend() == "gpu"):
             return []
@@ -124,7 +124,7 @@ def added_by_import(root: str, rounds: int = 5) -> float:
 
 def in_process(framework: str, threads: int, seconds: float) -> list[dict[str, Any]]:
     """What is measured in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.bench", "--child", "--only", framework]
+    command = [sys.executable, "-m", "benchmarks.speed.bench", "--child", "--only", framework]
     command += ["--threads", str(threads), "--seconds", str(seconds)]
     platform = {} if threads == GPU else {"JAX_PLATFORMS": "cpu"}
     output = subprocess.check_output(command, env=os.environ | platform)

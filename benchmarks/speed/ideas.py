@@ -1,6 +1,6 @@
 """What each idea that makes the relaxed one-hot law fast brings: the time without it to with it.
 
-    python -m benchmarks.ideas [--seconds 1] [--markdown]
+    python -m benchmarks.speed.ideas [--seconds 1] [--markdown]
 
 One thread, float32, temperature 0.5, one idea taken out at a time, in turn with all of them in.
 """
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks import bench, tables, timing
-from benchmarks.bench_torch import backward, drawn, elbo_term, gradient
+from benchmarks import tables, timing
+from benchmarks.speed import bench
+from benchmarks.speed.bench_torch import backward, drawn, elbo_term, gradient
 
 Step = Callable[[], object]
 SHAPES = (*bench.SHAPES, (16384, 512))
@@ -96,7 +97,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     import jax.numpy as jnp
     from jax import random
 
-    from benchmarks.bench_jax import of
+    from benchmarks.speed.bench_jax import of
     from relaxed_dists._distributions import formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law

@@ -1,6 +1,6 @@
 """Bias, variance and mean squared error of the estimators, where the exact gradient is a sum.
 
-    python -m benchmarks.bias [--draws 10000] [--picture bias.png] [--json bias.json]
+    python -m benchmarks.estimators.bias [--draws 10000] [--picture bias.png] [--json bias.json]
 
 Each number is relative: to the exact gradient's norm, or to its square. The gradient of a mean over
 n variables of K categories each is exact by enumeration of all K^n values; the estimates are means
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
-from benchmarks import bias_losses
-from benchmarks.bias_losses import LOSSES, Loss
+from benchmarks.estimators import bias_losses
+from benchmarks.estimators.bias_losses import LOSSES, Loss
 from relaxed_dists._distributions.estimators import shown
 
 Function = Callable[[Any, Any], Any]  # of the array library and values (..., n, K): numbers

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jax import Array, random
 from jax.scipy.special import gammaln, logsumexp
 
-from benchmarks.torture_subjects import tfp_distributions
+from benchmarks.torture.subjects import tfp_distributions
 from relaxed_dists import numpyro as ours
 
 T = 0.5
