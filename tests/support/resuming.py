@@ -374,7 +374,7 @@ def onwards(svi: Any) -> list[float]:
 
 def at_once(svi: Any) -> float:
     """The loss that Pyro itself computes, without a call of the SVI; its second call."""
-    rng, kwargs = get_rng_state(), svi._annealed({})
+    rng, kwargs = get_rng_state(), svi._annealed((X,), {})
     for _ in range(2):
         pyro.set_rng_seed(5)
         loss = infer.Trace_ELBO().loss(svi.model, svi.guide, X, **kwargs)
