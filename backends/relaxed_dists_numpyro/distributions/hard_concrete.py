@@ -9,7 +9,7 @@ from jax import Array
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.kl import kl_divergence
 
-from relaxed_dists._distributions import hard_concrete as _formulas
+from relaxed_dists._distributions import hard_concrete
 from relaxed_dists._distributions.divergences import check_shapes
 
 from .._adapter import in_relaxed_elbo
@@ -28,7 +28,7 @@ class _Gates(type(constraints.unit_interval)):  # type: ignore[misc]
 
 @biject_to.register(_Gates)
 def _no_transform(constraint: Any) -> Any:
-    return no_transform(_formulas.no_transform())
+    return no_transform(hard_concrete.no_transform())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -101,7 +101,7 @@ class HardConcrete(_RelaxedBinary):
         high: float = 1.1,
         validate_args: bool | None = None,
     ) -> None:
-        self._stretch = _formulas.stretch(type(self).__name__, low, high)
+        self._stretch = hard_concrete.stretch(type(self).__name__, low, high)
         super().__init__(temperature, probs, logits, validate_args=validate_args)
 
     @property
@@ -138,7 +138,7 @@ class HardConcrete(_RelaxedBinary):
         dtype = self._dtype()
         finfo = jnp.finfo(dtype)
         tiny, eps = float(finfo.tiny), float(finfo.eps)
-        return _formulas.hard_concrete(ops, logit, self._stretch, tiny, eps).astype(dtype)
+        return hard_concrete.hard_concrete(ops, logit, self._stretch, tiny, eps).astype(dtype)
 
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
@@ -154,7 +154,7 @@ class HardConcrete(_RelaxedBinary):
             And the intermediates that its density's gradient uses.
         """
         value = self._at(self._logit_value(key, sample_shape))
-        masses = self._of(_formulas.masses)
+        masses = self._of(hard_concrete.masses)
         return attach(value, masses, "masses"), [masses]
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
@@ -172,11 +172,11 @@ class HardConcrete(_RelaxedBinary):
         dtype = self.temperature.dtype
         # In its own precision, if that is more: it says how far from the ends it is.
         value = value.astype(compute_dtype(self.temperature, value))
-        density = self._of(_formulas.log_prob, value).astype(dtype)
+        density = self._of(hard_concrete.log_prob, value).astype(dtype)
         if moved is None and not known(value) and self._validate_args and in_relaxed_elbo():
-            raise _formulas.lost(type(self).__name__)
+            raise hard_concrete.lost(type(self).__name__)
         if moved is not None:
-            density = density + self._of(_formulas.crossing, moved.astype(dtype))
+            density = density + self._of(hard_concrete.crossing, moved.astype(dtype))
         return density
 
     def _within(self, value: Array) -> Array:
@@ -196,7 +196,7 @@ class HardConcrete(_RelaxedBinary):
         """
         value = self._within(self._check_value(value))
         value = value.astype(self.temperature.dtype)
-        return self._of(_formulas.cdf, value).astype(self._dtype())
+        return self._of(hard_concrete.cdf, value).astype(self._dtype())
 
     def icdf(self, q: Any) -> Array:
         """The quantile of a probability: the smallest value whose cdf is q or more.
@@ -218,12 +218,12 @@ class HardConcrete(_RelaxedBinary):
     @property
     def prob_nonzero(self) -> Array:
         """The probability that the value is not 0, whose sum over gates is the L0 penalty."""
-        return self._of(_formulas.prob_nonzero).astype(self._dtype())
+        return self._of(hard_concrete.prob_nonzero).astype(self._dtype())
 
     @property
     def prob_one(self) -> Array:
         """The probability that the value is 1."""
-        return self._of(_formulas.prob_one).astype(self._dtype())
+        return self._of(hard_concrete.prob_one).astype(self._dtype())
 
     @property
     def deterministic(self) -> Array:
@@ -233,32 +233,32 @@ class HardConcrete(_RelaxedBinary):
     @property
     def mean(self) -> Array:
         """The mean, of the batch shape, by quadrature to 1e-6 (1e-10 in float64)."""
-        return self._of(_formulas.moments)[0].astype(self._dtype())
+        return self._of(hard_concrete.moments)[0].astype(self._dtype())
 
     @property
     def variance(self) -> Array:
         """The variance, of the batch shape, by quadrature as exact as the mean's."""
-        return self._of(_formulas.moments)[1].astype(self._dtype())
+        return self._of(hard_concrete.moments)[1].astype(self._dtype())
 
     @property
     def mode(self) -> Array:
         """An error that says why there is none."""
-        raise _formulas.no_mode(type(self).__name__)
+        raise hard_concrete.no_mode(type(self).__name__)
 
     def entropy(self) -> Array:
         """Minus the mean of log_prob, of the batch shape: by quadrature, to 1e-6 of its size."""
-        return self._of(_formulas.entropy)
+        return self._of(hard_concrete.entropy)
 
 
 def _kl_hard_concrete(p: HardConcrete, q: HardConcrete) -> Array:
     check_shapes(p, q)
     if p._stretch != q._stretch:
-        raise _formulas.unlike_stretches(p._stretch[:2], q._stretch[:2])
+        raise hard_concrete.unlike_stretches(p._stretch[:2], q._stretch[:2])
     dtype = compute_dtype(p.logits, q.logits)
     parameters = [x.astype(dtype) for x in (*p._parameters(), *q._parameters())]
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
     parameters = [jnp.broadcast_to(x, shape) for x in parameters]
-    return _compiled(_formulas.kl, p._stretch, *parameters)
+    return _compiled(hard_concrete.kl, p._stretch, *parameters)
 
 
 kl_divergence.add((HardConcrete, HardConcrete), _kl_hard_concrete)

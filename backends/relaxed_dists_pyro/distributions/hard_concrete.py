@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to, constraints, register_kl, transform_to
 
-from relaxed_dists._distributions import hard_concrete as _formulas
+from relaxed_dists._distributions import hard_concrete
 from relaxed_dists._distributions.divergences import check_shapes
 
 from .._adapter import in_relaxed_elbo
@@ -25,7 +25,7 @@ class _Gates(type(constraints.unit_interval)):  # type: ignore[misc]
 @biject_to.register(_Gates)
 @transform_to.register(_Gates)
 def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise _formulas.no_transform()
+    raise hard_concrete.no_transform()
 
 
 class HardConcrete(_RelaxedBinary):
@@ -94,7 +94,7 @@ class HardConcrete(_RelaxedBinary):
         high: float = 1.1,
         validate_args: bool | None = None,
     ) -> None:
-        self._stretch = _formulas.stretch(type(self).__name__, low, high)
+        self._stretch = hard_concrete.stretch(type(self).__name__, low, high)
         super().__init__(temperature, probs, logits, validate_args)
 
     @property
@@ -124,7 +124,7 @@ class HardConcrete(_RelaxedBinary):
     def _at(self, logit: Tensor) -> Tensor:
         dtype = self._dtype()
         finfo = torch.finfo(dtype)
-        value = _formulas.hard_concrete(ops, logit, self._stretch, finfo.tiny, finfo.eps)
+        value = hard_concrete.hard_concrete(ops, logit, self._stretch, finfo.tiny, finfo.eps)
         return value.to(dtype)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -137,7 +137,7 @@ class HardConcrete(_RelaxedBinary):
             Numbers in [0, 1] of shape ``sample_shape + batch_shape``.
         """
         value = self._at(self._logit_value(sample_shape))
-        masses = self._of(_formulas.masses)
+        masses = self._of(hard_concrete.masses)
         return attach(value, masses, "masses")
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -154,11 +154,11 @@ class HardConcrete(_RelaxedBinary):
         dtype = compute_dtype(self.logits)
         # In its own precision, if that is more: it says how far from the ends it is.
         value = value.to(torch.promote_types(dtype, value.dtype))
-        density = self._of(_formulas.log_prob, value).to(dtype)
+        density = self._of(hard_concrete.log_prob, value).to(dtype)
         if moved is None and value.requires_grad and self._validate_args and in_relaxed_elbo():
-            raise _formulas.lost(type(self).__name__)
+            raise hard_concrete.lost(type(self).__name__)
         if moved is not None:
-            density = density + self._of(_formulas.crossing, moved.to(dtype))
+            density = density + self._of(hard_concrete.crossing, moved.to(dtype))
         return density
 
     def _within(self, value: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class HardConcrete(_RelaxedBinary):
         """
         value = self._within(self._check_value(value))
         value = value.to(compute_dtype(self.logits))
-        return self._of(_formulas.cdf, value).to(self._dtype())
+        return self._of(hard_concrete.cdf, value).to(self._dtype())
 
     def icdf(self, q: Tensor) -> Tensor:
         """The quantile of a probability: the smallest value whose cdf is q or more.
@@ -200,12 +200,12 @@ class HardConcrete(_RelaxedBinary):
     @property
     def prob_nonzero(self) -> Tensor:
         """The probability that the value is not 0, whose sum over gates is the L0 penalty."""
-        return self._of(_formulas.prob_nonzero).to(self._dtype())
+        return self._of(hard_concrete.prob_nonzero).to(self._dtype())
 
     @property
     def prob_one(self) -> Tensor:
         """The probability that the value is 1."""
-        return self._of(_formulas.prob_one).to(self._dtype())
+        return self._of(hard_concrete.prob_one).to(self._dtype())
 
     @property
     def deterministic(self) -> Tensor:
@@ -215,31 +215,31 @@ class HardConcrete(_RelaxedBinary):
     @property
     def mean(self) -> Tensor:
         """The mean, of the batch shape, by quadrature to 1e-6 (1e-10 in float64)."""
-        return self._of(_formulas.moments)[0].to(self._dtype())
+        return self._of(hard_concrete.moments)[0].to(self._dtype())
 
     @property
     def variance(self) -> Tensor:
         """The variance, of the batch shape, by quadrature as exact as the mean's."""
-        return self._of(_formulas.moments)[1].to(self._dtype())
+        return self._of(hard_concrete.moments)[1].to(self._dtype())
 
     @property
     def mode(self) -> Tensor:
         """An error that says why there is none."""
-        raise _formulas.no_mode(type(self).__name__)
+        raise hard_concrete.no_mode(type(self).__name__)
 
     def entropy(self) -> Tensor:
         """Minus the mean of log_prob, of the batch shape: by quadrature, to 1e-6 of its size."""
-        return self._of(_formulas.entropy)
+        return self._of(hard_concrete.entropy)
 
 
 @register_kl(HardConcrete, HardConcrete)
 def _kl_hard_concrete(p: HardConcrete, q: HardConcrete) -> Tensor:
     check_shapes(p, q)
     if p._stretch != q._stretch:
-        raise _formulas.unlike_stretches(p._stretch[:2], q._stretch[:2])
+        raise hard_concrete.unlike_stretches(p._stretch[:2], q._stretch[:2])
     dtype = compute_dtype(p.logits, q.logits)
     (logits, t), (other, other_t) = ([x.to(dtype) for x in law._parameters()] for law in (p, q))
-    return _formulas.kl(ops, logits, t, other, other_t, p._stretch)
+    return hard_concrete.kl(ops, logits, t, other, other_t, p._stretch)
 
 
 for _space in _SPACES:

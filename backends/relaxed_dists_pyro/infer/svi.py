@@ -168,7 +168,8 @@ class AnnealedSVI(SVI):
         if "temperature" in kwargs:
             return kwargs
         if self.temperature is None:
-            check_given((self.model, self.guide), args, kwargs)
+            if self._takes:
+                check_given((self.model, self.guide), args, kwargs)
             return kwargs
         return {**kwargs, "temperature": checked(at_step(self.temperature, self.steps))}
 
