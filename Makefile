@@ -8,7 +8,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture bench lint docs build clean
+.PHONY: help demo test torture bench lint lines docs build clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -40,6 +40,9 @@ lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lines: ## Count the lines of code of each room of the source
+	@$(PYTHON) tests/package/code_lines.py
 
 docs: $(STAMP) ## Build docs/_build/html and run the examples in the pages
 	$(SPHINX) -b html docs docs/_build/html

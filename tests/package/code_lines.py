@@ -1,0 +1,75 @@
+"""Count the lines of code of each room: `make lines`, or with the folder of another checkout.
+
+A line of code holds a token that is neither a comment nor part of a docstring. "adapter" is a
+backend's `_adapter.py` and `_wrappers.py`. "families" is its `distributions/` without kl,
+constraints, functional, sites and the re-exported estimators, which are "distributions, others".
+"""
+
+import ast
+import io
+import sys
+import tokenize
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OTHERS = {"__init__", "kl", "constraints", "functional", "sites", "estimators"}
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+    tokenize.INDENT,
+    tokenize.NEWLINE,
+    tokenize.NL,
+}
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
+
+
+def code_lines(text: str) -> int:
+    """The number of lines of code of a module."""
+    found = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in NO_CODE
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node):
+            found -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return len(found)
+
+
+def room(path: Path) -> str:
+    """The name of the room of a module, whose path starts with its package."""
+    package, *folders = path.parent.parts
+    if folders == ["distributions"]:
+        return f"{package} " + ("distributions, others" if path.stem in OTHERS else "families")
+    if path.stem in {"_adapter", "_wrappers"}:
+        return f"{package} adapter"
+    return " ".join([package, *folders])
+
+
+def rooms(root: Path) -> Counter[str]:
+    """The lines of code of each room of a checkout."""
+    found: Counter[str] = Counter()
+    for folder in (root, root / "backends"):
+        for path in folder.glob("relaxed_dists*/**/*.py"):
+            found[room(path.relative_to(folder))] += code_lines(path.read_text())
+    return found
+
+
+def main() -> None:
+    """Print the rooms, then sums of them."""
+    found = rooms(Path(*sys.argv[1:2] or [ROOT]))
+    sums = {
+        "families and adapters": sum(n for k, n in found.items() if k.endswith(("ies", "adapter"))),
+        "core": sum(n for k, n in found.items() if k.split()[0] == "relaxed_dists"),
+        "backends": sum(n for k, n in found.items() if k.split()[0] != "relaxed_dists"),
+        "total": found.total(),
+    }
+    for name, lines in [*sorted(found.items()), *sums.items()]:
+        print(f"{name:<48}{lines:>6,}")
+
+
+if __name__ == "__main__":
+    main()
