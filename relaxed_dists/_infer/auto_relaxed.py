@@ -2,12 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from relaxed_dists._distributions import estimators, formulas
-from relaxed_dists._infer.svi import takes_temperature, without_temperature
+from relaxed_dists._infer.sites import Sites
+from relaxed_dists._infer.svi import tolerant
 from relaxed_dists._ops import Array, Ops
 
 
@@ -15,11 +17,51 @@ from relaxed_dists._ops import Array, Ops
 class Site:
     """A latent discrete site of the model."""
 
-    family: Any  # the law's class
-    extra: int  # the event dimensions beyond the law's
+    family: Any  # the class of its distribution
+    extra: int  # the event dimensions beyond those of that class
     event_dim: int
     frames: list[Any]  # of its plates
     fixed: Any = None  # 0, or what is added to the logits to keep the prior's zeros
+
+    def distribution(self, logits: Array, subsample: Callable[..., Array], estimator: Any) -> Any:
+        """The distribution of the site, in its plates or of the full plates.
+
+        Args:
+            logits: Its logits.
+            subsample: The framework's function that takes the rows of a plate's subsample.
+            estimator: An estimator, or None.
+        """
+        validate = None
+        if self.fixed is not None:
+            logits = logits + subsample(self.fixed, event_dim=self.event_dim)
+            validate = False  # probability 1 is a logit of inf, which users may not give
+        made = self.family(logits=logits, estimator=estimator, validate_args=validate)
+        return made.to_event(self.extra)
+
+
+@dataclass
+class Backend:
+    """What making a site asks of a backend.
+
+    Args:
+        is_discrete: Whether a message is that of a latent discrete site.
+        own: The classes that no autoguide can draw from.
+        xp: The framework's module with broadcast_to, where and zeros_like.
+        ops: The backend's operations.
+        sites: Its questions about sites.
+        array: From a value and an array to the value as an array of the same dtype and device.
+        repeat: The framework's periodic_repeat.
+        known: Whether the numbers of an array can be looked at.
+    """
+
+    is_discrete: Callable[[Any], bool]
+    own: tuple[type, ...]
+    xp: Any
+    ops: Ops
+    sites: Sites
+    array: Callable[[Any, Array], Array]
+    repeat: Callable[[Array, int, int], Array]
+    known: Callable[[Array], bool] = lambda x: True
 
 
 def _takes(fn: Callable[..., Any], count: int) -> bool:
@@ -37,16 +79,18 @@ def checked(estimator: Any) -> Any:
         return estimator
     if callable(estimator) and _takes(estimator, 3):  # of logits, draw and noise
         return estimators.checked("AutoRelaxed", estimator)
-    raise not_an_estimator(estimator)
+    raise ValueError(
+        f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
+        "temperature alone to one. Pass StraightThrough(), GumbelSoftmax(0.5), GumbelSoftmax "
+        "itself, or lambda t: DecoupledGumbelSoftmax(1.0, t)."
+    )
 
 
 def with_temperature(
     model: Callable[..., Any], estimator: Any, unwrap: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """The model; accepting temperature= as the guide does, where its estimator is made from it."""
-    if not callable(estimator) or takes_temperature(model, unwrap):
-        return model
-    return without_temperature(model)
+    """The model; accepting temperature= as the guide does, if its estimator is made from one."""
+    return tolerant(model, unwrap) if callable(estimator) else model
 
 
 def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:
@@ -55,104 +99,177 @@ def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:
         return estimator
     temperature = kwargs.get("temperature")
     if temperature is None:
-        raise guide_without_temperature()
+        raise ValueError(
+            "AutoRelaxed got no temperature; expected temperature=, since its estimator is made "
+            "from it. Use AnnealedSVI, which passes it; bind one (functools.partial(guide, "
+            "temperature=0.5)), as for Predictive; or pass an estimator with its temperature, such "
+            "as GumbelSoftmax(0.5)."
+        )
     if isinstance(estimator, type) and isinstance(temperature, dict | list | tuple):
-        raise which_temperature(estimator.__name__, temperature)
+        name = estimator.__name__
+        keys = list(temperature if isinstance(temperature, dict) else range(len(temperature)))
+        raise ValueError(
+            f"AutoRelaxed got the temperatures {keys} and estimator={name}, which is made from "
+            "one; expected to be told which. Pass estimator=lambda t: "
+            f"{name}(t[{keys[0] if keys else 0!r}])."
+        )
     return estimator(temperature)
 
 
-def start(ops: Ops, value: Array, rows: bool) -> Array:
-    """Logits of nine parts of a value and one of the uniform law: finite ones, at a corner too."""
-    if rows:
+def start(ops: Ops, value: Array, one_hot: bool) -> Array:
+    """The logits of 0.9 times a value plus 0.1 times the uniform one; finite even at a corner."""
+    if one_hot:
         return ops.log(0.9 * value + 0.1 / value.shape[-1])
     return formulas.logit(ops, 0.9 * value + 0.05)
 
 
-def fixed(ops: Ops, logits: Array, rows: bool) -> Array:
-    """What, added to finite logits, keeps the zeros of a prior: 0 for its other entries."""
-    kept = abs(logits) < formulas.HUGE
-    return ops.where(kept, 0.0, -math.inf if rows else ops.where(logits > 0, math.inf, -math.inf))
+def fixed(ops: Ops, logits: Array, one_hot: bool) -> Array:
+    """What keeps a prior's zeros when added to finite logits; 0 for its other entries."""
+    never = -math.inf if one_hot else ops.where(logits > 0, math.inf, -math.inf)
+    return ops.where(abs(logits) < formulas.HUGE, 0.0, never)
+
+
+class Guide:
+    """What both AutoRelaxed classes do with the latent sites of a model."""
+
+    estimator: Any
+    continuous: Any
+    prototype_trace: Any
+
+    @property
+    def _needs_temperature(self) -> bool:
+        """Whether a call without a temperature is an error: the estimator is made from it."""
+        return callable(self.estimator)
+
+    def _find(
+        self,
+        backend: Backend,
+        latent: Mapping[str, Any],
+        init: Callable[[Any], Any] | None,
+        sizes: Callable[[Any], int],
+    ) -> dict[str, Array]:
+        """Find the discrete sites, and return the logits that they start from.
+
+        Args:
+            backend: What is asked of the backend.
+            latent: The latent sites, in the order in which the model draws them.
+            init: From a site to a value of it or None; or None.
+            sizes: From the frame of a plate to the plate's full size.
+
+        Raises:
+            ValueError: If there are no discrete sites, or latent sites that no guide draws.
+        """
+        bases = {name: backend.sites.innermost(msg["fn"]) for name, msg in latent.items()}
+        refused = {
+            k: type(base).__name__ for k, base in bases.items() if isinstance(base, backend.own)
+        }
+        discrete = [name for name, msg in latent.items() if backend.is_discrete(msg)]
+        if refused and not (discrete and self.continuous is not None):
+            name, cls = next(iter(refused.items()))
+            raise ValueError(
+                f"AutoRelaxed got the latent sites {refused}, which neither it nor another "
+                "autoguide can draw; expected discrete sites, and continuous ones that have a "
+                f"density everywhere. Write a guide that draws '{name}' from {cls} as well, and "
+                "beside it, for the discrete sites, calls "
+                f"AutoRelaxed(block(model, hide={list(refused)}))."
+            )
+        if not discrete:
+            raise ValueError(
+                "AutoRelaxed got a model without latent discrete sites; expected at least one of "
+                "OneHotCategorical or Bernoulli. Use the framework's own autoguides, such as "
+                "AutoNormal."
+            )
+        others = [name for name in latent if name not in discrete]
+        if self.continuous is None and others:
+            raise ValueError(
+                f"AutoRelaxed got the latent continuous sites {others} and no guide for them; "
+                "expected discrete ones. Pass continuous=AutoNormal, or another class or function "
+                "from a model to an autoguide; or put AutoRelaxed(block(model, hide=[...])) and "
+                "theirs in an AutoGuideList."
+            )
+        # TraceMeanField_ELBO warns where guide and model draw in another order.
+        self._discrete_first = next(iter(latent)) in discrete
+        found = {name: site_of(backend, latent[name], init, sizes) for name in discrete}
+        self._sites = {name: site for name, (site, _) in found.items()}
+        return {name: logits for name, (_, logits) in found.items()}
+
+    def _check_fixed(self, dependencies: Callable[[], Mapping[str, Any]]) -> None:
+        """Keep no zeros of priors whose parameters depend on other latent sites."""
+        if any(site.fixed is not None for site in self._sites.values()):
+            prior = dependencies()["prior_dependencies"]
+            for name, site in self._sites.items():
+                site.fixed = site.fixed if prior[name].keys() == {name} else None
+
+    def _posterior(self, make: Callable[[str, Site], Any]) -> dict[str, Any]:
+        """The distributions of the discrete sites, each made from its name and its site."""
+        if self.prototype_trace is None:
+            raise ValueError(
+                "AutoRelaxed was asked for its distributions before its first call; expected one, "
+                "in which it finds the model's sites. Train it, or call it once with the model's "
+                "arguments."
+            )
+        return {name: make(name, site) for name, site in self._sites.items()}
+
+    def _draw(
+        self, plates: Any, draw: Callable[[str, Site], Array], args: Any, kwargs: Any
+    ) -> dict[str, Array]:
+        """Draw all latent sites, the continuous ones by their guide."""
+        result: dict[str, Array] = {}
+        if self.continuous is not None and not self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
+        for name, site in self._sites.items():
+            with ExitStack() as stack:
+                for frame in site.frames:
+                    stack.enter_context(plates[frame.name])
+                result[name] = draw(name, site)
+        if self.continuous is not None and self._discrete_first:
+            result.update(self.continuous(*args, **kwargs))
+        return result
+
+
+def site_of(
+    backend: Backend, msg: Any, init: Callable[[Any], Any] | None, sizes: Callable[[Any], int]
+) -> tuple[Site, Array]:
+    """A latent discrete site, and the logits that it starts from, both of the full plates.
+
+    Args:
+        backend: What is asked of the backend.
+        msg: The site, in a trace of the model.
+        init: From the site to a value of it or None; or None.
+        sizes: From the frame of a plate to the plate's full size.
+    """
+    xp, ops, fn = backend.xp, backend.ops, msg["fn"]
+    base = backend.sites.innermost(fn)
+    counterpart = backend.sites.discrete(base)
+    if counterpart is None:
+        raise ValueError(
+            f"AutoRelaxed got the latent site '{msg['name']}' of {type(base).__name__}; expected "
+            "OneHotCategorical or Bernoulli, whose values carry a pathwise gradient. Write "
+            "OneHotCategorical where the value is a category, and multiply by it instead of "
+            "indexing; or hide the site from this guide with block."
+        )
+    one_hot = len(counterpart.event_shape)
+    site = Site(type(counterpart), fn.event_dim - one_hot, fn.event_dim, msg["cond_indep_stack"])
+    prior, shape = ops.stop_gradient(counterpart.logits), fn.shape()
+    zeros = xp.broadcast_to(xp.zeros_like(prior), shape)
+    value = None if init is None else init(msg)
+    logits = zeros if value is None else start(ops, backend.array(value, zeros), bool(one_hot))
+    zeros = fixed(ops, prior, bool(one_hot)) if backend.known(prior) else zeros
+    zeros = xp.broadcast_to(zeros, shape)
+    for frame in site.frames:
+        size, axis = sizes(frame), frame.dim - fn.event_dim
+        if len(logits.shape) < -axis or logits.shape[axis] != size:
+            logits = backend.repeat(xp.broadcast_to(logits, shape), size, axis)
+        if size != frame.size:  # of a subsample only what all its rows have is kept
+            row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
+            zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
+            shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
+            zeros = xp.broadcast_to(zeros, shape)
+    site.fixed = zeros if backend.known(zeros) and bool(zeros.any()) else None
+    return site, xp.broadcast_to(logits, shape)
 
 
 # The messages.
-
-
-def not_an_estimator(estimator: Any) -> ValueError:
-    """Something else in an estimator's place."""
-    return ValueError(
-        f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
-        "temperature alone to one. Pass StraightThrough(), GumbelSoftmax(0.5), GumbelSoftmax "
-        "itself, or lambda t: DecoupledGumbelSoftmax(1.0, t)."
-    )
-
-
-def guide_without_temperature() -> ValueError:
-    """A call of a guide whose estimator is made from the temperature."""
-    return ValueError(
-        "AutoRelaxed got no temperature; expected temperature=, since its estimator is made from "
-        "it. Use AnnealedSVI, which passes it; bind one (functools.partial(guide, "
-        "temperature=0.5)), as for Predictive; or pass an estimator with its temperature, such as "
-        "GumbelSoftmax(0.5)."
-    )
-
-
-def which_temperature(estimator: str, temperature: Any) -> ValueError:
-    """Several temperatures for an estimator of one."""
-    keys = list(temperature if isinstance(temperature, dict) else range(len(temperature)))
-    return ValueError(
-        f"AutoRelaxed got the temperatures {keys} and estimator={estimator}, which is made from "
-        "one; expected to be told which. Pass estimator=lambda t: "
-        f"{estimator}(t[{keys[0] if keys else 0!r}])."
-    )
-
-
-def guide_not_called() -> ValueError:
-    """A question to an automatic guide that has seen no model yet."""
-    return ValueError(
-        "AutoRelaxed was asked for its laws before its first call; expected one, in which it finds "
-        "the model's sites. Train it, or call it once with the model's arguments."
-    )
-
-
-def no_logits_for(site: str, law: Any) -> ValueError:
-    """A latent discrete site that is neither one-hot nor Bernoulli."""
-    remedy = (
-        "Write OneHotCategorical where the value is a category, and multiply by it instead of "
-        "indexing; or hide the site from this guide with block."
-    )
-    return ValueError(
-        f"AutoRelaxed got the latent site '{site}' of {type(law).__name__}; expected "
-        f"OneHotCategorical or Bernoulli, whose values carry a pathwise gradient. {remedy}"
-    )
-
-
-def continuous_sites(names: Sequence[str]) -> ValueError:
-    """Latent continuous sites that no guide draws."""
-    return ValueError(
-        f"AutoRelaxed got the latent continuous sites {list(names)} and no guide for them; "
-        "expected discrete ones. Pass continuous=AutoNormal, or another class or function from a "
-        "model to an autoguide; or put AutoRelaxed(block(model, hide=[...])) and theirs in an "
-        "AutoGuideList."
-    )
-
-
-def needs_its_own_guide(sites: Mapping[str, str]) -> ValueError:
-    """Latent sites that no autoguide draws: they have no density, or masses beside it."""
-    name, cls = next(iter(sites.items()))
-    return ValueError(
-        f"AutoRelaxed got the latent sites {dict(sites)}, which neither it nor another autoguide "
-        "can draw; expected discrete sites, and continuous ones that have a density everywhere. "
-        f"Write a guide that draws '{name}' from {cls} as well, and beside it, for the discrete "
-        f"sites, calls AutoRelaxed(block(model, hide={list(sites)}))."
-    )
-
-
-def no_discrete_sites() -> ValueError:
-    """A model with nothing for this guide."""
-    return ValueError(
-        "AutoRelaxed got a model without latent discrete sites; expected at least one of "
-        "OneHotCategorical or Bernoulli. Use the framework's own autoguides, such as AutoNormal."
-    )
 
 
 def needs_the_density(name: str) -> ValueError:

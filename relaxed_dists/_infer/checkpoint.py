@@ -26,6 +26,17 @@ def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> N
         raise
 
 
+def check_like(source: str, name: str, got: Any, expected: Any) -> None:
+    """Refuse an array of another shape or dtype than the one that is there."""
+    if (got.shape, got.dtype) != (expected.shape, expected.dtype):
+        raise ValueError(
+            f"AnnealedSVI got {source} with {name!r} of shape {tuple(got.shape)} and dtype "
+            f"{got.dtype}; expected shape {tuple(expected.shape)} and dtype {expected.dtype}, as "
+            "in this process. Build model and guide as they were when the state was saved. "
+            f"{UNCHANGED}"
+        )
+
+
 # The messages.
 
 
@@ -67,15 +78,6 @@ def not_a_state(got: Any) -> ValueError:
     return ValueError(
         f"AnnealedSVI got a {type(got).__name__} to save or load; expected an SVIState. Pass what "
         "init or update returned, or result.state of what run returned."
-    )
-
-
-def unlike(source: str, name: str, got: Any, expected: Any) -> ValueError:
-    """An array of another shape or dtype."""
-    return ValueError(
-        f"AnnealedSVI got {source} with {name!r} of shape {tuple(got.shape)} and dtype "
-        f"{got.dtype}; expected shape {tuple(expected.shape)} and dtype {expected.dtype}, as in "
-        f"this process. Build model and guide as they were when the state was saved. {UNCHANGED}"
     )
 
 

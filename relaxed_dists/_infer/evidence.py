@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array
 
-CHUNK = 2**23  # numbers that the sites of a chunk hold together, unless those of one sample do more
+CHUNK = 2**23  # upper bound on the numbers of all sites in a chunk (which holds at least a sample)
+Signed = tuple[str, Any, int]  # a site's name, its message, and its sign in the log weight
 
 
 class EvidenceBounds(NamedTuple):
@@ -109,7 +111,10 @@ def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
     """The size of a chunk. Args as those of sizes."""
     for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
         if given is not None and (isinstance(given, bool) or given != int(given) or given < 1):
-            raise bad_count(name, given)
+            raise ValueError(
+                f"evidence_bounds got {name}={given}; expected a whole number from 1 up. "
+                "A standard error needs two samples."
+            )
     return min(num_samples, chunk_size or max(CHUNK // max(numbers, 1), 1))
 
 
@@ -123,7 +128,13 @@ def common(scales: Sequence[tuple[str, Any]]) -> float:
     """The scale that all sites have, from the name and the scale of each."""
     first = scales[0][1]
     if any(np.ndim(x) or not math.isclose(x, first, rel_tol=1e-6) for _, x in scales):
-        raise unlike_scales(scales)
+        given = ", ".join(f"{name}: {scale}" for name, scale in scales)
+        raise ValueError(
+            f"evidence_bounds got sites with the scales {given}; expected one number at all of "
+            "them, since log weights that are scaled site by site bound no evidence. Evaluate with "
+            "all the data in every plate inside the model, and without scale handlers at single "
+            "sites; a plate around all sites of model and guide may be subsampled."
+        )
     return float(first)
 
 
@@ -135,67 +146,80 @@ def summed(log_prob: Array, kept: set[int]) -> Array:
     return log_prob
 
 
+def signed(guide: Mapping[str, Any], model: Mapping[str, Any]) -> list[Signed]:
+    """The sample sites, from the nodes of two traces."""
+    # A latent site that the guide lacks is drawn from the model itself, so its terms cancel.
+    found = [(k, site, int(site.get("is_observed") or k in guide)) for k, site in model.items()]
+    found += [(name, site, -1) for name, site in guide.items()]
+    # Pyro's deterministic sites are sample sites without a density, and often in no plate.
+    found = [entry for entry in found if entry[1]["type"] == "sample"]
+    found = [entry for entry in found if not entry[1]["infer"].get("_deterministic")]
+    if not found:
+        raise ValueError(
+            "evidence_bounds got a model without sample sites; expected at least one, such as an "
+            "observed one. Write the data as sample(..., obs=data)."
+        )
+    return found
+
+
+def deltas(sites: Sites, delta: type, found: Iterable[Signed]) -> Iterator[tuple[str, Any, Any]]:
+    """Refuse a guide that draws a discrete site from a continuous distribution.
+
+    Args:
+        sites: The backend's questions about sites.
+        delta: The framework's class for a value that is sure.
+        found: What signed returned.
+
+    Returns:
+        The sites that the guide draws from a Delta: the name, the model's distribution, the value.
+    """
+    found = list(found)
+    model = {name: site for name, site, sign in found if sign == 1 and not site["is_observed"]}
+    for name, site, sign in found:
+        if sign == -1 and name in model and sites.kind(model[name]["fn"]) == "discrete":
+            base = sites.innermost(site["fn"])
+            if isinstance(base, delta):
+                yield name, model[name]["fn"], site["value"]
+            elif sites.kind(base) != "discrete":
+                raise soft_guide(name, type(base).__name__)
+
+
+def no_guide(*args: Any, **kwargs: Any) -> None:
+    """The guide of a model that is enumerated."""
+
+
+def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
+    """Refuse sites that can't be enumerated; return how many dimensions the plates take."""
+    for name, site in found.items():
+        if site["scale"] is not None and float(site["scale"]) != 1:
+            raise ValueError(
+                f"exact_evidence got the site '{name}' with the scale {site['scale']}; expected 1, "
+                "that of a whole model of all its data. Evaluate without subsampling and without "
+                "scale handlers."
+            )
+        try:
+            if not site["is_observed"]:
+                site["fn"].enumerate_support()
+        except NotImplementedError as error:
+            raise ValueError(
+                f"exact_evidence got the latent site '{name}' of "
+                f"{type(sites.innermost(site['fn'])).__name__}; expected a discrete distribution "
+                "that the framework enumerates, each dimension of it in a plate. Write the "
+                "dimensions that to_event holds as plates; for a model with continuous sites take "
+                "evidence_bounds."
+            ) from error
+    frames = [frame for site in found.values() for frame in site["cond_indep_stack"]]
+    return max((-frame.dim for frame in frames if frame.dim is not None), default=0)
+
+
 # The messages.
 
 
-def bad_count(name: str, number: Any) -> ValueError:
-    """A number of samples that is none."""
-    return ValueError(
-        f"evidence_bounds got {name}={number}; expected a whole number from 1 up. "
-        "A standard error needs two samples."
-    )
-
-
-def unlike_scales(scales: Sequence[tuple[str, Any]]) -> ValueError:
-    """Sites whose log densities are not multiplied by one and the same number."""
-    given = ", ".join(f"{name}: {scale}" for name, scale in scales)
-    return ValueError(
-        f"evidence_bounds got sites with the scales {given}; expected one number at all of them, "
-        "since log weights that are scaled site by site bound no evidence. Evaluate with all the "
-        "data in every plate inside the model, and without scale handlers at single sites; a plate "
-        "around all sites of model and guide may be subsampled."
-    )
-
-
-def no_sites() -> ValueError:
-    """A model without sample sites."""
-    return ValueError(
-        "evidence_bounds got a model without sample sites; expected at least one, such as an "
-        "observed one. Write the data as sample(..., obs=data)."
-    )
-
-
-def soft_guide(name: str, law: str) -> ValueError:
-    """A discrete site whose guide draws from a continuous law."""
+def soft_guide(name: str, got: str = "a Delta at another value") -> ValueError:
+    """A discrete site that the guide draws from something else."""
     return ValueError(
         f"evidence_bounds got the site '{name}', which the discrete model draws from a discrete "
-        f"law and the guide from {law}; expected a discrete or relaxed law in the guide as well. "
-        "Evaluate with a guide whose own sites are relaxed, such as AutoRelaxed, or evaluate the "
-        "relaxed model with the framework's ELBO."
-    )
-
-
-def not_enumerable(name: str, law: str) -> ValueError:
-    """A latent site whose values can't be summed over."""
-    return ValueError(
-        f"exact_evidence got the latent site '{name}' of {law}; expected a discrete law that the "
-        "framework enumerates, each dimension of it in a plate. Write the dimensions that to_event "
-        "holds as plates; for a model with continuous sites take evidence_bounds."
-    )
-
-
-def scaled(name: str, scale: object) -> ValueError:
-    """A site whose log density is multiplied by a number."""
-    return ValueError(
-        f"exact_evidence got the site '{name}' with the scale {scale}; expected 1, that of a whole "
-        "model of all its data. Evaluate without subsampling and without scale handlers."
-    )
-
-
-def masked(name: str) -> ValueError:
-    """A latent site under a mask, in NumPyro."""
-    return ValueError(
-        f"exact_evidence got a mask at the latent site '{name}', of which NumPyro's enumeration "
-        "sums the values that are masked out as well; expected latent sites without masks. "
-        "Evaluate the data that are kept alone, or take evidence_bounds."
+        f"distribution and the guide from {got}; expected a discrete or relaxed distribution in "
+        "the guide as well. Evaluate with a guide whose own sites are relaxed, such as "
+        "AutoRelaxed, or evaluate the relaxed model with the framework's ELBO."
     )

@@ -2,10 +2,14 @@
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from relaxed_dists._distributions import formulas
+from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
 
 MOST = 16  # moves of a site at most
@@ -45,32 +49,80 @@ def quietly(check: Callable[[], bool]) -> bool:
         return True
 
 
-def moved(ops: Ops, value: Array, sort: str) -> Iterator[Array]:
-    """A site's value at other places of its support, and of a soft one at the corners.
+def same(
+    first: Sequence[Array], second: Sequence[Array], allclose: Callable[..., bool], atol: float
+) -> bool:
+    """Whether two runs gave the same numbers, in the same shapes."""
+    return len(first) == len(second) and all(
+        np.shape(x) == np.shape(y) and allclose(x, y, 1e-5, atol, equal_nan=True)
+        for x, y in zip(first, second, strict=True)
+    )
 
-    At the corners, since a model that asks whether a value is 1 gets no soft one that is.
+
+def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
+    """A site's value moved to other points of its support, and a soft value to corners too.
+
+    A model that compares a value with 1 is not changed by a move from soft to soft.
 
     Args:
         ops: The framework's operations.
         value: The value.
-        sort: ``rows`` for points of the simplex, ``logs`` for logs of them, ``logit`` for real
-            numbers, ``number`` for those in [0, 1].
+        one_hot: Whether the last axis holds categories.
+        real: Whether the value is a log or a logit.
     """
-    yield from _shifted(value, sort)
-    if sort in ("rows", "number") and bool(((value > 0) & (value < 1)).any()):
-        zero = 0.0 * value
-        corner = formulas.hardest(ops, value) if sort == "rows" else zero + (value > 0.5)
+    yield from _shifted(value, one_hot, real)
+    if not real and bool(((value > 0) & (value < 1)).any()):
+        corner = formulas.hardest(ops, value) if one_hot else 0.0 * value + (value > 0.5)
         yield corner
-        yield from _shifted(corner, sort)
+        yield from _shifted(corner, one_hot, real)
 
 
-def _shifted(value: Array, sort: str) -> Iterator[Array]:
-    if sort in ("rows", "logs"):
+def _shifted(value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
+    if one_hot:
         number = value.shape[-1]
         for shift in range(1, min(number, MOST + 1)):
             yield value[..., [(i + shift) % number for i in range(number)]]
     else:
-        yield -value if sort == "logit" else 1 - value
+        yield -value if real else 1 - value
+
+
+def with_gradient(sites: Sites, messages: Iterable[Any]) -> dict[str, Any]:
+    """The latent sites, by name, whose values carry a gradient by an estimator or a relaxation.
+
+    Args:
+        sites: The backend's questions about sites.
+        messages: The sites of the guide, and then those of the model.
+    """
+    drawn: dict[str, Any] = {}
+    for msg in messages:
+        if msg["type"] == "sample" and not msg["is_observed"]:
+            drawn.setdefault(msg["name"], msg)
+    return {k: m for k, m in drawn.items() if sites.kind(m["fn"]) in ("estimated", "relaxed")}
+
+
+@contextmanager
+def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Iterator[None]:
+    """Say what to write where a model indexes by a soft value.
+
+    Args:
+        name: The public name that runs the model.
+        sites: Returns the sites whose values may be soft; or None, to leave the error as it is.
+    """
+    try:
+        yield
+    except (IndexError, TypeError) as error:
+        # torch's words, and JAX's.
+        texts = ("used as indices must be", "Indexer must have integer")
+        found = sites() if any(text in str(error) for text in texts) else None
+        if found is None:
+            raise
+        whose = f"its sites {sorted(found)}" if found else "discrete sites"
+        raise NoGradient(
+            f"{name} got a model that indexes by floating numbers, as the values of {whose} are; "
+            "expected it to multiply by them, since an index has no derivative. Write z @ table "
+            "for table[z] with a one-hot z, and (1 - z) * table[0] + z * table[1] with a binary "
+            "one."
+        ) from error
 
 
 # The messages.
@@ -103,21 +155,4 @@ def zero_gradient(name: str, site: str) -> str:
         "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "
         f"everywhere, no gradient reaches it, and it stays as it is. {SMOOTHLY}; or train a "
         "discrete guide by LeaveOneOut_ELBO, which needs no derivative."
-    )
-
-
-def by_floats(error: Exception) -> bool:
-    """Whether torch or JAX got floating numbers as an index."""
-    text = str(error)
-    return "used as indices must be" in text or "Indexer must have integer" in text
-
-
-def indexed(name: str, sites: Sequence[str]) -> NoGradient:
-    """A model that indexes by an array of floating numbers."""
-    whose = f"its sites {list(sites)}" if sites else "discrete sites"
-    return NoGradient(
-        f"{name} got a model that indexes by floating numbers, as the values of {whose} are; "
-        "expected it to multiply by them, since an index has no derivative. "
-        "Write z @ table for table[z] with a one-hot z, and (1 - z) * table[0] + z * table[1] with "
-        "a binary one."
     )

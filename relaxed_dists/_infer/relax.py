@@ -1,6 +1,6 @@
 """What both backends share of the relaxation of a model as it is written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,36 +8,82 @@ import numpy as np
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas
 from relaxed_dists._infer import pairing
+from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
 
 
-def shown(ops: Ops, y: Array, rows: bool, hard: bool) -> Array:
+def shown(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
     """The point of the simplex or of (0, 1) whose log or logit is y, or its corner."""
-    soft = ops.exp(y) if rows else ops.exp(-ops.softplus(-y))
+    soft = ops.exp(y) if one_hot else ops.exp(-ops.softplus(-y))
     if not hard:
         return soft
-    corner = formulas.hardest(ops, y) if rows else ops.where(y > 0, 0.0 * soft + 1.0, 0.0)
+    corner = formulas.hardest(ops, y) if one_hot else ops.where(y > 0, 0.0 * soft + 1.0, 0.0)
     return formulas.straight_through(ops, corner, soft)
 
 
-def check_shape(name: str, temperature: Any, shape: Sequence[int]) -> None:
-    """Refuse a temperature that would make more events of a site than it has."""
-    heat = np.shape(temperature)
-    fits = len(heat) <= len(shape)
-    if not fits or any(m not in (1, n) for m, n in zip(heat[::-1], shape[::-1], strict=False)):
-        raise _errors.bad_temperature_shape(f"The relaxation of {name!r}", heat, shape)
+def from_noise(
+    ops: Ops, logits: Array, temperature: Array, noise: Array, one_hot: bool, real: bool, hard: bool
+) -> Array:
+    """The value of a relaxed site with this noise: its log or logit if real, else as in shown."""
+    if one_hot:
+        y = formulas.concrete(ops, logits, temperature, noise)[0]
+    else:
+        y = formulas.logit_concrete(ops, logits, temperature, noise)
+    return y if real else shown(ops, y, one_hot, hard)
+
+
+def relaxed(
+    sites: Sites, classes: tuple[Any, Any], name: str, fn: Any, temperature: Any
+) -> tuple[Any, bool]:
+    """The relaxed distribution for a discrete site, in the same wrappers; and if it is one-hot.
+
+    Args:
+        sites: The backend's questions about sites.
+        classes: The relaxed one-hot class in log space, and the binary one in logit space.
+        name: The site's name.
+        fn: What it draws from.
+        temperature: The temperature.
+    """
+    base = sites.innermost(fn)
+    discrete = sites.discrete(base)
+    if discrete is None:
+        got = f"The site {name!r} can't be relaxed: it got a {type(base).__name__}"
+        if type(base).__name__.startswith("Categorical"):
+            raise ValueError(
+                f"{got}, whose values are integers that index something; expected one-hot values. "
+                "Write OneHotCategorical, and z @ table in place of table[z]; or name the sites to "
+                "relax with sites=[...]."
+            )
+        raise ValueError(
+            f"{got}; expected a OneHotCategorical or a Bernoulli. Name the sites to relax with "
+            "sites=[...], and enumerate the others or sum them out."
+        )
+    one_hot = len(discrete.event_shape) > 0
+    shape, given = fn.shape()[:-1] if one_hot else fn.shape(), np.shape(temperature)
+    fits = all(m in (1, n) for m, n in zip(given[::-1], shape[::-1], strict=False))
+    if len(given) > len(shape) or not fits:
+        raise _errors.bad_temperature_shape(f"The relaxation of {name!r}", given, shape)
+    cls = classes[0] if one_hot else classes[1]
+    made = cls(temperature, logits=discrete.logits, validate_args=base._validate_args)
+    return sites.rewrapped(fn, lambda _: made), one_hot
 
 
 class Chosen:
-    """Which sites of a model are relaxed, and whether each that was named has been there."""
+    """Which sites of a model are relaxed, and whether each that was named was drawn."""
 
     def __init__(self, sites: Iterable[str] | None) -> None:
         if isinstance(sites, str):
             raise pairing.not_names("relax", "sites", sites)
         self.names = None if sites is None else frozenset(sites)
-        self.found: set[str] = set()
+        self.start()
 
-    def has(self, name: str, law: str, discrete: bool, observed: bool) -> bool:
+    def start(self) -> None:
+        """Forget the last run of the model."""
+        self.found: set[str] = set()
+        self.relaxed: set[str] = set()
+        self.observed = False  # whether the model has data
+
+    def has(self, name: str, distribution: str, discrete: bool, observed: bool) -> bool:
         """Whether a site is to be relaxed; an error if it was named and can't be."""
         latent = discrete and not observed
         if latent:
@@ -45,49 +91,24 @@ class Chosen:
         if self.names is None or name not in self.names:
             return latent and self.names is None
         if not latent:
-            raise named_otherwise(name, law, observed)
+            got = f"which is observed, a {distribution}" if observed else f"a {distribution}"
+            raise ValueError(
+                f"relax got {name!r} in sites, {got}; expected the names of latent discrete sites. "
+                "Take it out of sites."
+            )
         return True
 
     def check(self) -> None:
-        """Refuse names that the model has not drawn, once it has run."""
+        """Refuse names that the model did not draw, once it has run."""
         missing = (self.names or frozenset()) - self.found
         if missing:
-            raise never_seen(missing, self.found)
+            raise ValueError(
+                f"relax got {sorted(missing)} in sites, which the model never drew; expected names "
+                f"of its latent discrete sites, which are {sorted(self.found)}. Correct the names."
+            )
 
 
 # The messages.
-
-
-def no_relaxation(site: str, law: str) -> ValueError:
-    """A site whose law can't be relaxed."""
-    if law.startswith("Categorical"):
-        return ValueError(
-            f"The site {site!r} can't be relaxed: it got a {law}, whose values are integers that "
-            "index something; expected one-hot values. Write OneHotCategorical, and z @ table in "
-            "place of table[z]; or name the sites to relax with sites=[...]."
-        )
-    return ValueError(
-        f"The site {site!r} can't be relaxed: it got a {law}; expected a OneHotCategorical or a "
-        "Bernoulli. Name the sites to relax with sites=[...], and enumerate the others or sum "
-        "them out."
-    )
-
-
-def named_otherwise(site: str, law: str, observed: bool) -> ValueError:
-    """A named site that is no latent discrete one."""
-    got = f"which is observed, a {law}" if observed else f"a {law}"
-    return ValueError(
-        f"relax got {site!r} in sites, {got}; expected the names of latent discrete sites. "
-        "Take it out of sites."
-    )
-
-
-def never_seen(missing: Iterable[str], found: Iterable[str]) -> ValueError:
-    """Named sites that the model has not drawn."""
-    return ValueError(
-        f"relax got {sorted(missing)} in sites, which the model never drew; expected names of its "
-        f"latent discrete sites, which are {sorted(found)}. Correct the names."
-    )
 
 
 def given_outside(site: str, handler: str) -> ValueError:
@@ -102,20 +123,11 @@ def given_outside(site: str, handler: str) -> ValueError:
     )
 
 
-def inside_control_flow(site: str) -> ValueError:
-    """A discrete site in control flow whose sites no handler outside it can change."""
-    return ValueError(
-        f"relax got the discrete site {site!r} of a scan or cond, whose sites no handler "
-        "outside it changes; expected relax inside. Wrap its body: scan(relax(body, temperature), "
-        "...)."
-    )
-
-
-def no_noise(site: str, law: str) -> ValueError:
+def no_noise(site: str, got: str) -> ValueError:
     """A site of GumbelSoftmaxReparam that is not relaxed."""
     return ValueError(
-        f"GumbelSoftmaxReparam got the site {site!r}, a {law}; expected a relaxed law, such as "
-        "RelaxedOneHotCategorical. Relax a discrete site first: its relaxed site is "
+        f"GumbelSoftmaxReparam got the site {site!r}, a {got}; expected a relaxed distribution, "
+        "such as RelaxedOneHotCategorical. Relax a discrete site first: its relaxed site is "
         f"'{site}_relaxed'."
     )
 

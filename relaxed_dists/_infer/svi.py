@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._infer import discretize
-
 
 def takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
     """Whether the signature of what is wrapped takes a temperature that is not bound yet."""
@@ -26,9 +24,12 @@ def _call(fn: Callable[..., Any], /, *args: Any, temperature: Any = None, **kwar
     return fn(*args, **kwargs)
 
 
-def without_temperature(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Fn as a callable that accepts temperature= and makes no use of it; pickled as fn is."""
-    return functools.partial(_call, fn)
+def tolerant(fn: Callable[..., Any], unwrap: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The function, or one around it that accepts temperature= and does not use it.
+
+    The one around it can be pickled if the function can.
+    """
+    return fn if takes_temperature(fn, unwrap) else functools.partial(_call, fn)
 
 
 def accepting(
@@ -44,11 +45,33 @@ def accepting(
     Raises:
         ValueError: If neither takes a temperature.
     """
-    takes = [takes_temperature(fn, unwrap) for fn in (model, guide)]
-    if not any(takes):
+    if not (takes_temperature(model, unwrap) or takes_temperature(guide, unwrap)):
         raise no_temperature()
-    pairs = zip((model, guide), takes, strict=True)
-    return [fn if take else without_temperature(fn) for fn, take in pairs]
+    return [tolerant(fn, unwrap) for fn in (model, guide)]
+
+
+class Annealed:
+    """The temperatures of both AnnealedSVI classes."""
+
+    def _accept(self, model: Any, guide: Any, temperature: Any, unwrap: Any) -> list[Any]:
+        """Keep the schedule; return model and guide, which accept temperature= if there is one."""
+        self._takes = takes_temperature(model, unwrap) or takes_temperature(guide, unwrap)
+        accept = self._takes or temperature is not None
+        fns = accepting(model, guide, unwrap) if accept else [model, guide]
+        self.temperature = None if temperature is None else schedules(temperature)
+        return fns
+
+    def _temperatures(self, step: Any) -> Any:
+        """The temperatures of a step, checked."""
+        return checked(at_step(self.temperature, step))
+
+    def _with_temperature(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of model and guide at a step."""
+        if "temperature" in kwargs and not self._takes:
+            raise no_temperature()
+        if self.temperature is None or "temperature" in kwargs:
+            return kwargs
+        return {**kwargs, "temperature": self._temperatures(step)}
 
 
 def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
@@ -62,95 +85,13 @@ def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
             inspect.signature(fn).bind(*args, **kwargs)
         except TypeError as error:
             if "'temperature'" in str(error):
-                raise missing_temperature() from None
+                raise ValueError(
+                    "AnnealedSVI got no temperature for a model or guide that asks for one; "
+                    "expected a schedule, or temperature= in each call. Give AnnealedSVI a "
+                    "schedule such as relaxed_dists.schedules.exponential(1.0, 1e-4, 0.5)."
+                ) from None
         except ValueError:  # a callable without a signature
             continue
-
-
-def needs_temperature(
-    fn: Any, unwrap: Callable[[Any], Any], parts: Callable[[Any], Iterable[Any]]
-) -> bool:
-    """Whether a call without a temperature is an error: the signature asks for one.
-
-    Args:
-        fn: A model or a guide.
-        unwrap: From a wrapper whose signature hides it to what is wrapped; else None.
-        parts: From a guide to the guides that it is made of.
-    """
-    while fn is not None:
-        inner, fn_parts = unwrap(fn), list(parts(fn))
-        if getattr(fn, "_needs_temperature", False):
-            return True
-        if any(needs_temperature(part, unwrap, parts) for part in fn_parts):
-            return True
-        if inner is None:
-            break
-        fn = inner
-    try:
-        parameter = inspect.signature(fn).parameters.get("temperature")
-    except (TypeError, ValueError):  # a callable without a signature
-        return False
-    return parameter is not None and parameter.default is parameter.empty
-
-
-class AtAnyTemperature:
-    """A model or guide whose sites are made discrete, which can be called without a temperature.
-
-    A discrete distribution does not depend on the temperature of the relaxed one, so any
-    temperature will do. The first call without one looks whether anything else depends on it.
-
-    Args:
-        fn: The model or the guide.
-        independent: From the function, its arguments and two temperatures to whether it draws and
-            scores the same at both.
-    """
-
-    def __init__(self, fn: Callable[..., Any], independent: Callable[..., bool]) -> None:
-        self.fn, self._independent = fn, independent
-        self._temperature: Any = None
-
-    def look(self, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
-        """Find a temperature that fn can be called with; an error if it matters which."""
-        if self._temperature is not None or self._given(args, kwargs):
-            return
-        # 1 and 2 are in the range of every estimator.
-        found: Any = [1.0, 2.0]
-        try:
-            fine = self._independent(fn, args, kwargs, *found)
-        except TypeError as error:
-            if "not subscriptable" not in str(error):  # it takes a nest of temperatures
-                raise
-            found = [_Nest(t) for t in found]
-            fine = self._independent(fn, args, kwargs, *found)
-        if not fine:
-            raise discretize.temperature_matters()
-        self._temperature = found[0]
-
-    def _given(self, args: Any, kwargs: dict[str, Any]) -> bool:
-        if "temperature" in kwargs:
-            return True
-        try:
-            return "temperature" in inspect.signature(self.fn).bind_partial(*args).arguments
-        except (TypeError, ValueError):
-            return False
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, with a temperature."""
-        self.look(self.fn, args, kwargs)
-        if not self._given(args, kwargs):
-            kwargs = {**kwargs, "temperature": self._temperature}
-        return self.fn(*args, **kwargs)
-
-
-class _Nest(dict[Any, float]):
-    """One temperature under every key."""
-
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self._temperature = temperature
-
-    def __missing__(self, key: Any) -> float:
-        return self._temperature
 
 
 def entries(nest: Any, name: str = "temperature") -> Iterator[tuple[str, Any]]:
@@ -184,7 +125,11 @@ def schedules(temperature: Any) -> Any:
     """
     for name, entry in entries(temperature):
         if not (callable(entry) or isinstance(entry, int | float) or hasattr(entry, "dtype")):
-            raise not_a_schedule(name, entry)
+            raise ValueError(
+                f"AnnealedSVI got {name} of type {type(entry).__name__}; expected a schedule (a "
+                "function from a step to a temperature), a number, or a dict, list or tuple of "
+                "them. Take one from relaxed_dists.schedules."
+            )
     return temperature
 
 
@@ -207,7 +152,11 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
         if known(entry):
             fine = (entry > 0) & (entry < math.inf)
             if not bool(fine.all() if hasattr(fine, "all") else fine):
-                raise bad_scheduled(name, entry)
+                which = "" if name == "temperature" else f" {name}"
+                raise ValueError(
+                    f"The temperature schedule{which} yielded {entry}; expected positive finite "
+                    "numbers. Give the schedule a floor above zero."
+                )
     return temperature
 
 
@@ -230,41 +179,4 @@ def no_temperature() -> ValueError:
         "AnnealedSVI got a model and a guide that both take no argument named temperature; "
         "expected at least one that does. Add temperature to its signature, or leave the "
         "schedule and temperature= out."
-    )
-
-
-def missing_temperature() -> ValueError:
-    """A model or a guide that asks for a temperature, and gets none."""
-    return ValueError(
-        "AnnealedSVI got no temperature for a model or guide that asks for one; expected a "
-        "schedule, or temperature= in each call. Give AnnealedSVI a schedule such as "
-        "relaxed_dists.schedules.exponential(1.0, 1e-4, 0.5)."
-    )
-
-
-def not_a_schedule(entry: str, got: Any) -> ValueError:
-    """A temperature that is neither a schedule nor a number."""
-    return ValueError(
-        f"AnnealedSVI got {entry} of type {type(got).__name__}; expected a schedule (a function "
-        "from a step to a temperature), a number, or a dict, list or tuple of them. "
-        "Take one from relaxed_dists.schedules."
-    )
-
-
-def bad_scheduled(entry: str, temperature: Any) -> ValueError:
-    """A schedule's temperature that is not positive and finite."""
-    which = "" if entry == "temperature" else f" {entry}"
-    return ValueError(
-        f"The temperature schedule{which} yielded {temperature}; expected positive finite numbers. "
-        "Give the schedule a floor above zero."
-    )
-
-
-def not_traceable(error: BaseException) -> ValueError:
-    """A schedule of the user's that needs numbers where JAX has none."""
-    return ValueError(
-        f"A temperature schedule can't compute with a traced step ({type(error).__name__}); "
-        "expected a function that JAX can trace. Write jnp.maximum, jnp.exp and jnp.where in "
-        "place of max, math.exp and if; or take a schedule from relaxed_dists.schedules, such as "
-        "exponential(1.0, rate=1e-3, floor=0.5)."
     )

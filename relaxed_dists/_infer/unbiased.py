@@ -20,7 +20,8 @@ from typing import Any
 
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.estimators import GumbelSoftmax, shown
-from relaxed_dists._infer.svi import takes_temperature, without_temperature
+from relaxed_dists._infer.sites import Sites
+from relaxed_dists._infer.svi import tolerant
 from relaxed_dists._ops import Array, Ops
 
 
@@ -41,6 +42,11 @@ class Relaxation:
         logits: The logits, constants; of the shape of the value.
         noise: Gumbel noise for rows, logistic noise for a binary site; of that shape.
         temperature: That of the soft draw, for each row.
+
+    Attributes:
+        hard: The discrete draw.
+        soft: The relaxed draw of the same noise.
+        score: The gradient of the log mass by the logits.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class Relaxation:
         self._temperature = temperature
         self._hard = formulas.hardest(ops, self._two, self._noise)
         self._soft = self._relaxed(self._two)
+        self.hard, self.soft = self._value(self._hard), self._value(self._soft)
+        self.score = self._value(self._hard - formulas.softmax(ops, self._two))
 
     def _relaxed(self, two: Array) -> Array:
         return formulas.concrete(self._ops, two, self._temperature, self._noise)[1]
@@ -60,25 +68,10 @@ class Relaxation:
     def _value(self, x: Array) -> Array:
         return x if self._rows else x[..., 0]
 
-    @property
-    def hard(self) -> Array:
-        """The discrete draw."""
-        return self._value(self._hard)
-
-    @property
-    def soft(self) -> Array:
-        """The relaxed draw of the same noise."""
-        return self._value(self._soft)
-
     def again(self, logits: Array) -> Array:
         """The relaxed draw of the same noise at other logits, with a gradient by them."""
         two = logits if self._rows else formulas.bernoulli_log_probs(self._ops, logits)
         return self._value(self._relaxed(two))
-
-    @property
-    def score(self) -> Array:
-        """The gradient of the log mass by the logits, b - p; that by a binary site's one logit."""
-        return self._value(self._hard - formulas.softmax(self._ops, self._two))
 
     def correction(self, slope: Array) -> Array:
         """The pathwise gradient through z less that through z given b, by the logits.
@@ -117,69 +110,109 @@ def levels(parents: Mapping[str, frozenset[str]]) -> list[list[str]]:
     return [[n for n in level if level[n] == at] for at in sorted(set(level.values()))]
 
 
-def checked_particles(name: str, number: Any, least: int) -> int:
-    """The number of particles, or an error."""
+def check_particles(name: str, number: Any, least: int) -> None:
+    """Refuse a number of particles that is too small, or none."""
     if not isinstance(number, int) or number < least:
-        raise bad_particles(name, number, least)
-    return number
+        remedy = (
+            "The baseline of each is the mean of the others: take 2 to 10"
+            if least > 1
+            else "Take 1, or more for less variance"
+        )
+        raise ValueError(
+            f"{name} got num_particles={number!r}; expected a whole number of at least {least}. "
+            f"{remedy}."
+        )
 
 
 def checked_eta(name: str, eta: Any) -> Any:
     """A finite number, or the name of a parameter; else an error."""
     if isinstance(eta, str) or (isinstance(eta, int | float) and abs(eta) < float("inf")):
         return eta
-    raise bad_eta(name, eta)
+    raise ValueError(
+        f"{name} got eta={eta!r}; expected a finite number, or the name of a parameter that the "
+        "guide declares, to be trained. Take 1.0."
+    )
 
 
 def checked_surrogate(name: str, surrogate: Any, unwrap: Callable[[Any], Any]) -> Any:
     """A callable that accepts temperature=, used or not; or an error."""
     if not callable(surrogate) or isinstance(surrogate, type):
-        raise bad_surrogate(name, surrogate)
-    taken = takes_temperature(surrogate, unwrap)
-    return surrogate if taken else without_temperature(surrogate)
+        raise ValueError(
+            f"{name} got surrogate={surrogate!r}; expected a function of a dict of relaxed values. "
+            "Write one that returns a number, or one for each row of the plate; or take REBAR_ELBO."
+        )
+    return tolerant(surrogate, unwrap)
 
 
-def checked_site(elbo: str, name: str, kind: str | None, law: Any, pathwise: bool) -> bool:
+def fitted(name: str, out: Array, site: Any, broadcast_to: Callable[..., Array]) -> Array:
+    """The array that a surrogate returned, summed to the batch shape of a site."""
+    batch, total = tuple(site["fn"].batch_shape), out
+    while len(total.shape) > len(batch):
+        total = total.sum(0)
+    for axis in range(-len(total.shape), 0):
+        total = total.sum(axis, keepdims=True) if batch[axis] == 1 else total
+        if total.shape[axis] not in (1, batch[axis]):
+            raise ValueError(
+                f"{name} got a surrogate that returns the shape {tuple(out.shape)}, beside the "
+                f"site {site['name']!r} of batch shape {batch}; expected a number, or an array "
+                "that broadcasts with it. Sum over the categories and the event's dimensions."
+            )
+    return broadcast_to(total, batch)
+
+
+def is_relaxed(elbo: str, sites: Sites, biased: type, msg: Any) -> bool:
     """Whether REBAR and RELAX relax a site of the guide; an error if its gradient would be biased.
 
     Args:
         elbo: The name of the loss.
-        name: The site's name.
-        kind: The sort of its law: relaxed, estimated, discrete or None.
-        law: Its law, without wrappers.
-        pathwise: Whether its draws carry a gradient.
+        sites: The backend's questions about sites.
+        biased: The class of the straight-through distributions.
+        msg: The site.
     """
-    if kind == "estimated" and isinstance(getattr(law, "estimator", None), GumbelSoftmax):
-        if law.estimator.soft:
-            raise soft_estimator(elbo, name)
+    name, fn = msg["name"], msg["fn"]
+    base, kind = sites.innermost(fn), sites.kind(fn)
+    if isinstance(base, biased):
+        raise straight_through(elbo, name, base)
+    estimator = getattr(base, "estimator", None)
+    if kind == "estimated" and isinstance(estimator, GumbelSoftmax):
+        if estimator.soft:
+            raise ValueError(
+                f"{elbo} got the site {name!r} with a GumbelSoftmax of hard=False; expected "
+                "hard=True, since it is the discrete bound whose gradient it estimates: the soft "
+                "values are only its control variate. Leave hard out."
+            )
         return True
-    if kind in ("estimated", "discrete") or not pathwise:
-        raise no_gumbel_softmax(elbo, name, law)
+    if kind in ("estimated", "discrete") or not fn.has_rsample:
+        got = "no estimator" if estimator is None else f"estimator={shown(estimator)}"
+        raise ValueError(
+            f"{elbo} got the site {name!r}, {type(base).__name__} with {got}; expected "
+            "OneHotCategorical or Bernoulli with GumbelSoftmax(temperature), the temperature of "
+            "the control variate. Use LeaveOneOut_ELBO for other distributions without a pathwise "
+            "gradient."
+        )
     return False
 
 
+def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
+    """Refuse a latent site of the model that has no density at soft values.
+
+    Args:
+        elbo: The name of the loss.
+        sites: The backend's questions about sites.
+        msg: The site.
+        hard: Whether the site is scored at a hard value.
+    """
+    base = sites.innermost(msg["fn"])
+    if sites.kind(msg["fn"]) == "relaxed" or not (hard or sites.discrete(base)):
+        raise ValueError(
+            f"{elbo} got the site {msg['name']!r}, {type(base).__name__} in the model, which takes "
+            "no soft values; expected OneHotCategorical or Bernoulli, as in the guide. Change the "
+            "model's site; or take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0, which do not run "
+            "the model at soft values."
+        )
+
+
 # The messages.
-
-
-def bad_particles(name: str, number: Any, least: int) -> ValueError:
-    """A number of particles that is too small, or none."""
-    remedy = (
-        "The baseline of each is the mean of the others: take 2 to 10"
-        if least > 1
-        else "Take 1, or more for less variance"
-    )
-    return ValueError(
-        f"{name} got num_particles={number!r}; expected a whole number of at least {least}. "
-        f"{remedy}."
-    )
-
-
-def bad_eta(name: str, eta: Any) -> ValueError:
-    """A weight of the control variate that is none."""
-    return ValueError(
-        f"{name} got eta={eta!r}; expected a finite number, or the name of a parameter that the "
-        "guide declares, to be trained. Take 1.0."
-    )
 
 
 def no_such_parameter(name: str, eta: str) -> ValueError:
@@ -190,58 +223,11 @@ def no_such_parameter(name: str, eta: str) -> ValueError:
     )
 
 
-def bad_surrogate(name: str, surrogate: Any) -> ValueError:
-    """A surrogate that can't be called."""
-    return ValueError(
-        f"{name} got surrogate={surrogate!r}; expected a function of a dict of relaxed values. "
-        "Write one that returns a number, or one for each row of the plate; or take REBAR_ELBO."
-    )
-
-
-def bad_surrogate_shape(name: str, site: str, got: Any, expected: Any) -> ValueError:
-    """A control variate of a shape that fits no site's rows."""
-    return ValueError(
-        f"{name} got a surrogate that returns the shape {tuple(got)}, beside the site {site!r} of "
-        f"batch shape {tuple(expected)}; expected a number, or an array that broadcasts with it. "
-        "Sum over the categories and the event's dimensions."
-    )
-
-
-def soft_estimator(name: str, site: str) -> ValueError:
-    """An estimator whose values are soft."""
-    return ValueError(
-        f"{name} got the site {site!r} with a GumbelSoftmax of hard=False; expected hard=True, "
-        "since it is the discrete bound whose gradient it estimates: the soft values are only its "
-        "control variate. Leave hard out."
-    )
-
-
-def no_gumbel_softmax(name: str, site: str, law: Any) -> ValueError:
-    """A discrete site of the guide without a temperature for its control variate."""
-    estimator = getattr(law, "estimator", None)
-    got = f"estimator={shown(estimator)}" if estimator is not None else "no estimator"
-    return ValueError(
-        f"{name} got the site {site!r}, {type(law).__name__} with {got}; expected "
-        "OneHotCategorical or Bernoulli with GumbelSoftmax(temperature), the temperature of the "
-        "control variate. Use LeaveOneOut_ELBO for other laws without a pathwise gradient."
-    )
-
-
 def straight_through(name: str, site: str, law: Any) -> ValueError:
     """A site of the guide whose gradient is biased whatever the loss."""
     return ValueError(
         f"{name} got the site {site!r}, {type(law).__name__}, whose pathwise gradient is biased; "
         "expected a discrete law, or a continuous one. Use OneHotCategorical, Bernoulli or Subset."
-    )
-
-
-def no_soft_model(name: str, site: str, law: Any) -> ValueError:
-    """A latent site of the model that has no value between the hard ones."""
-    return ValueError(
-        f"{name} got the site {site!r}, {type(law).__name__} in the model, which takes no soft "
-        "values; expected OneHotCategorical or Bernoulli, as in the guide. Change the model's "
-        "site; or take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0, which do not run the model at "
-        "soft values."
     )
 
 

@@ -176,7 +176,7 @@ def test_t2_a_wrong_check_fails(
     if backend.framework == "pyro":
         monkeypatch.setattr(paths, "_matters", lambda *args: True)
     else:
-        monkeypatch.setattr(paths, "_same", lambda *args: False)
+        monkeypatch.setattr(paths, "same", lambda *args: False)
     with pytest.raises(ValueError, match=STUCK):
         test_t2_what_is_used_where(backend, _masked, "")
 

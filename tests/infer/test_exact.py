@@ -93,7 +93,7 @@ def test_what_cannot_be_enumerated_is_refused(language: Language) -> None:
     def continuous() -> None:
         language.sample("z", language.normal(array(0.0), array(1.0)))
 
-    with pytest.raises(ValueError, match="the latent site 'z' of Normal; expected a discrete law"):
+    with pytest.raises(ValueError, match="site 'z' of Normal; expected a discrete distribution"):
         language.exact(continuous)
 
     def wide() -> None:

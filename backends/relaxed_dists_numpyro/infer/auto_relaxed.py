@@ -1,7 +1,6 @@
 """A mean-field guide over the latent discrete sites of a model, made automatically."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import jax
@@ -20,34 +19,25 @@ from relaxed_dists._infer.auto_relaxed import Site
 
 from .._jax.input import known
 from .._jax.ops import ops
+from ..distributions import sites
 from ..distributions.discrete import _Discrete
 from ..distributions.estimators import GumbelSoftmax
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.permutation import RelaxedPermutation
-from ..distributions.sites import discrete, innermost, kind, rewrapped
 from ..distributions.subset import RelaxedSubset
 from .svi import _unwrap
+from .unbiased import latent
 
-_OF_THE_DENSITY = tuple(
-    getattr(autoguide, name)
-    for name in (
-        "AutoDAIS",
-        "AutoLaplaceApproximation",
-        "AutoSemiDAIS",
-        "AutoSurrogateLikelihoodDAIS",
-    )
+_OF_THE_DENSITY = (
+    autoguide.AutoDAIS,
+    autoguide.AutoLaplaceApproximation,
+    autoguide.AutoSemiDAIS,
+    autoguide.AutoSurrogateLikelihoodDAIS,
 )
 
 
-_OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them
-
-
-def _latent(msg: Any) -> bool:
-    return msg["type"] == "sample" and not msg["is_observed"]
-
-
 def _is_discrete(msg: Any) -> bool:
-    return _latent(msg) and kind(msg["fn"]) in ("estimated", "discrete")
+    return latent(msg) and sites.kind(msg["fn"]) in ("estimated", "discrete")
 
 
 def _not_continuous(msg: Any) -> bool:
@@ -55,15 +45,27 @@ def _not_continuous(msg: Any) -> bool:
     return msg["type"] == "deterministic" or _is_discrete(msg)
 
 
+_BACKEND = auto_relaxed.Backend(
+    _is_discrete,
+    (HardConcrete, RelaxedSubset, RelaxedPermutation),
+    jnp,
+    ops,
+    sites,
+    lambda x, like: jnp.asarray(x, like.dtype),
+    periodic_repeat,
+    known,
+)
+
+
 class _Plain(Messenger):
     """The model without estimators, whose supports have no transform: NumPyro would ask for it."""
 
     def process_message(self, msg: Any) -> None:
         if _is_discrete(msg):
-            msg["fn"] = rewrapped(msg["fn"], lambda law: discrete(law) or law)
+            msg["fn"] = sites.rewrapped(msg["fn"], lambda d: sites.discrete(d) or d)
 
 
-class AutoRelaxed(AutoGuide):
+class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
 
     Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, this
@@ -148,23 +150,14 @@ class AutoRelaxed(AutoGuide):
             # Its own would draw another subsample.
             self.continuous.create_plates = self._shared_plates
 
-    @property
-    def _needs_temperature(self) -> bool:
-        """Whether a call without a temperature is an error: the estimator is made from it."""
-        return callable(self.estimator)
-
     def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
         return list(self.plates.values())
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with jax.ensure_compile_time_eval():  # constants can be looked at under jit as well
             self._look_at(*args, **kwargs)
-        if any(site.fixed is not None for site in self._sites.values()):
-            with handlers.block():
-                prior = get_dependencies(_Plain(self.model), args, kwargs)["prior_dependencies"]
-            for name, known_site in self._sites.items():
-                if prior[name].keys() != {name}:
-                    known_site.fixed = None
+        with handlers.block():
+            self._check_fixed(lambda: get_dependencies(_Plain(self.model), args, kwargs))
 
     def _look_at(self, *args: Any, **kwargs: Any) -> None:
         with handlers.block():
@@ -174,63 +167,11 @@ class AutoRelaxed(AutoGuide):
         for name, site in trace.items():
             if site["type"] == "plate":
                 self._prototype_frame_full_sizes[name] = site["args"][0]
-        found = {name: site for name, site in trace.items() if _latent(site)}
-        hot = {name: site for name, site in found.items() if _is_discrete(site)}
-        inner = {name: innermost(site["fn"]) for name, site in found.items()}
-        own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
-        if own and (not hot or self.continuous is None):
-            raise auto_relaxed.needs_its_own_guide(own)
-        if not hot:
-            raise auto_relaxed.no_discrete_sites()
-        if self.continuous is None and len(hot) < len(found):
-            raise auto_relaxed.continuous_sites([name for name in found if name not in hot])
-        # TraceMeanField_ELBO warns where guide and model draw in another order.
-        self._discrete_first = next(iter(found)) in hot
+        found = {name: site for name, site in trace.items() if latent(site)}
         for site in found.values():
             self._prototype_frames.update({f.name: f for f in site["cond_indep_stack"]})
-        self._sites: dict[str, Site] = {}
-        self._starts: dict[str, Array] = {}
-        for name, site in hot.items():
-            self._add(name, site)
-
-    def _add(self, name: str, msg: Any) -> None:
-        law = innermost(msg["fn"])
-        twin = discrete(law)
-        if twin is None:
-            raise auto_relaxed.no_logits_for(name, law)
-        event_dim, rows = msg["fn"].event_dim, len(twin.event_shape)
-        site = Site(type(twin), event_dim - rows, event_dim, msg["cond_indep_stack"])
-        shape, dtype = jnp.shape(msg["value"]), twin.logits.dtype
-        logits = jnp.zeros(shape, dtype)
-        value = None if self.init_loc_fn is None else self.init_loc_fn(msg)
-        if value is not None:
-            logits = auto_relaxed.start(ops, jnp.asarray(value, dtype), bool(rows))
-        fixed = jnp.zeros(shape, dtype)
-        if known(twin.logits):
-            fixed = jnp.broadcast_to(auto_relaxed.fixed(ops, twin.logits, bool(rows)), shape)
-        for frame in site.frames:
-            size = self._prototype_frame_full_sizes[frame.name]
-            dim = frame.dim - event_dim
-            if logits.ndim < -dim or logits.shape[dim] != size:
-                logits = periodic_repeat(jnp.broadcast_to(logits, shape), size, dim)
-            if size != frame.size:
-                row = fixed.take(jnp.array([0]), dim)
-                fixed = jnp.where((fixed == row).all(dim, keepdims=True), row, 0.0)
-                shape = (*shape[:dim], size, *shape[len(shape) + dim + 1 :])
-                fixed = jnp.broadcast_to(fixed, shape)
-        self._starts[name] = jnp.broadcast_to(logits, shape)
-        site.fixed = fixed if known(fixed) and bool(fixed.any()) else None
-        self._sites[name] = site
-
-    def _law(self, name: str, logits: Array, estimator: Any = None) -> Any:
-        """The law of a site, within its plates or of the full ones."""
-        site = self._sites[name]
-        validate = None
-        if site.fixed is not None:
-            logits = logits + numpyro.subsample(site.fixed, event_dim=site.event_dim)
-            validate = False  # a sure 1 is a logit of inf, which is refused of a user's
-        law = site.family(logits=logits, estimator=estimator, validate_args=validate)
-        return law.to_event(site.extra)
+        sizes = self._prototype_frame_full_sizes
+        self._starts = self._find(_BACKEND, found, self.init_loc_fn, lambda f: sizes[f.name])
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Draw the latent sites.
@@ -249,19 +190,14 @@ class AutoRelaxed(AutoGuide):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         self.plates = self._create_plates(*args, **kwargs)
-        result = {}
-        if self.continuous is not None and not self._discrete_first:
-            result.update(self.continuous(*args, **kwargs))
-        for name, site in self._sites.items():
-            with ExitStack() as stack:
-                for frame in site.frames:
-                    stack.enter_context(self.plates[frame.name])
-                param = f"{name}_{self.prefix}_logits"
-                logits = numpyro.param(param, self._starts[name], event_dim=site.event_dim)
-                result[name] = numpyro.sample(name, self._law(name, logits, estimator))
-        if self.continuous is not None and self._discrete_first:
-            result.update(self.continuous(*args, **kwargs))
-        return result
+
+        def draw(name: str, site: Site) -> Any:
+            param = f"{name}_{self.prefix}_logits"
+            logits = numpyro.param(param, self._starts[name], event_dim=site.event_dim)
+            made = site.distribution(logits, numpyro.subsample, estimator)
+            return numpyro.sample(name, made)
+
+        return self._draw(self.plates, draw, args, kwargs)
 
     def discrete_posterior(self, params: dict[str, Any]) -> dict[str, _Discrete]:
         """The law of each discrete site, without an estimator.
@@ -276,11 +212,12 @@ class AutoRelaxed(AutoGuide):
         Raises:
             ValueError: If the guide was never called.
         """
-        if self.prototype_trace is None:
-            raise auto_relaxed.guide_not_called()
-        return {
-            name: self._law(name, params[f"{name}_{self.prefix}_logits"]) for name in self._sites
-        }
+
+        def make(name: str, site: Site) -> Any:
+            logits = params[f"{name}_{self.prefix}_logits"]
+            return site.distribution(logits, numpyro.subsample, None)
+
+        return self._posterior(make)
 
     def median(self, params: dict[str, Any]) -> dict[str, Array]:
         """The most probable value of each discrete site, the median of each continuous one.
@@ -293,7 +230,7 @@ class AutoRelaxed(AutoGuide):
         """
         posterior = self.discrete_posterior(params)
         result = {} if self.continuous is None else self.continuous.median(params)
-        return {**result, **{name: innermost(law).mode for name, law in posterior.items()}}
+        return {**result, **{name: sites.innermost(law).mode for name, law in posterior.items()}}
 
     def quantiles(self, params: dict[str, Any], quantiles: Sequence[float]) -> dict[str, Array]:
         """The quantiles of the continuous sites; a discrete one has its law instead.

@@ -94,8 +94,7 @@ def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
     leaves = []
     for name, leaf in expected.items():
         place = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-        if (values[name].shape, values[name].dtype) != (place.shape, place.dtype):
-            raise checkpoint.unlike(source, name, values[name], place)
+        checkpoint.check_like(source, name, values[name], place)
         made = _array(values[name], said["leaves"][name]["weak"])
         if getattr(place, "committed", False):
             made = jax.device_put(made, place.sharding)

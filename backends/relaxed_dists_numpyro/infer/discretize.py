@@ -17,7 +17,8 @@ from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import Messenger
 
 from relaxed_dists._infer import discretize as _discretize
-from relaxed_dists._infer.svi import AtAnyTemperature, needs_temperature
+from relaxed_dists._infer.discretize import AtAnyTemperature, needs_temperature
+from relaxed_dists._infer.paths import same
 
 from .._adapter import LogitsDistribution
 from .._jax.input import known
@@ -73,6 +74,15 @@ class _Logarithmic(_Discrete):
         """Draw. Args and Returns as those of the law of hard values."""
         return self._preimage(super().sample(key, sample_shape))
 
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """All values. Args and Returns as those of the law of hard values."""
+        return self._preimage(super().enumerate_support(expand))
+
+    @property
+    def mode(self) -> Array:
+        """The most probable value."""
+        return self._preimage(super().mode)
+
     def _theirs(self) -> Any:
         return LogitsDistribution._theirs(self)
 
@@ -94,15 +104,6 @@ class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
     _supports: Any = (_LogOneHot(), None)
     _support_text = "logs of one-hot vectors (shown are the exponentials)"
 
-    def enumerate_support(self, expand: bool = True) -> Array:
-        """All values. Args and Returns as those of the law of hard values."""
-        return jnp.log(super().enumerate_support(expand))
-
-    @property
-    def mode(self) -> Array:
-        """The most probable value."""
-        return jnp.log(super().mode)
-
 
 class LogitBernoulli(_Logarithmic, Bernoulli):
     """The law of the logit of 0 or 1: minus or plus infinity."""
@@ -110,15 +111,6 @@ class LogitBernoulli(_Logarithmic, Bernoulli):
     _image, _preimage = staticmethod(sigmoid), staticmethod(logit)
     _supports: Any = (_LogitBoolean(), None)
     _support_text = "infinite numbers (shown are their sigmoids)"
-
-    def enumerate_support(self, expand: bool = True) -> Array:
-        """Both values. Args and Returns as those of the law of hard values."""
-        return logit(super().enumerate_support(expand))
-
-    @property
-    def mode(self) -> Array:
-        """The more probable value."""
-        return logit(super().mode)
 
 
 for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
@@ -233,7 +225,4 @@ def _independent(
         (one, its_sites), (other, other_sites) = runs[1:]
         if not all(map(known, one + other)):
             return True
-        return its_sites == other_sites and all(
-            np.shape(x) == np.shape(y) and np.allclose(x, y, equal_nan=True)
-            for x, y in zip(one, other, strict=True)
-        )
+        return its_sites == other_sites and same(one, other, np.allclose, 1e-8)

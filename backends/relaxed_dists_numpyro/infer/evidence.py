@@ -10,18 +10,11 @@ from jax import Array, random
 from numpyro.handlers import replay, seed, substitute, trace
 
 from relaxed_dists._infer import evidence
-from relaxed_dists._infer.evidence import (
-    EvidenceBounds,
-    Running,
-    chunk,
-    common,
-    shared,
-    sizes,
-    summed,
-)
-from relaxed_dists._infer.svi import AtAnyTemperature, accepting
+from relaxed_dists._infer.discretize import AtAnyTemperature
+from relaxed_dists._infer.evidence import EvidenceBounds
+from relaxed_dists._infer.svi import accepting
 
-from ..distributions.sites import innermost, kind
+from ..distributions import sites as _questions
 from .discretize import discretize
 from .svi import _unwrap
 
@@ -32,29 +25,8 @@ def _log_prob(site: dict[str, Any]) -> Array:
     return jnp.asarray(site["fn"].log_prob(site["value"], *more))
 
 
-def _sites(traces: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
-    """Name, message and sign in the log weight of each sample site."""
-    guide, model = traces
-    # A latent site that the guide lacks is drawn from the model itself: its terms cancel.
-    found = [
-        (name, site, int(site.get("is_observed") or name in guide)) for name, site in model.items()
-    ]
-    found += [(name, site, -1) for name, site in guide.items()]
-    return [entry for entry in found if entry[1]["type"] == "sample"]
-
-
-def _check_pairs(sites: list[tuple[str, Any, int]]) -> dict[str, Array]:
-    """Refuse a continuous law; of a Delta, whether its value is one of the model's."""
-    fine = {}
-    model = {name: site for name, site, sign in sites if sign == 1 and not site["is_observed"]}
-    for name, site, sign in sites:
-        if sign == -1 and name in model and kind(model[name]["fn"]) == "discrete":
-            law = innermost(site["fn"])
-            if isinstance(law, dist.Delta):
-                fine[name] = jnp.all(model[name]["fn"].support(site["value"]))
-            elif kind(law) != "discrete":
-                raise evidence.soft_guide(name, type(law).__name__)
-    return fine
+def _sites(traces: list[dict[str, Any]]) -> list[evidence.Signed]:
+    return evidence.signed(*traces)
 
 
 def evidence_bounds(
@@ -151,7 +123,8 @@ def evidence_bounds(
         nonlocal numbers
         found = traces(arrays, params, key)
         sites = _sites(found)
-        fine = _check_pairs(sites)
+        deltas = evidence.deltas(_questions, dist.Delta, sites)
+        fine = {name: jnp.all(fn.support(value)) for name, fn, value in deltas}
         stacks[:] = [site["cond_indep_stack"] for _, site, _ in sites]
         numbers = sum(jnp.size(site["value"]) for _, site, _ in sites)
         scales = [1.0 if site["scale"] is None else site["scale"] for _, site, _ in sites]
@@ -162,12 +135,10 @@ def evidence_bounds(
     scales, fixed, fine = look(arrays, params, key)
     for name, right in fine.items():
         if not right:
-            raise evidence.soft_guide(name, "a Delta at another value")
-    if not stacks:
-        raise evidence.no_sites()
-    scale = common(list(zip(names, scales, strict=True)))
-    dims = {frame.dim for frame in shared(stacks)}
-    size = chunk(num_samples, chunk_size, numbers)
+            raise evidence.soft_guide(name)
+    scale = evidence.common(list(zip(names, scales, strict=True)))
+    dims = {frame.dim for frame in evidence.shared(stacks)}
+    size = evidence.chunk(num_samples, chunk_size, numbers)
     # The minibatches are fixed, the same for all samples.
     data = {**params, **fixed}
 
@@ -175,14 +146,14 @@ def evidence_bounds(
     def log_weights(arrays: dict[int, Array], data: dict[str, Any], keys: Array) -> Array:
         def of_one(key: Array) -> Array:
             signed = [(sign, site) for _, site, sign in _sites(traces(arrays, data, key)) if sign]
-            terms = [sign * summed(_log_prob(site), dims) for sign, site in signed]
+            terms = [sign * evidence.summed(_log_prob(site), dims) for sign, site in signed]
             return sum(terms, start=jnp.zeros(())).reshape(-1)
 
         return jax.vmap(of_one)(keys)
 
-    running, start = Running(), 0
+    running, start = evidence.Running(), 0
     keys = random.split(rng_key, num_samples)
-    for now in sizes(num_samples, chunk_size, numbers, progress_bar):
+    for now in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
         # The last chunk is filled up, so that it needs no program of its own.
         some = keys[(start + jnp.arange(size)) % num_samples]
         running.add(log_weights(arrays, data, some)[:now])

@@ -10,27 +10,11 @@ from numpyro.handlers import seed, substitute, trace
 
 from relaxed_dists import _errors
 from relaxed_dists._infer import evidence as _evidence
-from relaxed_dists._infer.svi import accepting
+from relaxed_dists._infer.svi import tolerant
 
-from ..distributions.sites import innermost
+from ..distributions import sites as _sites
 from .discretize import discretize
 from .svi import _unwrap
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """The guide of a model that is enumerated."""
-
-
-def _check(name: str, site: Any) -> None:
-    if site["scale"] is not None and site["scale"] != 1:
-        raise _evidence.scaled(name, site["scale"])
-    if not site["is_observed"]:
-        if isinstance(site["fn"], MaskedDistribution):
-            raise _evidence.masked(name)
-        try:
-            site["fn"].enumerate_support()
-        except NotImplementedError as error:
-            raise _evidence.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
 
 
 def exact_evidence(
@@ -76,17 +60,18 @@ def exact_evidence(
     except ImportError as error:
         raise _errors.no_funsor_enumeration() from error
     if "temperature" in kwargs:
-        model, _ = accepting(model, _nothing, _unwrap)
+        model = tolerant(model, _unwrap)
     plain = seed(substitute(discretize(model), params), 0)
-    sites = {
-        name: site
-        for name, site in trace(plain).get_trace(*args, **kwargs).items()
-        if site["type"] == "sample"
-    }
-    for name, site in sites.items():
-        _check(name, site)
-    frames = [frame for site in sites.values() for frame in site["cond_indep_stack"]]
-    depth = max((-frame.dim for frame in frames), default=0)
+    found = trace(plain).get_trace(*args, **kwargs)
+    found = {name: site for name, site in found.items() if site["type"] == "sample"}
+    for name, site in found.items():
+        if isinstance(site["fn"], MaskedDistribution) and not site["is_observed"]:
+            raise ValueError(
+                f"exact_evidence got a mask at the latent site '{name}', of which NumPyro's "
+                "enumeration sums the values that are masked out as well; expected latent sites "
+                "without masks. Evaluate the data that are kept alone, or take evidence_bounds."
+            )
+    depth = _evidence.check_enumerable(_sites, found)
 
     class Values(enum):
         """Gives the enumerated sites their values, where NumPyro gives them 0, 1, 2 and so on."""

@@ -8,9 +8,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer.reparam import Reparam
 
-from relaxed_dists._distributions import formulas
 from relaxed_dists._infer import relax
-from relaxed_dists._infer.relax import shown
 
 from .._adapter import RelaxedDistribution
 from .._jax.noise import gumbel, logistic
@@ -87,10 +85,7 @@ class GumbelSoftmaxReparam(Reparam):
         noise = _Gumbel(zero, 1.0).to_event(1) if rows else _Logistic(zero, 1.0)
         site = f"{name}_gumbel" if rows else f"{name}_logistic"
         draw = numpyro.sample(site, rewrapped(fn, lambda _: noise))
-        if rows:
-            y = formulas.concrete(ops, logits, temperature, draw)[0]
-        else:
-            y = formulas.logit_concrete(ops, logits, temperature, draw)
-        if not isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli):
-            y = shown(ops, y, rows, isinstance(law, _HardValue))
+        real = isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
+        hard = isinstance(law, _HardValue)
+        y = relax.from_noise(ops, logits, temperature, draw, rows, real, hard)
         return None, law._as_value(y)

@@ -16,13 +16,13 @@ from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists._infer import paths
-from relaxed_dists._infer.paths import moved, quietly
+from relaxed_dists._infer.paths import moved, quietly, same, with_gradient
 
 from .._jax.input import known
 from .._jax.ops import ops
+from ..distributions import sites as _sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
-from ..distributions.sites import innermost, kind
 from .unbiased import Unbiased
 
 _PATHWISE = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
@@ -68,13 +68,6 @@ class _Replaced(Messenger):
 Sites = list[dict[str, Any]]
 
 
-def _sort(fn: Any) -> str:
-    law = innermost(fn)
-    if law.event_shape:
-        return "logs" if isinstance(law, ExpRelaxedOneHotCategorical) else "rows"
-    return "logit" if isinstance(law, LogitRelaxedBernoulli) else "number"
-
-
 def _densities(sites: Sites, own: set[str]) -> list[Array]:
     found = []
     for site in sites:
@@ -87,7 +80,7 @@ def _densities(sites: Sites, own: set[str]) -> list[Array]:
 def _check(
     title: str,
     run: Callable[[], Sites],
-    targets: Callable[[Sites], dict[str, tuple[str, set[str]]]],
+    targets: Callable[[Sites], dict[str, tuple[tuple[bool, bool], set[str]]]],
     trained: Callable[[str], bool] = lambda name: True,
 ) -> bool:
     """Refuse a site whose value other densities depend on, but not by a derivative.
@@ -101,7 +94,7 @@ def _check(
             values and the names of its own sites.
         trained: Whether a site's value has a derivative by a parameter, and so needs others by it.
     """
-    wanted: dict[str, tuple[str, set[str]]] = {}
+    wanted: dict[str, tuple[tuple[bool, bool], set[str]]] = {}
 
     def sites(values: dict[str, Array]) -> Sites:
         with alone(), _Replaced(values), warnings.catch_warnings(action="ignore"):
@@ -122,6 +115,9 @@ def _check(
         def total(value: Array, others: Any = others) -> Array:
             return sum((x.sum() for x in others(value)), start=jnp.zeros(()))
 
+        def unlike(value: Array) -> bool:
+            return not same(before, others(value), np.allclose, 1e-5)  # noqa: B023
+
         some = jnp.ones(shapes[name].shape, shapes[name].dtype)
         slope = eval_provenance(lambda t: jax.jvp(total, (some,), (t,))[1], t=some)  # noqa: B023
         if slope or not eval_provenance(total, value=some) or not trained(name):
@@ -132,15 +128,9 @@ def _check(
             if not all(map(known, [value, *before])):  # in a traced call
                 warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
                 seen = False
-            elif any(not _same(before, others(other)) for other in moved(ops, value, sort)):
+            elif any(map(unlike, moved(ops, value, *sort))):
                 raise paths.no_gradient(title, name)
     return seen
-
-
-def _same(first: list[Array], second: list[Array]) -> bool:
-    return all(
-        np.allclose(x, y, 1e-5, 1e-5, equal_nan=True) for x, y in zip(first, second, strict=True)
-    )
 
 
 def pathwise(loss: Any) -> bool:
@@ -169,12 +159,12 @@ def check_svi(
         return [*found.values(), *trace(replayed).get_trace(*args, **kwargs).values()]
 
     def targets(sites: Sites) -> dict[str, Any]:
-        drawn: dict[str, Any] = {}
-        for site in sites:  # the guide's come first
-            if site["type"] == "sample" and not site["is_observed"]:
-                drawn.setdefault(site["name"], site["fn"])
-        wanted = ("estimated", "relaxed")
-        return {k: (_sort(fn), {k}) for k, fn in drawn.items() if kind(fn) in wanted}
+        def sort(base: Any) -> tuple[bool, bool]:
+            real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
+            return len(base.event_shape) > 0, real
+
+        drawn = with_gradient(_sites, sites)
+        return {k: (sort(_sites.innermost(site["fn"])), {k}) for k, site in drawn.items()}
 
     def trained(name: str) -> bool:
         leaves, tree = jax.tree.flatten(params)
@@ -211,9 +201,9 @@ def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, An
 
     def targets(sites: Sites) -> dict[str, Any]:
         sorts = {
-            site["name"].removesuffix("_relaxed"): "rows" if site["fn"].event_shape else "number"
+            site["name"].removesuffix("_relaxed"): (len(site["fn"].event_shape) > 0, False)
             for site in sites
-            if site["type"] == "sample" and kind(site["fn"]) == "relaxed"
+            if site["type"] == "sample" and _sites.kind(site["fn"]) == "relaxed"
         }
         return {k: (sorts[k], {k, f"{k}_relaxed"}) for k in names & sorts.keys()}
 

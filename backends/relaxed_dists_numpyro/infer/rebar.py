@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from numpyro.handlers import seed, substitute, trace
+from numpyro.handlers import substitute, trace
 from numpyro.ops.provenance import eval_provenance
 
 from relaxed_dists._infer import unbiased
@@ -16,7 +16,7 @@ from .._jax.ops import ops
 from ..distributions.sites import kind
 from .soft_draws import Again, Draws, Softly
 from .svi import _unwrap
-from .unbiased import Unbiased, check_reached, loss_of, pathwise, terms_of, total, traces_of
+from .unbiased import Run, Unbiased, latent, loss_of, pathwise, terms_of, total
 
 
 class _Controlled(Unbiased):
@@ -30,7 +30,7 @@ class _Controlled(Unbiased):
         vectorize_particles: Any,
     ) -> None:
         name = type(self).__name__
-        unbiased.checked_particles(name, num_particles, 1)
+        unbiased.check_particles(name, num_particles, 1)
         super().__init__(num_particles, vectorize_particles)
         self.eta, self.surrogate = unbiased.checked_eta(name, eta), surrogate
 
@@ -43,27 +43,20 @@ class _Controlled(Unbiased):
             raise unbiased.no_such_parameter(name, self.eta)
 
         def particle(key: Any) -> Any:
-            made: list[Draws] = []
-
-            def handled(key: Any) -> Any:
-                made.append(Draws(name, seed(guide, key)))
-                return made[0]
-
-            traces = traces_of(key, param_map, model, handled, args, kwargs)
-            draws, terms = made[0], terms_of(*traces)
-
-            def missed(site: Any) -> bool:
-                return site["name"] not in draws.found and kind(site["fn"]) not in (None, "relaxed")
-
-            check_reached(name, traces[1], missed)
+            run = Run(key, param_map, model, guide, args, kwargs)
+            draws = Draws(name, run.seeded_guide())
+            traces = run.traces(draws)
+            terms = terms_of(*traces)
+            for site in traces[1].values():
+                missed = latent(site) and site["name"] not in draws.found
+                if missed and kind(site["fn"]) not in (None, "relaxed"):
+                    raise unbiased.out_of_reach(name, site["name"])
             elbo, surrogate = pathwise(*traces)
             seconds = jnp.array(0.0)
             given: dict[str, Array] = {}
-            for group in self._groups(key, param_map, guide, args, kwargs, draws):
+            for group in self._groups(run, draws):
                 leaves = {site: draws.found[site].soft for site in group}
-                parts = self._control(
-                    key, param_map, model, guide, args, kwargs, traces[1], draws, given, leaves
-                )
+                parts = self._control(run, traces[1], draws, given, leaves)
                 given |= {site: draws.found[site].hard for site in group}
                 for site, (c, gradient) in parts.items():
                     draw, fn = draws.found[site], traces[1][site]["fn"]
@@ -79,18 +72,16 @@ class _Controlled(Unbiased):
         # What the second moment depends on besides constants is trained to make it small.
         return loss_of(elbo.mean(), surrogate.mean() - (seconds.mean() if trained else 0.0))
 
-    def _groups(
-        self, key: Any, params: Any, guide: Any, args: Any, kwargs: Any, draws: Draws
-    ) -> list[list[str]]:
+    def _groups(self, run: Run, draws: Draws) -> list[list[str]]:
         """The sites in groups that don't depend on one another."""
         names = list(draws.found)
         if len(names) < 2:
             return [names] if names else []
 
         def logits(**hard: Array) -> dict[str, Array]:
-            again = Again(type(self).__name__, seed(guide, key), hard)
+            again = Again(type(self).__name__, run.seeded_guide(), hard)
             with trace():
-                substitute(again, data=params)(*args, **kwargs)
+                substitute(again, data=run.params)(*run.args, **run.kwargs)
             return again.logits
 
         found = eval_provenance(logits, **{site: draws.found[site].hard for site in names})
@@ -98,28 +89,21 @@ class _Controlled(Unbiased):
 
     def _control(
         self,
-        key: Any,
-        params: Any,
-        model: Any,
-        guide: Any,
-        args: Any,
-        kwargs: Any,
+        run: Run,
         guide_trace: Any,
         draws: Draws,
         given: dict[str, Array],
         leaves: dict[str, Array],
     ) -> dict[str, tuple[Any, Any]]:
         """The control variate of each site of a group, and its pathwise gradient by the logits."""
-        name = type(self).__name__
-        eta = params[self.eta] if isinstance(self.eta, str) else self.eta
-        fixed = lax.stop_gradient(params)
+        name, guide = type(self).__name__, run.seeded_guide()
+        eta = run.params[self.eta] if isinstance(self.eta, str) else self.eta
+        fixed = lax.stop_gradient(run.params)
+        softly = run._replace(params=fixed, model=Softly(name, run.model, draws.found))
         parts: dict[str, tuple[Any, Any]] = dict.fromkeys(leaves, (0.0, 0.0))
 
         def traces(leaves: Any) -> Any:
-            def handled(key: Any) -> Any:
-                return Again(name, seed(guide, key), given | leaves)
-
-            return traces_of(key, fixed, Softly(name, model, draws.found), handled, args, kwargs)
+            return softly.traces(Again(name, guide, given | leaves))
 
         def f(leaves: Any) -> Any:
             soft = traces(leaves)
@@ -138,16 +122,16 @@ class _Controlled(Unbiased):
             def r(leaves: Any) -> Any:
                 values = given | leaves
                 if len(values) < len(draws.found):
-                    again = Again(name, seed(guide, jax.random.split(key)[1]), values)
-                    found = trace(substitute(again, data=fixed)).get_trace(*args, **kwargs)
+                    again = substitute(Again(name, guide, values), data=fixed)
+                    found = trace(again).get_trace(*run.args, **run.kwargs)
                     values = {site: found[site]["value"] for site in draws.found}
-                out = jnp.asarray(surrogate(params, values, *args, **kwargs))
+                out = jnp.asarray(surrogate(run.params, values, *run.args, **run.kwargs))
                 return out.sum(), out
 
             slopes, out = jax.grad(r, has_aux=True)(leaves)
             for site, slope in slopes.items():
                 c, k = parts[site]
-                c = c + _fitted(name, out, guide_trace[site])
+                c = c + unbiased.fitted(name, out, guide_trace[site], jnp.broadcast_to)
                 parts[site] = c, k + draws.found[site].correction(slope)
         return parts
 
@@ -173,20 +157,6 @@ def _rows(terms: Any, site: Any) -> Array:
     """The terms summed to the plates of a site, a constant, a number for each row of its batch."""
     total = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
     return jnp.broadcast_to(total, site["fn"].batch_shape)
-
-
-def _fitted(name: str, r: Array, site: Any) -> Array:
-    """What a surrogate returns, summed to the batch shape of a site."""
-    batch = site["fn"].batch_shape
-    total = r
-    while total.ndim > len(batch):
-        total = total.sum(0)
-    for dim in range(-total.ndim, 0):
-        total = total.sum(dim, keepdims=True) if batch[dim] == 1 else total
-    try:
-        return jnp.broadcast_to(total, batch)
-    except ValueError as error:
-        raise unbiased.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
 
 
 class REBAR_ELBO(_Controlled):

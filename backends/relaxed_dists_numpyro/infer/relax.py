@@ -12,15 +12,16 @@ from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer import relax as _relax
-from relaxed_dists._infer.paths import once
-from relaxed_dists._infer.relax import Chosen, check_shape, shown
+from relaxed_dists._infer.relax import Chosen, shown
 
 from .._adapter import RelaxedDistribution
 from .._jax.ops import ops
+from ..distributions import sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
-from ..distributions.sites import discrete, innermost, kind, rewrapped
 from .paths import check_relaxed
+
+_CLASSES = ExpRelaxedOneHotCategorical, LogitRelaxedBernoulli
 
 
 def _gives(handler: Any, site: dict[str, Any]) -> str:
@@ -105,18 +106,11 @@ class RelaxedReparam(Reparam):
         Returns:
             None in place of the law, and the value; of an observed or relaxed site what was given.
         """
-        law = innermost(fn)
-        if obs is not None or isinstance(law, RelaxedDistribution):
+        if obs is not None or isinstance(sites.innermost(fn), RelaxedDistribution):
             return fn, obs
-        twin = discrete(law)
-        if twin is None:
-            raise _relax.no_relaxation(name, type(law).__name__)
-        rows = twin._rows
-        check_shape(name, self.temperature, fn.shape()[:-1] if rows else fn.shape())
+        around, rows = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
         _refuse_given(name, fn)
-        kind = ExpRelaxedOneHotCategorical if rows else LogitRelaxedBernoulli
-        relaxed = kind(self.temperature, logits=twin.logits, validate_args=law._validate_args)
-        y = numpyro.sample(f"{name}_relaxed", rewrapped(fn, lambda _: relaxed))
+        y = numpyro.sample(f"{name}_relaxed", around)
         return None, shown(ops, y, rows, self.hard)
 
 
@@ -173,21 +167,15 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
     ) -> None:
         self._chosen = Chosen(sites)
         self._reparam = RelaxedReparam(temperature, hard)
-        self._relaxed: set[str] = set()
-        self._observed = False  # whether the model has data
         super().__init__(fn, config=self._choose)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model, and look after the first time whether gradients reach its sites."""
         if self.fn is None:  # a decorator
             return super().__call__(*args, **kwargs)
-        try:
+        with paths.explain_index("relax", lambda: self._chosen.relaxed or None):
             result = super().__call__(*args, **kwargs)
-        except TypeError as error:
-            if self._relaxed and paths.by_floats(error):
-                raise paths.indexed("relax", sorted(self._relaxed)) from error
-            raise
-        if self._relaxed and self._observed:
+        if self._chosen.relaxed and self._chosen.observed:
             inner: Any = self.fn
             while isinstance(inner, Messenger):
                 inner = inner.fn
@@ -195,34 +183,36 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
             def check() -> bool:
                 reparam: Any = self._reparam
                 again = _Unlooked(self.fn, reparam.temperature, self._chosen.names, reparam.hard)
-                return check_relaxed(again, set(self._relaxed), args, kwargs)
+                return check_relaxed(again, self._chosen.relaxed, args, kwargs)
 
-            once(inner, check)
+            paths.once(inner, check)
         return result
 
     def _choose(self, site: dict[str, Any]) -> RelaxedReparam | None:
         fn, name = site["fn"], site["name"]
-        is_discrete = kind(fn) in ("discrete", "estimated")
-        law = type(innermost(fn)).__name__
+        is_discrete = sites.kind(fn) in ("discrete", "estimated")
+        law = type(sites.innermost(fn)).__name__
         if not self._chosen.has(name, law, is_discrete, site["is_observed"]):
             return None
         if site.get("_control_flow_done"):
-            raise _relax.inside_control_flow(name)
+            raise ValueError(
+                f"relax got the discrete site {name!r} of a scan or cond, whose sites no handler "
+                "outside it changes; expected relax inside. Wrap its body: "
+                "scan(relax(body, temperature), ...)."
+            )
         if site["value"] is not None:  # given by a handler inside
             return None
-        self._relaxed.add(name)
+        self._chosen.relaxed.add(name)
         return self._reparam
 
     def process_message(self, msg: dict[str, Any]) -> None:
         """Relax a site, and note whether one has data."""
-        self._observed |= msg["type"] == "sample" and msg["is_observed"]
+        self._chosen.observed |= msg["type"] == "sample" and msg["is_observed"]
         super().process_message(msg)
 
     def __enter__(self) -> None:
         """Start anew with what the model has drawn."""
-        self._chosen.found.clear()
-        self._relaxed.clear()
-        self._observed = False
+        self._chosen.start()
         super().__enter__()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:

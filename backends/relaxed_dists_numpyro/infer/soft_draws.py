@@ -13,8 +13,9 @@ from relaxed_dists._infer.unbiased import Relaxation
 
 from .._jax.noise import gumbel, logistic
 from .._jax.ops import compute_dtype, ops
-from ..distributions.sites import discrete, innermost, kind
-from .unbiased import BIASED, latent, plain
+from ..distributions import sites
+from ..distributions.straight_through import _HardValue
+from .unbiased import latent, plain
 
 
 class Draws(Messenger):
@@ -37,12 +38,10 @@ class Draws(Messenger):
         """Draw a relaxed site."""
         if not latent(msg) or msg["value"] is not None:
             return
-        name, fn = msg["name"], msg["fn"]
-        law = innermost(fn)
-        if isinstance(law, BIASED):
-            raise unbiased.straight_through(self._elbo, name, law)
-        if not unbiased.checked_site(self._elbo, name, kind(fn), law, fn.has_rsample):
+        if not unbiased.is_relaxed(self._elbo, sites, _HardValue, msg):
             return
+        name, fn = msg["name"], msg["fn"]
+        law = sites.innermost(fn)
         shape = fn.shape()
         logits = jnp.broadcast_to(law.logits.astype(compute_dtype(law.logits)), shape)
         noise = (gumbel if law._rows else logistic)(msg["kwargs"]["rng_key"], shape, logits.dtype)
@@ -75,14 +74,12 @@ class Again(Draws):
 class Softly(Messenger):
     """Scores a model's sites at soft values."""
 
-    def __init__(self, elbo: str, fn: Callable[..., Any], sites: Collection[str]) -> None:
+    def __init__(self, elbo: str, fn: Callable[..., Any], names: Collection[str]) -> None:
         super().__init__(fn)
-        self._elbo, self._sites = elbo, sites
+        self._elbo, self._names = elbo, names
 
     def process_message(self, msg: dict[str, Any]) -> None:
         """Leave the check of the value out."""
-        if latent(msg) and msg["name"] in self._sites:
-            law = innermost(msg["fn"])
-            if kind(msg["fn"]) == "relaxed" or discrete(law) is None:
-                raise unbiased.no_soft_model(self._elbo, msg["name"], law)
+        if latent(msg) and msg["name"] in self._names:
+            unbiased.check_soft(self._elbo, sites, msg)
             msg["fn"] = plain(msg["fn"])

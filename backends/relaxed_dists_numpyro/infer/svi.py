@@ -15,19 +15,7 @@ from numpyro.infer.svi import SVIRunResult
 from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
-from relaxed_dists._infer import svi
-from relaxed_dists._infer.pairing import scanned
-from relaxed_dists._infer.paths import by_floats, indexed
-from relaxed_dists._infer.svi import (
-    accepting,
-    at_step,
-    check_given,
-    checked,
-    mapped,
-    schedules,
-    shown,
-    takes_temperature,
-)
+from relaxed_dists._infer import paths, svi
 
 from . import checkpoint
 from .pairing import Pairing
@@ -48,7 +36,7 @@ def _unwrap(fn: Any) -> Any:
     return fn.model if isinstance(fn, AutoGuide) else None
 
 
-class AnnealedSVI(SVI):
+class AnnealedSVI(svi.Annealed, SVI):
     r"""NumPyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
@@ -113,11 +101,8 @@ class AnnealedSVI(SVI):
         allow_mixed: Collection[str] = (),
         **static_kwargs: Any,
     ) -> None:
-        self._takes = any(takes_temperature(fn, _unwrap) for fn in (model, guide))
-        if self._takes or temperature is not None:
-            model, guide = accepting(model, guide, _unwrap)
+        model, guide = self._accept(model, guide, temperature, _unwrap)
         super().__init__(model, guide, optim, loss, **static_kwargs)
-        self.temperature = None if temperature is None else schedules(temperature)
         self.allow_mixed = allow_mixed
 
     def current_temperature(self, svi_state: Any) -> Any:
@@ -129,45 +114,46 @@ class AnnealedSVI(SVI):
         Returns:
             The schedule's temperature at the step that the optimiser's state holds; None without.
         """
-        return self._annealed(svi_state.optim_state[0], {}).get("temperature")
+        return self._with_temperature(svi_state.optim_state[0], {}).get("temperature")
 
     def _at_step(self, step: Any) -> Any:
         try:
-            return at_step(self.temperature, step)
+            return svi.at_step(self.temperature, step)
         except _UNTRACEABLE as error:
-            raise svi.not_traceable(error) from error
+            raise ValueError(
+                "A temperature schedule can't compute with a traced step "
+                f"({type(error).__name__}); expected a function that JAX can trace. Write "
+                "jnp.maximum, jnp.exp and jnp.where in place of max, math.exp and if; or take a "
+                "schedule from relaxed_dists.schedules, such as exponential(1.0, rate=1e-3, "
+                "floor=0.5)."
+            ) from error
 
-    def _annealed(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if "temperature" in kwargs and not self._takes:
-            raise svi.no_temperature()
-        if self.temperature is None or "temperature" in kwargs:
-            return kwargs
+    def _temperatures(self, step: Any) -> Any:
         temperature = self._at_step(step)
         with jax.ensure_compile_time_eval():  # constants are checked under jit as well
-            checked(temperature, not_jax_tracer)
-        return {**kwargs, "temperature": temperature}
+            return svi.checked(temperature, not_jax_tracer)
 
     def init(
         self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
         """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
-        kwargs = self._annealed(0, kwargs)
-        check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
+        kwargs = self._with_temperature(0, kwargs)
+        svi.check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
         sites = Pairing(self.allow_mixed)
-        with warnings.catch_warnings(), sites:
+        soft = sites.names if pathwise(self.loss) else lambda: None
+        with paths.explain_index("AnnealedSVI", soft), warnings.catch_warnings(), sites:
             warnings.filterwarnings("ignore", ".* does not support models with discrete latent")
-            try:
-                state = super().init(rng_key, *args, init_params=init_params, **kwargs)
-            except TypeError as error:
-                if pathwise(self.loss) and by_floats(error):
-                    raise indexed("AnnealedSVI", sites.names()) from error
-                raise
+            state = super().init(rng_key, *args, init_params=init_params, **kwargs)
         if sites.scanned and isinstance(self.loss, TraceGraph_ELBO):
-            raise scanned(sites.scanned)
-        if pathwise(self.loss) and sites.carrying():
+            raise ValueError(
+                f"AnnealedSVI got TraceGraph_ELBO and the sites {sites.scanned} with an estimator "
+                "in a scan; expected another ELBO, since NumPyro adds a score-function gradient to "
+                "the estimator's there. Take Trace_ELBO or TraceMeanField_ELBO."
+            )
+        if pathwise(self.loss) and sites.carry_gradients():
             params = {**self.get_params(state), **(state.mutable_state or {})}
             check_svi(params, self.model, self.guide, args, {**self.static_kwargs, **kwargs})
-        plain = sites.plain()
+        plain = sites.without_gradient()
         if plain and not self.loss.can_infer_discrete:
             warnings.warn(
                 f"SVI with {type(self.loss).__name__} does not support the discrete latent sites "
@@ -179,17 +165,17 @@ class AnnealedSVI(SVI):
 
     def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """A step at the temperature of the state. Args and Returns as those of SVI."""
-        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
+        kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """A step that is not taken if it is not finite. Args and Returns as those of SVI."""
-        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
+        kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
     def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
         """The loss at the temperature of the state. Args and Returns as those of SVI."""
-        kwargs = self._annealed(svi_state.optim_state[0], kwargs)
+        kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
     evaluate_loss = evaluate  # Pyro's name of it
@@ -250,7 +236,7 @@ class AnnealedSVI(SVI):
                 steps = first + jnp.arange(num_steps)
                 ahead = jax.vmap(self._at_step)(steps)
                 for end in (jnp.min, jnp.max):
-                    checked(mapped(end, ahead), not_jax_tracer)
+                    svi.checked(svi.mapped(end, ahead), not_jax_tracer)
         how: dict[str, Any] = {"forward_mode_differentiation": forward_mode_differentiation}
         if not progress_bar or num_steps < 1:
             how |= {"stable_update": stable_update, "init_params": init_params}
@@ -276,7 +262,7 @@ class AnnealedSVI(SVI):
                     text = (
                         f"init loss: {losses[0]:.4f}, avg. loss [{i - every + 1}-{i}]: {mean:.4f}"
                     )
-                    used = self._annealed(count, kwargs)
-                    text += f", {shown(used['temperature'])}" if "temperature" in used else ""
+                    used = self._with_temperature(count, kwargs)
+                    text += f", {svi.shown(used['temperature'])}" if "temperature" in used else ""
                     bar.set_postfix_str(text, refresh=False)
         return SVIRunResult(self.get_params(state), state, jnp.stack(losses))

@@ -1,7 +1,7 @@
 """ELBOs whose gradient is unbiased for discrete sites: what they share, and leave-one-out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,7 @@ from numpyro.util import _validate_model, check_model_guide_match
 from relaxed_dists._infer import unbiased
 
 from ..distributions.sites import discrete, innermost, kind, rewrapped
-from ..distributions.straight_through import (
-    RelaxedBernoulliStraightThrough,
-    RelaxedOneHotCategoricalStraightThrough,
-)
-
-BIASED = (RelaxedBernoulliStraightThrough, RelaxedOneHotCategoricalStraightThrough)
+from ..distributions.straight_through import _HardValue
 
 
 def plain(fn: Any, estimator: Any = None) -> Any:
@@ -51,7 +46,7 @@ class _Discretely(Messenger):
         """Leave the estimator out."""
         if latent(msg):
             law = innermost(msg["fn"])
-            if isinstance(law, BIASED) or getattr(law, "hard", False):
+            if isinstance(law, _HardValue) or getattr(law, "hard", False):
                 raise unbiased.straight_through(self._elbo, msg["name"], law)
             if kind(msg["fn"]) == "estimated":
                 if msg["value"] is not None:  # drawn already, inside a scan
@@ -84,15 +79,27 @@ def total(trace: Any, of: Callable[[Any], bool] = lambda site: True) -> Any:
     return sum((site["log_prob"].sum() for site in sites), start=jnp.array(0.0))
 
 
-def traces_of(
-    key: Any, params: Any, model: Any, guide: Any, args: Any, kwargs: Any
-) -> tuple[Any, Any]:
-    """The model's trace and the guide's; guide is a function from a seeded one to a handler."""
-    model_seed, guide_seed = random.split(key)
-    traces = get_importance_trace(seed(model, model_seed), guide(guide_seed), args, kwargs, params)
-    check_model_guide_match(*traces)
-    _validate_model(traces[0], plate_warning="loose")
-    return traces
+class Run(NamedTuple):
+    """A particle: its key, the parameters, the model and the guide with their arguments."""
+
+    key: Any
+    params: Any
+    model: Any
+    guide: Any
+    args: Any
+    kwargs: Any
+
+    def seeded_guide(self) -> Any:
+        """The guide with the same random numbers each time."""
+        return seed(self.guide, random.split(self.key)[1])
+
+    def traces(self, guide: Any) -> tuple[Any, Any]:
+        """The traces of the model and of a seeded guide."""
+        model = seed(self.model, random.split(self.key)[0])
+        traces = get_importance_trace(model, guide, self.args, self.kwargs, self.params)
+        check_model_guide_match(*traces)
+        _validate_model(traces[0], plate_warning="loose")
+        return traces
 
 
 def pathwise(model_trace: Any, guide_trace: Any) -> tuple[Array, Array]:
@@ -100,13 +107,6 @@ def pathwise(model_trace: Any, guide_trace: Any) -> tuple[Array, Array]:
     elbo = total(model_trace) - total(guide_trace)
     direct = total(model_trace) - total(guide_trace, lambda site: site["fn"].has_rsample)
     return lax.stop_gradient(elbo), direct
-
-
-def check_reached(elbo: str, guide_trace: Any, of: Callable[[Any], bool]) -> None:
-    """Refuse sites that no handler of ours has drawn, as those of a scan."""
-    for name, site in guide_trace.items():
-        if latent(site) and of(site):
-            raise unbiased.out_of_reach(elbo, name)
 
 
 class Unbiased(ELBO):
@@ -166,7 +166,7 @@ class LeaveOneOut_ELBO(Unbiased):
     """
 
     def __init__(self, num_particles: int = 2, vectorize_particles: Any = True) -> None:
-        unbiased.checked_particles(type(self).__name__, num_particles, 2)
+        unbiased.check_particles(type(self).__name__, num_particles, 2)
         super().__init__(num_particles, vectorize_particles)
 
     def loss(
@@ -174,11 +174,9 @@ class LeaveOneOut_ELBO(Unbiased):
     ) -> Array:
         """The loss, whose gradient is the estimate. Args and Returns as those of ELBO."""
 
-        def handled(key: Any) -> Any:
-            return _Discretely(type(self).__name__, seed(guide, key))
-
         def particle(key: Any) -> Any:
-            traces = traces_of(key, param_map, model, handled, args, kwargs)
+            run = Run(key, param_map, model, guide, args, kwargs)
+            traces = run.traces(_Discretely(type(self).__name__, run.seeded_guide()))
             terms, pairs = terms_of(*traces), []
             for site in traces[1].values():
                 if latent(site) and not site["fn"].has_rsample:

@@ -1,7 +1,6 @@
 """A mean-field guide over the latent discrete sites of a model, made automatically."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any
 
@@ -22,14 +21,12 @@ from relaxed_dists._infer import auto_relaxed
 from relaxed_dists._infer.auto_relaxed import Site
 
 from .._torch.ops import ops
+from ..distributions import sites
 from ..distributions.discrete import _Discrete
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.permutation import RelaxedPermutation
-from ..distributions.sites import discrete, innermost
 from ..distributions.subset import RelaxedSubset
 from .svi import _unwrap
-
-_OWN = HardConcrete, RelaxedSubset, RelaxedPermutation  # no autoguide can draw them
 
 
 def _is_discrete(msg: Any) -> bool:
@@ -37,7 +34,18 @@ def _is_discrete(msg: Any) -> bool:
     return latent and msg["fn"].support.is_discrete
 
 
-class AutoRelaxed(AutoGuide):
+_BACKEND = auto_relaxed.Backend(
+    _is_discrete,
+    (HardConcrete, RelaxedSubset, RelaxedPermutation),
+    torch,
+    ops,
+    sites,
+    lambda x, like: torch.as_tensor(x).to(like),
+    periodic_repeat,
+)
+
+
+class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
 
     Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, this
@@ -117,80 +125,36 @@ class AutoRelaxed(AutoGuide):
             if isinstance(self.continuous, AutoLaplaceApproximation):
                 raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
 
-    @property
-    def _needs_temperature(self) -> bool:
-        """Whether a call without a temperature is an error: the estimator is made from it."""
-        return callable(self.estimator)
-
     def _check_prototype(self, part_trace: Any) -> None:
         """Called by the guide of the continuous sites, which has a part of the same model."""
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         trace: Any = self.prototype_trace
-        found = dict(trace.iter_stochastic_nodes())
-        hot = {name: site for name, site in found.items() if _is_discrete(site)}
-        inner = {name: innermost(site["fn"]) for name, site in found.items()}
-        own = {name: type(d).__name__ for name, d in inner.items() if isinstance(d, _OWN)}
-        if own and (not hot or self.continuous is None):
-            raise auto_relaxed.needs_its_own_guide(own)
-        if not hot:
-            raise auto_relaxed.no_discrete_sites()
-        if self.continuous is None and len(hot) < len(found):
-            raise auto_relaxed.continuous_sites([name for name in found if name not in hot])
-        # TraceMeanField_ELBO warns where guide and model draw in another order.
-        self._discrete_first = next(iter(found)) in hot
-        self._sites: dict[str, Site] = {}
         self.logits = PyroModule()
-        for name, site in hot.items():
-            self._add(name, site)
-        if any(site.fixed is not None for site in self._sites.values()):
-            with poutine.block():
-                prior: Any = get_dependencies(self.model, args, kwargs)["prior_dependencies"]
-            for name, site in self._sites.items():
-                if prior[name].keys() != {name}:
-                    site.fixed = None
+        starts = self._find(
+            _BACKEND,
+            dict(trace.iter_stochastic_nodes()),
+            self.init_loc_fn,
+            lambda frame: frame.full_size or frame.size,
+        )
+        for name, start in starts.items():
+            logits = start.clone(memory_format=torch.contiguous_format)
+            event_dim = self._sites[name].event_dim
+            deep_setattr(self.logits, name, PyroParam(logits, constraints.real, event_dim))
+        with poutine.block():
+            self._check_fixed(lambda: get_dependencies(self.model, args, kwargs))
 
-    def _add(self, name: str, msg: Any) -> None:
-        law = innermost(msg["fn"])
-        twin = discrete(law)
-        if twin is None:
-            raise auto_relaxed.no_logits_for(name, law)
-        event_dim, rows = msg["fn"].event_dim, len(twin.event_shape)
-        site = Site(type(twin), event_dim - rows, event_dim, msg["cond_indep_stack"])
-        shape = msg["value"].shape
-        logits = torch.zeros_like(twin.logits).expand(shape)
-        value = None if self.init_loc_fn is None else self.init_loc_fn(msg)
-        if value is not None:
-            logits = auto_relaxed.start(ops, torch.as_tensor(value).to(logits), bool(rows))
-        fixed = auto_relaxed.fixed(ops, twin.logits.detach(), bool(rows)).expand(shape)
-        for frame in site.frames:
-            size, dim = frame.full_size or frame.size, frame.dim - event_dim
-            if logits.dim() < -dim or logits.shape[dim] != size:
-                logits = periodic_repeat(logits.expand(shape), size, dim)
-            if size != frame.size:
-                row = fixed.narrow(dim, 0, 1)
-                fixed = torch.where((fixed == row).all(dim, True), row, 0.0)
-                shape = (*shape[:dim], size, *shape[len(shape) + dim + 1 :])
-                fixed = fixed.expand(shape)
-        logits = logits.expand(shape).detach().clone(memory_format=torch.contiguous_format)
-        deep_setattr(self.logits, name, PyroParam(logits, constraints.real, event_dim))
-        site.fixed = fixed.contiguous() if fixed.any() else None
-        self._sites[name] = site
-
-    def _law(self, name: str, estimator: Any = None) -> Any:
-        """The law of a site, within its plates or of the full ones."""
-        site: Site = self._sites[name]
+    def _distribution(self, name: str, estimator: Any = None) -> Any:
+        """The distribution of a site, in its plates or of the full plates."""
         logits = attrgetter(name)(self.logits)
         if not torch.is_grad_enabled():
-            logits = logits.detach()  # else what is computed of the law later asks for gradients
-        validate = None
-        if site.fixed is not None:
-            fixed = site.fixed.to(logits)
-            logits = logits + pyro.subsample(fixed, event_dim=site.event_dim)
-            validate = False  # a sure 1 is a logit of inf, which is refused of a user's
-        law = site.family(logits=logits, estimator=estimator, validate_args=validate)
-        return law.to_event(site.extra)
+            logits = logits.detach()  # else what is computed of it later asks for gradients
+
+        def subsample(fixed: Tensor, event_dim: int) -> Any:
+            return pyro.subsample(fixed.to(logits), event_dim=event_dim)
+
+        return self._sites[name].distribution(logits, subsample, estimator)
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw the latent sites.
@@ -209,17 +173,11 @@ class AutoRelaxed(AutoGuide):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
-        result = {}
-        if self.continuous is not None and not self._discrete_first:
-            result.update(self.continuous(*args, **kwargs))
-        for name, site in self._sites.items():
-            with ExitStack() as stack:
-                for frame in site.frames:
-                    stack.enter_context(plates[frame.name])
-                result[name] = pyro.sample(name, self._law(name, estimator))
-        if self.continuous is not None and self._discrete_first:
-            result.update(self.continuous(*args, **kwargs))
-        return result
+
+        def draw(name: str, site: Site) -> Any:
+            return pyro.sample(name, self._distribution(name, estimator))
+
+        return self._draw(plates, draw, args, kwargs)
 
     @torch.no_grad()
     def discrete_posterior(self) -> dict[str, _Discrete]:
@@ -232,9 +190,7 @@ class AutoRelaxed(AutoGuide):
         Raises:
             ValueError: If the guide was never called.
         """
-        if self.prototype_trace is None:
-            raise auto_relaxed.guide_not_called()
-        return {name: self._law(name) for name in self._sites}
+        return self._posterior(lambda name, site: self._distribution(name))
 
     @torch.no_grad()
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -247,7 +203,7 @@ class AutoRelaxed(AutoGuide):
         Returns:
             A dictionary from the name of a site to its value, of the full plates.
         """
-        modes = {name: innermost(law).mode for name, law in self.discrete_posterior().items()}
+        modes = {name: sites.innermost(d).mode for name, d in self.discrete_posterior().items()}
         result = {} if self.continuous is None else self.continuous.median(*args, **kwargs)
         return {**result, **modes}
 

@@ -9,7 +9,6 @@ then the tensor that they register takes the numbers.
 import copy
 import os
 import pickle
-import random
 import sys
 import warnings
 import zipfile
@@ -26,36 +25,14 @@ from torch.distributions import constraints, transform_to
 
 from relaxed_dists._infer import checkpoint
 
+from .generators import rng_state, set_rng_state
 from .holding import ways
 
 # Tensors of the param store that took loaded numbers, and that nothing has registered since.
 _waiting: dict[str, Tensor] = {}
 
 
-# Random generators and constraints as what torch.load(weights_only=True) reads.
-
-
-def rng_state() -> dict[str, Any]:
-    """The states of the random generators, in tensors and numbers."""
-    state = pyro.util.get_rng_state()
-    name, keys, *rest = state["numpy"]
-    state["numpy"] = [name, keys.tolist(), *rest]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def set_rng_state(state: dict[str, Any], scratch: bool = False) -> None:
-    """Set the random generators, or scratch ones, to see whether the state is one."""
-    # A map_location may have moved the states to a device.
-    (torch.Generator() if scratch else torch.default_generator).set_state(state["torch"].cpu())
-    version, words, gauss = state["random"]
-    (random.Random() if scratch else random).setstate((version, tuple(words), gauss))
-    if "numpy" in state:
-        (np.random.RandomState() if scratch else np.random).set_state(tuple(state["numpy"]))
-    if "cuda" in state and torch.cuda.is_available() and not scratch:
-        for i, numbers in enumerate(state["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(numbers.cpu(), i)
+# Constraints as what torch.load(weights_only=True) reads.
 
 
 def _class(path: str) -> Any:
@@ -110,9 +87,7 @@ def _fill(places: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) -> None:
     """Raise if a value does not fit the tensor of the same name, if there is one."""
     for name, value in values.items():
-        place = places.get(name, value)
-        if (value.shape, value.dtype) != (place.shape, place.dtype):
-            raise checkpoint.unlike(source, name, value, place)
+        checkpoint.check_like(source, name, value, places.get(name, value))
 
 
 # The state.

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import constraints, register_kl
 
 from relaxed_dists._infer import discretize as _discretize
-from relaxed_dists._infer.svi import AtAnyTemperature, needs_temperature
+from relaxed_dists._infer.discretize import AtAnyTemperature, needs_temperature
+from relaxed_dists._infer.paths import same
 
 from .._adapter import LogitsDistribution
 from ..distributions.bernoulli import LogitRelaxedBernoulli
@@ -21,7 +22,7 @@ from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.sites import discrete, kind, rewrapped
 from ..distributions.subset import RelaxedSubset
-from .soft_draws import rng_state, same_noise
+from .generators import rng_state, same_noise
 from .svi import _unwrap
 
 
@@ -48,6 +49,15 @@ class _Logarithmic(_Discrete):
         """Draw. Args and Returns as those of the law of hard values."""
         return self._preimage(super().sample(sample_shape))
 
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All values. Args and Returns as those of the law of hard values."""
+        return self._preimage(super().enumerate_support(expand))
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value."""
+        return self._preimage(super().mode)
+
     def _theirs(self) -> Any:
         return LogitsDistribution._theirs(self)
 
@@ -69,15 +79,6 @@ class LogOneHotCategorical(_Logarithmic, OneHotCategorical):  # type: ignore[ove
     _supports: Any = (_Image(constraints.one_hot, torch.exp), None)
     _support_text = "logs of one-hot vectors (shown are the exponentials)"
 
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All values. Args and Returns as those of the law of hard values."""
-        return super().enumerate_support(expand).log()
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable value."""
-        return super().mode.log()
-
 
 class LogitBernoulli(_Logarithmic, Bernoulli):
     """The law of the logit of 0 or 1: minus or plus infinity."""
@@ -85,15 +86,6 @@ class LogitBernoulli(_Logarithmic, Bernoulli):
     _image, _preimage = staticmethod(torch.sigmoid), staticmethod(torch.logit)
     _supports: Any = (_Image(constraints.boolean, torch.sigmoid), None)
     _support_text = "infinite numbers (shown are their sigmoids)"
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """Both values. Args and Returns as those of the law of hard values."""
-        return super().enumerate_support(expand).logit()
-
-    @property
-    def mode(self) -> Tensor:
-        """The more probable value."""
-        return super().mode.logit()
 
 
 for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
@@ -182,8 +174,4 @@ def _independent(
             nodes.compute_log_prob()
             sites = [site for site in nodes.nodes.values() if site["type"] == "sample"]
             found.append([torch.as_tensor(s[k]) for s in sites for k in ("value", "log_prob")])
-    _, first, second = found
-    return len(first) == len(second) and all(
-        x.shape == y.shape and torch.allclose(x, y, equal_nan=True)
-        for x, y in zip(first, second, strict=True)
-    )
+    return same(found[1], found[2], torch.allclose, 1e-8)

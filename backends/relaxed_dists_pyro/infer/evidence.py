@@ -13,42 +13,19 @@ from pyro.util import check_site_shape
 from torch import Tensor
 
 from relaxed_dists._infer import evidence
-from relaxed_dists._infer.evidence import EvidenceBounds, Running, common, shared, sizes, summed
+from relaxed_dists._infer.evidence import EvidenceBounds
 from relaxed_dists._infer.svi import accepting
 
-from ..distributions.sites import innermost, kind
+from ..distributions import sites as _questions
 from .discretize import discretize
+from .generators import rng_state, set_rng_state
 from .paths import traces as traces_of
-from .soft_draws import rng_state
 from .svi import _unwrap
 
 
-def _sites(traces: list[poutine.Trace]) -> list[tuple[str, Any, int]]:
-    """Name, message and sign in the log weight of each sample site."""
+def _sites(traces: list[poutine.Trace]) -> list[evidence.Signed]:
     guide, model = (dict[str, Any](prune_subsample_sites(trace).nodes) for trace in traces)
-    # A latent site that the guide lacks is drawn from the model itself: its terms cancel.
-    found = [
-        (name, site, int(site.get("is_observed") or name in guide)) for name, site in model.items()
-    ]
-    found += [(name, site, -1) for name, site in guide.items()]
-    return [
-        (name, site, sign)
-        for name, site, sign in found
-        # Pyro's deterministic sites are sample sites without a density, and often in no plate.
-        if site["type"] == "sample" and not site["infer"].get("_deterministic")
-    ]
-
-
-def _check_pairs(sites: list[tuple[str, Any, int]]) -> None:
-    model = {name: site for name, site, sign in sites if sign == 1 and not site["is_observed"]}
-    for name, site, sign in sites:
-        if sign == -1 and name in model and kind(model[name]["fn"]) == "discrete":
-            law = innermost(site["fn"])
-            if isinstance(law, pyro.distributions.Delta):  # right at one of the model's values
-                if not model[name]["fn"].support.check(site["value"]).all():
-                    raise evidence.soft_guide(name, "a Delta at another value")
-            elif kind(law) != "discrete":
-                raise evidence.soft_guide(name, type(law).__name__)
+    return evidence.signed(guide, model)
 
 
 @torch.no_grad()
@@ -120,12 +97,12 @@ def evidence_bounds(
     with poutine.block():
         traces = traces_of(model, guide, args, kwargs)
     sites = _sites(traces)
-    if not sites:
-        raise evidence.no_sites()
-    _check_pairs(sites)
+    for name, fn, value in evidence.deltas(_questions, pyro.distributions.Delta, sites):
+        if not fn.support.check(value).all():
+            raise evidence.soft_guide(name)
     stacks = [[f for f in site["cond_indep_stack"] if f.vectorized] for _, site, _ in sites]
-    scale = common([(name, site["scale"]) for name, site, _ in sites])
-    dims = {frame.dim for frame in shared(stacks)}
+    scale = evidence.common([(name, site["scale"]) for name, site, _ in sites])
+    dims = {frame.dim for frame in evidence.shared(stacks)}
     depth = max((-frame.dim for stack in stacks for frame in stack), default=0)
     # The minibatches, which stay the same from chunk to chunk.
     fixed: Any = {
@@ -155,7 +132,7 @@ def evidence_bounds(
             if is_validation_enabled():
                 check_site_shape(site, depth + (size > 1))
             kept = dims | ({-1 - depth} if size > 1 else set())
-            total = total + sign * summed(site["log_prob"], kept) / scale
+            total = total + sign * evidence.summed(site["log_prob"], kept) / scale
         return total.expand(size, *total.shape[1:]) if size > 1 else total[None]
 
     def right(weights: Tensor) -> bool:
@@ -181,12 +158,12 @@ def evidence_bounds(
                     checked.add(size)
                     return weights
             vectorized = False
-            rng_state(state)
+            set_rng_state(state)
         return torch.cat([log_weights(1) for _ in range(size)])
 
-    running = Running()
+    running = evidence.Running()
     numbers = sum(site["value"].numel() for _, site, _ in sites)
-    for size in sizes(num_samples, chunk_size, numbers, progress_bar):
+    for size in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
         running.add(chunk_of(size).reshape(size, -1).cpu())
     return running.bounds(scale)
 

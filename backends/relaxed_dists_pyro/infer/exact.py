@@ -9,25 +9,11 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.poutine.util import prune_subsample_sites
 
 from relaxed_dists._infer import evidence
-from relaxed_dists._infer.svi import accepting
+from relaxed_dists._infer.svi import tolerant
 
-from ..distributions.sites import innermost
+from ..distributions import sites as _sites
 from .discretize import discretize
 from .svi import _unwrap
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """The guide of a model that is enumerated."""
-
-
-def _check(name: str, site: Any) -> None:
-    if float(site["scale"]) != 1:
-        raise evidence.scaled(name, site["scale"])
-    if not site["is_observed"]:
-        try:
-            site["fn"].enumerate_support(expand=False)
-        except NotImplementedError as error:
-            raise evidence.not_enumerable(name, type(innermost(site["fn"])).__name__) from error
 
 
 @torch.no_grad()
@@ -64,19 +50,14 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
         -0.6931
     """
     if "temperature" in kwargs:
-        model, _ = accepting(model, _nothing, _unwrap)
+        model = tolerant(model, _unwrap)
     model = discretize(model)
     with poutine.block():
         trace = prune_subsample_sites(poutine.trace(model).get_trace(*args, **kwargs))
-    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
-    for name, site in sites.items():
-        _check(name, site)
-    frames: list[Any] = [
-        f for site in sites.values() for f in site["cond_indep_stack"] if f.vectorized
-    ]
-    depth = max((-frame.dim for frame in frames), default=0)
+    found = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    depth = evidence.check_enumerable(_sites, found)
     elbo = TraceEnum_ELBO(max_plate_nesting=depth, strict_enumeration_warning=False)
     # Expanded, since Pyro checks that a deterministic site computed from a value fills its plates.
     enumerated = config_enumerate(model, expand=True)
     with poutine.block():
-        return -float(elbo.loss(enumerated, _nothing, *args, **kwargs))
+        return -float(elbo.loss(enumerated, evidence.no_guide, *args, **kwargs))

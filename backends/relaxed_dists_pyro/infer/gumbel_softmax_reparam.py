@@ -9,9 +9,7 @@ import torch
 from pyro.infer.reparam.reparam import Reparam
 from torch import Tensor
 
-from relaxed_dists._distributions import formulas
 from relaxed_dists._infer import relax
-from relaxed_dists._infer.relax import shown
 
 from .._adapter import RelaxedDistribution
 from .._torch.noise import gumbel, logistic
@@ -108,11 +106,8 @@ class GumbelSoftmaxReparam(Reparam):
         site = f"{name}_gumbel" if rows else f"{name}_logistic"
         if value is None:
             draw = pyro.sample(site, around)
-            if rows:
-                y = formulas.concrete(ops, logits, temperature, draw)[0]
-            else:
-                y = formulas.logit_concrete(ops, logits, temperature, draw)
-            y = y if logs else shown(ops, y, rows, isinstance(law, _HardValue))
+            hard = isinstance(law, _HardValue)
+            y = relax.from_noise(ops, logits, temperature, draw, rows, logs, hard)
             y = y if logs or rows else y.clone()  # may be written to, as a draw may
             value = law._as_value(y)
         else:

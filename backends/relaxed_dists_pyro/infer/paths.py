@@ -9,17 +9,17 @@ import torch
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.poutine.messenger import Messenger
-from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor
 
 from relaxed_dists._infer import paths
-from relaxed_dists._infer.paths import moved, quietly
+from relaxed_dists._infer.paths import moved, quietly, same, with_gradient
 
 from .._torch.ops import ops
 from .._torch.state import traced
+from ..distributions import sites as _sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
-from ..distributions.sites import innermost, kind
+from .generators import rng_state, set_rng_state
 from .unbiased import Unbiased
 
 _PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
@@ -58,7 +58,7 @@ def _unchanged() -> Iterator[None]:
         for buffer in module.buffers(recurse=False):
             saved.setdefault(id(buffer), (buffer, buffer.clone()))
 
-    state = get_rng_state()
+    state = rng_state()
     hook = torch.nn.modules.module.register_module_forward_pre_hook(save)
     try:
         yield
@@ -69,13 +69,6 @@ def _unchanged() -> Iterator[None]:
             for buffer, before in saved.values():
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
-
-
-def _sort(fn: Any) -> str:
-    law = innermost(fn)
-    if len(law.event_shape):
-        return "logs" if isinstance(law, ExpRelaxedOneHotCategorical) else "rows"
-    return "logit" if isinstance(law, LogitRelaxedBernoulli) else "number"
 
 
 Change = Callable[[Any], Any]
@@ -93,13 +86,6 @@ def _run(run: Callable[[], list[Any]], change: Change, hidden: set[str], state: 
 
 def _densities(sites: list[Any], hidden: set[str]) -> list[Tensor]:
     return [site["log_prob"] for site in sites if site["name"] not in hidden]
-
-
-def _same(first: list[Tensor], second: list[Tensor]) -> bool:
-    return len(first) == len(second) and all(
-        x.shape == y.shape and torch.allclose(x, y, 1e-5, 1e-5, equal_nan=True)
-        for x, y in zip(first, second, strict=True)
-    )
 
 
 def _check(
@@ -121,7 +107,7 @@ def _check(
     if traced():
         return False
     with _unchanged():
-        state = get_rng_state()
+        state = rng_state()
         with torch.enable_grad():
             sites = _run(run, leaf, set(), state)
         for name, (site, own) in targets(sites).items():
@@ -149,11 +135,15 @@ def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
         change: Change = lambda msg: value if msg["name"] == name else msg["value"]  # noqa: E731
         return _densities(_run(run, change, own, state), own)
 
-    value, sort = site["value"].detach(), _sort(site["fn"])
+    def unlike(value: Tensor) -> bool:
+        return not same(before, others(value), torch.allclose, 1e-5)
+
+    value, base = site["value"].detach(), _sites.innermost(site["fn"])
     before = others(value)
-    if not _same(before, others(value)):
-        return False  # random numbers that can't be held: nothing can be known
-    return any(not _same(before, others(other)) for other in moved(ops, value, sort))
+    if unlike(value):
+        return False  # random numbers that no seed fixes: nothing can be known
+    real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
+    return any(map(unlike, moved(ops, value, len(base.event_shape) > 0, real)))
 
 
 def pathwise(loss: Any) -> bool:
@@ -172,12 +162,8 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
         return traces(model, guide, args, kwargs)
 
     def targets(sites: list[Any]) -> dict[str, Any]:
-        drawn: dict[str, Any] = {}
-        for site in sites:  # the guide's come first
-            if not site["is_observed"] and site["value"].requires_grad:
-                drawn.setdefault(site["name"], site)
-        wanted = ("estimated", "relaxed")
-        return {k: (s, {k}) for k, s in drawn.items() if kind(s["fn"]) in wanted}
+        drawn = with_gradient(_sites, sites)
+        return {k: (s, {k}) for k, s in drawn.items() if s["value"].requires_grad}
 
     quietly(lambda: _check("AnnealedSVI", run, lambda msg: msg["value"], targets))
 

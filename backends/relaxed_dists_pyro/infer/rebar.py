@@ -11,7 +11,8 @@ from torch import Tensor
 from relaxed_dists._infer import unbiased
 
 from .._torch.ops import ops
-from .soft_draws import Again, Draws, Softly, rng_state, same_noise
+from .generators import rng_state, same_noise
+from .soft_draws import Again, Draws, Softly
 from .svi import _unwrap
 from .unbiased import Unbiased, terms_of
 
@@ -23,7 +24,7 @@ class _Controlled(Unbiased):
         self, surrogate: Callable[..., Any] | None, num_particles: int, eta: Any, **kwargs: Any
     ) -> None:
         name = type(self).__name__
-        unbiased.checked_particles(name, num_particles, 1)
+        unbiased.check_particles(name, num_particles, 1)
         super().__init__(num_particles=num_particles, **kwargs)
         self.eta, self.surrogate = unbiased.checked_eta(name, eta), surrogate
         self._known: dict[Any, list[list[str]]] = {}
@@ -120,7 +121,10 @@ class _Controlled(Unbiased):
             for site, slope in zip(leaves, slopes, strict=True):
                 c, k = parts[site]
                 k = k if slope is None else k + draws.found[site].correction(slope)
-                parts[site] = c + _fitted(name, r, guide_trace.nodes[site]), k
+                parts[site] = (
+                    c + unbiased.fitted(name, r, guide_trace.nodes[site], torch.broadcast_to),
+                    k,
+                )
         return parts, trained
 
     def _check(self, soft: Any, leaves: dict[str, Tensor]) -> None:
@@ -148,20 +152,6 @@ def _rows(terms: Any, site: Any) -> Tensor:
     """The terms summed to the plates of a site, a constant, a number for each row of its batch."""
     total = torch.as_tensor(terms.sum_to(site["cond_indep_stack"]))
     return total.detach().expand(site["fn"].batch_shape)
-
-
-def _fitted(name: str, r: Tensor, site: Any) -> Tensor:
-    """What a surrogate returns, summed to the batch shape of a site."""
-    batch = site["fn"].batch_shape
-    total = r
-    while total.dim() > len(batch):
-        total = total.sum(0)
-    try:
-        for dim in range(-total.dim(), 0):
-            total = total.sum(dim, keepdim=True) if batch[dim] == 1 else total
-        return total.expand(batch)
-    except RuntimeError as error:
-        raise unbiased.bad_surrogate_shape(name, site["name"], r.shape, batch) from error
 
 
 class REBAR_ELBO(_Controlled):

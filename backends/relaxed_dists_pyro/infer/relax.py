@@ -18,16 +18,16 @@ from torch import Tensor
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer import relax as _relax
-from relaxed_dists._infer.paths import once
-from relaxed_dists._infer.relax import Chosen, check_shape, shown
+from relaxed_dists._infer.relax import Chosen, shown
 
 from .._adapter import RelaxedDistribution
 from .._torch.ops import ops
+from ..distributions import sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
-from ..distributions.sites import discrete, innermost, rewrapped
 from .paths import check_relaxed
 
+_CLASSES = ExpRelaxedOneHotCategorical, LogitRelaxedBernoulli
 NEAR = 0.01  # how near an initial value may be to the simplex's border, where its log is infinite
 
 
@@ -124,17 +124,9 @@ class RelaxedReparam(Reparam):
             The law, value and observedness in their place.
         """
         name, fn, value = msg["name"], msg["fn"], msg["value"]
-        law = innermost(fn)
-        if msg["is_observed"] or isinstance(law, RelaxedDistribution):
+        if msg["is_observed"] or isinstance(sites.innermost(fn), RelaxedDistribution):
             return msg
-        twin = discrete(law)
-        if twin is None:
-            raise _relax.no_relaxation(name, type(law).__name__)
-        rows = twin._rows
-        check_shape(name, self.temperature, fn.shape()[:-1] if rows else fn.shape())
-        kind = ExpRelaxedOneHotCategorical if rows else LogitRelaxedBernoulli
-        relaxed = kind(self.temperature, logits=twin.logits, validate_args=law._validate_args)
-        around = rewrapped(fn, lambda _: relaxed)
+        around, rows = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
         if value is None:
             _refuse_given(name, fn)
             y = pyro.sample(f"{name}_relaxed", around)
@@ -155,14 +147,10 @@ class _Looked:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""
-        names = self._handler.relaxed
-        try:
+        chosen = self._handler.chosen
+        with paths.explain_index("relax", lambda: chosen.relaxed or None):
             result = self._fn(*args, **kwargs)
-        except IndexError as error:
-            if paths.by_floats(error):
-                raise paths.indexed("relax", sorted(names)) from error
-            raise
-        if names and self._handler.observed:
+        if chosen.relaxed and chosen.observed:
             inner: Any = self._fn
             while isinstance(inner, _bound_partial):  # a handler's
                 wrapped: Any = inner.func
@@ -170,9 +158,9 @@ class _Looked:
 
             def check() -> bool:
                 again = Messenger.__call__(self._handler.anew(), self._fn)
-                return check_relaxed(again, set(names), args, kwargs)
+                return check_relaxed(again, chosen.relaxed, args, kwargs)
 
-            once(inner, check)
+            paths.once(inner, check)
         return result
 
 
@@ -181,28 +169,24 @@ class _Relax(Messenger):
 
     def __init__(self, temperature: Any, sites: Iterable[str] | None, hard: bool) -> None:
         super().__init__()
-        self._chosen = Chosen(sites)
+        self.chosen = Chosen(sites)
         self._reparam = RelaxedReparam(temperature, hard)
-        self.relaxed: set[str] = set()
-        self.observed = False  # whether the model has data
 
     def __call__(self, fn: Callable[..., Any]) -> Any:
         return super().__call__(_Looked(fn, self))
 
     def anew(self) -> "_Relax":
         """The same handler, not entered."""
-        return _Relax(self._reparam.temperature, self._chosen.names, self._reparam.hard)
+        return _Relax(self._reparam.temperature, self.chosen.names, self._reparam.hard)
 
     def __enter__(self) -> Any:
-        self._chosen.found.clear()
-        self.relaxed.clear()
-        self.observed = False
+        self.chosen.start()
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         if error[0] is None:
-            self._chosen.check()
+            self.chosen.check()
 
     def _pyro_sample(self, msg: Any) -> None:
         if type(msg["fn"]).__name__ == "_Subsample":
@@ -211,14 +195,14 @@ class _Relax(Messenger):
             is_discrete = msg["fn"].support.is_discrete
         except (AttributeError, NotImplementedError):
             is_discrete = False
-        self.observed |= msg["is_observed"] and not msg["infer"].get("_deterministic")
-        law = type(innermost(msg["fn"])).__name__
-        if self._chosen.has(msg["name"], law, is_discrete, msg["is_observed"]) and (
+        self.chosen.observed |= msg["is_observed"] and not msg["infer"].get("_deterministic")
+        law = type(sites.innermost(msg["fn"])).__name__
+        if self.chosen.has(msg["name"], law, is_discrete, msg["is_observed"]) and (
             msg["value"] is None  # else given by a handler inside
         ):
             msg.update(self._reparam.apply(msg))
             msg["infer"] = {"_deterministic": True}
-            self.relaxed.add(msg["name"])
+            self.chosen.relaxed.add(msg["name"])
 
 
 def relax(

@@ -1,7 +1,6 @@
 """The draws of REBAR and RELAX: hard ones, and soft ones of the same noise."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ from relaxed_dists._infer.unbiased import Relaxation
 
 from .._torch.noise import gumbel, logistic
 from .._torch.ops import compute_dtype, ops
-from ..distributions.sites import discrete, innermost, kind
-from .unbiased import BIASED, latent, plain
+from ..distributions import sites
+from ..distributions.straight_through import _HardValue
+from .unbiased import latent, plain
 
 
 class Draws(Messenger):
@@ -37,12 +37,10 @@ class Draws(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not latent(msg):
             return
-        name, fn = msg["name"], msg["fn"]
-        law = innermost(fn)
-        if isinstance(law, BIASED):
-            raise unbiased.straight_through(self._elbo, name, law)
-        if not unbiased.checked_site(self._elbo, name, kind(fn), law, fn.has_rsample):
+        if not unbiased.is_relaxed(self._elbo, sites, _HardValue, msg):
             return
+        name, fn = msg["name"], msg["fn"]
+        law = sites.innermost(fn)
         shape = fn.shape()
         logits = law.logits.to(compute_dtype(law.logits)).expand(shape)
         self.parents[name] = get_provenance(logits)
@@ -79,34 +77,11 @@ class Again(Draws):
 class Softly(Messenger):
     """Scores a model's sites at soft values; or at hard ones, of which a density says nothing."""
 
-    def __init__(self, elbo: str, sites: Collection[str], hard: bool = False) -> None:
+    def __init__(self, elbo: str, names: Collection[str], hard: bool = False) -> None:
         super().__init__()
-        self._elbo, self._sites, self._hard = elbo, sites, hard
+        self._elbo, self._names, self._hard = elbo, names, hard
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self._sites and not msg["is_observed"]:
-            law = innermost(msg["fn"])
-            if kind(msg["fn"]) == "relaxed" or not (self._hard or discrete(law)):
-                raise unbiased.no_soft_model(self._elbo, msg["name"], law)
+        if msg["name"] in self._names and not msg["is_observed"]:
+            unbiased.check_soft(self._elbo, sites, msg, self._hard)
             msg["fn"] = msg["fn"] if self._hard else plain(msg["fn"])
-
-
-def rng_state(state: Any = None) -> Any:
-    """The state of torch's generators, set if it is given."""
-    if state is not None:
-        torch.set_rng_state(state[0])
-        if state[1]:
-            torch.cuda.set_rng_state_all(state[1])
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return torch.get_rng_state(), cuda
-
-
-@contextmanager
-def same_noise(state: Any) -> Iterator[None]:
-    """Draw from a state on, and leave the generators as they are."""
-    now = rng_state()
-    rng_state(state)
-    try:
-        yield
-    finally:
-        rng_state(now)

@@ -5,34 +5,23 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from pyro.infer import (
-    SVI,
-    JitTrace_ELBO,
-    JitTraceEnum_ELBO,
-    JitTraceGraph_ELBO,
-    JitTraceMeanField_ELBO,
-)
+from pyro import infer
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import _bound_partial
 
-from relaxed_dists._infer import svi
-from relaxed_dists._infer.paths import by_floats, indexed
-from relaxed_dists._infer.svi import (
-    accepting,
-    at_step,
-    check_given,
-    checked,
-    entries,
-    mapped,
-    schedules,
-    takes_temperature,
-)
+from relaxed_dists._infer import paths
+from relaxed_dists._infer.svi import Annealed, check_given, entries, mapped
 
 from . import checkpoint
 from .pairing import Pairing
 from .paths import check_svi, pathwise
 
-_COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO)
+_COMPILED = (
+    infer.JitTrace_ELBO,
+    infer.JitTraceEnum_ELBO,
+    infer.JitTraceGraph_ELBO,
+    infer.JitTraceMeanField_ELBO,
+)
 
 
 def _unwrap(fn: Any) -> Any:
@@ -79,7 +68,7 @@ def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
     def call(model: Any, guide: Any, *args: Any, temperature: Any = None, **kwargs: Any) -> Any:
         if temperature is None:
             return loss.loss_and_grads(model, guide, *args, **kwargs)
-        if isinstance(loss, JitTraceMeanField_ELBO):
+        if isinstance(loss, infer.JitTraceMeanField_ELBO):
             # Pyro looks for what this one has compiled under another's name, and compiles again.
             vars(loss)["_loss_and_surrogate_loss"] = vars(loss).get("_differentiable_loss")
         places = _Places(temperature)
@@ -88,7 +77,7 @@ def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class AnnealedSVI(SVI):
+class AnnealedSVI(Annealed, infer.SVI):
     r"""Pyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
@@ -147,31 +136,21 @@ class AnnealedSVI(SVI):
         *,
         allow_mixed: Collection[str] = (),
     ) -> None:
-        takes = any(takes_temperature(fn, _unwrap) for fn in (model, guide))
-        if takes or temperature is not None:
-            model, guide = accepting(model, guide, _unwrap)
+        model, guide = self._accept(model, guide, temperature, _unwrap)
         super().__init__(model, guide, optim, loss)
-        if isinstance(loss, _COMPILED) and takes:
+        if isinstance(loss, _COMPILED) and self._takes:
             self.loss_and_grads = _compiled_once(loss, model, guide)
-        self._elbo = loss
-        self.temperature = None if temperature is None else schedules(temperature)
+        self._pathwise = pathwise(loss)
         self.allow_mixed = allow_mixed
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
-        self._takes = takes
         self._first = True  # no step was taken in this process yet
         self._loaded: dict[str, Any] | None = None  # what waits for the first call after a load
 
     def _annealed(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if "temperature" in kwargs and not self._takes:
-            raise svi.no_temperature()
-        if "temperature" in kwargs:
-            return kwargs
-        if self.temperature is None:
-            if self._takes:
-                check_given((self.model, self.guide), args, kwargs)
-            return kwargs
-        return {**kwargs, "temperature": checked(at_step(self.temperature, self.steps))}
+        if self._takes and self.temperature is None and "temperature" not in kwargs:
+            check_given((self.model, self.guide), args, kwargs)
+        return self._with_temperature(self.steps, kwargs)
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take a gradient step at the schedule's temperature, and count it.
@@ -186,14 +165,10 @@ class AnnealedSVI(SVI):
         kwargs = self._annealed(args, kwargs)
         self._settle(*args, **kwargs)
         self._first = False
-        try:
-            with self._pairing:
-                loss: float = super().step(*args, **kwargs)
-        except IndexError as error:
-            if pathwise(self._elbo) and by_floats(error):
-                raise indexed("AnnealedSVI", self._pairing.names()) from error
-            raise
-        if not self.steps and pathwise(self._elbo) and self._pairing.carrying:
+        soft = self._pairing.names if self._pathwise else lambda: None
+        with paths.explain_index("AnnealedSVI", soft), self._pairing:
+            loss: float = super().step(*args, **kwargs)
+        if not self.steps and self._pathwise and self._pairing.carry_gradients():
             # Afterwards, when all is there, so that the step is the one that it is without.
             check_svi(self.model, self.guide, args, kwargs)
         self.steps += 1

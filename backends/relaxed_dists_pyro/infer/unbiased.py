@@ -14,12 +14,7 @@ from torch import Tensor
 from relaxed_dists._infer import unbiased
 
 from ..distributions.sites import discrete, innermost, kind, rewrapped
-from ..distributions.straight_through import (
-    RelaxedBernoulliStraightThrough,
-    RelaxedOneHotCategoricalStraightThrough,
-)
-
-BIASED = (RelaxedBernoulliStraightThrough, RelaxedOneHotCategoricalStraightThrough)
+from ..distributions.straight_through import _HardValue
 
 
 def plain(fn: Any) -> Any:
@@ -50,7 +45,7 @@ class _Discretely(Messenger):
         if latent(msg):
             law = innermost(msg["fn"])
             estimated = kind(msg["fn"]) == "estimated"
-            biased = isinstance(law, BIASED) or getattr(law, "hard", False)
+            biased = isinstance(law, _HardValue) or getattr(law, "hard", False)
             if biased or (estimated and discrete(law) is None):
                 raise unbiased.straight_through(self._elbo, msg["name"], law)
             if estimated:
@@ -153,7 +148,7 @@ class LeaveOneOut_ELBO(Unbiased):
     """
 
     def __init__(self, num_particles: int = 2, **kwargs: Any) -> None:
-        unbiased.checked_particles(type(self).__name__, num_particles, 2)
+        unbiased.check_particles(type(self).__name__, num_particles, 2)
         super().__init__(num_particles=num_particles, **kwargs)
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:

@@ -1,0 +1,13 @@
+"""What inference asks a backend about the distribution of a sample site."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Sites(Protocol):
+    """A backend's module distributions/sites.py."""
+
+    def innermost(self, fn: Any) -> Any: ...
+    def discrete(self, law: Any) -> Any: ...
+    def rewrapped(self, fn: Any, change: Callable[[Any], Any]) -> Any: ...
+    def kind(self, fn: Any) -> str | None: ...
