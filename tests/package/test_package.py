@@ -15,10 +15,33 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True)
 
 
-def test_the_core_imports_no_framework() -> None:
-    """Neither torch nor jax."""
-    check = "import relaxed_dists; print(sorted({'torch', 'jax', 'pyro'} & set(sys.modules)))"
-    assert python(check).stdout.strip() == "[]"
+# Imports every module of a package but the facades, and prints which frameworks that brings.
+EVERY = """
+import importlib, pkgutil
+package = importlib.import_module({package!r})
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if module.name not in {FACADES}:
+        importlib.import_module(module.name)
+print(sorted({{"torch", "pyro", "jax", "numpyro"}} & {{k for k, v in sys.modules.items() if v}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "own"),
+    [
+        ("relaxed_dists", []),
+        ("relaxed_dists_pyro", ["pyro", "torch"]),
+        ("relaxed_dists_numpyro", ["jax", "numpyro"]),
+    ],
+)
+def test_each_module_imports_its_own_framework_only(package: str, own: list[str]) -> None:
+    """Every module, in a fresh process where the other framework is as if not installed."""
+    for framework in own:
+        pytest.importorskip(framework)
+    others = {"torch", "pyro", "jax", "numpyro"} - set(own)
+    blocked = f"sys.modules |= dict.fromkeys({sorted(others)})\n" if own else ""
+    result = python(blocked + EVERY.format(package=package, FACADES=FACADES))
+    assert result.stdout.strip() == str(own), result.stderr
 
 
 @pytest.mark.parametrize("facade", FACADES)
