@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from harness import BACKENDS, Backend
+from languages import Language
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("varied", deadline=None, max_examples=100)
@@ -100,6 +101,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     pytest.importorskip(made.framework)
     with made.double():
         yield made
+
+
+@pytest.fixture
+def language(backend: Backend) -> Language:
+    """The statements of the backend's framework."""
+    return backend.language
 
 
 @pytest.fixture(autouse=True, scope="module")

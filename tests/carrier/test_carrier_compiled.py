@@ -22,10 +22,9 @@ from carrying import (
     make,
     needs_torch,
     outcome,
-    torch,
 )
 from cases import STRAIGHT_THROUGH
-from harness import Torch
+from harness import Torch, torch
 
 INDUCTOR = pytest.param(
     "inductor",

@@ -5,7 +5,6 @@ the log-space or logit-space law with ``straight_through`` after it, the same no
 Jacobians of the two sides cancel.
 """
 
-import importlib
 import importlib.util
 from typing import Any
 
@@ -17,7 +16,6 @@ from carrying import (
     LOGITS,
     LOST,
     MASK,
-    PPL,
     RIGHT,
     SITES,
     SPACE,
@@ -26,16 +24,12 @@ from carrying import (
     cells,
     density,
     enter,
-    handlers,
     hard,
-    jax,
     letter,
     outcome,
-    poutine,
-    pyro,
 )
 from cases import STRAIGHT_THROUGH
-from harness import BACKENDS, Backend, Torch
+from harness import BACKENDS, Backend, Jax, Torch, jax
 
 PRIOR = np.random.default_rng(2).normal(0, 1, (3, 4))
 WARM = 0.8  # the prior's temperature
@@ -49,7 +43,7 @@ class Program:
     def __init__(self, backend: Backend, name: str, prior: str, site: str, carried: bool) -> None:
         self.backend, self.name, self.prior, self.site = backend, name, prior, site
         self.carried = carried
-        self.ppl, self.handlers = PPL[backend.framework]
+        self.ppl, self.handlers = backend.ppl, backend.handlers
 
     def latent(self, name: str, temperature: float, logits: Any) -> Any:
         """The value of the site z: drawn so, or made of a site of the log space."""
@@ -70,10 +64,9 @@ class Program:
     def model(self) -> None:
         """The prior and a Normal likelihood."""
         z = self.latent(self.prior, WARM, self.backend.array(PRIOR))
-        distributions = importlib.import_module(f"{self.backend.framework}.distributions")
         mean = (z * self.backend.array(WEIGHTS)).sum(-1)
         with self.ppl.plate("data", 3):
-            law = distributions.Normal(mean, self.backend.array(1.0))
+            law = self.backend.dist.Normal(mean, self.backend.array(1.0))
             self.ppl.sample("x", law, obs=self.backend.array(DATA))
 
     def guide(self) -> None:
@@ -83,20 +76,11 @@ class Program:
 
     def loss(self, elbo: Any, seed: int) -> np.ndarray:
         """The loss, and its gradient with respect to the guide's logits."""
-        if isinstance(self.backend, Torch):
-            pyro.clear_param_store()
-            pyro.set_rng_seed(seed)
-            loss = elbo.loss_and_grads(self.model, self.guide)
-            grad = pyro.param("logits").unconstrained().grad
-        else:
-            both = jax.value_and_grad(
-                lambda params: elbo.loss(jax.random.key(seed), params, self.model, self.guide)
-            )
-            # Several particles at once are compiled, as in NumPyro's SVI; one and a loop are not.
-            both = jax.jit(both) if elbo.num_particles > 1 and elbo.vectorize_particles else both
-            loss, grads = both({"logits": self.backend.array(LOGITS)})
-            grad = grads["logits"]
-        return np.append(float(loss), self.backend.numpy(grad))
+        # As in NumPyro's SVI, which compiles neither one particle nor a loop.
+        whole = elbo.num_particles > 1 and elbo.vectorize_particles
+        slopes = self.backend.language.slopes(elbo, self.model, self.guide, seed, whole)
+        loss, grads = slopes({"logits": self.backend.array(LOGITS)})
+        return np.append(loss, grads["logits"])
 
 
 ONE, LOOP = {"num_particles": 1}, {"num_particles": 3, "vectorize_particles": False}
@@ -121,13 +105,13 @@ ELBOS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
 }
 
 
-def make_elbo(framework: str, name: str, options: dict[str, Any]) -> Any:
+def make_elbo(backend: Backend, name: str, options: dict[str, Any]) -> Any:
     """The framework's ELBO."""
-    if framework == "pyro":
-        options = {**options, "max_plate_nesting": 1, "strict_enumeration_warning": False}
+    if isinstance(backend, Torch):
+        options = {**options, "strict_enumeration_warning": False}
     if name.startswith("Jit"):
         options["ignore_jit_warnings"] = True
-    return getattr(importlib.import_module(f"{framework}.infer"), name)(**options)
+    return backend.language.make_elbo(name, **options)
 
 
 def check_elbo(cell: str, elbo: Any, seed: int, *case: Any) -> None:
@@ -156,7 +140,7 @@ def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
     # The straight-through law scores as the relaxed one does, but never by the numbers of a copy.
     prior = name if cell == LOST else VIEWS[STRAIGHT_THROUGH.index(name)]
     with context:
-        made = make_elbo(framework, elbo, options)
+        made = make_elbo(backend, elbo, options)
         check_elbo(cell, made, seed, backend, name, prior, "plate")
 
 
@@ -172,7 +156,7 @@ def test_each_site_of_an_elbo(framework: str, way: str, name: str, seed: int) ->
     if way == "soft":
         name, way = VIEWS[STRAIGHT_THROUGH.index(name)], "plate"
     with context:
-        elbo = make_elbo(framework, "Trace_ELBO", TOGETHER)
+        elbo = make_elbo(backend, "Trace_ELBO", TOGETHER)
         check_elbo(RIGHT, elbo, seed, backend, name, name, way)
 
 
@@ -187,7 +171,7 @@ def test_the_elbo_is_the_other_frameworks_and_the_papers(
     prior = VIEWS[STRAIGHT_THROUGH.index(name)]
     program = Program(backend, name, prior, "plate", carried=True)
     y = backend.numpy(drawn(backend, program, seed))
-    loss = program.loss(make_elbo(backend.framework, "Trace_ELBO", ONE), seed)[0]
+    loss = program.loss(make_elbo(backend, "Trace_ELBO", ONE), seed)[0]
     mean = (hard(name, y) * WEIGHTS).sum(-1)
     likelihood = norm.logpdf(DATA, mean).sum()
     ratio = density(prior, y, WARM, PRIOR) - density(name, y, TEMPERATURE)
@@ -207,9 +191,6 @@ def test_the_elbo_is_the_other_frameworks_and_the_papers(
 def drawn(backend: Backend, program: Program, seed: int) -> Any:
     """The log value that an ELBO's guide draws from a seed."""
     log_space = Program(backend, program.name, program.prior, program.site, carried=False)
-    if isinstance(backend, Torch):
-        pyro.clear_param_store()
-        pyro.set_rng_seed(seed)
-        return poutine.trace(log_space.guide).get_trace().nodes["z"]["value"]
-    key = jax.random.split(jax.random.key(seed))[1]  # as Trace_ELBO splits it
-    return handlers.trace(handlers.seed(log_space.guide, key)).get_trace()["z"]["value"]
+    # In JAX the key is that which Trace_ELBO splits off.
+    key = jax.random.split(jax.random.key(seed))[1] if isinstance(backend, Jax) else seed
+    return backend.language.trace(log_space.guide, key)["z"]["value"]

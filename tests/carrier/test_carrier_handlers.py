@@ -9,7 +9,6 @@ from carrying import (
     FACTOR,
     LOST,
     MASK,
-    PPL,
     RIGHT,
     SITES,
     TEMPERATURE,
@@ -19,10 +18,9 @@ from carrying import (
     enter,
     letter,
     pair,
-    poutine,
 )
 from cases import STRAIGHT_THROUGH
-from harness import Backend, Torch
+from harness import Backend, Torch, poutine
 
 # The ways in which a program gets a value: its handlers, the program, the value, its trace.
 GIVEN: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], str]] = {
@@ -66,7 +64,7 @@ def test_each_way_of_a_handler(framework: str, way: str, name: str, site: str, s
     """The site's density, scaled and masked, or the error."""
     handler, cell = HANDLERS[framework][way]
     backend, context = enter(framework)
-    ppl, h = PPL[framework]
+    ppl, h = backend.ppl, backend.handlers
     with context:
         law, value, y = pair(backend, name, seed)
         law = law.to_event(0 if letter(name) == "O" else 1)

@@ -23,16 +23,14 @@ from carrying import (
     enter,
     hard,
     inside,
-    jax,
     make,
     needs_jax,
     needs_torch,
     outcome,
     pair,
-    torch,
 )
 from cases import STRAIGHT_THROUGH
-from harness import Jax, Torch
+from harness import Jax, Torch, jax, torch
 
 # A cell for a value drawn and scored inside the transformation, drawn outside and given to it,
 # drawn outside and closed over, and drawn inside and scored outside.

@@ -20,16 +20,13 @@ from carrying import (
     check,
     density,
     enter,
-    jax,
-    jnp,
     letter,
     make,
     needs_torch,
     pair,
-    torch,
 )
 from cases import STRAIGHT_THROUGH
-from harness import Torch
+from harness import Torch, jax, jnp, torch
 
 
 def _through_file(z: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carrying import handlers, jax, jnp, needs_jax, needs_torch, numpyro, pyro, rounded, torch
-from harness import Backend
+from carrying import needs_jax, needs_torch, rounded
+from harness import Backend, handlers, jax, jnp, numpyro, pyro, torch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*dtype float64 requested:UserWarning")
 

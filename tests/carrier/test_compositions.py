@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carrying import LOST, PPL, jax, torch
+from carrying import LOST
 from cases import DISCRETE, RELAXED
-from harness import Backend
+from harness import Backend, jax, torch
 
 BATCH = (2, 1)  # the second axis is there to be expanded
 COLD = {"q": 0.002, "p": 0.003}
@@ -110,7 +110,7 @@ class Impossible(Exception):
 
 def wrap(backend: Backend, fn: Any, wrappers: tuple[str, ...], shape: Shape) -> Any:
     """The distribution in its wrappers, innermost first."""
-    dist = importlib.import_module(f"{backend.framework}.distributions")
+    dist = backend.dist
     for i, wrapper in enumerate(wrappers):
         if wrapper == "mask":
             fn = fn.mask(backend.array(shape.mask(), "bool"))
@@ -144,7 +144,7 @@ def program(
     backend: Backend, make: Callable[[], Any], case: Composition, seed: int
 ) -> tuple[Callable[[], Any], Shape]:
     """The sample statement in its handlers, and the weights of what it draws."""
-    ppl, h = PPL[backend.framework]
+    ppl, h = backend.ppl, backend.handlers
     wrappers, handlers = case
     shape = Shape()
     wrap(backend, make(), wrappers, shape)
@@ -228,8 +228,8 @@ def elbo(backend: Backend, name: str, case: Composition, logits: Any, seed: int)
     prior, values = logits_of(backend, name, "p"), []
     model, _ = program(backend, lambda: law(backend, name, "p", prior), case, seed)
     guide, _ = program(backend, lambda: law(backend, name, "q", logits), case, seed)
-    _, h = PPL[backend.framework]
-    loss = importlib.import_module(f"{backend.framework}.infer").Trace_ELBO()
+    h = backend.handlers
+    loss = backend.infer.Trace_ELBO()
 
     def kept() -> None:
         trace = h.trace(guide).get_trace()
@@ -356,7 +356,7 @@ def test_a_wrapper_that_copies_the_value_fails(
     backend: Backend, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The law fails if a mask hands on a copy, whether it is then refused or not."""
-    dist = importlib.import_module(f"{backend.framework}.distributions")
+    dist = backend.dist
 
     class Copying(dist.MaskedDistribution):
         def log_prob(self, value: Any, *intermediates: Any) -> Any:

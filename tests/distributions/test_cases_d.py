@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carrying import jax, jnp, needs_jax, needs_torch, pyro, torch
+from carrying import needs_jax, needs_torch
 from cases import STRAIGHT_THROUGH
-from harness import Jax, Torch
+from harness import Jax, Torch, jax, jnp, pyro, torch
 from machinery import NAMES, NO_DENSITY, with_logits
 
 T = 0.5

@@ -12,7 +12,6 @@ import pytest
 import funsored
 from cases import DISCRETE, RELAXED
 from harness import BACKENDS, SUPPORT, Backend
-from languages import LANGUAGES
 from machinery import NAMES, arguments, event_dim, made, numbers, with_logits
 from relaxed_dists._distributions import machinery
 
@@ -278,7 +277,7 @@ def test_f4_infer_shapes_gives_the_shapes_of_the_law_that_is_made(
 def test_f5_models_are_drawn_with_their_dependencies(backend: Backend, name: str) -> None:
     """Each site depends on what its parameters are computed from, and nothing else."""
     pytest.importorskip("graphviz")
-    language = LANGUAGES[backend.framework](backend)
+    language = backend.language
     framework = pytest.importorskip(backend.framework)
     inspect = pytest.importorskip(f"{backend.framework}.infer.inspect")
     zero = backend.array(numbers(name, ()), "float32")
@@ -306,7 +305,7 @@ def test_f5_models_are_drawn_with_their_dependencies(backend: Backend, name: str
 def test_f5_masked_sites_in_plates_are_drawn(backend: Backend, name: str) -> None:
     """As an ELBO that leaves them out takes them."""
     pytest.importorskip("graphviz")
-    language = LANGUAGES[backend.framework](backend)
+    language = backend.language
     framework = pytest.importorskip(backend.framework)
 
     def model() -> None:
@@ -534,7 +533,7 @@ def test_f14_a_mixture_scores_soft_draws(backend: Backend, name: str, seed: int)
 @pytest.mark.parametrize("kernel", ["NUTS", "HMC"])
 def test_f14_a_soft_site_is_still_no_continuous_one(backend: Backend, kernel: str) -> None:
     """HMC and NUTS say to relax the model."""
-    language = LANGUAGES[backend.framework](backend)
+    language = backend.language
 
     def model() -> None:
         language.sample("z", made(backend, "OneHotCategorical GumbelSoftmax soft"))

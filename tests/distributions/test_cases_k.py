@@ -9,21 +9,15 @@ from scipy.special import expit
 
 from cases import CASES
 from harness import Backend
-from languages import LANGUAGES, Language
+from languages import Language
 from machinery import EVERY, NO_RSAMPLE, made, numbers, with_logits
 
 INF = np.inf
 
 
-@pytest.fixture
-def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
-    return LANGUAGES[backend.framework](backend)
-
-
 def theirs(backend: Backend) -> Any:
     """The framework's own distributions."""
-    return importlib.import_module(f"{backend.framework}.distributions")
+    return backend.dist
 
 
 # K1: shapes that do not fit.
@@ -214,7 +208,7 @@ def test_f3_permutations_under_trace_graph_elbo(backend: Backend, language: Lang
     cost = backend.array([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0], [1.0, 2.0, 0.5]])
     mean = backend.array(np.zeros((3, 3)))
     start = backend.array(np.random.default_rng(0).normal(size=(3, 3)))
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    infer = backend.infer
 
     def model(logits: Any) -> None:
         law = names.RelaxedPermutation(0.7, logits=mean).mask(False)
@@ -306,7 +300,7 @@ def test_k10_auto_relaxed_names_the_way_for_gates(
     AutoRelaxed said to use AutoNormal, which said to write a guide.
     """
     names, zero = backend.names, backend.array(np.zeros(2))
-    autoguide = importlib.import_module(f"{backend.framework}.infer.autoguide")
+    autoguide = backend.autoguide
 
     def model() -> None:
         total = language.sample("g", names.HardConcrete(0.5, logits=zero).to_event(1)).sum()
@@ -328,9 +322,7 @@ def test_k10_auto_relaxed_names_the_way_for_gates(
         language.trace(autoguide.AutoNormal(model), 0)
     if not other:
         return
-    block = importlib.import_module(
-        "pyro.poutine" if backend.framework == "pyro" else "numpyro.handlers"
-    ).block
+    block = backend.handlers.block
     auto = names.AutoRelaxed(block(model, hide=["g"]), estimator)
 
     def written() -> None:

@@ -51,7 +51,7 @@ class Asked:
     @property
     def base(self) -> Any:
         """The framework's base class."""
-        distributions = importlib.import_module(f"{self.backend.framework}.distributions")
+        distributions = self.backend.dist
         name = "TorchDistribution" if self.backend.framework == "pyro" else "Distribution"
         return getattr(distributions, name)
 

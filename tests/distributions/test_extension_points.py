@@ -227,7 +227,7 @@ def test_no_handler_is_unknown(framework: str) -> None:
 def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
     """The value keeps its shape, and its density is the distribution's own, or our error."""
     law = made(backend, name)
-    framework = importlib.import_module(backend.framework)
+    framework = backend.ppl
     handlers = framework.poutine if backend.framework == "pyro" else framework.handlers
     drawn = backend.draw(law, 0)
     expected = answer(lambda: law.log_prob(drawn))
@@ -264,7 +264,7 @@ def test_a_handler_that_changes_a_site_fails(
 ) -> None:
     """By another value, by another distribution, or by an error that says nothing."""
     name, law = "RelaxedBernoulli", made(backend, "RelaxedBernoulli")
-    framework = importlib.import_module(backend.framework)
+    framework = backend.ppl
 
     def wider(h: Any, m: Any, x: Any) -> Any:
         def model() -> Any:
@@ -319,7 +319,7 @@ def test_no_strategy_to_begin_from_is_unknown(framework: str) -> None:
 @pytest.mark.parametrize("name", FEWER)
 def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
     """A value of the right shape on the support, or an error that says what to do."""
-    framework = importlib.import_module(backend.framework)
+    framework = backend.ppl
     module = initialisation(backend.framework)
     law = made(backend, name, dtype="float32")
     value = backend.draw(law, 0)
@@ -351,8 +351,8 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
 @pytest.mark.parametrize("name", FEWER)
 def test_models_can_be_initialised_predicted_and_scored(backend: Backend, name: str) -> None:
     """As for HMC and for posterior predictions, one after the other and at once."""
-    framework = importlib.import_module(backend.framework)
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    framework = backend.ppl
+    infer = backend.infer
     law = made(backend, name, dtype="float32")
 
     enumerable = name in ("OneHotCategorical", "Bernoulli", "Subset")

@@ -190,7 +190,6 @@ def test_divergences_of_wrapped_laws_are_sums(backend: Backend, name: str) -> No
 @pytest.mark.parametrize("name", [name for name in NAMES if " " not in name])
 def test_validation_is_as_asked_for_or_as_the_framework_is_set(backend: Backend, name: str) -> None:
     """An argument goes before the setting, on the way in and for what is made from the law."""
-    import importlib
 
     cls = getattr(backend.names, name)
     bad = arguments(name, backend.array(np.full((2,) + (3,) * event_dim(name), np.nan)))
@@ -198,7 +197,7 @@ def test_validation_is_as_asked_for_or_as_the_framework_is_set(backend: Backend,
     with pytest.raises(ValueError, match=f"{name} got logits"):
         cls(**bad)
     assert cls(**bad, validate_args=False)._validate_args is False
-    module = importlib.import_module(backend.framework)
+    module = backend.ppl
     switch = module.validation_enabled
     with (switch if backend.framework == "pyro" else _numpyros(module))(False):
         assert cls(**bad)._validate_args is False

@@ -20,7 +20,7 @@ def law(backend: Backend, name: str) -> Any:
     """The law of the name, ours or the framework's, with two entries."""
     logits = backend.array([0.0, 1.0])
     if name.startswith("their "):
-        theirs = importlib.import_module(f"{backend.framework}.distributions")
+        theirs = backend.dist
         return getattr(theirs, name.removeprefix("their "))(logits=logits)
     return getattr(backend.names, name)(*((0.5,) if name in RELAXED else ()), logits=logits)
 
@@ -56,9 +56,9 @@ def test_no_elbo_falls_back_to_an_estimate(backend: Backend, own: bool) -> None:
 
     That of the divergence; but Pyro's asks our prior for the mass before, which refuses as well.
     """
-    framework = importlib.import_module(backend.framework)
-    infer = importlib.import_module(f"{backend.framework}.infer")
-    theirs = importlib.import_module(f"{backend.framework}.distributions")
+    framework = backend.ppl
+    infer = backend.infer
+    theirs = backend.dist
     prior = (theirs if own else backend.names).Bernoulli(logits=backend.array(0.0))
     posterior = backend.names.RelaxedBernoulliStraightThrough(0.5, logits=backend.array(1.0))
 

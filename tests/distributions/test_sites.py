@@ -19,7 +19,7 @@ def wrapped(backend: Backend, law: Any) -> Any:
 
 def theirs(backend: Backend) -> list[tuple[Any, str]]:
     """The framework's own laws, and the name of their twin."""
-    dist = importlib.import_module(f"{backend.framework}.distributions")
+    dist = backend.dist
     probs = backend.array(PROBS[:, 2])
     found = [
         (dist.Bernoulli(probs=probs), "Bernoulli"),
@@ -71,7 +71,7 @@ def test_discrete(backend: Backend) -> None:
 @pytest.mark.parametrize("name", ["Normal", "Categorical"])
 def test_other_laws(backend: Backend, name: str) -> None:
     """They have no one-hot or Bernoulli twin."""
-    dist = importlib.import_module(f"{backend.framework}.distributions")
+    dist = backend.dist
     sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     probs = backend.array([0.5, 0.5])
     law = dist.Normal(probs, probs) if name == "Normal" else dist.Categorical(probs=probs)

@@ -1,7 +1,6 @@
 """Losses with unbiased gradients: their means by enumeration, and what they are made of."""
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +10,13 @@ from scipy.special import expit, logit, softmax
 
 from fits import fit, mean_field
 from harness import BACKENDS, Backend, Jax
-from models import MODELS, Pp
+from languages import Language
+from models import MODELS
 from numpy_ops import NumpyOps
 from relaxed_dists._infer import unbiased
 from relaxed_dists._infer.unbiased import Relaxation
 from relaxed_dists.schedules import constant
-from unbiased import PROBLEMS, Params, slopes
+from unbiased import PROBLEMS, Params
 
 COPIES = 20_000
 FREE = {"w": np.array([0.5, -0.7, 0.3])}  # of the surrogate
@@ -24,7 +24,7 @@ FREE = {"w": np.array([0.5, -0.7, 0.3])}  # of the surrogate
 
 def surrogate(backend: Backend, name: str) -> Callable[..., Any]:
     """A control variate that is nonlinear in the values, far from a good one."""
-    tanh = Pp(backend).xp.tanh
+    tanh = backend.xp.tanh
 
     def r(w: Any, values: Any) -> Any:
         z, b = values["z"], values["b"]
@@ -186,7 +186,7 @@ def test_variance(backend: Backend, seed: int) -> None:
 
     For the chain's first site a sixth of it by leave-one-out, a seventh by REBAR.
     """
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    infer = backend.infer
     own = infer.TraceGraph_ELBO if isinstance(backend, Jax) else infer.Trace_ELBO
     problem, exact = PROBLEMS["chain"], PROBLEMS["chain"].exact()
     plain = problem.estimates(backend, own(2), COPIES, seed, temperature=None)[0][0]
@@ -205,16 +205,16 @@ def test_annealed_svi_reaches_the_best_bound(backend: Backend, label: str, seed:
     The largest gap of 18 runs was 0.006; that of GumbelSoftmax under the framework's loss is 0.16.
     A share: each loss in one of the frameworks.
     """
-    pp, model, ours = Pp(backend), MODELS["gates"], backend.names
-    program, jax = functools.partial(model.program, pp), isinstance(backend, Jax)
-    by_hand = mean_field(pp, model, lambda ours, t: ours.GumbelSoftmax(t))
+    model, ours = MODELS["gates"], backend.names
+    program, jax = functools.partial(model.program, backend), isinstance(backend, Jax)
+    by_hand = mean_field(backend, model, lambda ours, t: ours.GumbelSoftmax(t))
 
     def guide(temperature: Any) -> None:
-        pp.ppl.param("w", pp.array(np.zeros(4)))
+        backend.ppl.param("w", backend.array(np.zeros(4)))
         by_hand(temperature)
 
     def r(*given: Any) -> Any:
-        w = given[0]["w"] if jax else pp.ppl.param("w")
+        w = given[0]["w"] if jax else backend.ppl.param("w")
         return (given[-1]["z"] * w).sum(-1)
 
     made: dict[str, tuple[Any, Any]] = {
@@ -225,23 +225,23 @@ def test_annealed_svi_reaches_the_best_bound(backend: Backend, label: str, seed:
     loss, chosen = made[label]
     params = fit(backend, program, chosen, constant(0.5), seed, loss, 20)
     if label == "REBAR":
-        found = chosen.discrete_posterior(*([params] if jax else []))
+        found = backend.language.ask(chosen, "discrete_posterior", params)
         logits = found["z"].base_dist.logits
     else:
         logits = params["z_logits"]
     assert -1e-9 < model.best - model.bound(model.rows({"z": backend.numpy(logits)})) < 0.03
 
 
-def ordinary(pp: Pp, **how: Any) -> tuple[Any, Any]:
+def ordinary(pp: Backend, **how: Any) -> tuple[Any, Any]:
     """A model of one site in a plate of two and its guide, some of their parts exchanged."""
-    estimator = how.get("estimator", pp.ours.GumbelSoftmax(0.5))
+    estimator = how.get("estimator", pp.names.GumbelSoftmax(0.5))
 
     def law() -> Any:
-        return pp.ours.Bernoulli(logits=pp.ppl.param("theta"), estimator=estimator)
+        return pp.names.Bernoulli(logits=pp.ppl.param("theta"), estimator=estimator)
 
     def model() -> None:
         with pp.ppl.plate("rows", 2):
-            prior = how.get("prior", lambda: pp.ours.Bernoulli(probs=pp.array(0.5)))
+            prior = how.get("prior", lambda: pp.names.Bernoulli(probs=pp.array(0.5)))
             mean = how.get("mean", lambda z: z)(pp.ppl.sample("z", prior()))
             pp.ppl.sample("x", pp.dist.Normal(mean, 1.0), obs=pp.array([1.0, 0.0]))
 
@@ -252,7 +252,7 @@ def ordinary(pp: Pp, **how: Any) -> tuple[Any, Any]:
     return model, guide
 
 
-BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Pp], dict[str, Any]], str]] = {
+BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Backend], dict[str, Any]], str]] = {
     "one particle": (
         lambda n: n.LeaveOneOut_ELBO(1), lambda pp: {},
         "LeaveOneOut_ELBO got num_particles=1; expected a whole number of at least 2. The baseline",
@@ -278,11 +278,11 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Pp], dict[str, Any]], str]]
         r"returns the shape \(3,\), beside the site 'z' of batch shape \(2,\); expected a number",
     ),
     "soft": (
-        lambda n: n.REBAR_ELBO(), lambda pp: {"estimator": pp.ours.GumbelSoftmax(0.5, hard=False)},
+        lambda n: n.REBAR_ELBO(), lambda pp: {"estimator": pp.names.GumbelSoftmax(0.5, hard=False)},
         "got the site 'z' with a GumbelSoftmax of hard=False; expected hard=True",
     ),
     "another estimator": (
-        lambda n: n.REBAR_ELBO(), lambda pp: {"estimator": pp.ours.ReinMax()},
+        lambda n: n.REBAR_ELBO(), lambda pp: {"estimator": pp.names.ReinMax()},
         r"got the site 'z', Bernoulli with estimator=ReinMax\(.*\); expected .* Use LeaveOneOut",
     ),
     "no estimator": (
@@ -291,12 +291,12 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Pp], dict[str, Any]], str]]
     ),
     "straight-through": (
         lambda n: n.LeaveOneOut_ELBO(),
-        lambda pp: {"law": lambda: pp.ours.RelaxedBernoulliStraightThrough(0.5, 0.5)},
+        lambda pp: {"law": lambda: pp.names.RelaxedBernoulliStraightThrough(0.5, 0.5)},
         "got the site 'z', RelaxedBernoulliStraightThrough, whose pathwise gradient is biased",
     ),
     "and REBAR": (
         lambda n: n.REBAR_ELBO(),
-        lambda pp: {"law": lambda: pp.ours.RelaxedBernoulliStraightThrough(0.5, 0.5)},
+        lambda pp: {"law": lambda: pp.names.RelaxedBernoulliStraightThrough(0.5, 0.5)},
         "REBAR_ELBO got the site 'z', RelaxedBernoulliStraightThrough, whose",
     ),
     "counts": (
@@ -305,7 +305,7 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Pp], dict[str, Any]], str]]
     ),
     "a relaxed model": (
         lambda n: n.REBAR_ELBO(),
-        lambda pp: {"prior": lambda: pp.ours.RelaxedBernoulli(0.5, pp.array(0.5))},
+        lambda pp: {"prior": lambda: pp.names.RelaxedBernoulli(0.5, pp.array(0.5))},
         "got the site 'z', RelaxedBernoulli in the model, which takes no soft values",
     ),
     "steps": (
@@ -316,39 +316,38 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Pp], dict[str, Any]], str]]
 
 
 @pytest.mark.parametrize("label", BAD)
-def test_errors(backend: Backend, label: str) -> None:
+def test_errors(backend: Backend, language: Language, label: str) -> None:
     """What was got, expected, and what to do."""
     make, how, text = BAD[label]
-    pp = Pp(backend)
-    params, programs = [{"theta": backend.array([0.3, 0.1])}], ordinary(pp, **how(pp))
+    model, guide = ordinary(backend, **how(backend))
     with pytest.raises(ValueError, match=text):
-        slopes(backend, make(pp.ours), params, *programs, 0)
+        language.slopes(make(backend.names), model, guide, 0)({"theta": backend.array([0.3, 0.1])})
 
 
 def test_a_law_that_is_right(backend: Backend) -> None:
     """The model and guide that the errors are made of, as they are, go through."""
-    model, guide = ordinary(Pp(backend))
-    params = [{"theta": backend.array([0.3, 0.1])}]
-    found = slopes(backend, backend.names.REBAR_ELBO(), params, model, guide, 0)
-    assert np.isfinite(found[0]["theta"]).all()
+    slopes = backend.language.slopes(backend.names.REBAR_ELBO(), *ordinary(backend), 0)
+    _, found = slopes({"theta": backend.array([0.3, 0.1])})
+    assert np.isfinite(found["theta"]).all()
 
 
 @pytest.mark.parametrize("label", ["LeaveOneOut_ELBO", "REBAR_ELBO"])
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 def test_a_site_in_control_flow(backend: Backend, label: str) -> None:
     """NumPyro's handlers don't reach into scan, where the site would keep its biased gradient."""
-    pp = Pp(backend)
     from numpyro.contrib.control_flow import scan
 
     def program(law: Any) -> None:
-        scan(lambda carry, x: (carry, pp.ppl.sample("z", law(x))), 0.0, pp.ppl.param("theta"))
+        theta = backend.ppl.param("theta")
+        scan(lambda carry, x: (carry, backend.ppl.sample("z", law(x))), 0.0, theta)
 
     def model() -> None:
-        program(lambda x: pp.ours.Bernoulli(probs=0.5))
+        program(lambda x: backend.names.Bernoulli(probs=0.5))
 
     def guide() -> None:
-        program(lambda x: pp.ours.Bernoulli(logits=x, estimator=pp.ours.GumbelSoftmax(0.5)))
+        estimator = backend.names.GumbelSoftmax(0.5)
+        program(lambda x: backend.names.Bernoulli(logits=x, estimator=estimator))
 
-    params, loss = [{"theta": backend.array([0.3, 0.1])}], getattr(pp.ours, label)()
+    slopes = backend.language.slopes(getattr(backend.names, label)(), model, guide, 0)
     with pytest.raises(ValueError, match="got the site 'z' of a scan or cond in the guide"):
-        slopes(backend, loss, params, model, guide, 0)
+        slopes({"theta": backend.array([0.3, 0.1])})

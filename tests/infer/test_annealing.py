@@ -13,7 +13,7 @@ from harness import BACKENDS, Backend
 from relaxed_dists._infer.svi import mapped
 from relaxed_dists.schedules import exponential, linear
 from restarting import Mixture
-from training import COMPILED, DATA, ELBOS, OPTIMISERS, Sides, elbo, train
+from training import COMPILED, DATA, ELBOS, OPTIMISERS, Sides, elbo
 
 # Pyro compiles with what torch has deprecated.
 pytestmark = pytest.mark.filterwarnings(
@@ -40,7 +40,7 @@ def late(step: int) -> dict[str, float]:
 
 def plain_svi(backend: Backend) -> Any:
     """The framework's own SVI."""
-    return importlib.import_module(f"{backend.framework}.infer").SVI
+    return backend.infer.SVI
 
 
 def adam(backend: Backend) -> Any:
@@ -61,8 +61,8 @@ def same(
 ) -> float:
     """The greatest relative difference in losses and parameters of two SVIs, ours and by hand."""
     x = backend.array(DATA)
-    losses, params = train(ours, x, STEPS, seed)
-    their_losses, their_params = train(theirs, x, STEPS, seed, by_hand)
+    losses, params = backend.language.train(ours, x, STEPS, seed)
+    their_losses, their_params = backend.language.train(theirs, x, STEPS, seed, by_hand)
     assert set(params) == set(their_params) == {"locs", "scale"}
     assert abs(their_params["locs"]).max() > 0.05  # it was trained
     pairs = [(losses, their_losses), *((params[k], their_params[k]) for k in params)]
@@ -218,7 +218,7 @@ def test_model_and_guide_get_the_structure_of_the_schedules(
     backend: Backend, nest: Any, expected: Any
 ) -> None:
     """At step 1: the same dicts, lists and tuples, of numbers; a plain number is constant."""
-    ppl, seen = importlib.import_module(backend.framework), []
+    ppl, seen = backend.ppl, []
 
     def side(temperature: Any) -> None:
         ppl.param("w", backend.array(0.0))

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit, rel_entr, softmax
 
-from guiding import block, fit, gap, guides, infer, of, probs
+from guiding import fit, gap, probs
 from harness import Backend, Jax
-from languages import LANGUAGES
 
 RNG = np.random.default_rng(3)
 N, K = 4, 3
@@ -29,7 +28,7 @@ def coupled(backend: Backend, subsample: int | None = None, own: bool = False) -
     The gate's prior is the framework's own, or this library's, which takes soft values too.
     Straight-through gradients are unbiased for it, since independent sites enter it linearly.
     """
-    say, ppl = LANGUAGES[backend.framework](backend), importlib.import_module(backend.framework)
+    say, ppl = backend.language, backend.ppl
     pair, alone, each = (backend.array(x) for x in (PAIR, ALONE, EACH))
     gate = (backend.names if own else ppl.distributions).Bernoulli(probs=backend.array(RATE))
 
@@ -89,7 +88,7 @@ def test_the_mean_field_posterior(
     got, expected = probs(backend, auto, params), coupled_posterior()
     assert got["c"].shape == (N,)
     assert gap(got, expected) < within
-    modes = {k: backend.numpy(v) for k, v in of(backend, auto, "median", params).items()}
+    modes = {k: backend.numpy(v) for k, v in backend.language.ask(auto, "median", params).items()}
     assert gap(modes, {"z": np.eye(K)[got["z"].argmax()], "c": 1.0 * (got["c"] > 0.5)}) == 0
     for wrong in (
         {"z": np.full(K, 1 / K), "c": np.full(N, 0.5)},
@@ -110,7 +109,7 @@ def test_a_biased_one_runs_too(backend: Backend, seed: int) -> None:
 
 def mixed(backend: Backend) -> Any:
     """Gates with a slope on a Normal: its mean-field law is Normal, and known."""
-    say, ppl = LANGUAGES[backend.framework](backend), importlib.import_module(backend.framework)
+    say, ppl = backend.language, backend.ppl
     slope, alone = backend.array(SLOPE), backend.array(ALONE)
 
     def model(temperature: Any = None) -> None:
@@ -128,24 +127,24 @@ def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
 
     Of ten seeds, the greatest errors of c, the mean and the scale are 0.023, 0.14 and 0.11.
     """
-    model, auto, normal = mixed(backend), backend.names.AutoRelaxed, guides(backend).AutoNormal
+    model, auto, normal = mixed(backend), backend.names.AutoRelaxed, backend.autoguide.AutoNormal
     straight = backend.names.StraightThrough()
     if way == "continuous":
         gates = guide = auto(model, straight, continuous=normal)
     else:  # NumPyro's list looks at its model's sites itself, and can't at discrete ones
-        whole = model if backend.framework == "pyro" else block(backend, model, ["c"])
-        guide = guides(backend).AutoGuideList(whole)
-        gates = auto(block(backend, model, ["w"]), straight)
-        guide.append(normal(block(backend, model, ["c"])))  # first, as in the model
+        whole = model if backend.framework == "pyro" else backend.handlers.block(model, hide=["c"])
+        guide = backend.autoguide.AutoGuideList(whole)
+        gates = auto(backend.handlers.block(model, hide=["w"]), straight)
+        guide.append(normal(backend.handlers.block(model, hide=["c"])))  # first, as in the model
         guide.append(gates)
     params, _ = fit(backend, model, guide, seed)
     c = np.full(N, 0.5)
     for _ in range(200):
         c = expit(logit(RATE) + SLOPE * (SLOPE @ c) + ALONE)
     assert gap(probs(backend, gates, params), {"c": c}) < 0.08
-    median = of(backend, guide, "median", params)
+    median = backend.language.ask(guide, "median", params)
     assert abs(backend.numpy(median["w"]) - SLOPE @ c) < 0.3
-    quantiles = of(backend, guide, "quantiles", params, [0.1587, 0.8413])
+    quantiles = backend.language.ask(guide, "quantiles", params, [0.1587, 0.8413])
     assert set(quantiles) == {"w"}
     low, high = backend.numpy(quantiles["w"])
     assert abs((high - low) / 2 - 1) < 0.25
@@ -153,7 +152,7 @@ def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
 
 def everything(backend: Backend) -> Any:
     """Nested plates, one subsampled; event dimensions; zeros in priors; a dependent prior."""
-    say, ppl = LANGUAGES[backend.framework](backend), importlib.import_module(backend.framework)
+    say, ppl = backend.language, backend.ppl
     hot, theirs = backend.names.OneHotCategorical, ppl.distributions.Bernoulli
 
     def model() -> None:
@@ -177,7 +176,7 @@ SHAPES = {"z": (3,), "next": (3,), "e": (2, 3), "d": (3, 4, 3), "w": ()}
 def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
     """Logits of the full plates; the prior's zeros stay where it depends on no other site."""
     model = everything(backend)
-    guide = backend.names.AutoRelaxed(model, continuous=guides(backend).AutoNormal)
+    guide = backend.names.AutoRelaxed(model, continuous=backend.autoguide.AutoNormal)
     params, losses = fit(backend, model, guide, seed, 3, particles=3)
     # A dependent prior is open: its zeros may be drawn, for an infinite loss, but not NaN.
     assert not np.isnan(losses).any()
@@ -188,27 +187,27 @@ def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
     np.testing.assert_array_equal(got["e"][:, :2], [[1, 0]] * 2)
     assert ((got["e"][:, 2] > 0) & (got["e"][:, 2] < 1)).all()
     assert (got["d"][..., 0] == 0).all()
-    median = of(backend, guide, "median", params)
+    median = backend.language.ask(guide, "median", params)
     assert {k: tuple(v.shape) for k, v in median.items()} == SHAPES
-    for law in of(backend, guide, "discrete_posterior", params).values():
+    for law in backend.language.ask(guide, "discrete_posterior", params).values():
         assert not law.has_rsample
     expected = {k: (5, *shape) for k, shape in SHAPES.items() if k != "d"} | {"d": (5, 3, 2, 3)}
     bound = functools.partial(guide, temperature=0.5)
     if backend.framework == "pyro":
         copy = pickle.loads(pickle.dumps(guide))
         assert gap(probs(backend, copy, {}), got) == 0
-        fresh = backend.names.AutoRelaxed(model, continuous=guides(backend).AutoNormal)
+        fresh = backend.names.AutoRelaxed(model, continuous=backend.autoguide.AutoNormal)
         fresh(temperature=0.5)  # makes the parameters
         fresh.load_state_dict(guide.state_dict())
         assert gap(probs(backend, fresh, {}), got) == 0
-        draws = infer(backend).Predictive(model, guide=bound, num_samples=5)()
+        draws = backend.infer.Predictive(model, guide=bound, num_samples=5)()
         sites = {k: v.reshape(5, *expected[k][1:]).shape for k, v in draws.items() if k != "x"}
         assert {k: tuple(v) for k, v in sites.items()} == expected
         return
     key = importlib.import_module("jax").random.key(seed)
     posterior = guide.sample_posterior(key, params, sample_shape=(5,))
     assert {k: v.shape for k, v in posterior.items()} == {k: (5, *v) for k, v in SHAPES.items()}
-    predictive = infer(backend).Predictive(model, guide=bound, params=params, num_samples=5)
+    predictive = backend.infer.Predictive(model, guide=bound, params=params, num_samples=5)
     assert predictive(key)["x"].shape == (5, 2)  # all but the guide's sites
 
 
@@ -217,7 +216,7 @@ def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
 
     A gate that is sure adds nothing to it.
     """
-    say = LANGUAGES[backend.framework](backend)
+    say = backend.language
     values = {"z": np.eye(K)[1], "c": np.ones(N), "sure": np.array(1.0)}
 
     def model() -> None:
@@ -262,8 +261,8 @@ def test_draws(seed: int) -> None:
 def refused(backend: Backend, what: str) -> Any:
     """What raises."""
     auto, names = backend.names.AutoRelaxed, backend.names
-    say = LANGUAGES[backend.framework](backend)
-    dist = importlib.import_module(f"{backend.framework}.distributions")
+    say = backend.language
+    dist = backend.dist
     laws = {
         "integers": lambda: dist.Categorical(probs=backend.array(PRIOR)),
         "nothing": lambda: say.normal(backend.array(0.0), backend.array(1.0)),
@@ -277,9 +276,9 @@ def refused(backend: Backend, what: str) -> Any:
     if what == "temperatures":
         return auto(coupled(backend))(temperature={"posterior": 0.5, "prior": 1.0})
     if what in ("discrete_posterior", "median"):
-        return of(backend, auto(coupled(backend)), what, {})
+        return backend.language.ask(auto(coupled(backend)), what, {})
     if what == "density":
-        return auto(mixed(backend), continuous=guides(backend).AutoLaplaceApproximation)
+        return auto(mixed(backend), continuous=backend.autoguide.AutoLaplaceApproximation)
     wrong = {"class": names.StraightThrough, "none": None, "two": names.DecoupledGumbelSoftmax}
     return auto(coupled(backend), wrong[what])
 
@@ -288,7 +287,7 @@ def test_an_estimator_without_a_temperature(backend: Backend, seed: int) -> None
     """AnnealedSVI without a schedule takes the steps of SVI itself; nothing is warned of."""
     model, estimator = coupled(backend), backend.names.StraightThrough()
     fits = []
-    for cls in (backend.names.AnnealedSVI, infer(backend).SVI):
+    for cls in (backend.names.AnnealedSVI, backend.infer.SVI):
         guide = backend.names.AutoRelaxed(model, estimator)
         with warnings.catch_warnings():
             if cls is not backend.names.AnnealedSVI:

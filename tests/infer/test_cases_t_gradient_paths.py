@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carrying import PPL
 from harness import Backend
-from models import Pp
 from relaxed_dists.schedules import constant
 
 X, MEANS = np.array([-2.0, 0.1, 1.9, 0.4]), np.array([-2.0, 0.0, 2.0])
@@ -19,12 +17,12 @@ STUCK = "got the site 'z', on whose value other densities depend"
 INDEXED = r"indexes by floating numbers, as the values of .* are; expected it to multiply"
 
 
-def _whole(pp: Pp, z: Any) -> Any:
+def _whole(pp: Backend, z: Any) -> Any:
     return z.int() if pp.framework == "pyro" else z.astype("int32")
 
 
 # How a model uses a one-hot value, and what comes of it.
-USES: dict[str, tuple[Callable[[Pp, Any, Any], Any], str]] = {
+USES: dict[str, tuple[Callable[[Backend, Any, Any], Any], str]] = {
     "product": (lambda pp, z, m: z @ m, ""),
     "entries": (lambda pp, z, m: z[..., 0] * m[0] + z[..., 2] * m[2], ""),
     "argmax": (lambda pp, z, m: m[z.argmax(-1)], STUCK),
@@ -38,21 +36,21 @@ USES: dict[str, tuple[Callable[[Pp, Any, Any], Any], str]] = {
 }
 
 
-def _model(pp: Pp, use: Callable[..., Any]) -> None:
+def _model(pp: Backend, use: Callable[..., Any]) -> None:
     with pp.ppl.plate("d", 4):
-        z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+        z = pp.ppl.sample("z", pp.names.OneHotCategorical(probs=pp.array(np.ones(3))))
         loc = use(pp, z, pp.array(MEANS))
         pp.ppl.sample("x", pp.dist.Normal(loc, 0.5), obs=pp.array(X))
 
 
-def _guide(pp: Pp, temperature: Any) -> None:
+def _guide(pp: Backend, temperature: Any) -> None:
     logits = pp.ppl.param("logits", pp.array(np.zeros((4, 3))))
     with pp.ppl.plate("d", 4):
-        estimator = pp.ours.GumbelSoftmax(temperature)
-        pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
+        estimator = pp.names.GumbelSoftmax(temperature)
+        pp.ppl.sample("z", pp.names.OneHotCategorical(logits=logits, estimator=estimator))
 
 
-def _first_step(pp: Pp, model: Any, guide: Any, loss: Any = None, seed: int = 0) -> Any:
+def _first_step(pp: Backend, model: Any, guide: Any, loss: Any = None, seed: int = 0) -> Any:
     """A step in Pyro, the initial state in NumPyro."""
     if pp.framework == "pyro":
         import pyro
@@ -60,12 +58,12 @@ def _first_step(pp: Pp, model: Any, guide: Any, loss: Any = None, seed: int = 0)
         pyro.set_rng_seed(seed)
         loss = loss or pyro.infer.TraceMeanField_ELBO()
         adam = pyro.optim.Adam({"lr": 0.05})
-        return pp.ours.AnnealedSVI(model, guide, adam, loss, constant(0.5)).step()
+        return pp.names.AnnealedSVI(model, guide, adam, loss, constant(0.5)).step()
     import jax
     import numpyro
 
     loss = loss or numpyro.infer.TraceMeanField_ELBO()
-    svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss, constant(0.5))
+    svi = pp.names.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss, constant(0.5))
     return svi.init(jax.random.key(seed))
 
 
@@ -82,11 +80,11 @@ def _expected(use: str, framework: str) -> Any:
 @pytest.mark.parametrize("use", USES)
 def test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend: Backend, use: str) -> None:
     """With a guide by hand and an automatic one, hard values and soft ones."""
-    pp = Pp(backend)
+    pp = backend
     model = functools.partial(_model, pp, USES[use][0])
     guides: list[Any] = [lambda temperature: _guide(pp, temperature)]
     if use in ("product", "argmax", "index"):
-        guides.append(pp.ours.AutoRelaxed(model))
+        guides.append(pp.names.AutoRelaxed(model))
     for guide in guides:
         with _expected(use, pp.framework):
             _first_step(pp, model, guide)
@@ -95,8 +93,8 @@ def test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend: Backend
 @pytest.mark.parametrize("use", USES)
 def test_t2_so_does_relax(backend: Backend, use: str, seed: int) -> None:
     """At the first call with data, by whatever makes it: SVI with an autoguide, or NUTS."""
-    pp = Pp(backend)
-    model = pp.ours.relax(functools.partial(_model, pp, USES[use][0]), 0.5)
+    pp = backend
+    model = pp.names.relax(functools.partial(_model, pp, USES[use][0]), 0.5)
     if pp.framework == "pyro":
         import pyro
         from pyro.infer.autoguide import AutoNormal
@@ -116,36 +114,36 @@ def test_t2_so_does_relax(backend: Backend, use: str, seed: int) -> None:
         numpyro.infer.util.log_density(numpyro.handlers.seed(model, seed), (), {}, {})
 
 
-def _masked(pp: Pp, z: Any, m: Any) -> Any:
+def _masked(pp: Backend, z: Any, m: Any) -> Any:
     """The argmax in a density that is masked out, a product in the other."""
-    _, handlers = PPL[pp.framework]
+    handlers = pp.handlers
     with handlers.mask(mask=pp.array(np.zeros(4), "bool")):
         pp.ppl.sample("y", pp.dist.Normal(m[z.argmax(-1)], 0.5), obs=pp.array(X))
     return pp.array(np.zeros(4))
 
 
-def _kept(pp: Pp, z: Any, m: Any) -> Any:
+def _kept(pp: Backend, z: Any, m: Any) -> Any:
     """The argmax in a deterministic site alone."""
     pp.ppl.deterministic("k", z.argmax(-1))
     return z @ m
 
 
-def _computed(pp: Pp, z: Any, m: Any) -> Any:
+def _computed(pp: Backend, z: Any, m: Any) -> Any:
     """The argmax in a deterministic site that a density uses."""
     return m[pp.ppl.deterministic("k", z.argmax(-1))]
 
 
-def _two(pp: Pp, z: Any, m: Any) -> Any:
+def _two(pp: Backend, z: Any, m: Any) -> Any:
     """Another site beside it, which is used well."""
-    law = pp.ours.OneHotCategorical(probs=pp.array(np.ones(3)))
+    law = pp.names.OneHotCategorical(probs=pp.array(np.ones(3)))
     w = pp.ppl.sample("w", law)
     return w @ m + m[z.argmax(-1)]
 
 
-def _later(pp: Pp, z: Any, m: Any) -> Any:
+def _later(pp: Backend, z: Any, m: Any) -> Any:
     """In the prior of another site only."""
     rows = pp.array(np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]))
-    w = pp.ppl.sample("w", pp.ours.OneHotCategorical(probs=rows[z.argmax(-1)]))
+    w = pp.ppl.sample("w", pp.names.OneHotCategorical(probs=rows[z.argmax(-1)]))
     return w @ m
 
 
@@ -155,11 +153,11 @@ def _later(pp: Pp, z: Any, m: Any) -> Any:
 )
 def test_t2_what_is_used_where(backend: Backend, use: Any, text: str) -> None:
     """Only a density that counts and depends on the value makes an error, which names the site."""
-    pp = Pp(backend)
+    pp = backend
     model = functools.partial(_model, pp, use)
     caught: Any = pytest.raises(ValueError, match=text) if text else warnings.catch_warnings()
     with caught:
-        _first_step(pp, model, pp.ours.AutoRelaxed(model))
+        _first_step(pp, model, pp.names.AutoRelaxed(model))
 
 
 @pytest.mark.parametrize("wrong", ["moves nothing", "believes all"])
@@ -197,14 +195,14 @@ def _own_loss(framework: str) -> Any:
 
 def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
     """Leave-one-out, a user's own, a guide without an estimator; REBAR has an error of its own."""
-    pp = Pp(backend)
+    pp = backend
     model = functools.partial(_model, pp, USES["argmax"][0])
-    for loss in (pp.ours.LeaveOneOut_ELBO(2), _own_loss(pp.framework)):
-        _first_step(pp, model, pp.ours.AutoRelaxed(model), loss)
+    for loss in (pp.names.LeaveOneOut_ELBO(2), _own_loss(pp.framework)):
+        _first_step(pp, model, pp.names.AutoRelaxed(model), loss)
 
     def plain(temperature: Any) -> None:
         with pp.ppl.plate("d", 4):
-            pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=pp.array(np.zeros((4, 3)))))
+            pp.ppl.sample("z", pp.names.OneHotCategorical(logits=pp.array(np.zeros((4, 3)))))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "SVI with .* does not support the discrete")
@@ -212,12 +210,12 @@ def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
         _first_step(pp, model, plain, infer.Trace_ELBO())
     if pp.framework == "pyro":
         with pytest.raises(ValueError, match="REBAR_ELBO got the site 'z', on whose value no"):
-            _first_step(pp, model, pp.ours.AutoRelaxed(model), pp.ours.REBAR_ELBO())
+            _first_step(pp, model, pp.names.AutoRelaxed(model), pp.names.REBAR_ELBO())
 
 
 def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
     """Where only the model learns, its values need no derivative; in the guide's logits they do."""
-    pp = Pp(backend)
+    pp = backend
 
     def model() -> None:
         scale = pp.ppl.param("scale", pp.array(np.ones(())))
@@ -227,16 +225,16 @@ def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
         fixed = pp.array(np.zeros((4, 3)))
         logits = fixed if not add else fixed + pp.ppl.param("add", fixed)
         with pp.ppl.plate("d", 4):
-            estimator = pp.ours.GumbelSoftmax(temperature)
-            pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
+            estimator = pp.names.GumbelSoftmax(temperature)
+            pp.ppl.sample("z", pp.names.OneHotCategorical(logits=logits, estimator=estimator))
 
     def both() -> None:
-        pp.ppl.sample("w", pp.ours.Bernoulli(probs=pp.array(0.5)))
+        pp.ppl.sample("w", pp.names.Bernoulli(probs=pp.array(0.5)))
         model()
 
     def second(temperature: Any) -> None:
-        estimator = pp.ours.GumbelSoftmax(temperature)
-        pp.ppl.sample("w", pp.ours.Bernoulli(probs=pp.array(0.4), estimator=estimator))
+        estimator = pp.names.GumbelSoftmax(temperature)
+        pp.ppl.sample("w", pp.names.Bernoulli(probs=pp.array(0.4), estimator=estimator))
         guide(temperature, True)
 
     infer = importlib.import_module(f"{pp.framework}.infer")
@@ -253,7 +251,7 @@ def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) ->
 
     A share: each of the two pairs in each framework.
     """
-    pp = Pp(backend)
+    pp = backend
     name = "Bernoulli" if binary else "OneHotCategorical"
     shape: Any = (2, 2) if binary else (2, 3)
 
@@ -262,11 +260,11 @@ def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) ->
         if guide:
             logits = pp.ppl.param("logits", logits)
         if relaxed:
-            cls = getattr(pp.ours, f"Relaxed{name}")
+            cls = getattr(pp.names, f"Relaxed{name}")
             found = cls(temperature, logits=logits)
         else:
-            estimator = pp.ours.ReinMax() if guide else None
-            found = getattr(pp.ours, name)(logits=logits, estimator=estimator)
+            estimator = pp.names.ReinMax() if guide else None
+            found = getattr(pp.names, name)(logits=logits, estimator=estimator)
         return found.to_event(len(found.batch_shape))
 
     def model(temperature: Any, step: bool) -> None:
@@ -296,7 +294,7 @@ def test_t2_the_check_leaves_all_as_it_was(backend: Backend, seed: int) -> None:
     import pyro
     import torch
 
-    pp = Pp(backend)
+    pp = backend
 
     def run(cls: Any) -> tuple[Any, ...]:
         pyro.clear_param_store()
@@ -307,13 +305,13 @@ def test_t2_the_check_leaves_all_as_it_was(backend: Backend, seed: int) -> None:
             pyro.module("net", net)
             with pp.ppl.plate("d", 4, subsample_size=3) as rows:
                 logits = net(pp.array(X)[rows][:, None])
-                estimator = pp.ours.GumbelSoftmax(0.5)
-                pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=logits, estimator=estimator))
+                estimator = pp.names.GumbelSoftmax(0.5)
+                pp.ppl.sample("z", pp.names.OneHotCategorical(logits=logits, estimator=estimator))
 
         def model() -> None:
             means = pyro.param("means", lambda: torch.randn(3).double())
             with pp.ppl.plate("d", 4, subsample_size=3) as rows:
-                z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+                z = pp.ppl.sample("z", pp.names.OneHotCategorical(probs=pp.array(np.ones(3))))
                 pp.ppl.sample("x", pp.dist.Normal(z @ means, 0.5), obs=pp.array(X)[rows])
 
         svi = cls(model, guide, pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO())
@@ -321,7 +319,7 @@ def test_t2_the_check_leaves_all_as_it_was(backend: Backend, seed: int) -> None:
         params = {k: v.tolist() for k, v in pyro.get_param_store().items()}
         return losses, list(params), params, [x.tolist() for x in net.buffers()], torch.rand(1)
 
-    assert run(pp.ours.AnnealedSVI) == run(pyro.infer.SVI)
+    assert run(pp.names.AnnealedSVI) == run(pyro.infer.SVI)
 
 
 @pytest.mark.parametrize("backend", ["pyro"], indirect=True)
@@ -332,11 +330,11 @@ def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
     import pyro
     from pyro.infer import JitTrace_ELBO, TraceEnum_ELBO, config_enumerate
 
-    pp = Pp(backend)
+    pp = backend
 
     def model(use: Any) -> None:
         with pp.ppl.plate("d", 4):
-            z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+            z = pp.ppl.sample("z", pp.names.OneHotCategorical(probs=pp.array(np.ones(3))))
             how: Any = {"infer": {"enumerate": "parallel"}}
             b = pyro.sample("b", pyro.distributions.Bernoulli(pp.array(0.5)), **how)
             loc = use(pp, z, pp.array(MEANS)) + b
@@ -359,7 +357,7 @@ def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
                 _first_step(pp, run, guide, loss)
     run = functools.partial(compiled, USES["argmax"][0])
     loss, adam = pyro.infer.Trace_ELBO(), pyro.optim.Adam({"lr": 0.05})
-    svi = pp.ours.AnnealedSVI(run, guide, adam, loss, constant(0.5))
+    svi = pp.names.AnnealedSVI(run, guide, adam, loss, constant(0.5))
     assert np.isfinite(svi.evaluate_loss())
     with pytest.raises(ValueError, match=STUCK):
         svi.step()
@@ -371,18 +369,18 @@ def test_t2_under_jit(backend: Backend, seed: int) -> None:
     import jax
     import numpyro
 
-    pp = Pp(backend)
+    pp = backend
 
     for use in ("nothing", "argmax"):
 
         def model(x: Any, use: str = use) -> None:
             with pp.ppl.plate("d", 4):
-                z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(np.ones(3))))
+                z = pp.ppl.sample("z", pp.names.OneHotCategorical(probs=pp.array(np.ones(3))))
                 pp.ppl.sample("x", pp.dist.Normal(USES[use][0](pp, z, pp.array(MEANS)), 0.5), obs=x)
 
         loss = numpyro.infer.TraceMeanField_ELBO()
-        guide = pp.ours.AutoRelaxed(model, pp.ours.ReinMax())
-        svi = pp.ours.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss)
+        guide = pp.names.AutoRelaxed(model, pp.names.ReinMax())
+        svi = pp.names.AnnealedSVI(model, guide, numpyro.optim.Adam(0.05), loss)
         warned: Any = pytest.warns(UserWarning, match=STUCK)
         with warned if use == "argmax" else warnings.catch_warnings():
             jax.eval_shape(jax.jit(svi.init), jax.random.key(seed), pp.array(X))
@@ -393,12 +391,12 @@ def test_t2_under_jit(backend: Backend, seed: int) -> None:
 SORTS = ["OneHotCategorical", "Bernoulli"]
 
 
-def _pair(pp: Pp, name: str, guide: str, wrap: str = "") -> tuple[Any, Any]:
+def _pair(pp: Backend, name: str, guide: str, wrap: str = "") -> tuple[Any, Any]:
     """A discrete prior and a relaxed guide of a site, in a plate, masked or made an event."""
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
-    cls, relaxed = getattr(pp.ours, name), getattr(pp.ours, guide)
+    cls, relaxed = getattr(pp.names, name), getattr(pp.names, guide)
     mask = pp.array(np.array([True, True, False, True]), "bool")
-    _, handlers = PPL[pp.framework]
+    handlers = pp.handlers
 
     def site(law: Any) -> Any:
         if wrap == "event":
@@ -418,7 +416,7 @@ def _pair(pp: Pp, name: str, guide: str, wrap: str = "") -> tuple[Any, Any]:
     return model, guided
 
 
-def _svi(pp: Pp, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: Any) -> Any:
+def _svi(pp: Backend, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: Any) -> Any:
     """A step of the framework's own SVI, compiled in NumPyro."""
     infer = importlib.import_module(f"{pp.framework}.infer")
     loss = getattr(infer, elbo)(**how)
@@ -444,7 +442,7 @@ def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: s
 
     A share: with and without straight-through, and each way, for each distribution and framework.
     """
-    pp, relaxed = Pp(backend), f"Relaxed{name}{suffix}"
+    pp, relaxed = backend, f"Relaxed{name}{suffix}"
     text = f"'z', which the model draws from {name} and the guide from {relaxed}; expected two rel"
     model, guide = _pair(pp, name, relaxed, wrap)
     for how in ({}, {"num_particles": 2, "vectorize_particles": True}):
@@ -458,15 +456,15 @@ def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: s
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_soft_values_under_trace_graph(backend: Backend, name: str) -> None:
     """Its loss is that of Trace_ELBO: Pyro's wraps the values of a discrete site in the model."""
-    pp = Pp(backend)
+    pp = backend
     model, _ = _pair(pp, name, f"Relaxed{name}")
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
 
     def guide() -> None:
-        soft = pp.ours.GumbelSoftmax(0.5, hard=False)
+        soft = pp.names.GumbelSoftmax(0.5, hard=False)
         with pp.ppl.plate("d", 4):
             logits = pp.array(np.zeros(shape))
-            pp.ppl.sample("z", getattr(pp.ours, name)(logits=logits, estimator=soft))
+            pp.ppl.sample("z", getattr(pp.names, name)(logits=logits, estimator=soft))
 
     losses = []
     for elbo in ("Trace_ELBO", "TraceGraph_ELBO"):
@@ -489,12 +487,12 @@ def test_t3_what_is_no_such_pair(backend: Backend, name: str) -> None:
 
     And a relaxed value that another site observes.
     """
-    pp, relaxed = Pp(backend), f"Relaxed{name}StraightThrough"
+    pp, relaxed = backend, f"Relaxed{name}StraightThrough"
     model, guide = _pair(pp, name, relaxed)
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
-    prior = getattr(pp.ours, relaxed)(0.5, logits=pp.array(np.zeros(shape)))
+    prior = getattr(pp.names, relaxed)(0.5, logits=pp.array(np.zeros(shape)))
     z = backend.draw(prior, 0)
-    plain = getattr(pp.ours, name)(logits=pp.array(np.zeros(shape)))
+    plain = getattr(pp.names, name)(logits=pp.array(np.zeros(shape)))
     mass = backend.numpy(prior.discrete.log_prob(z))
     np.testing.assert_allclose(mass, backend.numpy(plain.log_prob(z)))
 
@@ -505,21 +503,21 @@ def test_t3_what_is_no_such_pair(backend: Backend, name: str) -> None:
             pp.ppl.sample("seen", plain, obs=z)
 
     _svi(pp, by_hand, guide)
-    _svi(pp, model, pp.ours.discretize(guide))
+    _svi(pp, model, pp.names.discretize(guide))
     if pp.framework == "pyro":
         import pyro
 
         pyro.clear_param_store()
-        pp.ours.evidence_bounds(model, guide, num_samples=4, progress_bar=False)
+        pp.names.evidence_bounds(model, guide, num_samples=4, progress_bar=False)
         adam, loss = pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO()
         how: Any = {"allow_mixed": ["z"]}
         for _ in range(2):
-            pp.ours.AnnealedSVI(model, guide, adam, loss, **how).step()
+            pp.names.AnnealedSVI(model, guide, adam, loss, **how).step()
         return
     import jax
     import numpyro
 
     adam, loss = numpyro.optim.Adam(0.05), numpyro.infer.Trace_ELBO()
-    svi = pp.ours.AnnealedSVI(model, guide, adam, loss, allow_mixed=["z"])
+    svi = pp.names.AnnealedSVI(model, guide, adam, loss, allow_mixed=["z"])
     with warnings.catch_warnings(action="ignore"):
         svi.run(jax.random.key(0), 2, progress_bar=False)

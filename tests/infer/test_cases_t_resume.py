@@ -725,8 +725,8 @@ def test_t7_no_temperature_for_who_asks(backend: Backend) -> None:
     text = "got no temperature for a model or guide that asks for one; expected a schedule, or"
     with pytest.raises(ValueError, match=text):
         losses_of_all_methods(backend, svi, {})
-    dist = importlib.import_module(f"{backend.framework}.distributions")
-    ppl = importlib.import_module(backend.framework)
+    dist = backend.dist
+    ppl = backend.ppl
 
     def model(x: Any, temperature: Any) -> None:
         ppl.sample("x", dist.Normal(0.0, temperature))

@@ -12,8 +12,6 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from harness import Backend
-from languages import LANGUAGES
-from models import Pp
 from relaxed_dists._distributions import estimators, formulas
 from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,
@@ -212,22 +210,22 @@ def _scalar_sites(backend: Backend, loss: Any, plate: bool, runs: int, seed: int
 
     With ``plate`` each is in a vectorised plate of one, where its batch shape is (1,).
     """
-    pp = Pp(backend)
+    pp = backend
     loop = pp.ppl.plate("loop", 3) if pp.framework == "pyro" else range(3)
     around = (lambda i: pp.ppl.plate(f"one{i}", 1)) if plate else lambda i: nullcontext()
 
     def model() -> None:
         for i in loop:
             with around(i):
-                z = pp.ppl.sample(f"z{i}", pp.ours.Bernoulli(probs=pp.array(0.5)))
+                z = pp.ppl.sample(f"z{i}", pp.names.Bernoulli(probs=pp.array(0.5)))
                 pp.ppl.factor(f"cost{i}", -2 * (z - OFF[i]) ** 2)
 
     def guide() -> None:
         for i in loop:
             logit = pp.ppl.param(f"logit{i}", pp.array(START))
             with around(i):
-                estimator = pp.ours.GumbelSoftmax(0.5)
-                pp.ppl.sample(f"z{i}", pp.ours.Bernoulli(logits=logit, estimator=estimator))
+                estimator = pp.names.GumbelSoftmax(0.5)
+                pp.ppl.sample(f"z{i}", pp.names.Bernoulli(logits=logit, estimator=estimator))
 
     names = [f"logit{i}" for i in range(3)]
     if pp.framework == "pyro":
@@ -283,15 +281,15 @@ STAYS = np.array([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.1, 0.2, 0.7]])
 STATES, SIGNALS = np.array([-1.0, 0.0, 1.5]), np.array([[-1.5, -0.4], [0.2, 1.4]])
 
 
-def _gates(pp: Pp) -> None:
+def _gates(pp: Backend) -> None:
     """Four gates in no plate, of all the data."""
-    g = pp.ppl.sample("g", pp.ours.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
+    g = pp.ppl.sample("g", pp.names.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
     with pp.ppl.plate("n", 20):
         pp.ppl.sample("y", pp.dist.Normal(pp.array(DESIGN) @ g, 1.0), obs=pp.array(TARGET))
 
 
-def _gates_guide(pp: Pp) -> None:
-    law = pp.ours.Bernoulli(logits=pp.array(np.zeros(4)), estimator=pp.ours.StraightThrough())
+def _gates_guide(pp: Backend) -> None:
+    law = pp.names.Bernoulli(logits=pp.array(np.zeros(4)), estimator=pp.names.StraightThrough())
     pp.ppl.sample("g", law.to_event(1))
 
 
@@ -300,20 +298,20 @@ def _gates_joint() -> Iterator[float]:
         yield norm.logpdf(TARGET, DESIGN @ g, 1.0).sum() + 4 * np.log(0.5)
 
 
-def _chain(pp: Pp) -> None:
+def _chain(pp: Backend) -> None:
     """Two states in no plate, the second by a row of a matrix, each with data in a plate."""
     p = pp.array(np.full(3, 1 / 3))
     for t, x in enumerate(SIGNALS):
-        z = pp.ppl.sample(f"z{t}", pp.ours.OneHotCategorical(probs=p))
+        z = pp.ppl.sample(f"z{t}", pp.names.OneHotCategorical(probs=p))
         p = pp.array(STAYS).T @ z
         with pp.ppl.plate(f"x{t}s", 2):
             pp.ppl.sample(f"x{t}", pp.dist.Normal(pp.array(STATES) @ z, 1.0), obs=pp.array(x))
 
 
-def _chain_guide(pp: Pp) -> None:
+def _chain_guide(pp: Backend) -> None:
     for t in range(2):
-        estimator = pp.ours.StraightThrough()
-        law = pp.ours.OneHotCategorical(logits=pp.array(np.zeros(3)), estimator=estimator)
+        estimator = pp.names.StraightThrough()
+        law = pp.names.OneHotCategorical(logits=pp.array(np.zeros(3)), estimator=estimator)
         pp.ppl.sample(f"z{t}", law)
 
 
@@ -323,9 +321,9 @@ def _chain_joint() -> Iterator[float]:
         yield data + np.log(STAYS[states]) - np.log(3)
 
 
-def _summed(pp: Pp) -> None:
+def _summed(pp: Backend) -> None:
     """What is summed over all dimensions would be summed over the samples."""
-    g = pp.ppl.sample("g", pp.ours.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
+    g = pp.ppl.sample("g", pp.names.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
     pp.ppl.sample("y", pp.dist.Normal(g.sum(), 1.0), obs=pp.array(1.2))
 
 
@@ -348,10 +346,10 @@ def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) 
     To 5 standard errors of 300 samples, with a false-alarm rate of 1e-6 each; the sum over all
     samples as one is off by hundreds of them.
     """
-    model, guide = (functools.partial(f, Pp(backend)) for f in GLOBAL[name][:2])
+    model, guide = (functools.partial(f, backend) for f in GLOBAL[name][:2])
     weights = np.array(list(GLOBAL[name][2]()))
     exact = weights.mean() + np.log(len(weights))  # the guide is uniform
-    bounds = LANGUAGES[backend.framework](backend).bounds
+    bounds = backend.language.bounds
     found = bounds(model, guide, seed, num_samples=300)
     assert abs(found.elbo - exact) < 5 * found.elbo_error < 0.5 * abs(exact)
     if backend.framework == "pyro":
@@ -369,12 +367,12 @@ def test_t6_sites_of_scan_and_cond(backend: Backend, law: str, seed: int) -> Non
     from numpyro.contrib.control_flow import cond, scan
     from numpyro.handlers import seed as seeded
 
-    pp, x = Pp(backend), np.ones(4)
+    pp, x = backend, np.ones(4)
     make = {
-        "relaxed": functools.partial(pp.ours.RelaxedBernoulli, 0.5),
-        "straight_through": functools.partial(pp.ours.RelaxedBernoulliStraightThrough, 0.5),
+        "relaxed": functools.partial(pp.names.RelaxedBernoulli, 0.5),
+        "straight_through": functools.partial(pp.names.RelaxedBernoulliStraightThrough, 0.5),
         "soft": functools.partial(
-            pp.ours.Bernoulli, estimator=pp.ours.GumbelSoftmax(0.5, hard=False)
+            pp.names.Bernoulli, estimator=pp.names.GumbelSoftmax(0.5, hard=False)
         ),
     }[law]
 
@@ -391,32 +389,32 @@ def test_t6_sites_of_scan_and_cond(backend: Backend, law: str, seed: int) -> Non
 
     one, zero = norm.logpdf(x, 1, 0.35) + np.log(0.3), norm.logpdf(x, 0, 0.35) + np.log(0.7)
     exact = ((one + zero) / 2 + np.log(2)).sum()
-    found = LANGUAGES[backend.framework](backend).bounds(model, guide, seed, num_samples=2000)
+    found = backend.language.bounds(model, guide, seed, num_samples=2000)
     assert abs(found.elbo - exact) < 5 * found.elbo_error < 0.6
 
     def branches() -> Any:
         draw = lambda _: pp.ppl.sample("z", make(probs=pp.array(np.full(9, 0.4))))  # noqa: E731
         return cond(True, draw, draw, None)
 
-    drawn = np.asarray(seeded(pp.ours.discretize(branches), seed)())
+    drawn = np.asarray(seeded(pp.names.discretize(branches), seed)())
     assert set(drawn.tolist()) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("backend", ["pyro"], indirect=True)
 def test_t6_python_control_flow(backend: Backend, seed: int) -> None:
     """A model that branches on a value is run one sample at a time."""
-    pp = Pp(backend)
+    pp = backend
 
     def model() -> None:
-        z = pp.ppl.sample("z", pp.ours.Bernoulli(probs=pp.array(0.5)))
+        z = pp.ppl.sample("z", pp.names.Bernoulli(probs=pp.array(0.5)))
         loc = pp.array(1.0) if z == 1 else pp.array(-1.0)
         pp.ppl.sample("x", pp.dist.Normal(loc, 1.0), obs=pp.array(0.3))
 
     def guide() -> None:
-        estimator = pp.ours.StraightThrough()
-        pp.ppl.sample("z", pp.ours.Bernoulli(logits=pp.array(0.0), estimator=estimator))
+        estimator = pp.names.StraightThrough()
+        pp.ppl.sample("z", pp.names.Bernoulli(logits=pp.array(0.0), estimator=estimator))
 
-    found = LANGUAGES["pyro"](backend).bounds(model, guide, seed, num_samples=300)
+    found = backend.language.bounds(model, guide, seed, num_samples=300)
     exact = norm.logpdf(0.3, [-1.0, 1.0], 1.0)
     assert abs(found.elbo - exact.mean()) < 5 * found.elbo_error < 0.3
     evidence = np.log(np.exp(exact).mean())
@@ -426,9 +424,9 @@ def test_t6_python_control_flow(backend: Backend, seed: int) -> None:
 # A guide that takes a temperature is evaluated without one.
 
 
-def _with_temperature(pp: Pp) -> dict[str, Any]:
+def _with_temperature(pp: Backend) -> dict[str, Any]:
     """A model of three points, and guides that take a temperature in several ways."""
-    names, logits = pp.ours, pp.array(np.random.default_rng(0).normal(size=(3, 3)))
+    names, logits = pp.names, pp.array(np.random.default_rng(0).normal(size=(3, 3)))
 
     def model() -> None:
         with pp.ppl.plate("data", 3):
@@ -465,12 +463,12 @@ LABELS = ["estimator", "soft", "several", "relaxed", "automatic", "automatic, se
 @pytest.mark.parametrize("label", LABELS)
 def test_t7_evaluation_needs_no_temperature(backend: Backend, label: str, seed: int) -> None:
     """The numbers are those at any temperature. A share: each guide in one of the frameworks."""
-    pp = Pp(backend)
+    pp = backend
     guides, params = _with_temperature(pp), {"z_auto_logits": pp.array(np.eye(3))}
     bounds = functools.partial(_bounds, backend, params, guides["model"], guides[label], seed)
     temperature = {"z": 0.5} if "several" in label else 0.5
     assert bounds() == bounds(temperature=temperature)
-    values = _predicted(backend, params, guides["model"], pp.ours.discretize(guides[label]))
+    values = _predicted(backend, params, guides["model"], pp.names.discretize(guides[label]))
     assert values.shape == (5, 3)
 
 
@@ -500,7 +498,7 @@ def _predicted(backend: Backend, params: Any, model: Any, guide: Any) -> Any:
 
 def test_t7_unless_it_is_used_elsewhere(backend: Backend, seed: int) -> None:
     """A guide whose discrete distribution depends on the temperature must be given one."""
-    pp = Pp(backend)
+    pp = backend
     guides = _with_temperature(pp)
     with pytest.raises(ValueError, match="without a temperature, and it draws or scores diff"):
         _bounds(backend, {}, guides["model"], guides["elsewhere"], seed)

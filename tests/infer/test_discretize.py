@@ -11,17 +11,11 @@ from scipy.special import expit, log_expit, log_softmax
 
 from cases import RELAXED
 from harness import Backend
-from languages import LANGUAGES, Language
+from languages import Language
 
 LOGITS = np.array([[0.3, -1.0, 0.5], [0.0, 2.0, -0.4]])
 BITS = np.array([0.7, -1.2])
 X, LOCS = np.array([0.4, -0.8]), np.array([-1.0, 0.0, 1.5])
-
-
-@pytest.fixture
-def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
-    return LANGUAGES[backend.framework](backend)
 
 
 def laws(backend: Backend) -> list[tuple[Any, bool]]:
@@ -37,7 +31,7 @@ def laws(backend: Backend) -> list[tuple[Any, bool]]:
             (names.OneHotCategorical(logits=backend.array(LOGITS), estimator=estimator), True)
         )
         found.append((names.Bernoulli(logits=backend.array(BITS), estimator=estimator), False))
-    dist = importlib.import_module(f"{backend.framework}.distributions")
+    dist = backend.dist
     found.append((dist.RelaxedBernoulli(backend.array(0.7), logits=backend.array(BITS)), False))
     if hasattr(dist, "RelaxedOneHotCategorical"):
         for law in (
@@ -80,7 +74,7 @@ def test_each_site_draws_from_its_twin(backend: Backend, language: Language, see
 
 def test_other_sites_stay(backend: Backend, language: Language) -> None:
     """Continuous and plain discrete laws, and every observed site, are the very same objects."""
-    names, dist = backend.names, importlib.import_module(f"{backend.framework}.distributions")
+    names, dist = backend.names, backend.dist
     zero, one = backend.array(0.0), backend.array(1.0)
     kept = {
         "normal": dist.Normal(zero, one),

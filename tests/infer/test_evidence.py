@@ -13,8 +13,7 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 
-from harness import Backend
-from languages import LANGUAGES, Language
+from languages import Language
 from relaxed_dists._infer.evidence import Running
 
 X = np.array([0.4, -0.8, 1.7, 0.1])
@@ -27,12 +26,6 @@ LOG_Q = log_softmax(LOGITS, -1)
 LOG_W = PRIOR + norm.logpdf(X[:, None], LOCS) - LOG_Q
 ELBO = (np.exp(LOG_Q) * LOG_W).sum(-1)
 EVIDENCE = logsumexp(LOG_Q + LOG_W, -1)
-
-
-@pytest.fixture
-def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
-    return LANGUAGES[backend.framework](backend)
 
 
 def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from scipy.special import log_expit, logsumexp
 from scipy.stats import norm
 
 from harness import BACKENDS, Backend
-from languages import LANGUAGES, Language
+from languages import Language
 
 X = np.array([0.4, -0.8, 1.7])
 LOCS, PRIOR = np.array([-1.0, 0.0, 1.5]), np.log([0.5, 0.3, 0.2])
@@ -22,7 +22,7 @@ def language(backend: Backend) -> Language:
     """The statements of the backend's framework, where its enumeration is installed."""
     if backend.framework == "numpyro":
         pytest.importorskip("funsor")
-    return LANGUAGES[backend.framework](backend)
+    return backend.language
 
 
 def model(language: Language, how: str) -> Any:
@@ -115,7 +115,7 @@ def test_a_mask_in_numpyro() -> None:
     handlers = pytest.importorskip("numpyro.handlers")
     pytest.importorskip("funsor")
     backend = BACKENDS["numpyro"]()
-    language = LANGUAGES["numpyro"](backend)
+    language = backend.language
     text = r"got a mask at the latent site 'top', .* Evaluate"
     with backend.double(), pytest.raises(ValueError, match=text):
         language.exact(handlers.mask(model(language, "plain"), mask=False))

@@ -11,7 +11,7 @@ from scipy.special import expit, log_softmax, softmax
 
 from cases import RELAXED
 from harness import Backend
-from relaxing import handlers, kind, log_density, ppl, sites, values
+from languages import kind
 
 LOGITS, T = np.array([[0.3, -0.5, 1.0], [0.0, 2.0, -1.0]]), np.array([0.3, 1.5])
 
@@ -30,7 +30,7 @@ def view(name: str, u: np.ndarray) -> np.ndarray:
 def reparametrised(backend: Backend, law: Any) -> Callable[[], Any]:
     """A model of one site x, drawn from its noise."""
     config = {"x": backend.names.GumbelSoftmaxReparam()}
-    return handlers(backend).reparam(lambda: ppl(backend).sample("x", law), config=config)
+    return backend.handlers.reparam(lambda: backend.ppl.sample("x", law), config=config)
 
 
 @pytest.mark.parametrize("name", RELAXED)
@@ -40,7 +40,7 @@ def test_value_and_density(backend: Backend, name: str, seed: int) -> None:
     logits = LOGITS if rows else LOGITS[:, 0]
     law = getattr(backend.names, name)(backend.array(T), logits=backend.array(logits))
     program = reparametrised(backend, law.to_event(1))
-    found = sites(backend, program, seed)
+    found = backend.language.trace(program, seed)
     noise = "x_gumbel" if rows else "x_logistic"
     assert kind(found[noise]) == "latent"
     assert found["x"]["type"] == "deterministic" or found["x"]["is_observed"]
@@ -49,7 +49,7 @@ def test_value_and_density(backend: Backend, name: str, seed: int) -> None:
     np.testing.assert_allclose(backend.numpy(found["x"]["value"]), view(name, u), rtol=1e-9)
     density = (stats.gumbel_r if rows else stats.logistic).logpdf(g).sum()
     given = {noise: found[noise]["value"]}
-    np.testing.assert_allclose(log_density(backend, program, given), density, rtol=1e-9)
+    np.testing.assert_allclose(backend.language.log_density(program, given), density, rtol=1e-9)
 
 
 def test_gradient_of_a_hard_value(backend: Backend, seed: int) -> None:
@@ -58,10 +58,10 @@ def test_gradient_of_a_hard_value(backend: Backend, seed: int) -> None:
 
     def first(logits: Any) -> Any:
         law = backend.names.RelaxedOneHotCategoricalStraightThrough(t, logits=logits)
-        return values(backend, reparametrised(backend, law), seed)["x"][0]
+        return backend.language.values(reparametrised(backend, law), seed)["x"][0]
 
     law = backend.names.RelaxedOneHotCategorical(t, logits=backend.array(LOGITS[0]))
-    x = backend.numpy(values(backend, reparametrised(backend, law), seed)["x"])
+    x = backend.numpy(backend.language.values(reparametrised(backend, law), seed)["x"])
     (gradient,) = backend.grad(first, backend.array(LOGITS[0]))
     np.testing.assert_allclose(gradient, x[0] * (np.eye(3)[0] - x) / t, rtol=1e-9)
 
@@ -71,8 +71,8 @@ def test_in_wrappers(backend: Backend) -> None:
     law = backend.names.RelaxedOneHotCategorical(0.5, logits=backend.array(LOGITS[0]))
     mask = np.array([True, False])
     program = reparametrised(backend, law.expand((2,)).mask(backend.array(mask, "bool")))
-    with ppl(backend).plate("rows", 2):
-        found = sites(backend, program)
+    with backend.ppl.plate("rows", 2):
+        found = backend.language.trace(program)
     site = found["x_gumbel"]
     assert (site["fn"].batch_shape, site["fn"].event_shape) == ((2,), (3,))
     g = backend.numpy(site["value"])
@@ -84,19 +84,19 @@ def test_in_wrappers(backend: Backend) -> None:
 def test_masked_category_of_a_relaxed_model(backend: Backend) -> None:
     """On top of relax: the masked category's value is 0, its noise proper and finite."""
     logits = backend.array([0.3, -np.inf, 1.0])
-    names, h = backend.names, handlers(backend)
+    names, h = backend.names, backend.handlers
 
     def model() -> Any:
-        return ppl(backend).sample("z", names.OneHotCategorical(logits=logits))
+        return backend.ppl.sample("z", names.OneHotCategorical(logits=logits))
 
     config = {"z_relaxed": names.GumbelSoftmaxReparam()}
     program = h.reparam(names.relax(model, 0.5), config=config)
     g = np.array([0.1, 2.0, -0.7])
     given = {"z_relaxed_gumbel": backend.array(g)}
-    z = values(backend, h.condition(program, data=given))["z"]
+    z = backend.language.values(h.condition(program, data=given))["z"]
     expected = softmax(np.array([0.3 + 0.1, -np.inf, 1.0 - 0.7]) / 0.5)
     np.testing.assert_allclose(backend.numpy(z), expected, rtol=1e-9)
-    density = log_density(backend, program, given)
+    density = backend.language.log_density(program, given)
     np.testing.assert_allclose(density, stats.gumbel_r.logpdf(g).sum(), rtol=1e-9)
 
 
@@ -125,7 +125,7 @@ def test_pyros_own_laws(name: str, seed: int) -> None:
     backend, rows = Torch(), "OneHot" in name
     logits = LOGITS[0] if rows else LOGITS[:, 0]
     law = getattr(dist, name)(backend.array(0.5), logits=backend.array(logits)).to_event(1 - rows)
-    found = values(backend, reparametrised(backend, law), seed)
+    found = backend.language.values(reparametrised(backend, law), seed)
     g = backend.numpy(found["x_gumbel" if rows else "x_logistic"])
     # Pyro normalises the logits.
     expected = view(name, (logits + g) / 0.5)

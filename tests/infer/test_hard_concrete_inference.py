@@ -8,19 +8,12 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from carrying import PPL
 from fits import fit
 from gates import density, expectation, make, masses, slack
 from harness import Backend
-from languages import LANGUAGES, Language
+from languages import Language
 
 INF = np.inf
-
-
-@pytest.fixture
-def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
-    return LANGUAGES[backend.framework](backend)
 
 
 def ratio(z: Any, p: Any, t: float, logits: float) -> Any:
@@ -196,8 +189,8 @@ def test_svi_finds_the_best_gates(backend: Backend, elbo: str, seed: int) -> Non
     Trained on copies, without the masses behind a draw, Trace_ELBO is off by 3.
     """
     x, scale, t, t_prior, prior = np.array([-0.3, 0.2, 0.6, 1.1]), 0.5, 0.5, 2 / 3, -0.5
-    ppl, _ = PPL[backend.framework]
-    dist, names = importlib.import_module(f"{backend.framework}.distributions"), backend.names
+    ppl = backend.ppl
+    dist, names = backend.dist, backend.names
     data = backend.array(x)
 
     def model(temperature: Any) -> None:

@@ -6,7 +6,6 @@ of the papers, in NumPy.
 """
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,9 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from carrying import MASK, PPL, SITES, SPACE, VIEWS, density, jax, letter
+from carrying import MASK, SITES, SPACE, VIEWS, density, letter
 from cases import RELAXED
-from harness import Backend, Torch
+from harness import Backend, Torch, jax
 
 rng = np.random.default_rng(3)
 # Three rows of two events of four categories; the binary pair takes the first of them. The prior
@@ -103,8 +102,8 @@ def run(
     **options: Any,
 ) -> np.ndarray:
     """The loss less that of the constant likelihood, and the gradient for the guide's logits."""
-    ppl, h = PPL[backend.framework]
-    distributions = importlib.import_module(f"{backend.framework}.distributions")
+    ppl, h = backend.ppl, backend.handlers
+    distributions = backend.dist
     column = slice(None) if letter(name) == "O" else 0
     start = backend.array(LOGITS[..., column])
     mask = backend.array(MASK, "bool")
@@ -123,7 +122,7 @@ def run(
     def guide() -> None:
         sample(name, pair[0], ppl.param("logits", start))
 
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    infer = backend.infer
     objective = getattr(infer, elbo)(**options)
     if isinstance(backend, Torch):
         ppl.clear_param_store()

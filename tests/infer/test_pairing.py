@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 from harness import Backend
-from languages import LANGUAGES, Language
-
-
-@pytest.fixture
-def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
-    return LANGUAGES[backend.framework](backend)
+from languages import Language
 
 
 def laws(language: Language) -> dict[str, list[Any]]:

@@ -11,8 +11,8 @@ from scipy import stats
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from harness import Backend, Torch
+from languages import kind
 from numpy_ops import binary_concrete_density, concrete_density
-from relaxing import handlers, kind, laws, log_density, ppl, sites, values
 
 LOGITS, LOGIT, T = np.array([0.3, -0.5, 1.0]), 0.4, 0.7
 SIZE, SUBSAMPLE, SCALE = 5, 2, 0.3
@@ -24,7 +24,7 @@ WEIGHTS = np.array([-1.0, 0.5, 2.0])
 
 def one_hot(backend: Backend, own: bool, **parameters: Any) -> Any:
     """A one-hot law, the framework's own if it has one."""
-    module = laws(backend) if own and isinstance(backend, Torch) else backend.names
+    module = backend.dist if own and isinstance(backend, Torch) else backend.names
     return module.OneHotCategorical(**parameters)
 
 
@@ -33,7 +33,7 @@ def plated(backend: Backend, own: bool = False) -> Callable[[], Any]:
 
     Its density does not depend on which rows are drawn.
     """
-    p, h, dist = ppl(backend), handlers(backend), laws(backend)
+    p, h, dist = backend.ppl, backend.handlers, backend.dist
     logits, weights = backend.array(LOGITS), backend.array(WEIGHTS)
     bernoulli = dist.Bernoulli if own else backend.names.Bernoulli
 
@@ -71,18 +71,18 @@ def test_joint_density(backend: Backend, own: bool, by_name: bool) -> None:
     names, model = backend.names, plated(backend, own)
     if by_name:
         config = {"z": names.RelaxedReparam(T), "b": names.RelaxedReparam(T)}
-        relaxed = handlers(backend).reparam(model, config=config)
+        relaxed = backend.handlers.reparam(model, config=config)
     else:
         relaxed = names.relax(model, T)
     given = {"z_relaxed": backend.array(Y), "b_relaxed": backend.array(B)}
-    density = log_density(backend, relaxed, given)
+    density = backend.language.log_density(relaxed, given)
     np.testing.assert_allclose(density, by_hand(), rtol=1e-12)
     assert abs(density - by_hand(scaled=False)) > 1
 
 
 def test_the_trace(backend: Backend) -> None:
     """The relaxed site is latent, the site's own name deterministic, with the relaxed value."""
-    found = sites(backend, backend.names.relax(plated(backend), T))
+    found = backend.language.trace(backend.names.relax(plated(backend), T))
     kinds = {k: kind(v) for k, v in found.items() if v["type"] in ("sample", "deterministic")}
     kinds.pop("rows", None)
     expected = {"z_relaxed": "latent", "z": "deterministic", "b_relaxed": "latent"}
@@ -94,20 +94,20 @@ def test_the_trace(backend: Backend) -> None:
 
 def test_laws_in_wrappers(backend: Backend) -> None:
     """An expanded, masked and independent law keeps its shapes; what is masked does not count."""
-    p, mask = ppl(backend), np.array([1, 0, 1, 1], bool)
+    p, mask = backend.ppl, np.array([1, 0, 1, 1], bool)
     t = np.full((4, 2), T) * [[1.0], [0.5], [2.0], [1.0]]
 
     def model() -> Any:
         for name, law in {
             "z": backend.names.OneHotCategorical(logits=backend.array(LOGITS)),
-            "b": laws(backend).Bernoulli(logits=backend.array(LOGIT)),
+            "b": backend.dist.Bernoulli(logits=backend.array(LOGIT)),
         }.items():
             law = law.expand((4, 2)).to_event(1).mask(backend.array(mask, "bool"))
             p.sample(name, law)
 
     relaxed = backend.names.relax(model, backend.array(t))
     with p.plate("rows", 4):
-        found = sites(backend, relaxed)
+        found = backend.language.trace(relaxed)
     z, b = found["z_relaxed"], found["b_relaxed"]
     assert (z["fn"].batch_shape, z["fn"].event_shape) == ((4,), (2, 3))
     assert (b["fn"].batch_shape, b["fn"].event_shape) == ((4,), (2,))
@@ -126,12 +126,12 @@ def drawn(backend: Backend, logits: Any, t: Any, hard: bool, seed: int) -> dict[
     """The sites z and b of a relaxed model with the given logits, of shape (4, 3)."""
 
     def model() -> None:
-        p = ppl(backend)
+        p = backend.ppl
         with p.plate("rows", 4):
             p.sample("z", backend.names.OneHotCategorical(logits=logits))
             p.sample("b", backend.names.Bernoulli(logits=logits[:, 0]))
 
-    return values(backend, backend.names.relax(model, t, hard=hard), seed)
+    return backend.language.values(backend.names.relax(model, t, hard=hard), seed)
 
 
 @pytest.mark.parametrize("hard", [True, False])
@@ -171,14 +171,14 @@ def test_largest_entry_has_the_discrete_law(backend: Backend, seed: int) -> None
     A chi-squared test of 20,000 draws each, false alarms 1e-6; logits divided by the temperature
     are refused by it.
     """
-    p, n = ppl(backend), 20_000
+    p, n = backend.ppl, 20_000
 
     def model() -> None:
         with p.plate("rows", n):
             p.sample("z", backend.names.OneHotCategorical(logits=backend.array(LOGITS)))
-            p.sample("b", laws(backend).Bernoulli(logits=backend.array(LOGIT)))
+            p.sample("b", backend.dist.Bernoulli(logits=backend.array(LOGIT)))
 
-    got = values(backend, backend.names.relax(model, T), seed)
+    got = backend.language.values(backend.names.relax(model, T), seed)
     largest = np.bincount(backend.numpy(got["z"]).argmax(-1), minlength=3)
     positive = (backend.numpy(got["b_relaxed"]) > 0).sum()
 
@@ -197,19 +197,19 @@ def test_masked_category(backend: Backend) -> None:
     logits = np.array([0.3, -np.inf, 1.0])
 
     def model(logits: Any) -> None:
-        ppl(backend).sample("z", backend.names.OneHotCategorical(logits=logits))
+        backend.ppl.sample("z", backend.names.OneHotCategorical(logits=logits))
 
     run = partial(backend.names.relax(model, T), backend.array(logits))
-    z = backend.numpy(values(backend, run)["z"])
+    z = backend.numpy(backend.language.values(run)["z"])
     assert z[1] == 0
     np.testing.assert_allclose(z.sum(), 1)
     x = np.array([0.2, 0.8])
     expected = np.log(concrete_density(logits[[0, 2]], np.array(T), x) * x.prod())
     given = {"z_relaxed": backend.array(np.log([0.2, 1e-300, 0.8]) - [0, np.inf, 0])}
-    np.testing.assert_allclose(log_density(backend, run, given), expected, rtol=1e-12)
+    np.testing.assert_allclose(backend.language.log_density(run, given), expected, rtol=1e-12)
 
     def first(logits: Any) -> Any:
-        return values(backend, partial(backend.names.relax(model, T), logits))["z"][0]
+        return backend.language.values(partial(backend.names.relax(model, T), logits))["z"][0]
 
     (gradient,) = backend.grad(first, backend.array(logits))
     np.testing.assert_allclose(gradient, z[0] * z[2] / T * np.array([1, 0, -1]), rtol=1e-9)
@@ -217,15 +217,15 @@ def test_masked_category(backend: Backend) -> None:
 
 def two_sites(backend: Backend) -> Any:
     """A one-hot site and a Bernoulli one."""
-    p = ppl(backend)
+    p = backend.ppl
     z = p.sample("z", backend.names.OneHotCategorical(logits=backend.array(LOGITS)))
-    b = p.sample("b", laws(backend).Bernoulli(logits=backend.array(LOGIT)))
+    b = p.sample("b", backend.dist.Bernoulli(logits=backend.array(LOGIT)))
     return z, b
 
 
 def latent(backend: Backend, program: Any) -> set[str]:
     """The names of a program's latent sites."""
-    found = sites(backend, program)
+    found = backend.language.trace(program)
     return {k for k, v in found.items() if v["type"] == "sample" and kind(v) == "latent"}
 
 
@@ -252,26 +252,28 @@ def test_ways_to_use_it(backend: Backend) -> None:
 
 def test_observed_inside(backend: Backend) -> None:
     """A condition inside leaves the site discrete, with its mass; one on the relaxed site holds."""
-    h, relax = handlers(backend), backend.names.relax
+    h, relax = backend.handlers, backend.names.relax
     corner, y = backend.array(np.eye(3)[1]), backend.array(Y[0])
     model = partial(two_sites, backend)
     relaxed = relax(h.condition(model, data={"z": corner}), T)
     assert latent(backend, relaxed) == {"b_relaxed"}
     w = expit(0.8)
     gate = np.log(binary_concrete_density(np.array(LOGIT), np.array(T), w) * w * (1 - w))
-    density = log_density(backend, relaxed, {"b_relaxed": backend.array(0.8)})
+    density = backend.language.log_density(relaxed, {"b_relaxed": backend.array(0.8)})
     np.testing.assert_allclose(density, log_softmax(LOGITS)[1] + gate, rtol=1e-6)
     for program in (
         relax(h.condition(model, data={"z_relaxed": y}), T),
         h.condition(relax(model, T), data={"z_relaxed": y}),
     ):
         assert latent(backend, program) == {"b_relaxed"}
-        np.testing.assert_allclose(backend.numpy(values(backend, program)["z"]), np.exp(Y[0]))
+        np.testing.assert_allclose(
+            backend.numpy(backend.language.values(program)["z"]), np.exp(Y[0])
+        )
 
 
 def test_order_of_handlers(backend: Backend) -> None:
     """Seeds, scales, masks, blocks and other reparameterisations stand on either side of it."""
-    h, p, dist, relax = handlers(backend), ppl(backend), laws(backend), backend.names.relax
+    h, p, dist, relax = backend.handlers, backend.ppl, backend.dist, backend.names.relax
     reparams = importlib.import_module(f"{backend.framework}.infer.reparam")
     centred = {"m": reparams.LocScaleReparam(0.0)}
 
@@ -288,7 +290,7 @@ def test_order_of_handlers(backend: Backend) -> None:
         "m"
     }
     given = {"z_relaxed": backend.array(Y[0]), "b_relaxed": backend.array(0.8)}
-    plain = log_density(backend, relax(partial(two_sites, backend), T), given)
+    plain = backend.language.log_density(relax(partial(two_sites, backend), T), given)
     for outside in (True, False):
         inner = partial(two_sites, backend)
         scaled = (
@@ -296,7 +298,7 @@ def test_order_of_handlers(backend: Backend) -> None:
             if outside
             else relax(h.scale(inner, scale=SCALE), T)
         )
-        np.testing.assert_allclose(log_density(backend, scaled, given), SCALE * plain)
+        np.testing.assert_allclose(backend.language.log_density(scaled, given), SCALE * plain)
 
 
 def test_already_relaxed(backend: Backend) -> None:
@@ -305,11 +307,11 @@ def test_already_relaxed(backend: Backend) -> None:
 
     def model() -> None:
         law = names.RelaxedOneHotCategoricalStraightThrough(T, logits=backend.array(LOGITS))
-        ppl(backend).sample("z", law)
+        backend.ppl.sample("z", law)
 
     assert latent(backend, names.relax(model, T)) == {"z"}
     config = {"z": names.RelaxedReparam(T)}
-    assert latent(backend, handlers(backend).reparam(model, config=config)) == {"z"}
+    assert latent(backend, backend.handlers.reparam(model, config=config)) == {"z"}
 
 
 def test_half_precision_and_log_expit(backend: Backend) -> None:
@@ -317,15 +319,15 @@ def test_half_precision_and_log_expit(backend: Backend) -> None:
     logits = backend.array(np.zeros(3), "float16")
 
     def model() -> None:
-        ppl(backend).sample("z", backend.names.OneHotCategorical(logits=logits))
+        backend.ppl.sample("z", backend.names.OneHotCategorical(logits=logits))
 
-    assert "float16" in str(values(backend, backend.names.relax(model, T))["z"].dtype)
+    assert "float16" in str(backend.language.values(backend.names.relax(model, T))["z"].dtype)
 
     def gate() -> None:
-        ppl(backend).sample("b", backend.names.Bernoulli(logits=backend.array(LOGIT)))
+        backend.ppl.sample("b", backend.names.Bernoulli(logits=backend.array(LOGIT)))
 
-    given = handlers(backend).condition(
+    given = backend.handlers.condition(
         backend.names.relax(gate, T), data={"b_relaxed": backend.array(-600.0)}
     )
-    b = backend.numpy(values(backend, given)["b"])
+    b = backend.numpy(backend.language.values(given)["b"])
     np.testing.assert_allclose(np.log(b), log_expit(-600.0), rtol=1e-12)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from harness import Backend, Torch
-from relaxing import handlers, laws, ppl, sites, values
 
 CORNER = np.eye(3)[0]
 
@@ -17,8 +16,8 @@ def model_of(backend: Backend, law: Any, observed: Any = None) -> Callable[[], N
     """A model with one site, z, and a Bernoulli one."""
 
     def model() -> None:
-        ppl(backend).sample("z", law, obs=observed)
-        ppl(backend).sample("b", backend.names.Bernoulli(logits=backend.array(0.4)))
+        backend.ppl.sample("z", law, obs=observed)
+        backend.ppl.sample("b", backend.names.Bernoulli(logits=backend.array(0.4)))
 
     return model
 
@@ -31,7 +30,7 @@ def one_hot(backend: Backend) -> Callable[[], Any]:
 def refused(backend: Backend, program: Any, *words: str, error: type = ValueError) -> None:
     """A run of the program fails with a message that has all the words."""
     with pytest.raises(error) as caught:
-        sites(backend, program)
+        backend.language.trace(program)
     text = str(caught.value)
     for word in ("expected", *words):
         assert word in text
@@ -40,11 +39,11 @@ def refused(backend: Backend, program: Any, *words: str, error: type = ValueErro
 
 def test_laws_that_cannot_be_relaxed(backend: Backend) -> None:
     """Integers that index, and other discrete laws, by relax and by its reparameterisation."""
-    dist, names = laws(backend), backend.names
+    dist, names = backend.dist, backend.names
     zeros = backend.array(np.zeros(3))
     categorical = model_of(backend, dist.Categorical(logits=zeros).expand((2,)).to_event(1))
     poisson = model_of(backend, dist.Poisson(backend.array(1.0)))
-    reparam, config = handlers(backend).reparam, {"z": names.RelaxedReparam(0.5)}
+    reparam, config = backend.handlers.reparam, {"z": names.RelaxedReparam(0.5)}
     for way in (
         lambda model: names.relax(model, 0.5),
         lambda model: names.relax(model, 0.5, sites=["z"]),
@@ -52,16 +51,16 @@ def test_laws_that_cannot_be_relaxed(backend: Backend) -> None:
     ):
         refused(backend, way(categorical), "'z'", "Categorical", "z @ table", "sites=")
         refused(backend, way(poisson), "'z'", "Poisson", "sites=")
-    assert "z" in values(backend, names.relax(poisson, 0.5, sites=["b"]))
+    assert "z" in backend.language.values(names.relax(poisson, 0.5, sites=["b"]))
 
 
 def test_names_of_sites(backend: Backend) -> None:
     """One that is never drawn, observed or continuous; one name in place of a list."""
     relax, model = backend.names.relax, one_hot(backend)
     refused(backend, relax(model, 0.5, sites=["z", "q"]), "['q']", "never", "['b', 'z']")
-    observed = handlers(backend).condition(model, data={"z": backend.array(CORNER)})
+    observed = backend.handlers.condition(model, data={"z": backend.array(CORNER)})
     refused(backend, relax(observed, 0.5, sites=["z"]), "'z'", "observed")
-    normal = model_of(backend, laws(backend).Normal(backend.array(0.0), backend.array(1.0)))
+    normal = model_of(backend, backend.dist.Normal(backend.array(0.0), backend.array(1.0)))
     refused(backend, relax(normal, 0.5, sites=["z"]), "'z'", "Normal")
     with pytest.raises(ValueError, match=r"sites='z'; expected a list of names. Write \['z'\]"):
         relax(model, 0.5, sites="z")
@@ -80,7 +79,7 @@ def test_temperatures(backend: Backend) -> None:
 
 def outside(backend: Backend) -> dict[str, Callable[[Any], Any]]:
     """The handlers that would give the site's own name a value, outside the relaxed model."""
-    h, corner = handlers(backend), {"z": backend.array(CORNER)}
+    h, corner = backend.handlers, {"z": backend.array(CORNER)}
     ways: dict[str, Callable[[Any], Any]] = {"condition": lambda f: h.condition(f, data=corner)}
     if isinstance(backend, Torch):
         drawn = h.trace(one_hot(backend)).get_trace()
@@ -114,7 +113,7 @@ def outside(backend: Backend) -> dict[str, Callable[[Any], Any]]:
 
 def test_a_value_for_the_sites_own_name_outside(backend: Backend) -> None:
     """It would leave the relaxed site as it is; by relax and by its reparameterisation."""
-    names, h, model = backend.names, handlers(backend), one_hot(backend)
+    names, h, model = backend.names, backend.handlers, one_hot(backend)
     reparam = h.reparam(model, config={"z": names.RelaxedReparam(0.5)})
     for way, given in outside(backend).items():
         name = way.split(" ")[0]
@@ -125,19 +124,21 @@ def test_a_value_for_the_sites_own_name_outside(backend: Backend) -> None:
 
 def test_values_that_are_no_contradiction(backend: Backend) -> None:
     """Where a block hides the site, or the relaxed site has a value as well, as in a prediction."""
-    h, relaxed = handlers(backend), backend.names.relax(one_hot(backend), 0.5)
+    h, relaxed = backend.handlers, backend.names.relax(one_hot(backend), 0.5)
     corner, y = backend.array(CORNER), backend.array(np.log([0.5, 0.25, 0.25]))
     hidden = h.condition(h.block(relaxed, hide=["z"]), data={"z": corner})
-    assert "z_relaxed" in values(backend, hidden)
+    assert "z_relaxed" in backend.language.values(hidden)
     both = h.condition(relaxed, data={"z": corner, "z_relaxed": y})
-    np.testing.assert_allclose(backend.numpy(values(backend, both)["z_relaxed"]), backend.numpy(y))
+    np.testing.assert_allclose(
+        backend.numpy(backend.language.values(both)["z_relaxed"]), backend.numpy(y)
+    )
     inside = backend.names.relax(h.do(one_hot(backend), data={"z": corner}), 0.5)
-    assert "z_relaxed" in values(backend, inside)
+    assert "z_relaxed" in backend.language.values(inside)
 
 
 def test_gumbel_softmax_reparam(backend: Backend) -> None:
     """Sites that are not relaxed, or observed."""
-    names, h = backend.names, handlers(backend)
+    names, h = backend.names, backend.handlers
     config = {"z": names.GumbelSoftmaxReparam()}
     refused(backend, h.reparam(one_hot(backend), config=config), "'z'", "OneHotCategorical")
     law = names.RelaxedOneHotCategorical(0.5, logits=backend.array(np.zeros(3)))
@@ -168,7 +169,7 @@ def test_control_flow() -> None:
     backend = Jax()
     refused(backend, relax(looped(body), 0.5), "'z'", "scan")
     refused(backend, relax(lambda: cond(True, draw, draw, None), 0.5), "'z'", "cond")
-    assert values(backend, looped(relax(body, 0.5)))["z_relaxed"].shape == (3, 3)
+    assert backend.language.values(looped(relax(body, 0.5)))["z_relaxed"].shape == (3, 3)
 
 
 def test_initial_values_of_pyros_own_reparam() -> None:

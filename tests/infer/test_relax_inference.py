@@ -11,7 +11,6 @@ from scipy.special import expit, logsumexp
 from harness import Backend, Torch
 from numpy_ops import binary_concrete_density, concrete_density
 from relaxed_dists.schedules import linear
-from relaxing import handlers, laws, optimiser, ppl
 
 LOGITS, LOGIT = np.array([0.3, -0.5, 1.0]), 0.4
 CENTRES = np.array([-1.0, 0.5, 2.0])
@@ -26,7 +25,7 @@ def mixture(backend: Backend, data: np.ndarray, noise: float) -> Callable[..., A
 
     The rows are independent, and so are the two sites of a row.
     """
-    p, dist = ppl(backend), laws(backend)
+    p, dist = backend.ppl, backend.dist
     x, scale, centres = (backend.array(a) for a in (data, np.array(noise), CENTRES))
 
     def model() -> None:
@@ -81,9 +80,9 @@ def test_the_grid() -> None:
 
 def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str, np.ndarray]:
     """A short chain of NUTS: the latent sites' values, and the deterministic ones'."""
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    infer = backend.infer
     if isinstance(backend, Torch):
-        ppl(backend).set_rng_seed(seed)
+        backend.ppl.set_rng_seed(seed)
         kernel = infer.NUTS(program, **options)
         mcmc = infer.MCMC(kernel, num_samples=30, warmup_steps=30, disable_progbar=True)
         mcmc.run()
@@ -111,7 +110,7 @@ def test_nuts(backend: Backend, seed: int) -> None:
     """
     program = backend.names.relax(mixture(backend, np.full(ROWS, X), NOISE), T)
     config = {"b_relaxed": backend.names.GumbelSoftmaxReparam()}
-    program = handlers(backend).reparam(program, config=config)
+    program = backend.handlers.reparam(program, config=config)
     found = nuts(backend, program, seed)
     z, b = posterior_means()
     corner, one = posterior_means(relaxed=False)
@@ -124,9 +123,9 @@ def test_nuts(backend: Backend, seed: int) -> None:
 
 def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: Any) -> list[float]:
     """The losses of SVI."""
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    infer = backend.infer
     svi = options.pop("svi", infer.SVI)(
-        program, guide, optimiser(backend, 0.1), infer.Trace_ELBO(), **options
+        program, guide, backend.language.adam(0.1), infer.Trace_ELBO(), **options
     )
     if isinstance(backend, Torch):
         return [svi.step() for _ in range(steps)]
@@ -140,7 +139,7 @@ def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: An
 
 def predicted(backend: Backend, program: Any, guide: Any, n: int) -> dict[str, np.ndarray]:
     """Predictive with a fitted guide."""
-    infer = importlib.import_module(f"{backend.framework}.infer")
+    infer = backend.infer
     if isinstance(backend, Torch):
         found = infer.Predictive(program, guide=guide, num_samples=n)()
     else:
@@ -153,7 +152,7 @@ def predicted(backend: Backend, program: Any, guide: Any, n: int) -> dict[str, n
 
 def test_initial_values(backend: Backend) -> None:
     """Strategies start a guide inside the relaxed sites' supports, and values are taken."""
-    autoguide = importlib.import_module(f"{backend.framework}.infer.autoguide")
+    autoguide = backend.autoguide
     starts = importlib.import_module(
         "pyro.infer.autoguide" if isinstance(backend, Torch) else "numpyro.infer"
     )
@@ -165,14 +164,14 @@ def test_initial_values(backend: Backend) -> None:
         "AutoDelta": starts.init_to_value(values=given),
     }.items():
         if isinstance(backend, Torch):
-            ppl(backend).clear_param_store()
+            backend.ppl.clear_param_store()
         guide = getattr(autoguide, name)(program, init_loc_fn=strategy)
         if isinstance(backend, Torch):
             guide()
             start = guide.median()
         else:
             infer = importlib.import_module("numpyro.infer")
-            svi = infer.SVI(program, guide, optimiser(backend, 0.1), infer.Trace_ELBO())
+            svi = infer.SVI(program, guide, backend.language.adam(0.1), infer.Trace_ELBO())
             import jax
 
             init = jax.jit(lambda key, svi=svi: svi.get_params(svi.init(key)))
@@ -189,7 +188,7 @@ def test_annealing(backend: Backend) -> None:
 
     The data lie on centres, at noise 0.1, so that the enumerated posterior is a corner to 1e-5.
     """
-    autoguide = importlib.import_module(f"{backend.framework}.infer.autoguide")
+    autoguide = backend.autoguide
     model = mixture(backend, CLEAR, 0.1)
     temperatures: list[Any] = []
 
@@ -199,7 +198,7 @@ def test_annealing(backend: Backend) -> None:
 
     schedule = linear(1.0, 0.1, 150)
     if isinstance(backend, Torch):
-        ppl(backend).set_rng_seed(0)
+        backend.ppl.set_rng_seed(0)
     guide = autoguide.AutoNormal(relaxed)
     options = {"svi": backend.names.AnnealedSVI, "temperature": schedule}
     losses = fitted(backend, relaxed, guide, 200, **options)

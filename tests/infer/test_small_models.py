@@ -13,9 +13,9 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from fits import fit, log_joint, mean_field, nuts
-from harness import BACKENDS, Backend, Jax
-from models import CAUSES, GATE, MEANS, MODELS, POINTS, WEIGHTS, Pp, linear_chain
+from fits import fit, mean_field, nuts
+from harness import BACKENDS, Backend
+from models import CAUSES, GATE, MEANS, MODELS, POINTS, WEIGHTS, linear_chain
 from relaxed_dists.schedules import constant, exponential
 
 ANNEALED = exponential(1.0, rate=0.015, floor=0.05)
@@ -64,14 +64,14 @@ def rows_after(
     auto: bool = False,
 ) -> np.ndarray:
     """The log probabilities that annealed SVI ends at, of a guide by hand or of an AutoRelaxed."""
-    pp, model = Pp(backend), MODELS[name]
-    made, run = ESTIMATORS[estimator], functools.partial(program or model.program, pp)
+    model = MODELS[name]
+    made, run = ESTIMATORS[estimator], functools.partial(program or model.program, backend)
     if not auto:
-        params = fit(backend, run, mean_field(pp, model, made), schedule, seed)
+        params = fit(backend, run, mean_field(backend, model, made), schedule, seed)
         return model.rows({site: backend.numpy(params[f"{site}_logits"]) for site in model.shapes})
-    guide = backend.names.AutoRelaxed(run, estimator=functools.partial(made, pp.ours))
+    guide = backend.names.AutoRelaxed(run, estimator=functools.partial(made, backend.names))
     params = fit(backend, run, guide, schedule, seed)
-    found = guide.discrete_posterior(*([params] if isinstance(backend, Jax) else []))
+    found = backend.language.ask(guide, "discrete_posterior", params)
     inside = {site: getattr(law, "base_dist", law) for site, law in found.items()}
     return model.rows({site: backend.numpy(law.logits) for site, law in inside.items()})
 
@@ -98,8 +98,8 @@ def test_both_ways_of_writing_a_model_are_one(backend: Backend, name: str) -> No
     model = MODELS[name.removeprefix("linear ")]
     program = linear_chain if name == "linear chain" else model.program
     for at in np.random.default_rng(0).choice(len(model.choices), 5, replace=False):
-        values = {site: value[at] for site, value in model.values.items()}
-        got = log_joint(backend, lambda: program(Pp(backend)), values)
+        given = {site: backend.array(value[at]) for site, value in model.values.items()}
+        got = backend.language.log_density(lambda: program(backend), given)
         np.testing.assert_allclose(got, model.joint[at], rtol=1e-12)
 
 
@@ -159,11 +159,11 @@ def test_nuts_on_the_relaxed_model(backend: Backend, name: str, seed: int) -> No
     0.13, and those of the prior are above 0.25. The frameworks take turns from model to model;
     --whole runs every model in both.
     """
-    model, pp = MODELS[name], Pp(backend)
-    relaxed = backend.names.relax(functools.partial(model.program, pp), 0.1)
+    model = MODELS[name]
+    relaxed = backend.names.relax(functools.partial(model.program, backend), 0.1)
     draws, found = nuts(backend, relaxed, seed), []
     for site in model.shapes:
-        y = backend.numpy(draws[f"{site}_relaxed"])
+        y = draws[f"{site}_relaxed"]
         hard = np.stack([y <= 0, y > 0], -1) if model.binary else y == y.max(-1, keepdims=True)
         found.append(hard.mean((0, 1)).reshape(-1, model.size[1]))
     assert abs(np.concatenate(found) - model.marginals).max() < 0.22

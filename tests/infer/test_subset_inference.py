@@ -9,17 +9,11 @@ import pytest
 from scipy import special, stats
 
 from harness import Backend
-from languages import LANGUAGES, Language
+from languages import Language
 from subsets import orders
 
 WORTH = np.array([1.0, -0.5, 2.0, 0.3])
 SEEN = 2.2
-
-
-@pytest.fixture
-def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
-    return LANGUAGES[backend.framework](backend)
 
 
 def model_of(language: Language, law: Any, weights: np.ndarray = WORTH) -> Any:
@@ -37,7 +31,7 @@ def model_of(language: Language, law: Any, weights: np.ndarray = WORTH) -> Any:
 def loss(language: Language, name: str, model: Any, guide: Any, seed: int, **given: Any) -> Any:
     """The loss of the ELBO of that name, to differentiate."""
     backend = language.backend
-    module = importlib.import_module(f"{backend.framework}.infer")
+    module = backend.infer
     elbo = getattr(module, name, None) or getattr(backend.names, name)
     if backend.framework == "pyro":
         import pyro
@@ -223,9 +217,7 @@ def test_what_relaxes_one_hot_sites_refuses_others(language: Language, seed: int
         language.trace(names.relax(hard, 0.5), seed)
     with pytest.raises(ValueError, match="AutoRelaxed got the latent site 'z' of Subset"):
         language.trace(names.AutoRelaxed(hard, names.StraightThrough()), seed)
-    handlers = importlib.import_module(
-        "pyro.poutine" if backend.framework == "pyro" else "numpyro.handlers"
-    )
+    handlers = backend.handlers
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
         model = model_of(language, law(backend, what, backend.array(np.zeros(n))))
         noisy = handlers.reparam(model, config={"z": names.GumbelSoftmaxReparam()})

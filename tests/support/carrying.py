@@ -4,7 +4,6 @@ Expected densities are the papers' formulas, in NumPy, at the log value that the
 logit-space law draws with the same seed.
 """
 
-import importlib
 import importlib.util
 import re
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, log_softmax
 
-from harness import BACKENDS, Backend
+from harness import BACKENDS, Backend, jax, torch
 
 VIEWS = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 SPACE = {"O": "ExpRelaxedOneHotCategorical", "B": "LogitRelaxedBernoulli"}
@@ -24,25 +23,8 @@ TEMPERATURE = 0.5
 
 RIGHT, LOST = "right", "lost"
 
-
-class Lazy:
-    """A module that is imported when it is used, since one of the frameworks may be missing."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self._name), attribute)
-
-
-torch, pyro, poutine = Lazy("torch"), Lazy("pyro"), Lazy("pyro.poutine")
-jax, jnp, numpyro = Lazy("jax"), Lazy("jax.numpy"), Lazy("numpyro")
-handlers = Lazy("numpyro.handlers")
-
-PPL = {"pyro": (pyro, poutine), "numpyro": (numpyro, handlers)}
-
 MASK = np.array([True, False, True])
-# The ways in which a site's law meets a mask or a plate: the framework, its handlers, the law.
+# The ways in which a site's distribution meets a mask or a plate: framework, handlers, both.
 SITES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "alone": lambda ppl, h, law, mask: ppl.sample("z", law),
     "plate": lambda ppl, h, law, mask: ppl.plate("rows", 3)(lambda: ppl.sample("z", law))(),

@@ -1,6 +1,5 @@
 """What funsor makes of each distribution, in a process of its own: it has one backend a process."""
 
-import importlib
 import sys
 
 import numpy as np
@@ -21,7 +20,7 @@ def main(framework: str) -> None:
     taken = DISCRETE if framework == "pyro" else ["Bernoulli"]
     for name, law in laws.items():
         if name in taken:
-            theirs = getattr(importlib.import_module(f"{framework}.distributions"), name)
+            theirs = getattr(backend.dist, name)
             own = theirs(logits=law.logits)
             mine, theirs = (funsor.to_funsor(d, funsor.Real, {-1: "row"}) for d in (law, own))
             assert type(mine) is type(theirs)

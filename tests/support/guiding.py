@@ -1,28 +1,11 @@
-"""Training an automatic guide and asking it for its laws, in both frameworks."""
+"""Training an automatic guide and asking it for its distributions."""
 
-import importlib
 from typing import Any
 
 import numpy as np
 
 from harness import Backend
 from relaxed_dists.schedules import linear
-
-
-def infer(backend: Backend) -> Any:
-    """The framework's inference."""
-    return importlib.import_module(f"{backend.framework}.infer")
-
-
-def guides(backend: Backend) -> Any:
-    """The framework's own autoguides."""
-    return importlib.import_module(f"{backend.framework}.infer.autoguide")
-
-
-def block(backend: Backend, model: Any, hide: list[str]) -> Any:
-    """The framework's block."""
-    name = "pyro.poutine" if backend.framework == "pyro" else "numpyro.handlers"
-    return importlib.import_module(name).block(model, hide=hide)
 
 
 def fit(
@@ -35,44 +18,23 @@ def fit(
     particles: int = 8,
     svi_class: Any = None,
 ) -> tuple[dict[str, Any], list[float]]:
-    """Parameters (none in Pyro, whose guide holds them) and losses; no stop, no schedule."""
+    """Parameters and losses; no stop, no schedule."""
+    say, ours = backend.language, backend.names
     options: dict[str, Any] = {"num_particles": particles, "vectorize_particles": particles > 1}
+    elbo = say.make_elbo("TraceMeanField_ELBO", 2, **options)
     schedule = () if stop is None else (linear(1.0, stop, steps),)
-    svi_class = svi_class or backend.names.AnnealedSVI
-    if backend.framework == "pyro":
-        ppl = importlib.import_module("pyro")
-        ppl.clear_param_store()
-        ppl.set_rng_seed(seed)
-        elbo = infer(backend).TraceMeanField_ELBO(max_plate_nesting=2, **options)
-        optim = importlib.import_module("pyro.optim").Adam({"lr": 0.05})
-        svi = svi_class(model, guide, optim, elbo, *schedule)
-        return {}, [svi.step() for _ in range(steps)]
-    jax = importlib.import_module("jax")
-    elbo = infer(backend).TraceMeanField_ELBO(**options)
-    optim = importlib.import_module("numpyro.optim").Adam(0.05)
-    svi = svi_class(model, guide, optim, elbo, *schedule)
-
-    def run(key: Any) -> Any:
-        result = svi.run(key, steps, progress_bar=False)
-        return result.params, result.losses
-
+    svi = (svi_class or ours.AnnealedSVI)(model, guide, say.adam(0.05), elbo, *schedule)
     # As a whole, except where a framework's own guide would keep what init computes.
-    own = isinstance(guide, backend.names.AutoRelaxed) and guide.continuous is None
-    params, losses = (jax.jit(run) if own else run)(jax.random.key(seed))
-    return params, losses.tolist()
-
-
-def of(backend: Backend, guide: Any, method: str, params: dict[str, Any], *args: Any) -> Any:
-    """A method of a guide, in each framework's way."""
-    return getattr(guide, method)(*([] if backend.framework == "pyro" else [params]), *args)
+    whole = isinstance(guide, ours.AutoRelaxed) and guide.continuous is None
+    return say.fit(svi, steps, seed, whole)
 
 
 def probs(backend: Backend, guide: Any, params: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The guide's discrete laws."""
-    laws = of(backend, guide, "discrete_posterior", params)
-    return {k: backend.numpy(getattr(law, "base_dist", law).probs) for k, law in laws.items()}
+    """The probabilities of the guide's discrete distributions."""
+    found = backend.language.ask(guide, "discrete_posterior", params)
+    return {k: backend.numpy(getattr(law, "base_dist", law).probs) for k, law in found.items()}
 
 
 def gap(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """The greatest difference of two laws' probabilities."""
+    """The greatest difference of the probabilities of two sets of distributions."""
     return float(max(abs(got[k] - p).max() for k, p in expected.items()))

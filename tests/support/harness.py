@@ -5,38 +5,70 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from languages import Language
+
 SUPPORT = Path(__file__).parent  # on the path of processes that tests start
+
+
+class Lazy:
+    """A module that is imported when it is used, since one of the frameworks may be missing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+torch, pyro, poutine = Lazy("torch"), Lazy("pyro"), Lazy("pyro.poutine")
+jax, jnp, numpyro = Lazy("jax"), Lazy("jax.numpy"), Lazy("numpyro")
+handlers = Lazy("numpyro.handlers")
+
+
+class Room:
+    """A module of a backend, whose name has the backend's words in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, backend: "Backend", owner: type) -> ModuleType:
+        return importlib.import_module(self._name.format(backend))
 
 
 class Backend:
     """What the tests need of a framework."""
 
     framework: str
-    facade: str
-    room: str
+    room: str  # of this library, where the framework's operations are
+    handlers_module: str
+    array_module: str
+
+    names = Room("relaxed_dists.{0.framework}")  # the public ones
+    private = Room("relaxed_dists_{0.framework}.{0.room}.ops")
+    noises = Room("relaxed_dists_{0.framework}.{0.room}.noise")
+    xp = Room("{0.array_module}")
+    ppl = Room("{0.framework}")
+    dist = Room("{0.framework}.distributions")
+    handlers = Room("{0.framework}.{0.handlers_module}")
+    infer = Room("{0.framework}.infer")
+    autoguide = Room("{0.framework}.infer.autoguide")
+    optim = Room("{0.framework}.optim")
 
     @property
-    def names(self) -> ModuleType:
-        """The public names."""
-        return importlib.import_module(self.facade)
+    def language(self) -> "Language":
+        """The framework's statements and its inference."""
+        from languages import LANGUAGES
 
-    @property
-    def private(self) -> ModuleType:
-        """The module of the operations."""
-        return importlib.import_module(f"relaxed_dists_{self.framework}.{self.room}.ops")
-
-    @property
-    def noises(self) -> ModuleType:
-        """The module of the noise."""
-        return importlib.import_module(f"relaxed_dists_{self.framework}.{self.room}.noise")
+        return LANGUAGES[self.framework](self)
 
     def double(self) -> AbstractContextManager[Any]:
         """A context in which float64 arrays exist."""
-        return nullcontext()
+        raise NotImplementedError
 
     def array(self, x: Any, dtype: str = "float64") -> Any:
         """x as the framework's array."""
@@ -47,7 +79,7 @@ class Backend:
         raise NotImplementedError
 
     def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
-        """A draw of the law, with its gradient where it has one."""
+        """A draw, as the sample statement makes it, with its gradient where it has one."""
         raise NotImplementedError
 
     def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
@@ -60,7 +92,7 @@ class Backend:
 
     def with_gradient(self, f: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
         """A scalar function and its gradient, in JAX compiled together."""
-        return self.numpy(f(x)), self.grad(f, x)[0]
+        raise NotImplementedError
 
     def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The framework's vmap, over the first axis of all arguments."""
@@ -68,7 +100,7 @@ class Backend:
 
     def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """f, compiled as a whole where every operation would be compiled by itself otherwise."""
-        return f
+        raise NotImplementedError
 
     def divergence(self, p: Any, q: Any) -> Any:
         """The framework's own kl_divergence."""
@@ -83,58 +115,44 @@ class Torch(Backend):
     """torch and Pyro."""
 
     framework = "pyro"
-    facade = "relaxed_dists.pyro"
     room = "_torch"
+    handlers_module = "poutine"
+    array_module = "torch"
 
     def double(self) -> AbstractContextManager[Any]:
         """Nothing to switch on but validation: torch.compile leaves it off in the whole process."""
-        import torch
-
         torch.distributions.Distribution.set_default_validate_args(True)
         return nullcontext()
 
     def array(self, x: Any, dtype: str = "float64") -> Any:
-        """x as a tensor."""
-        import torch
-
         return torch.as_tensor(np.asarray(x)).to(getattr(torch, dtype))
 
     def numpy(self, x: Any) -> np.ndarray:
-        """The tensor's numbers."""
         return x.detach().double().numpy()
 
     def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
-        """A draw, as Pyro's sample statement makes it."""
-        import torch
-
         torch.manual_seed(seed)
         return law(torch.Size(shape))
 
     def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
-        """The global generator's."""
-        import torch
-
         torch.manual_seed(seed)
         draw = self.noises.gumbel if rows else self.noises.logistic
         return draw(torch.Size(shape), self.array(0.0, dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
-        """Gradients by autograd."""
-        import torch
-
         leaves = [a.detach().clone().requires_grad_() for a in arrays]
         return [self.numpy(g) for g in torch.autograd.grad(f(*leaves), leaves)]
 
-    def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """torch.vmap."""
-        import torch
+    def with_gradient(self, f: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self.numpy(f(x)), self.grad(f, x)[0]
 
+    def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
         return torch.vmap(f)
 
-    def divergence(self, p: Any, q: Any) -> Any:
-        """torch's kl_divergence."""
-        import torch
+    def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        return f
 
+    def divergence(self, p: Any, q: Any) -> Any:
         return torch.distributions.kl_divergence(p, q)
 
 
@@ -142,68 +160,42 @@ class Jax(Backend):
     """JAX and NumPyro."""
 
     framework = "numpyro"
-    facade = "relaxed_dists.numpyro"
     room = "_jax"
+    handlers_module = "handlers"
+    array_module = "jax.numpy"
 
     def double(self) -> AbstractContextManager[Any]:
         """JAX makes float32 of float64 otherwise."""
-        import jax
-
         return jax.enable_x64(True)
 
     def array(self, x: Any, dtype: str = "float64") -> Any:
-        """x as a JAX array."""
-        import jax.numpy as jnp
-
         return jnp.asarray(np.asarray(x), dtype)
 
     def numpy(self, x: Any) -> np.ndarray:
-        """The array's numbers."""
         return np.asarray(x, np.float64)
 
     def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
-        """A draw, as NumPyro's sample statement makes it."""
-        import jax
-
         return law(rng_key=jax.random.key(seed), sample_shape=tuple(shape))
 
     def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
-        """That of the key."""
-        import jax
-
         draw = self.noises.gumbel if rows else self.noises.logistic
-        return draw(jax.random.key(seed), tuple(shape), jax.numpy.dtype(dtype))
+        return draw(jax.random.key(seed), tuple(shape), jnp.dtype(dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
-        """Gradients by jax.grad."""
-        import jax
-
         return [self.numpy(g) for g in jax.grad(f, tuple(range(len(arrays))))(*arrays)]
 
     def with_gradient(self, f: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
-        """By jax.value_and_grad."""
-        import jax
-
         value, slope = jax.jit(jax.value_and_grad(f))(x)
         return self.numpy(value), self.numpy(slope)
 
     def vmap(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """jax.vmap."""
-        import jax
-
         return jax.vmap(f)
 
     def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """jax.jit."""
-        import jax
-
         return jax.jit(f)
 
     def divergence(self, p: Any, q: Any) -> Any:
-        """NumPyro's kl_divergence."""
-        import numpyro.distributions as dist
-
-        return dist.kl_divergence(p, q)
+        return self.dist.kl_divergence(p, q)
 
 
 BACKENDS: dict[str, type[Backend]] = {"pyro": Torch, "numpyro": Jax}

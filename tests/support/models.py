@@ -1,12 +1,11 @@
 """Four small models, each written once for both frameworks, and their joint mass in NumPy.
 
-A program is a function of what it needs of a framework. Its joint mass in NumPy shares no code with
+A program is a function of a backend. Its joint mass in NumPy shares no code with
 it, and from that come the evidence, the posterior and the bound of any mean-field posterior, all by
 enumeration.
 """
 
 import functools
-import importlib
 import itertools
 import math
 from collections.abc import Callable
@@ -16,7 +15,6 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from carrying import PPL
 from harness import Backend
 
 Values = dict[str, np.ndarray]
@@ -38,21 +36,10 @@ TARGETS = FEATURES @ [0.9, 0.0, 0.7, 0.0] + np.random.default_rng(2).normal(0, 0
 GATE, NOISE = 0.3, 0.8  # the probability of a gate, the standard deviation of the noise
 
 
-class Pp:
-    """What a program needs of a framework."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.framework = backend.framework
-        self.ppl, _ = PPL[backend.framework]
-        self.dist = importlib.import_module(f"{backend.framework}.distributions")
-        self.xp = importlib.import_module("torch" if backend.framework == "pyro" else "jax.numpy")
-        self.ours, self.array = backend.names, backend.array
-
-
-def mixture(pp: Pp) -> None:
+def mixture(pp: Backend) -> None:
     """Three normal components of known means: here the posterior is a mean-field one."""
     with pp.ppl.plate("points", 3):
-        z = pp.ppl.sample("z", pp.ours.OneHotCategorical(probs=pp.array(WEIGHTS)))
+        z = pp.ppl.sample("z", pp.names.OneHotCategorical(probs=pp.array(WEIGHTS)))
         pp.ppl.sample("x", pp.dist.Normal(z @ pp.array(MEANS), 1.0), obs=pp.array(POINTS))
 
 
@@ -62,20 +49,20 @@ def mixture_joint(z: Values) -> np.ndarray:
     return (np.log(WEIGHTS[k]) + norm.logpdf(POINTS, MEANS[k], 1.0)).sum(-1)
 
 
-def chain(pp: Pp) -> None:
+def chain(pp: Backend) -> None:
     """A hidden Markov model, its states unrolled as one-hot sites."""
     probs = pp.array(WEIGHTS)
     for t, signal in enumerate(SIGNALS):
-        z = pp.ppl.sample(f"z{t}", pp.ours.OneHotCategorical(probs=probs))
+        z = pp.ppl.sample(f"z{t}", pp.names.OneHotCategorical(probs=probs))
         pp.ppl.sample(f"x{t}", pp.dist.Normal(z @ pp.array(MEANS), 1.0), obs=pp.array(signal))
         probs = z @ pp.array(STAYS)
 
 
-def linear_chain(pp: Pp) -> None:
+def linear_chain(pp: Backend) -> None:
     """The same joint, written linear in each of the states: in a factor, over a uniform prior."""
     factors, move = 4 * np.log(3.0), pp.array(np.log(WEIGHTS))
     for t, signal in enumerate(SIGNALS):
-        z = pp.ppl.sample(f"z{t}", pp.ours.OneHotCategorical(logits=pp.array(np.zeros(3))))
+        z = pp.ppl.sample(f"z{t}", pp.names.OneHotCategorical(logits=pp.array(np.zeros(3))))
         factors = factors + (z * (move + pp.array(norm.logpdf(signal, MEANS, 1.0)))).sum(-1)
         move = z @ pp.array(np.log(STAYS))
     pp.ppl.factor("joint", factors)
@@ -88,10 +75,10 @@ def chain_joint(z: Values) -> np.ndarray:
     return np.log(WEIGHTS[k[:, 0]]) + moves + norm.logpdf(SIGNALS, MEANS[k], 1.0).sum(-1)
 
 
-def noisy_or(pp: Pp) -> None:
+def noisy_or(pp: Backend) -> None:
     """An effect is absent if the leak and each cause that is there fail to bring it about."""
     with pp.ppl.plate("causes", 4):
-        z = pp.ppl.sample("z", pp.ours.Bernoulli(probs=pp.array(CAUSES)))
+        z = pp.ppl.sample("z", pp.names.Bernoulli(probs=pp.array(CAUSES)))
     absent = (1 - LEAK) * pp.xp.exp(z @ pp.array(np.log1p(-LINKS)))
     with pp.ppl.plate("effects", 5):
         pp.ppl.sample("x", pp.dist.Bernoulli(probs=1 - absent), obs=pp.array(EFFECTS))
@@ -105,9 +92,9 @@ def noisy_or_joint(z: Values) -> np.ndarray:
     return prior + np.log(np.where(EFFECTS == 1, 1 - absent, absent)).sum(-1)
 
 
-def gates(pp: Pp) -> None:
+def gates(pp: Backend) -> None:
     """A regression whose weights, standard normal where their gate is open, are integrated out."""
-    z = pp.ppl.sample("z", pp.ours.Bernoulli(probs=pp.array(np.full(4, GATE))).to_event(1))
+    z = pp.ppl.sample("z", pp.names.Bernoulli(probs=pp.array(np.full(4, GATE))).to_event(1))
     x = pp.array(FEATURES)
     covariance = (x * z[..., None, :]) @ x.T + NOISE**2 * pp.array(np.eye(8))
     loc = 0 * covariance[..., 0]  # of its batch shape, which NumPyro does not broadcast
@@ -129,7 +116,7 @@ def gates_joint(z: Values) -> np.ndarray:
 class Model:
     """A model that can be enumerated; its variables are those of all latent sites in a row."""
 
-    program: Callable[[Pp], None]
+    program: Callable[[Backend], None]
     log_joint: Callable[[Values], np.ndarray]
     shapes: dict[str, tuple[int, ...]]  # of the values of each latent site
     binary: bool

@@ -6,13 +6,14 @@ goes on from the checkpoint, if there is one, for so many steps. It prints the n
 when it is on disk, and the parameters at the end.
 """
 
-import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import BACKENDS, Backend
+import numpy as np
+
+from harness import BACKENDS, Backend, jax, pyro, torch
 from relaxed_dists.schedules import cosine, linear, warmup
 from training import DATA, OPTIMISERS, Sides, elbo
 
@@ -52,7 +53,6 @@ def make(backend: Backend) -> Any:
 
 def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
     """Steps without end, each saved; what they come to. It can forget the random generators."""
-    pyro, torch = importlib.import_module("pyro"), importlib.import_module("torch")
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     svi = make(backend)
@@ -68,7 +68,6 @@ def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, b
 
 def in_numpyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
     """The same."""
-    jax, np = importlib.import_module("jax"), importlib.import_module("numpy")
     svi, x = make(backend), backend.array(DATA)
     state = jax.jit(svi.init)(jax.random.key(0), x)  # also where a saved one takes its place
     if path.exists():

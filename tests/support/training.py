@@ -1,13 +1,13 @@
-"""One small model with its guide and its training, in both frameworks, for tests of AnnealedSVI."""
+"""One small model with its guide, ELBOs and optimisers, for tests of AnnealedSVI."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from harness import Backend
+from harness import Backend, Lazy, numpyro, pyro, torch
 
+optax = Lazy("optax")
 DATA = np.random.default_rng(0).normal(0, 1.5, 12)
 
 ELBOS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
@@ -35,42 +35,26 @@ ELBOS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 COMPILED = ["Trace_ELBO", "TraceMeanField_ELBO", "TraceGraph_ELBO"]
 OPTIMISERS: dict[str, dict[str, Callable[[], Any]]] = {
     "pyro": {
-        "adam": lambda: _pyro().Adam({"lr": 0.05}),
-        "clipped adam": lambda: _pyro().ClippedAdam({"lr": 0.05, "clip_norm": 0.1, "lrd": 0.9}),
-        "adam of clipped": lambda: _pyro().Adam({"lr": 0.05}, {"clip_norm": 0.1}),
-        "scheduler": lambda: _pyro().StepLR(
-            {"optimizer": _torch().Adam, "optim_args": {"lr": 0.1}, "step_size": 2, "gamma": 0.9}
+        "adam": lambda: pyro.optim.Adam({"lr": 0.05}),
+        "clipped adam": lambda: pyro.optim.ClippedAdam({"lr": 0.05, "clip_norm": 0.1, "lrd": 0.9}),
+        "adam of clipped": lambda: pyro.optim.Adam({"lr": 0.05}, {"clip_norm": 0.1}),
+        "scheduler": lambda: pyro.optim.StepLR(
+            {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "step_size": 2, "gamma": 0.9}
         ),
     },
     "numpyro": {
-        "adam": lambda: importlib.import_module("numpyro.optim").Adam(0.05),
-        "clipped adam": lambda: importlib.import_module("numpyro.optim").ClippedAdam(
-            0.05, clip_norm=0.1
-        ),
-        "adam of clipped": lambda: _optax().chain(_optax().clip(0.1), _optax().adam(0.05)),
-        "scheduler": lambda: _optax().adam(_optax().exponential_decay(0.1, 2, 0.9)),
+        "adam": lambda: numpyro.optim.Adam(0.05),
+        "clipped adam": lambda: numpyro.optim.ClippedAdam(0.05, clip_norm=0.1),
+        "adam of clipped": lambda: optax.chain(optax.clip(0.1), optax.adam(0.05)),
+        "scheduler": lambda: optax.adam(optax.exponential_decay(0.1, 2, 0.9)),
     },
 }
-
-
-def _pyro() -> Any:
-    return importlib.import_module("pyro.optim")
-
-
-def _torch() -> Any:
-    return importlib.import_module("torch.optim")
-
-
-def _optax() -> Any:
-    return importlib.import_module("optax")
 
 
 def elbo(backend: Backend, kind: str) -> Any:
     """An ELBO of the table."""
     name, options = ELBOS[backend.framework][kind]
-    if backend.framework == "pyro":
-        options = {"max_plate_nesting": 1, **options}
-    return getattr(importlib.import_module(f"{backend.framework}.infer"), name)(**options)
+    return backend.language.make_elbo(name, **options)
 
 
 class Sides:
@@ -81,8 +65,7 @@ class Sides:
     """
 
     def __init__(self, backend: Backend, minibatch: int | None = None, samples: int = 0) -> None:
-        self.ppl = importlib.import_module(backend.framework)
-        self.normal = self.ppl.distributions.Normal
+        self.ppl, self.normal = backend.ppl, backend.dist.Normal
         self.array = backend.array
         self.minibatch, self.samples, self.calls = minibatch, samples, 0
 
@@ -105,31 +88,3 @@ class Sides:
         with self.rows() as i:
             law = self.normal(locs[i], scale * temperature["posterior"])
             self.ppl.sample("z", law.expand([self.samples, *i.shape]) if self.samples else law)
-
-
-def train(
-    svi: Any, x: Any, steps: int, seed: int, by_hand: Callable[[int], Any] | None = None
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The losses of some steps and the parameters after them, the temperatures by hand or not.
-
-    In Pyro the learning rate's schedule, if there is one, takes a step with each.
-    """
-    given = [{} if by_hand is None else {"temperature": by_hand(s)} for s in range(steps)]
-    if type(svi).__module__.partition(".")[0].endswith("numpyro"):
-        jax = importlib.import_module("jax")
-        state = jax.jit(svi.init)(jax.random.key(seed), x, **given[0])
-        update, losses = jax.jit(svi.update), []
-        for kwargs in given:
-            state, loss = update(state, x, **kwargs)
-            losses.append(float(loss))
-        return np.array(losses), {k: np.asarray(v) for k, v in svi.get_params(state).items()}
-    pyro = importlib.import_module("pyro")
-    pyro.clear_param_store()
-    pyro.set_rng_seed(seed)
-    losses = []
-    for kwargs in given:
-        losses.append(svi.step(x, **kwargs))
-        if hasattr(svi.optim, "step"):
-            svi.optim.step()
-    store = pyro.get_param_store()
-    return np.array(losses), {k: v.detach().numpy().copy() for k, v in store.items()}

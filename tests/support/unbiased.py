@@ -4,6 +4,7 @@ A run has many copies of the model in a plate, each with parameters of its own, 
 holds an independent estimate for each copy.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,7 @@ import numpy as np
 from scipy.special import expit, log_softmax
 from scipy.stats import norm
 
-from carrying import PPL
-from harness import Backend, Jax
-from models import Pp
+from harness import Backend
 
 Params = dict[str, np.ndarray]
 X, MASK, SCALE = np.array([0.8, -0.4, 0.5]), np.array([True, True, False]), 2.0
@@ -30,37 +29,35 @@ def bernoulli(logits: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.log(np.where(value == 1, expit(logits), expit(-logits)))
 
 
-def plates(pp: Pp, copies: int) -> None:
+def plates(pp: Backend, copies: int) -> None:
     """A one-hot site, and scaled binary ones in a plate, the last of them masked."""
-    _, handlers = PPL[pp.framework]
     with pp.ppl.plate("copies", copies, dim=-2):
-        z = pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=pp.array(PRIOR)))
+        z = pp.ppl.sample("z", pp.names.OneHotCategorical(logits=pp.array(PRIOR)))
         mu = pp.ppl.param("mu")
         with (
             pp.ppl.plate("rows", 3, dim=-1),
-            handlers.scale(scale=SCALE),
-            handlers.mask(mask=pp.array(MASK, "bool")),
+            pp.handlers.scale(scale=SCALE),
+            pp.handlers.mask(mask=pp.array(MASK, "bool")),
         ):
-            b = pp.ppl.sample("b", pp.ours.Bernoulli(logits=z @ pp.array([*W, 0.3])))
+            b = pp.ppl.sample("b", pp.names.Bernoulli(logits=z @ pp.array([*W, 0.3])))
             mean = mu * b * pp.xp.exp(z @ pp.array([*V, 0.0]))
             pp.ppl.sample("x", pp.dist.Normal(mean, 1.0), obs=pp.array(X))
 
 
-def plates_guide(pp: Pp, copies: int, estimator: Any) -> None:
+def plates_guide(pp: Backend, copies: int, estimator: Any) -> None:
     """Of sites that don't depend on one another, with a masked category."""
-    _, handlers = PPL[pp.framework]
     theta = pp.ppl.param("theta")
     masked = pp.array(np.full((copies, 1, 1), -np.inf))
     theta = pp.xp.concatenate([theta, masked], -1)
     with pp.ppl.plate("copies", copies, dim=-2):
-        pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=theta, estimator=estimator))
+        pp.ppl.sample("z", pp.names.OneHotCategorical(logits=theta, estimator=estimator))
         with (
             pp.ppl.plate("rows", 3, dim=-1),
-            handlers.scale(scale=SCALE),
-            handlers.mask(mask=pp.array(MASK, "bool")),
+            pp.handlers.scale(scale=SCALE),
+            pp.handlers.mask(mask=pp.array(MASK, "bool")),
         ):
             phi = pp.ppl.param("phi")
-            pp.ppl.sample("b", pp.ours.Bernoulli(logits=phi, estimator=estimator))
+            pp.ppl.sample("b", pp.names.Bernoulli(logits=phi, estimator=estimator))
 
 
 def plates_bound(p: Params) -> float:
@@ -76,11 +73,11 @@ def plates_bound(p: Params) -> float:
     return found
 
 
-def chain(pp: Pp, copies: int) -> None:
+def chain(pp: Backend, copies: int) -> None:
     """A one-hot site, a binary event of two, and a continuous site."""
     with pp.ppl.plate("copies", copies, dim=-1):
-        z = pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=pp.array(PRIOR[:3])))
-        prior = pp.ours.Bernoulli(logits=(z @ pp.array(W))[..., None] * pp.array([1.0, 0.5]))
+        z = pp.ppl.sample("z", pp.names.OneHotCategorical(logits=pp.array(PRIOR[:3])))
+        prior = pp.names.Bernoulli(logits=(z @ pp.array(W))[..., None] * pp.array([1.0, 0.5]))
         b = pp.ppl.sample("b", prior.to_event(1))
         u = pp.ppl.sample("u", pp.dist.Normal(z @ pp.array(M), 1.0))
         mean = pp.xp.sin(2 * z @ pp.array(V)) * (b @ pp.array(TILT)) + pp.ppl.param("mu") * u
@@ -88,13 +85,13 @@ def chain(pp: Pp, copies: int) -> None:
         pp.ppl.factor("more", MORE * z.sum(-1))
 
 
-def chain_guide(pp: Pp, copies: int, estimator: Any) -> None:
+def chain_guide(pp: Backend, copies: int, estimator: Any) -> None:
     """Each site depends on the ones before."""
     theta, phi, loc = (pp.ppl.param(name) for name in ("theta", "phi", "loc"))
     with pp.ppl.plate("copies", copies, dim=-1):
-        z = pp.ppl.sample("z", pp.ours.OneHotCategorical(logits=theta, estimator=estimator))
+        z = pp.ppl.sample("z", pp.names.OneHotCategorical(logits=theta, estimator=estimator))
         logits = (z[..., None] * phi).sum(-2)
-        b = pp.ppl.sample("b", pp.ours.Bernoulli(logits=logits, estimator=estimator).to_event(1))
+        b = pp.ppl.sample("b", pp.names.Bernoulli(logits=logits, estimator=estimator).to_event(1))
         mean = b @ pp.array(TILT) + (z * theta).sum(-1) * loc
         pp.ppl.sample("u", pp.dist.Normal(mean, pp.xp.exp(loc)))
 
@@ -152,52 +149,22 @@ class Problem:
 
         For each of the values of more parameters, and of the same noise.
         """
-        pp = Pp(backend)
-        estimator = None if temperature is None else pp.ours.GumbelSoftmax(temperature)
-
-        def model() -> None:
-            self.model(pp, copies)
+        estimator = None if temperature is None else backend.names.GumbelSoftmax(temperature)
 
         def guide() -> None:
             for name in more[0] if more else ():
-                pp.ppl.param(name)
-            self.guide(pp, copies, estimator)
+                backend.ppl.param(name)
+            self.guide(backend, copies, estimator)
 
         tiled = {k: np.broadcast_to(x, (copies, *x.shape)) for k, x in self.params.items()}
-        given = [
-            {k: backend.array(np.array(x)) for k, x in {**tiled, **extra}.items()}
-            for extra in more or ({},)
-        ]
-        return [
-            ({k: -found[k] for k in tiled}, {k: found[k] for k in extra if k in found})
-            for found, extra in zip(
-                slopes(backend, loss, given, model, guide, seed), more or ({},), strict=True
-            )
-        ]
-
-
-def slopes(
-    backend: Backend, loss: Any, params: list[dict[str, Any]], model: Any, guide: Any, seed: int
-) -> list[Params]:
-    """The gradients of a loss by all parameters, at each of their values, of the same noise."""
-    if isinstance(backend, Jax):
-        import jax
-
-        f = jax.jit(jax.grad(lambda p: loss.loss(jax.random.key(seed), p, model, guide)))
-        return [{k: np.asarray(x) for k, x in f(p).items()} for p in params]
-    import pyro
-
-    found = []
-    for p in params:
-        pyro.clear_param_store()
-        pyro.set_rng_seed(seed)
-        for name, x in p.items():
-            pyro.param(name, x)
-        loss.loss_and_grads(model, guide)
-        grads = {name: pyro.param(name).grad for name in p}
-        found.append({name: g.numpy() for name, g in grads.items() if g is not None})
-    pyro.clear_param_store()
-    return found
+        model = functools.partial(self.model, backend, copies)
+        slopes, pairs = backend.language.slopes(loss, model, guide, seed), []
+        for extra in more or ({},):
+            params = {k: backend.array(np.array(x)) for k, x in {**tiled, **extra}.items()}
+            _, found = slopes(params)
+            rest = {k: found[k] for k in extra if k in found}
+            pairs.append(({k: -found[k] for k in tiled}, rest))
+        return pairs
 
 
 PROBLEMS = {
