@@ -1,8 +1,8 @@
 r"""Temperature schedules: pure functions from a step to a temperature.
 
 A schedule takes a Python integer, a NumPy array, a torch tensor or a (traced) JAX array, and
-returns a number or an array of the same library, of the step's shape. Any callable can stand in a
-schedule's place; an optax schedule does for JAX steps. An argument out of its range, such as a
+returns a number or an array of the same library, with the step's shape. Any callable can be a
+schedule; an optax schedule works for JAX steps. An argument out of its range, such as a
 temperature that is not positive and finite, is a ``ValueError``.
 """
 
@@ -33,7 +33,7 @@ Schedule = Callable[[Any], Any]
 
 def _library(step: Any) -> Any:
     """The array library that the step comes from; NumPy for Python numbers."""
-    # Looked up, never imported: a step of torch or JAX shows that the framework is there already.
+    # Nothing is imported here: a step of torch or JAX shows that its framework is imported.
     root = type(step).__module__.partition(".")[0]
     if root == "torch":
         return sys.modules["torch"]
@@ -41,7 +41,7 @@ def _library(step: Any) -> Any:
 
 
 def _schedule(temperature: Callable[[Any, Any], Any]) -> Schedule:
-    """Make a schedule of a function of the array library and the step."""
+    """Make a schedule from a function of the array library and the step."""
 
     def schedule(step: Any) -> Any:
         if isinstance(step, int | float):
@@ -69,7 +69,7 @@ def _rate(rate: float) -> None:
 
 
 def _since(step: Any, start: float) -> Any:
-    """The number of steps since a start, 0 before it."""
+    """The number of steps since a start; 0 before it."""
     if isinstance(step, int | float):
         return max(step - start, 0)
     return _library(step).where(step < start, 0, step - start)
@@ -118,7 +118,7 @@ def exponential(start: float, rate: float, floor: float, every: int = 1) -> Sche
         start: The temperature at step 0, positive.
         rate: The decay per step, at least 0; Jang et al. take 1e-5 to 1e-4.
         floor: The lowest temperature, positive; Jang et al. take 0.5.
-        every: Renew the temperature only every so many steps, at least 1.
+        every: The number of steps between changes of the temperature, at least 1.
 
     Returns:
         A function from a step to the temperature.
@@ -166,7 +166,8 @@ def inverse_time(start: float, rate: float, floor: float) -> Schedule:
 
     Args:
         start: The temperature at step 0, positive.
-        rate: What the inverse temperature grows by in a step, in units of its first; at least 0.
+        rate: The growth of the inverse temperature per step, relative to its first value; at
+            least 0.
         floor: The lowest temperature, positive.
 
     Returns:
@@ -234,7 +235,7 @@ def piecewise(start: float, changes: Mapping[int, float]) -> Schedule:
 
 
 def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after the other, each with its own steps counted from its boundary.
+    """One schedule after another, each with its steps counted from its boundary.
 
     Args:
         schedules: The schedules, in the order of their steps.
@@ -272,7 +273,7 @@ def warmup(schedule: Schedule, steps: int) -> Schedule:
     """Hold a schedule's first temperature, then start it, delayed by as many steps.
 
     At the steps 0 to ``steps`` the temperature is ``schedule(0)``; at step ``steps + s`` it is
-    ``schedule(s)``. What is warmed up is the model: the temperature only waits.
+    ``schedule(s)``. The model warms up meanwhile; the temperature only waits.
 
     Args:
         schedule: The schedule to start later.

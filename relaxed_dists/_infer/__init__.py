@@ -1,1 +1,1 @@
-"""What the inference of both backends shares."""
+"""The parts of inference that both backends share."""

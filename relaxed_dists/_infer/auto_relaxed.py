@@ -1,4 +1,4 @@
-"""What both AutoRelaxed classes share: the estimator of a call, and the logits to start from."""
+"""The parts that both AutoRelaxed classes share: the estimator of a call, and the sites."""
 
 import inspect
 import math
@@ -20,11 +20,11 @@ class Site:
     family: Any  # the class of its distribution
     extra: int  # the event dimensions beyond those of that class
     event_dim: int
-    frames: list[Any]  # of its plates
-    fixed: Any = None  # 0, or what is added to the logits to keep the prior's zeros
+    frames: list[Any]  # one for each of its plates
+    fixed: Any = None  # added to the logits: infinite at the prior's zeros, and 0 elsewhere
 
     def distribution(self, logits: Array, subsample: Callable[..., Array], estimator: Any) -> Any:
-        """The distribution of the site, in its plates or of the full plates.
+        """The distribution of the site; outside the plates, that of all their rows.
 
         Args:
             logits: Its logits.
@@ -41,21 +41,21 @@ class Site:
 
 @dataclass
 class Backend:
-    """What making a site asks of a backend.
+    """The functions and classes of a backend that make the sites.
 
     Args:
-        is_discrete: Whether a message is that of a latent discrete site.
-        own: The classes that no autoguide can draw from.
+        is_discrete: Whether a message comes from a latent discrete site.
+        refused: The classes that no autoguide can draw from.
         xp: The framework's module with broadcast_to, where and zeros_like.
         ops: The backend's operations.
-        sites: Its questions about sites.
-        array: From a value and an array to the value as an array of the same dtype and device.
+        sites: The backend's module for distributions of sites.
+        array: Makes an array of a value, with the dtype and device of another array.
         repeat: The framework's periodic_repeat.
-        known: Whether the numbers of an array can be looked at.
+        known: Whether the numbers of an array can be read, which they can't under tracing.
     """
 
     is_discrete: Callable[[Any], bool]
-    own: tuple[type, ...]
+    refused: tuple[type, ...]
     xp: Any
     ops: Ops
     sites: Sites
@@ -77,7 +77,7 @@ def checked(estimator: Any) -> Any:
     value = hasattr(estimator, "one_hot") and not isinstance(estimator, type)
     if value or (callable(estimator) and _takes(estimator, 1)):
         return estimator
-    if callable(estimator) and _takes(estimator, 3):  # of logits, draw and noise
+    if callable(estimator) and _takes(estimator, 3):  # logits, draw and noise
         return estimators.checked("AutoRelaxed", estimator)
     raise ValueError(
         f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
@@ -89,7 +89,7 @@ def checked(estimator: Any) -> Any:
 def with_temperature(
     model: Callable[..., Any], estimator: Any, unwrap: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """The model; accepting temperature= as the guide does, if its estimator is made from one."""
+    """The model, which accepts temperature= if the guide makes its estimator from one."""
     return tolerant(model, unwrap) if callable(estimator) else model
 
 
@@ -124,13 +124,13 @@ def start(ops: Ops, value: Array, one_hot: bool) -> Array:
 
 
 def fixed(ops: Ops, logits: Array, one_hot: bool) -> Array:
-    """What keeps a prior's zeros when added to finite logits; 0 for its other entries."""
+    """The infinite logits of a prior's zeros, and 0 for its other entries."""
     never = -math.inf if one_hot else ops.where(logits > 0, math.inf, -math.inf)
     return ops.where(abs(logits) < formulas.HUGE, 0.0, never)
 
 
 class Guide:
-    """What both AutoRelaxed classes do with the latent sites of a model."""
+    """The treatment of a model's latent sites in both AutoRelaxed classes."""
 
     estimator: Any
     continuous: Any
@@ -151,17 +151,17 @@ class Guide:
         """Find the discrete sites, and return the logits that they start from.
 
         Args:
-            backend: What is asked of the backend.
+            backend: The backend's functions and classes.
             latent: The latent sites, in the order in which the model draws them.
-            init: From a site to a value of it or None; or None.
-            sizes: From the frame of a plate to the plate's full size.
+            init: None, or a function that returns a value for a site or None.
+            sizes: Returns the full size of a plate, from its frame.
 
         Raises:
             ValueError: If there are no discrete sites, or latent sites that no guide draws.
         """
         bases = {name: backend.sites.innermost(msg["fn"]) for name, msg in latent.items()}
         refused = {
-            k: type(base).__name__ for k, base in bases.items() if isinstance(base, backend.own)
+            k: type(base).__name__ for k, base in bases.items() if isinstance(base, backend.refused)
         }
         discrete = [name for name, msg in latent.items() if backend.is_discrete(msg)]
         if refused and not (discrete and self.continuous is not None):
@@ -187,26 +187,26 @@ class Guide:
                 "from a model to an autoguide; or put AutoRelaxed(block(model, hide=[...])) and "
                 "theirs in an AutoGuideList."
             )
-        # TraceMeanField_ELBO warns where guide and model draw in another order.
+        # TraceMeanField_ELBO warns if the guide draws in another order than the model.
         self._discrete_first = next(iter(latent)) in discrete
         found = {name: site_of(backend, latent[name], init, sizes) for name in discrete}
         self._sites = {name: site for name, (site, _) in found.items()}
         return {name: logits for name, (_, logits) in found.items()}
 
     def _check_fixed(self, dependencies: Callable[[], Mapping[str, Any]]) -> None:
-        """Keep no zeros of priors whose parameters depend on other latent sites."""
+        """Forget the zeros of priors whose parameters depend on other latent sites."""
         if any(site.fixed is not None for site in self._sites.values()):
             prior = dependencies()["prior_dependencies"]
             for name, site in self._sites.items():
                 site.fixed = site.fixed if prior[name].keys() == {name} else None
 
     def _posterior(self, make: Callable[[str, Site], Any]) -> dict[str, Any]:
-        """The distributions of the discrete sites, each made from its name and its site."""
+        """The distributions of the discrete sites, by name."""
         if self.prototype_trace is None:
             raise ValueError(
-                "AutoRelaxed was asked for its distributions before its first call; expected one, "
-                "in which it finds the model's sites. Train it, or call it once with the model's "
-                "arguments."
+                "AutoRelaxed was asked for its distributions before its first call; expected a "
+                "call, in which it finds the model's sites. Train it, or call it once with the "
+                "model's arguments."
             )
         return {name: make(name, site) for name, site in self._sites.items()}
 
@@ -230,13 +230,13 @@ class Guide:
 def site_of(
     backend: Backend, msg: Any, init: Callable[[Any], Any] | None, sizes: Callable[[Any], int]
 ) -> tuple[Site, Array]:
-    """A latent discrete site, and the logits that it starts from, both of the full plates.
+    """A latent discrete site and the logits that it starts from, for all rows of its plates.
 
     Args:
-        backend: What is asked of the backend.
+        backend: The backend's functions and classes.
         msg: The site, in a trace of the model.
-        init: From the site to a value of it or None; or None.
-        sizes: From the frame of a plate to the plate's full size.
+        init: None, or a function that returns a value for the site or None.
+        sizes: Returns the full size of a plate, from its frame.
     """
     xp, ops, fn = backend.xp, backend.ops, msg["fn"]
     base = backend.sites.innermost(fn)
@@ -260,7 +260,7 @@ def site_of(
         size, axis = sizes(frame), frame.dim - fn.event_dim
         if len(logits.shape) < -axis or logits.shape[axis] != size:
             logits = backend.repeat(xp.broadcast_to(logits, shape), size, axis)
-        if size != frame.size:  # of a subsample only what all its rows have is kept
+        if size != frame.size:  # the other rows get the zeros that all rows of the subsample have
             row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
             zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
             shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
@@ -275,7 +275,7 @@ def site_of(
 def needs_the_density(name: str) -> ValueError:
     """A guide for the continuous sites that computes the model's density."""
     return ValueError(
-        f"AutoRelaxed got continuous={name}, which computes the model's density, where the "
+        f"AutoRelaxed got continuous={name}, which computes the density of the model, whose "
         "discrete sites are hidden; expected an autoguide with parameters only. Use AutoNormal or "
         "AutoMultivariateNormal."
     )

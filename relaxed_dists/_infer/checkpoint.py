@@ -1,4 +1,4 @@
-"""Writing a file all at once, for the checkpoints of both AnnealedSVI classes."""
+"""The parts that the checkpoints of both AnnealedSVI classes share, and their messages."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -6,19 +6,19 @@ from typing import Any, BinaryIO
 
 
 def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> None:
-    """Replace a file: a process that is killed meanwhile leaves the old one as it was.
+    """Replace a file at once; a process that is killed meanwhile leaves the old file intact.
 
     Args:
         path: The file, which may exist.
         save: Writes the new content into a binary file.
     """
-    path = os.path.realpath(path)  # os.replace would put the file in place of a link
+    path = os.path.realpath(path)  # os.replace would replace a link instead of its file
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
             save(file)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
+            os.fsync(file.fileno())  # a power cut could leave an empty file otherwise
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
@@ -27,7 +27,7 @@ def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> N
 
 
 def check_like(source: str, name: str, got: Any, expected: Any) -> None:
-    """Refuse an array of another shape or dtype than the one that is there."""
+    """Refuse an array whose shape or dtype is not the expected one."""
     if (got.shape, got.dtype) != (expected.shape, expected.dtype):
         raise ValueError(
             f"AnnealedSVI got {source} with {name!r} of shape {tuple(got.shape)} and dtype "
@@ -50,7 +50,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The cause that an error names; torch's has advice around it to execute the file anyway."""
+    """The cause of an error, without torch's advice to execute the file anyway."""
     text = str(error)
     text = text.partition("WeightsUnpickler error: ")[2].partition(" Please use")[0] or text
     return f"{type(error).__name__}: {next(iter(text.splitlines()), '').strip()}"
@@ -82,7 +82,7 @@ def not_a_state(got: Any) -> ValueError:
 
 
 def unlike_names(source: str, missing: Iterable[str], unknown: Iterable[str]) -> ValueError:
-    """Other arrays than those that are there."""
+    """A state whose arrays have other names than expected."""
     parts = [("without", _names(missing)), ("with", _names(unknown))]
     got = " and ".join(f"{word} {names}" for word, names in parts if names)
     return ValueError(
@@ -92,7 +92,7 @@ def unlike_names(source: str, missing: Iterable[str], unknown: Iterable[str]) ->
 
 
 def first_seen_otherwise(name: str, got: Any, expected: Any) -> ValueError:
-    """A loaded parameter that the model or the guide then registers with another shape."""
+    """A loaded parameter that model or guide later registers with another shape or dtype."""
     return ValueError(
         f"AnnealedSVI has loaded the parameter {name!r} of shape {tuple(got.shape)} and dtype "
         f"{got.dtype}, and now model or guide registers it with shape {tuple(expected.shape)} and "
@@ -102,35 +102,34 @@ def first_seen_otherwise(name: str, got: Any, expected: Any) -> ValueError:
 
 
 def renamed(unused: Iterable[str], new: Iterable[str]) -> ValueError:
-    """Loaded parameters that nothing registers, beside parameters that were not loaded."""
+    """Loaded parameters that nothing registers, while new ones are registered."""
     return ValueError(
         f"AnnealedSVI has loaded the parameters {_names(unused)}, which neither model nor guide "
         f"registers, while they register {_names(new)}, which were not loaded and would start "
-        "anew; expected the same names. Give modules and sites the names of the run that was "
-        "saved."
+        "anew; expected the same names. Give modules and sites the names of the run that was saved."
     )
 
 
 def unused(names: Iterable[str]) -> str:
-    """A warning of loaded parameters that nothing registers."""
+    """A warning about loaded parameters that nothing registers."""
     return (
         f"AnnealedSVI has loaded the parameters {_names(names)}, which neither model nor guide "
-        "registered in their first call; expected each to be registered. What registers them "
-        "later gets them; a module that is never registered keeps other numbers."
+        "registered in their first call; expected each to be registered. They are restored if "
+        "they are registered later; a module that is never registered keeps its own numbers."
     )
 
 
 def not_found(names: Iterable[str]) -> str:
-    """A warning of buffers whose module is not there."""
+    """A warning about loaded buffers whose module is missing."""
     return (
         f"AnnealedSVI has loaded {_names(names)}, and finds no such buffer or parameter in the "
         "modules that model and guide hold; expected the same modules as when the state was "
-        "saved. They keep other numbers than those: build model and guide as they were."
+        "saved. Their numbers are not restored: build model and guide as they were."
     )
 
 
 def looked_far(number: int) -> str:
-    """A warning of a search for modules that was cut off."""
+    """A warning that the search for modules was cut off."""
     return (
         f"AnnealedSVI looked at {number:,} objects that model, guide and loss lead to, and there "
         "are more; expected fewer. Buffers of modules further away are neither saved nor loaded. "
@@ -139,7 +138,7 @@ def looked_far(number: int) -> str:
 
 
 def trained_already(source: str, names: Iterable[str]) -> ValueError:
-    """A state from before parameters were made that this process has trained."""
+    """A state without parameters that this process has already trained."""
     return ValueError(
         f"AnnealedSVI got {source} without the parameters {_names(names)}, which this process has "
         "trained already and can't take back; expected all of them. Save after the first step, or "
@@ -148,7 +147,7 @@ def trained_already(source: str, names: Iterable[str]) -> ValueError:
 
 
 def cleared() -> ValueError:
-    """A param store that was cleared between a load and the first call."""
+    """A param store that was cleared between a load and the first call after it."""
     return ValueError(
         "AnnealedSVI has loaded parameters that were cleared from Pyro's param store before its "
         "first call, so that training would start anew; expected them there. Call "
@@ -157,7 +156,7 @@ def cleared() -> ValueError:
 
 
 def unnamed_parameters() -> ValueError:
-    """Parameters that Pyro's store does not hold: those of module_local_params."""
+    """Parameters that Pyro's param store does not hold, because of module_local_params."""
     return ValueError(
         "AnnealedSVI can't save parameters that are not in Pyro's param store, as under "
         "pyro.settings.set(module_local_params=True); expected all of them there. Leave the "
@@ -166,7 +165,7 @@ def unnamed_parameters() -> ValueError:
 
 
 def unknown_constraint(source: str, name: str, path: str) -> ValueError:
-    """A constraint whose class is not there."""
+    """A constraint whose class is not imported."""
     return ValueError(
         f"AnnealedSVI got {source} with the constraint {path!r} of the parameter {name!r}; "
         "expected a constraint whose class this process has imported. Import the module that "

@@ -1,4 +1,4 @@
-"""What both backends share of discretize: models that are called without a temperature."""
+"""The parts of discretize that both backends share: models called without a temperature."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -8,12 +8,12 @@ from typing import Any
 def needs_temperature(
     fn: Any, unwrap: Callable[[Any], Any], parts: Callable[[Any], Iterable[Any]]
 ) -> bool:
-    """Whether a call without a temperature is an error: the signature asks for one.
+    """Whether a call without a temperature is an error, because the signature requires one.
 
     Args:
         fn: A model or a guide.
-        unwrap: From a wrapper whose signature hides it to what is wrapped; else None.
-        parts: From a guide to the guides that it is made of.
+        unwrap: Returns the function inside a wrapper that hides its signature; else None.
+        parts: Returns the guides that a guide is made of.
     """
     if getattr(fn, "_needs_temperature", False):
         return True
@@ -33,11 +33,11 @@ class AtAnyTemperature:
     """A model or guide whose sites are made discrete, which can be called without a temperature.
 
     A discrete distribution does not depend on the temperature of the relaxed one, so any
-    temperature will do. The first call without one looks whether anything else depends on it.
+    temperature will do. The first call without one checks that nothing else depends on it.
 
     Args:
         fn: The model or the guide.
-        independent: From the function, its arguments and two temperatures to whether it draws and
+        independent: Whether the function, given with its arguments and two temperatures, draws and
             scores the same at both.
     """
 
@@ -45,20 +45,20 @@ class AtAnyTemperature:
         self.fn, self._independent = fn, independent
         self._temperature: Any = None
 
-    def look(self, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
-        """Find a temperature that fn can be called with; an error if it matters which."""
+    def check(self, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
+        """Find a temperature to call fn with; an error if the result depends on it."""
         if self._temperature is not None or self._given(args, kwargs):
             return
-        # 1 and 2 are in the range of every estimator.
+        # Every estimator takes the temperatures 1 and 2.
         found: Any = [1.0, 2.0]
         try:
-            fine = self._independent(fn, args, kwargs, *found)
+            same = self._independent(fn, args, kwargs, *found)
         except TypeError as error:
-            if "not subscriptable" not in str(error):  # it takes a nest of temperatures
+            if "not subscriptable" not in str(error):  # it expects a nest of temperatures
                 raise
             found = [_Nest(t) for t in found]
-            fine = self._independent(fn, args, kwargs, *found)
-        if not fine:
+            same = self._independent(fn, args, kwargs, *found)
+        if not same:
             raise ValueError(
                 "A discrete model or guide was called without a temperature, and it draws or "
                 "scores differently at different ones, though its relaxed sites are discrete; "
@@ -76,8 +76,8 @@ class AtAnyTemperature:
             return False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, with a temperature."""
-        self.look(self.fn, args, kwargs)
+        """Call the function, with a temperature if it was given none."""
+        self.check(self.fn, args, kwargs)
         if not self._given(args, kwargs):
             kwargs = {**kwargs, "temperature": self._temperature}
         return self.fn(*args, **kwargs)
@@ -100,15 +100,16 @@ class _Nest(dict[Any, float]):
 def no_moments(name: str) -> NotImplementedError:
     """Moments of infinite values."""
     return NotImplementedError(
-        f"{name} has no mean and no variance, since its values are infinite; expected a law of "
-        "finite ones. Use the discrete law of the site that the model computes from it."
+        f"{name} has no mean and no variance, since its values are infinite; expected a "
+        "distribution of finite ones. Use the discrete distribution of the site that the model "
+        "computes from it."
     )
 
 
-def no_twin(name: str) -> ValueError:
-    """A site whose law is a transformed relaxed one."""
+def no_counterpart(name: str) -> ValueError:
+    """A site whose distribution is a transformed relaxed one."""
     return ValueError(
-        f"discretize got the site '{name}', whose law is made from a relaxed one by a transform; "
-        "expected a relaxed law itself, or an estimated one. Draw from the relaxed law, and apply "
-        "the transform to its value in the model."
+        f"discretize got the site '{name}', whose distribution is made from a relaxed one by a "
+        "transform; expected a relaxed distribution itself, or an estimated one. Draw from the "
+        "relaxed distribution, and apply the transform to its value in the model."
     )

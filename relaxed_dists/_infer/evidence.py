@@ -1,4 +1,4 @@
-"""Bounds of the evidence from log weights that come in chunks; what both backends share."""
+"""The parts of evidence_bounds and exact_evidence that both backends share."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ class EvidenceBounds(NamedTuple):
 class Running:
     """Mean and variance of log weights, and the log of the mean weight, for each datum.
 
-    It keeps five numbers a datum, however many samples come.
+    It keeps five numbers for each datum, whatever the number of samples.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.mean: Any = 0.0
-        self.squares: Any = 0.0  # of deviations from the mean, summed
-        self.top: Any = -math.inf  # the largest log weight, in whose units the weights are summed
+        self.squares: Any = 0.0  # the sum of squared deviations from the mean
+        self.top: Any = -math.inf  # the largest log weight; weights are summed relative to it
         self.weights: Any = 0.0
         self.squared_weights: Any = 0.0
 
-    # Infinite and NaN log weights are the model's; they make the results infinite or NaN.
+    # Infinite and NaN log weights of a model make the results infinite or NaN, without a warning.
     @np.errstate(invalid="ignore")
     def add(self, log_weights: Any) -> None:
-        """Count a chunk of log weights, of shape (samples, data)."""
+        """Add a chunk of log weights, of shape (samples, data)."""
         new = np.asarray(log_weights, np.float64)
         n, mean = len(new), new.mean(0)
         total, step = self.count + n, mean - self.mean
-        # Chan, Golub, LeVeque (1979): sums of squares about the parts' means, which don't cancel.
+        # Chan, Golub, LeVeque (1979): sums of squares about each part's mean avoid cancellation.
         self.squares = self.squares + ((new - mean) ** 2).sum(0)
         self.squares = self.squares + step**2 * self.count * n / total
         self.mean = self.mean * (self.count / total) + mean * (n / total)  # -inf stays -inf
         self.count = total
         top = np.maximum(self.top, new.max(0))
-        finite = np.where(np.isfinite(top), top, 0.0)  # where all weights are 0 so far
+        finite = np.where(np.isfinite(top), top, 0.0)  # 0 where all weights are 0 so far
         old, parts = np.exp(np.minimum(self.top - finite, 0.0)), np.exp(new - finite)
         self.weights = self.weights * old + parts.sum(0)
         self.squared_weights = self.squared_weights * old**2 + (parts**2).sum(0)
@@ -89,7 +89,7 @@ class Running:
 
 
 def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> Iterator[int]:
-    """The sizes of the chunks, behind a progress bar that counts samples.
+    """The sizes of the chunks, with a progress bar that counts samples.
 
     Args:
         num_samples: The number of samples.
@@ -108,7 +108,7 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
 
 
 def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
-    """The size of a chunk. Args as those of sizes."""
+    """The size of a chunk. The arguments are those of sizes."""
     for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
         if given is not None and (isinstance(given, bool) or given != int(given) or given < 1):
             raise ValueError(
@@ -119,13 +119,13 @@ def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
 
 
 def shared(stacks: Iterable[Iterable[Any]]) -> set[Any]:
-    """The plates that all sites are in, from the plates of each."""
+    """The plates that contain all sites, from the plates of each site."""
     sets = [set(stack) for stack in stacks]
     return set.intersection(*sets) if sets else set()
 
 
 def common(scales: Sequence[tuple[str, Any]]) -> float:
-    """The scale that all sites have, from the name and the scale of each."""
+    """The one scale of all sites, from their names and scales; else an error."""
     first = scales[0][1]
     if any(np.ndim(x) or not math.isclose(x, first, rel_tol=1e-6) for _, x in scales):
         given = ", ".join(f"{name}: {scale}" for name, scale in scales)
@@ -138,16 +138,16 @@ def common(scales: Sequence[tuple[str, Any]]) -> float:
     return float(first)
 
 
-def summed(log_prob: Array, kept: set[int]) -> Array:
-    """A log density summed over all axes but some, which are counted from the right."""
+def summed(log_prob: Array, axes: set[int]) -> Array:
+    """A log density summed over all axes but the given ones, which count from the right."""
     for axis in range(-len(log_prob.shape), 0):
-        if axis not in kept and log_prob.shape[axis] != 1:
+        if axis not in axes and log_prob.shape[axis] != 1:
             log_prob = log_prob.sum(axis, keepdims=True)
     return log_prob
 
 
 def signed(guide: Mapping[str, Any], model: Mapping[str, Any]) -> list[Signed]:
-    """The sample sites, from the nodes of two traces."""
+    """The sample sites of guide and model, each with its sign in the log weight."""
     # A latent site that the guide lacks is drawn from the model itself, so its terms cancel.
     found = [(k, site, int(site.get("is_observed") or k in guide)) for k, site in model.items()]
     found += [(name, site, -1) for name, site in guide.items()]
@@ -166,12 +166,12 @@ def deltas(sites: Sites, delta: type, found: Iterable[Signed]) -> Iterator[tuple
     """Refuse a guide that draws a discrete site from a continuous distribution.
 
     Args:
-        sites: The backend's questions about sites.
-        delta: The framework's class for a value that is sure.
-        found: What signed returned.
+        sites: The backend's module for distributions of sites.
+        delta: The framework's class Delta.
+        found: The sites, as signed returns them.
 
     Returns:
-        The sites that the guide draws from a Delta: the name, the model's distribution, the value.
+        The sites that the guide draws from a Delta: name, the model's distribution, value.
     """
     found = list(found)
     model = {name: site for name, site, sign in found if sign == 1 and not site["is_observed"]}
@@ -185,11 +185,11 @@ def deltas(sites: Sites, delta: type, found: Iterable[Signed]) -> Iterator[tuple
 
 
 def no_guide(*args: Any, **kwargs: Any) -> None:
-    """The guide of a model that is enumerated."""
+    """The empty guide of a model that is enumerated."""
 
 
 def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
-    """Refuse sites that can't be enumerated; return how many dimensions the plates take."""
+    """Refuse sites that can't be enumerated; return the number of dimensions of the plates."""
     for name, site in found.items():
         if site["scale"] is not None and float(site["scale"]) != 1:
             raise ValueError(
@@ -216,7 +216,7 @@ def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
 
 
 def soft_guide(name: str, got: str = "a Delta at another value") -> ValueError:
-    """A discrete site that the guide draws from something else."""
+    """A discrete site that the guide draws from a continuous distribution or another value."""
     return ValueError(
         f"evidence_bounds got the site '{name}', which the discrete model draws from a discrete "
         f"distribution and the guide from {got}; expected a discrete or relaxed distribution in "

@@ -1,4 +1,4 @@
-"""Which distributions model and guide draw a site from; what both backends share."""
+"""The check that model and guide draw a site from the same kind of distribution."""
 
 from collections.abc import Collection
 from typing import Any

@@ -1,4 +1,4 @@
-"""What both backends share of the look for sites that no gradient reaches."""
+"""The parts that both backends share of the search for sites that no gradient reaches."""
 
 import functools
 import weakref
@@ -12,34 +12,34 @@ from relaxed_dists._distributions import formulas
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
 
-MOST = 16  # moves of a site at most
-OFTEN = 8  # times that functions of one code are looked at, such as one made anew in each call
-_fine: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_often: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
+MAX_MOVES = 16  # moves of one site
+MAX_CHECKS = 8  # checks of functions with the same code, such as one that each call makes anew
+_passed: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_counts: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 
 
 def once(fn: Any, check: Callable[[], bool]) -> None:
-    """Look at a model; not any more, once its check says that it could be made."""
-    fn = getattr(fn, "__func__", fn)  # of a bound method, which is a new object each time
+    """Check a model in each call, until a check returns true."""
+    fn = getattr(fn, "__func__", fn)  # a bound method is a new object each time
     inner = fn
     while isinstance(inner, functools.partial):
         inner = inner.func
     code = getattr(inner, "__code__", type(inner))
     try:
-        if fn in _fine or _often.get(code, 0) >= OFTEN:
+        if fn in _passed or _counts.get(code, 0) >= MAX_CHECKS:
             return
-    except TypeError:  # it has no hash, or takes no weak reference
+    except TypeError:  # not hashable, or no weak references
         return
     if check():
-        _fine.add(fn)
-        _often[code] = _often.get(code, 0) + 1
+        _passed.add(fn)
+        _counts[code] = _counts.get(code, 0) + 1
 
 
 def quietly(check: Callable[[], bool]) -> bool:
-    """Make a check that runs a model once more; true as well where the model can't be run for it.
+    """Run a check that calls a model once more; also true if that call raises an error.
 
-    It is run with other values than those that it drew, and in place of a call by its user: what it
-    raises here says nothing about that call, and nothing is known of its gradients.
+    The check calls the model with other values than those that it drew, so the error says nothing
+    about the user's own call, nor about gradients.
     """
     try:
         return check()
@@ -62,7 +62,7 @@ def same(
 def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
     """A site's value moved to other points of its support, and a soft value to corners too.
 
-    A model that compares a value with 1 is not changed by a move from soft to soft.
+    The corners are needed because a comparison of soft values with 1 never changes.
 
     Args:
         ops: The framework's operations.
@@ -80,7 +80,7 @@ def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
 def _shifted(value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
     if one_hot:
         number = value.shape[-1]
-        for shift in range(1, min(number, MOST + 1)):
+        for shift in range(1, min(number, MAX_MOVES + 1)):
             yield value[..., [(i + shift) % number for i in range(number)]]
     else:
         yield -value if real else 1 - value
@@ -90,7 +90,7 @@ def with_gradient(sites: Sites, messages: Iterable[Any]) -> dict[str, Any]:
     """The latent sites, by name, whose values carry a gradient by an estimator or a relaxation.
 
     Args:
-        sites: The backend's questions about sites.
+        sites: The backend's module for distributions of sites.
         messages: The sites of the guide, and then those of the model.
     """
     drawn: dict[str, Any] = {}
@@ -102,7 +102,7 @@ def with_gradient(sites: Sites, messages: Iterable[Any]) -> dict[str, Any]:
 
 @contextmanager
 def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Iterator[None]:
-    """Say what to write where a model indexes by a soft value.
+    """Explain what to write if a model indexes by a soft value.
 
     Args:
         name: The public name that runs the model.
@@ -111,7 +111,7 @@ def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Ite
     try:
         yield
     except (IndexError, TypeError) as error:
-        # torch's words, and JAX's.
+        # The messages of torch and JAX.
         texts = ("used as indices must be", "Indexer must have integer")
         found = sites() if any(text in str(error) for text in texts) else None
         if found is None:
@@ -143,16 +143,16 @@ def no_gradient(name: str, site: str) -> NoGradient:
     return NoGradient(
         f"{name} got the site {site!r}, on whose value other densities depend, but none by a "
         "derivative, as after an argmax, a rounding, a comparison or an index: no gradient reaches "
-        "it, and it would stay as it is; expected a model that is a smooth function of it. "
+        "it, so that it would not be trained; expected a model that is a smooth function of it. "
         f"{SMOOTHLY}; or train a discrete guide by LeaveOneOut_ELBO, which needs no derivative."
     )
 
 
 def zero_gradient(name: str, site: str) -> str:
-    """The same where a derivative exists, but is 0."""
+    """A site by which all derivatives are 0, as a warning."""
     return (
         f"{name} got the site {site!r}, on whose value other densities depend, though all their "
         "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "
-        f"everywhere, no gradient reaches it, and it stays as it is. {SMOOTHLY}; or train a "
+        f"everywhere, no gradient reaches it, so that it is not trained. {SMOOTHLY}; or train a "
         "discrete guide by LeaveOneOut_ELBO, which needs no derivative."
     )

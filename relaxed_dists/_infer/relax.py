@@ -1,4 +1,4 @@
-"""What both backends share of the relaxation of a model as it is written."""
+"""The parts of relax and of the reparameterisations that both backends share."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
 
 
-def shown(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
+def constrained(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
     """The point of the simplex or of (0, 1) whose log or logit is y, or its corner."""
     soft = ops.exp(y) if one_hot else ops.exp(-ops.softplus(-y))
     if not hard:
@@ -24,12 +24,12 @@ def shown(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
 def from_noise(
     ops: Ops, logits: Array, temperature: Array, noise: Array, one_hot: bool, real: bool, hard: bool
 ) -> Array:
-    """The value of a relaxed site with this noise: its log or logit if real, else as in shown."""
+    """The value of a relaxed site with this noise; its log or logit if real."""
     if one_hot:
         y = formulas.concrete(ops, logits, temperature, noise)[0]
     else:
         y = formulas.logit_concrete(ops, logits, temperature, noise)
-    return y if real else shown(ops, y, one_hot, hard)
+    return y if real else constrained(ops, y, one_hot, hard)
 
 
 def relaxed(
@@ -38,10 +38,10 @@ def relaxed(
     """The relaxed distribution for a discrete site, in the same wrappers; and if it is one-hot.
 
     Args:
-        sites: The backend's questions about sites.
+        sites: The backend's module for distributions of sites.
         classes: The relaxed one-hot class in log space, and the binary one in logit space.
         name: The site's name.
-        fn: What it draws from.
+        fn: The site's distribution, perhaps in wrappers.
         temperature: The temperature.
     """
     base = sites.innermost(fn)
@@ -112,8 +112,8 @@ class Chosen:
 
 
 def given_outside(site: str, handler: str) -> ValueError:
-    """A value from outside for a site that is computed there from its auxiliary site."""
-    remedy = "Give it its name."
+    """A value that a handler outside gives to a site which relax computes."""
+    remedy = "Give the value under that name."
     if handler[0].islower() and handler != "init_to_value":
         remedy = f"Or put it inside, next to the model: relax({handler}(model, ...), temperature)."
     return ValueError(

@@ -1,4 +1,4 @@
-"""What both AnnealedSVI classes share: the temperatures of a step, and who takes them."""
+"""The parts that both AnnealedSVI classes share: the temperatures, and who takes them."""
 
 import functools
 import inspect
@@ -10,12 +10,12 @@ import numpy as np
 
 
 def takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
-    """Whether the signature of what is wrapped takes a temperature that is not bound yet."""
+    """Whether the function, inside its wrappers, takes a temperature that is not bound yet."""
     inner = unwrap(fn)
     while inner is not None:
         fn, inner = inner, unwrap(inner)
     if isinstance(fn, functools.partial) and "temperature" in fn.keywords:
-        return False  # it is bound already
+        return False
     parameters = inspect.signature(fn).parameters.values()
     return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
 
@@ -25,9 +25,9 @@ def _call(fn: Callable[..., Any], /, *args: Any, temperature: Any = None, **kwar
 
 
 def tolerant(fn: Callable[..., Any], unwrap: Callable[[Any], Any]) -> Callable[..., Any]:
-    """The function, or one around it that accepts temperature= and does not use it.
+    """The function, wrapped so that it accepts temperature= if it does not take one.
 
-    The one around it can be pickled if the function can.
+    The wrapped function can be pickled if the function can.
     """
     return fn if takes_temperature(fn, unwrap) else functools.partial(_call, fn)
 
@@ -40,7 +40,7 @@ def accepting(
     Args:
         model: The model.
         guide: The guide.
-        unwrap: From a wrapper whose signature hides it to what is wrapped; else None.
+        unwrap: Returns the function inside a wrapper that hides its signature; else None.
 
     Raises:
         ValueError: If neither takes a temperature.
@@ -54,7 +54,7 @@ class Annealed:
     """The temperatures of both AnnealedSVI classes."""
 
     def _accept(self, model: Any, guide: Any, temperature: Any, unwrap: Any) -> list[Any]:
-        """Keep the schedule; return model and guide, which accept temperature= if there is one."""
+        """Store the schedule; return model and guide, which accept temperature= if one takes it."""
         self._takes = takes_temperature(model, unwrap) or takes_temperature(guide, unwrap)
         accept = self._takes or temperature is not None
         fns = accepting(model, guide, unwrap) if accept else [model, guide]
@@ -75,10 +75,10 @@ class Annealed:
 
 
 def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
-    """Raise if a call lacks the temperature that a signature asks for.
+    """Raise an error if a call lacks a temperature that a signature requires.
 
     Raises:
-        ValueError: If it does.
+        ValueError: If a call lacks it.
     """
     for fn in fns:
         try:
@@ -95,20 +95,20 @@ def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
 
 
 def entries(nest: Any, name: str = "temperature") -> Iterator[tuple[str, Any]]:
-    """What a nest of dicts, lists and tuples holds, each with its name in the nest."""
+    """The entries of a nest of dicts, lists and tuples, each with its name in the nest."""
     if isinstance(nest, dict):
-        places = list(nest.items())
+        items = list(nest.items())
     elif isinstance(nest, list | tuple):
-        places = list(enumerate(nest))
+        items = list(enumerate(nest))
     else:
         yield name, nest
         return
-    for place, entry in places:
-        yield from entries(entry, f"{name}[{place!r}]")
+    for key, entry in items:
+        yield from entries(entry, f"{name}[{key!r}]")
 
 
 def mapped(f: Callable[[Any], Any], nest: Any) -> Any:
-    """The same nest, of f of each entry."""
+    """The nest with f applied to each entry."""
     if isinstance(nest, dict):
         return {key: mapped(f, entry) for key, entry in nest.items()}
     if isinstance(nest, list | tuple):
@@ -143,15 +143,15 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
 
     Args:
         temperature: A number or an array, or a nest of them.
-        known: Whether an entry can be looked at.
+        known: Whether the numbers of an entry can be read, which they can't under tracing.
 
     Raises:
         ValueError: If one is not positive, or is NaN or infinite.
     """
     for name, entry in entries(temperature):
         if known(entry):
-            fine = (entry > 0) & (entry < math.inf)
-            if not bool(fine.all() if hasattr(fine, "all") else fine):
+            valid = (entry > 0) & (entry < math.inf)
+            if not bool(valid.all() if hasattr(valid, "all") else valid):
                 which = "" if name == "temperature" else f" {name}"
                 raise ValueError(
                     f"The temperature schedule{which} yielded {entry}; expected positive finite "
@@ -160,7 +160,7 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
     return temperature
 
 
-def shown(temperature: Any) -> str:
+def short_repr(temperature: Any) -> str:
     """The temperatures for a progress bar; the lowest and the highest of an array."""
 
     def text(x: Any) -> str:

@@ -2,17 +2,18 @@ r"""Unbiased gradients for discrete sites: leave-one-out REINFORCE, REBAR and RE
 
 For a site of logits theta, with l = log_softmax(theta), p = softmax(theta) and Gumbel noise G, let
 z = l + G be the scores, b = H(z) the hard draw, and s = softmax(z / t) the soft one. REBAR needs
-z~ as well, a draw of z given b, and its derivative by theta with the noise behind it and b fixed.
+z~ as well, a draw of z given b, and its derivative by theta with its own noise and b fixed.
 Here z~ is z itself: with e = exp(-z_b) and the standard exponential E_k = p_k (exp(-z_k) - e),
-which are independent of b, z~_b = -log e and z~_k = -log(e + E_k / p_k) have the law of z given b
-and z's numbers. Only their derivatives differ: dz_k = dl_k, and dz~_k = (1 - exp(z_k - z_b)) dl_k.
-So a control variate c is evaluated once, its two pathwise terms come to
+which are independent of b, z~_b = -log e and z~_k = -log(e + E_k / p_k) equal z in number and have
+the distribution of z given b. Only the derivatives differ: dz_k = dl_k, and
+dz~_k = (1 - exp(z_k - z_b)) dl_k. So a control variate c is evaluated once, the sum of its two
+pathwise terms is
 
     dc/ds ds/dz w dl  with  w_k = exp(z_k - z_b),
 
-and all that c depends on directly (parameters of the model) cancels. The estimate of the gradient
-by the logits of E f(b) is (f(b) - c(s)) (b - p) plus that. It ties the noises of z and z~ as the
-code of Tucker et al. (2017) does for binary variables, for any number of categories.
+and everything that c depends on directly (parameters of the model) cancels. The estimate of the
+gradient of E f(b) by the logits is (f(b) - c(s)) (b - p) plus that sum. The noises of z and z~ are
+tied as in the code of Tucker et al. (2017) for binary variables, here for any number of categories.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,36 +27,36 @@ from relaxed_dists._ops import Array, Ops
 
 
 def less_the_others(f: Array) -> Array:
-    """f less the mean of the others, along the first axis."""
+    """Each f minus the mean of the others, along the first axis."""
     n = f.shape[0]
     return (f - f.mean(0)) * (n / (n - 1))
 
 
 class Relaxation:
-    """The hard and the soft draw of a site, of one noise, and gradients by its logits.
+    """The hard and the soft draw of a site with the same noise, and gradients by its logits.
 
     A binary site is the first of two categories.
 
     Args:
         ops: The framework's operations.
-        rows: Whether the last axis of the logits holds categories.
-        logits: The logits, constants; of the shape of the value.
-        noise: Gumbel noise for rows, logistic noise for a binary site; of that shape.
-        temperature: That of the soft draw, for each row.
+        one_hot: Whether the last axis of the logits holds categories.
+        logits: The logits, as constants with the shape of the value.
+        noise: Gumbel noise for one-hot values, logistic noise for binary ones, of the same shape.
+        temperature: The temperature of the soft draw, for each event.
 
     Attributes:
         hard: The discrete draw.
-        soft: The relaxed draw of the same noise.
+        soft: The relaxed draw with the same noise.
         score: The gradient of the log mass by the logits.
     """
 
     def __init__(
-        self, ops: Ops, rows: bool, logits: Array, noise: Array, temperature: Array
+        self, ops: Ops, one_hot: bool, logits: Array, noise: Array, temperature: Array
     ) -> None:
-        self._ops, self._rows = ops, rows
+        self._ops, self._one_hot = ops, one_hot
         self.logits, self.noise = logits, noise
-        self._two = logits if rows else formulas.bernoulli_log_probs(ops, logits)
-        self._noise = noise if rows else ops.stack(noise, 0.0 * noise)
+        self._two = logits if one_hot else formulas.bernoulli_log_probs(ops, logits)
+        self._noise = noise if one_hot else ops.stack(noise, 0.0 * noise)
         self._temperature = temperature
         self._hard = formulas.hardest(ops, self._two, self._noise)
         self._soft = self._relaxed(self._two)
@@ -66,26 +67,26 @@ class Relaxation:
         return formulas.concrete(self._ops, two, self._temperature, self._noise)[1]
 
     def _value(self, x: Array) -> Array:
-        return x if self._rows else x[..., 0]
+        return x if self._one_hot else x[..., 0]
 
     def again(self, logits: Array) -> Array:
-        """The relaxed draw of the same noise at other logits, with a gradient by them."""
-        two = logits if self._rows else formulas.bernoulli_log_probs(self._ops, logits)
+        """The relaxed draw with the same noise at other logits, with a gradient by them."""
+        two = logits if self._one_hot else formulas.bernoulli_log_probs(self._ops, logits)
         return self._value(self._relaxed(two))
 
     def correction(self, slope: Array) -> Array:
-        """The pathwise gradient through z less that through z given b, by the logits.
+        """The pathwise gradient by the logits through z minus the one through z given b.
 
         Args:
             slope: The gradient of the control variate by the soft draw.
         """
         ops = self._ops
-        if not self._rows:
+        if not self._one_hot:
             slope = ops.stack(slope, 0.0 * slope)
-        kept = abs(self._two) < formulas.HUGE
-        slope = ops.where(kept, slope, 0.0)
+        unmasked = abs(self._two) < formulas.HUGE
+        slope = ops.where(unmasked, slope, 0.0)
         p = formulas.softmax(ops, self._two)
-        z = ops.where(kept, self._two + self._noise, 0.0)
+        z = ops.where(unmasked, self._two + self._noise, 0.0)
         weight = ops.exp(ops.clip(z - ops.sum(self._hard * z)[..., None], formulas.FAR, 0.0))
         inner = slope - ops.sum(self._soft * slope)[..., None]
         by_l = weight * self._soft * inner / self._temperature[..., None]
@@ -94,15 +95,15 @@ class Relaxation:
 
 def carrying(ops: Ops, logits: Array, gradient: Array) -> Array:
     """A number that has this gradient by the logits."""
-    kept = abs(logits) < formulas.HUGE  # a masked one has none, and 0 * inf would be NaN
-    return (ops.where(kept, logits, 0.0) * ops.stop_gradient(gradient)).sum()
+    unmasked = abs(logits) < formulas.HUGE  # a masked logit has no gradient, and 0 * inf is NaN
+    return (ops.where(unmasked, logits, 0.0) * ops.stop_gradient(gradient)).sum()
 
 
 def levels(parents: Mapping[str, frozenset[str]]) -> list[list[str]]:
-    """The sites, in order, in groups: the sites of one depend on none of its own or later ones.
+    """The sites in groups, each of which depends on earlier groups only.
 
     Args:
-        parents: The sites that each site's logits depend on, in the order that they are drawn.
+        parents: The sites that each site's logits depend on, in the order of the draws.
     """
     level: dict[str, int] = {}
     for name, found in parents.items():
@@ -111,7 +112,7 @@ def levels(parents: Mapping[str, frozenset[str]]) -> list[list[str]]:
 
 
 def check_particles(name: str, number: Any, least: int) -> None:
-    """Refuse a number of particles that is too small, or none."""
+    """Refuse a number of particles that is too small or no integer."""
     if not isinstance(number, int) or number < least:
         remedy = (
             "The baseline of each is the mean of the others: take 2 to 10"
@@ -161,11 +162,11 @@ def fitted(name: str, out: Array, site: Any, broadcast_to: Callable[..., Array])
 
 
 def is_relaxed(elbo: str, sites: Sites, biased: type, msg: Any) -> bool:
-    """Whether REBAR and RELAX relax a site of the guide; an error if its gradient would be biased.
+    """Whether REBAR and RELAX relax a site of the guide; an error if that would be biased.
 
     Args:
         elbo: The name of the loss.
-        sites: The backend's questions about sites.
+        sites: The backend's module for distributions of sites.
         biased: The class of the straight-through distributions.
         msg: The site.
     """
@@ -198,7 +199,7 @@ def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
 
     Args:
         elbo: The name of the loss.
-        sites: The backend's questions about sites.
+        sites: The backend's module for distributions of sites.
         msg: The site.
         hard: Whether the site is scored at a hard value.
     """
@@ -216,23 +217,24 @@ def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
 
 
 def no_such_parameter(name: str, eta: str) -> ValueError:
-    """The name of a parameter that the guide has not."""
+    """A name of no parameter of the guide."""
     return ValueError(
         f"{name} got eta={eta!r}, which is no parameter of the guide; expected one. Write "
         f"param({eta!r}, 1.0) in the guide, in its framework's way, or give a number."
     )
 
 
-def straight_through(name: str, site: str, law: Any) -> ValueError:
-    """A site of the guide whose gradient is biased whatever the loss."""
+def straight_through(name: str, site: str, base: Any) -> ValueError:
+    """A site of the guide whose gradient is biased with any loss."""
     return ValueError(
-        f"{name} got the site {site!r}, {type(law).__name__}, whose pathwise gradient is biased; "
-        "expected a discrete law, or a continuous one. Use OneHotCategorical, Bernoulli or Subset."
+        f"{name} got the site {site!r}, {type(base).__name__}, whose pathwise gradient is biased; "
+        "expected a discrete distribution, or a continuous one. Use OneHotCategorical, Bernoulli "
+        "or Subset."
     )
 
 
 def no_derivative(name: str, site: str) -> ValueError:
-    """A site whose value the model uses in steps."""
+    """A site whose value the model uses only through a function without a derivative."""
     return ValueError(
         f"{name} got the site {site!r}, on whose value no other density depends by a derivative; "
         "expected a model that is a smooth function of it, since its control variate is a "
@@ -242,7 +244,7 @@ def no_derivative(name: str, site: str) -> ValueError:
 
 
 def out_of_reach(name: str, site: str) -> ValueError:
-    """A site of the guide in control flow whose sites no handler outside it can change."""
+    """A site of the guide inside control flow, which no handler outside can change."""
     return ValueError(
         f"{name} got the site {site!r} of a scan or cond in the guide, or with a value from "
         "outside, which it can't draw itself; expected it outside. Write the loop in Python, or "

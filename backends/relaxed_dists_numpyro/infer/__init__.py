@@ -1,1 +1,1 @@
-"""Inference: what goes around models and guides of NumPyro."""
+"""Inference: handlers, guides and losses for models of NumPyro."""

@@ -41,7 +41,7 @@ def _is_discrete(msg: Any) -> bool:
 
 
 def _not_continuous(msg: Any) -> bool:
-    """What the guide of the continuous sites does not see: what is computed, as well."""
+    """Whether to hide a message from the guide of the continuous sites."""
     return msg["type"] == "deterministic" or _is_discrete(msg)
 
 
@@ -57,8 +57,8 @@ _BACKEND = auto_relaxed.Backend(
 )
 
 
-class _Plain(Messenger):
-    """The model without estimators, whose supports have no transform: NumPyro would ask for it."""
+class _WithoutEstimators(Messenger):
+    """Removes estimators, since NumPyro asks for a transform of each support; theirs has none."""
 
     def process_message(self, msg: Any) -> None:
         if _is_discrete(msg):
@@ -68,40 +68,40 @@ class _Plain(Messenger):
 class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
 
-    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, this
-    library's or NumPyro's own, gets logits :math:`\theta_i` of its own, in plates one row for each
-    element of the full plate: :math:`q(z) = \prod_i q(z_i; \theta_i)`. Subsampled plates take the
-    rows of their subsample. The sites are this library's discrete laws, so that
-    ``TraceMeanField_ELBO`` takes their KL divergences exactly.
+    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, from this
+    library or from NumPyro, gets its own logits :math:`\theta_i`, with one row for each element of
+    its full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. A subsampled plate takes the rows of
+    its subsample. The guide draws from this library's discrete distributions, so that
+    ``TraceMeanField_ELBO`` computes their KL divergences exactly.
 
-    Categories to which the prior gives no probability get none in the guide, where the prior's
-    parameters depend on no other latent site and the plates are not subsampled (or the whole
-    subsample lacks the category); they are looked at in the first call.
-    Masks of a site (``mask``) are not the guide's: the best law of what is masked out is uniform,
-    and its entropy stays in the bound.
+    The first call looks for categories without probability in the prior. The guide gives them none
+    either, if the prior's parameters depend on no other latent site and the plates are not
+    subsampled (or the whole subsample lacks the category). The guide ignores the mask of a site:
+    the best distribution for masked elements is uniform, and its entropy stays in the bound.
 
     Args:
         model: A NumPyro model.
         estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
-            one, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``: then the
-            guide is called with ``temperature=``, as :class:`AnnealedSVI` does it. The model gets
-            it as well, if its signature takes it.
-        continuous: Makes the guide of the continuous latent sites: a class of NumPyro's autoguides,
-            or a function from a model to an autoguide. The model that it gets draws the discrete
-            sites from the prior, unseen. Required if there are such sites, unless they are hidden
-            by ``block`` and have a guide beside this one in an ``AutoGuideList`` (whose own model
-            must have its discrete sites hidden, and accept ``temperature=`` if this guide does).
-            ``TraceMeanField_ELBO`` warns if the sites of the two kinds take turns in the model,
-            though the guide is a mean-field one.
-        init_loc_fn: From a site (a dictionary with its ``name``, ``fn`` and ``value``) to a value
-            of it: a corner or a point of the simplex, or of [0, 1]; NumPyro's ``init_to_value`` is
-            one. The guide starts at 0.9 of it and 0.1 of the uniform law. Where it returns None,
-            and by default, at the uniform law.
-        prefix: What the parameters' names have before ``_logits``, after the site's.
-        create_plates: From the model's arguments to plates of it, as in NumPyro's autoguides.
+            an estimator, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``.
+            A guide with a callable needs ``temperature=`` in each call, which
+            :class:`AnnealedSVI` passes, also to a model whose signature takes it.
+        continuous: The class of an autoguide of NumPyro for the continuous latent sites, or a
+            function from a model to an autoguide. The model that it gets draws the discrete sites
+            from the prior and hides them. Required if there are continuous sites, unless ``block``
+            hides them and an ``AutoGuideList`` has another guide for them (whose model must then
+            hide its discrete sites, and accept ``temperature=`` if this guide does).
+            ``TraceMeanField_ELBO`` warns if sites of both kinds alternate in the model, though the
+            guide is a mean-field one.
+        init_loc_fn: A function from a site (a dictionary with its ``name``, ``fn`` and ``value``)
+            to a value of it, on the simplex or in [0, 1], such as NumPyro's ``init_to_value``. The
+            guide starts at 0.9 times this value plus 0.1 times the uniform distribution; if the
+            function returns None, and by default, at the uniform distribution.
+        prefix: A part of the parameters' names, which are ``{site}_{prefix}_logits``.
+        create_plates: A function from the model's arguments to its plates, as in NumPyro's
+            autoguides.
 
     Raises:
-        ValueError: If the estimator is none, a latent discrete site is neither one-hot nor
+        ValueError: If ``estimator`` is no estimator, a latent discrete site is neither one-hot nor
             Bernoulli, or the model has continuous latent sites and no guide for them.
 
     Reference:
@@ -147,19 +147,21 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             self.continuous = continuous(handlers.block(model, hide_fn=_not_continuous))
             if isinstance(self.continuous, _OF_THE_DENSITY):
                 raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
-            # Its own would draw another subsample.
+            # Its own plates would draw another subsample.
             self.continuous.create_plates = self._shared_plates
 
     def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
         return list(self.plates.values())
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        with jax.ensure_compile_time_eval():  # constants can be looked at under jit as well
-            self._look_at(*args, **kwargs)
+        with jax.ensure_compile_time_eval():  # constants are known under jit
+            self._trace_prototype(*args, **kwargs)
         with handlers.block():
-            self._check_fixed(lambda: get_dependencies(_Plain(self.model), args, kwargs))
+            self._check_fixed(
+                lambda: get_dependencies(_WithoutEstimators(self.model), args, kwargs)
+            )
 
-    def _look_at(self, *args: Any, **kwargs: Any) -> None:
+    def _trace_prototype(self, *args: Any, **kwargs: Any) -> None:
         with handlers.block():
             model = handlers.seed(self.model, numpyro.prng_key())
             trace = handlers.trace(model).get_trace(*args, **kwargs)
@@ -177,14 +179,15 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         """Draw the latent sites.
 
         Args:
-            args: What the model takes.
-            kwargs: The same, by name; and ``temperature``, if the estimator is made from it.
+            args: The model's arguments.
+            kwargs: The model's keyword arguments; and ``temperature``, if the estimator is made
+                from one.
 
         Returns:
             A dictionary from the name of a site to its value.
 
         Raises:
-            ValueError: If a temperature is needed and there is none.
+            ValueError: If the estimator is made from a temperature and there is none.
         """
         estimator = auto_relaxed.estimator_of(self.estimator, kwargs)
         if self.prototype_trace is None:
@@ -200,14 +203,14 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         return self._draw(self.plates, draw, args, kwargs)
 
     def discrete_posterior(self, params: dict[str, Any]) -> dict[str, _Discrete]:
-        """The law of each discrete site, without an estimator.
+        """The distribution of each discrete site, without an estimator.
 
         Args:
-            params: The parameters, as those of ``SVI.get_params``.
+            params: The parameters, such as ``svi.get_params(state)``.
 
         Returns:
-            A dictionary from the name of a site to its OneHotCategorical or Bernoulli law, of the
-            full plates.
+            A dictionary from the name of a site to its OneHotCategorical or Bernoulli distribution,
+            of the full plates.
 
         Raises:
             ValueError: If the guide was never called.
@@ -223,24 +226,24 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         """The most probable value of each discrete site, the median of each continuous one.
 
         Args:
-            params: The parameters, as those of ``SVI.get_params``.
+            params: The parameters, such as ``svi.get_params(state)``.
 
         Returns:
             A dictionary from the name of a site to its value, of the full plates.
         """
         posterior = self.discrete_posterior(params)
         result = {} if self.continuous is None else self.continuous.median(params)
-        return {**result, **{name: sites.innermost(law).mode for name, law in posterior.items()}}
+        return {**result, **{name: sites.innermost(d).mode for name, d in posterior.items()}}
 
     def quantiles(self, params: dict[str, Any], quantiles: Sequence[float]) -> dict[str, Array]:
-        """The quantiles of the continuous sites; a discrete one has its law instead.
+        """The quantiles of the continuous sites. See discrete_posterior for the discrete sites.
 
         Args:
-            params: The parameters, as those of ``SVI.get_params``.
+            params: The parameters, such as ``svi.get_params(state)``.
             quantiles: Numbers from 0 to 1.
 
         Returns:
-            A dictionary from the name of a continuous site to its quantiles; empty without any.
+            A dictionary from the name of a continuous site to its quantiles.
         """
         if self.continuous is None:
             return {}
@@ -258,10 +261,10 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
 
         Args:
             rng_key: A JAX random key.
-            params: The parameters, as those of ``SVI.get_params``.
-            args: What the model takes.
+            params: The parameters, such as ``svi.get_params(state)``.
+            args: The model's arguments.
             sample_shape: The shape of independent draws.
-            kwargs: What the model takes, by name.
+            kwargs: The model's keyword arguments.
 
         Returns:
             A dictionary from the name of a site to its values.
@@ -275,6 +278,6 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
                     keys[0], params, *args, sample_shape=sample_shape, **kwargs
                 )
             )
-        for key, (name, law) in zip(keys[1:], posterior.items(), strict=True):
-            result[name] = law.sample(key, sample_shape)
+        for key, (name, base) in zip(keys[1:], posterior.items(), strict=True):
+            result[name] = base.sample(key, sample_shape)
         return result

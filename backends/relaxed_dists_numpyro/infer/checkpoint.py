@@ -1,4 +1,4 @@
-"""The state of a training in a file of NumPy's, without pickle."""
+"""The state of a training in a NumPy file, without pickle."""
 
 import json
 import os
@@ -20,13 +20,13 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _leaves(svi_state: Any) -> dict[str, Any]:
-    """The leaves of a state by their place in it."""
+    """The leaves of a state, by their paths."""
     paths, _ = jax.tree_util.tree_flatten_with_path(svi_state)
     return {keystr(path): leaf for path, leaf in paths}
 
 
 def _params(svi: Any, svi_state: Any) -> list[str]:
-    """The parameters' names: the state of an optimiser of NumPyro's own numbers its leaves only."""
+    """The names of the parameters, which the states of NumPyro's own optimisers lack."""
     params = jax.eval_shape(svi.optim.get_params, svi_state.optim_state)
     paths, _ = jax.tree_util.tree_flatten_with_path(params)
     return [keystr(path) for path, _ in paths]
@@ -38,7 +38,7 @@ def _check(svi_state: Any) -> None:
 
 
 def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
-    """Write a state: each leaf under its place, and what NumPy's format does not say of it."""
+    """Write a state: each leaf under its path, and a header for what NumPy's format can't hold."""
     _check(svi_state)
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
@@ -48,25 +48,25 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
         kinds[name] = {"dtype": array.dtype.name, "weak": weak, "key": impl}
         # NumPy's format does not know the small floats of JAX.
         arrays[name] = array.view(f"u{array.itemsize}") if array.dtype.isbuiltin != 1 else array
-    said = {"leaves": kinds, "params": _params(svi, svi_state), "optim": type(svi.optim).__name__}
-    arrays["kinds"] = np.array(json.dumps(said))
+    header = {"leaves": kinds, "params": _params(svi, svi_state), "optim": type(svi.optim).__name__}
+    arrays["kinds"] = np.array(json.dumps(header))
     checkpoint.write(path, partial(np.savez, **arrays))  # type: ignore[arg-type]
 
 
 def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The leaves in a file, and what it says of them."""
+    """The leaves in a file, and its header."""
     with np.load(file, allow_pickle=False) as arrays:
-        said = json.loads(str(arrays["kinds"]))
+        header = json.loads(str(arrays["kinds"]))
         values: dict[str, Any] = {}
-        for name, kind in said["leaves"].items():
+        for name, kind in header["leaves"].items():
             values[name] = arrays[name].view(jnp.dtype(kind["dtype"]))
             if kind["key"]:
                 values[name] = jax.random.wrap_key_data(values[name], impl=kind["key"])
-        return values, {key: said[key] for key in ("leaves", "optim", "params")}
+        return values, {key: header[key] for key in ("leaves", "optim", "params")}
 
 
 def _array(value: Any, weak: bool) -> Any:
-    """The value as an array; if it is weakly typed, that decides the precision of sums with it."""
+    """The value as an array, weakly typed if weak: this decides the dtype of sums with it."""
     if weak and value.dtype != bool:
         zero = value.dtype.type(0).item()
         return jnp.full(value.shape, zero).at[...].set(value)
@@ -74,20 +74,20 @@ def _array(value: Any, weak: bool) -> Any:
 
 
 def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
-    """Read a state that has the structure of another one."""
+    """Read a state with the structure of svi_state."""
     _check(svi_state)
     source = f"the file {str(path)!r}"
     with open(path, "rb") as file:
         try:
-            values, said = _read(file)
-        except Exception as error:  # by the kind of damage, one of many
+            values, header = _read(file)
+        except Exception as error:  # the class depends on the damage
             raise checkpoint.unreadable(path, error) from error
-    if said["optim"] != type(svi.optim).__name__:
+    if header["optim"] != type(svi.optim).__name__:
         raise checkpoint.malformed(
-            source, f"the state of {said['optim']}", f"that of {type(svi.optim).__name__}"
+            source, f"the state of {header['optim']}", f"that of {type(svi.optim).__name__}"
         )
     expected = _leaves(svi_state)
-    for ours, theirs in ((_params(svi, svi_state), said["params"]), (expected, values)):
+    for ours, theirs in ((_params(svi, svi_state), header["params"]), (expected, values)):
         if set(ours) != set(theirs):
             missing, unknown = set(ours) - set(theirs), set(theirs) - set(ours)
             raise checkpoint.unlike_names(source, missing, unknown)
@@ -95,7 +95,7 @@ def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
     for name, leaf in expected.items():
         place = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
         checkpoint.check_like(source, name, values[name], place)
-        made = _array(values[name], said["leaves"][name]["weak"])
+        made = _array(values[name], header["leaves"][name]["weak"])
         if getattr(place, "committed", False):
             made = jax.device_put(made, place.sharding)
         leaves.append(made)

@@ -1,4 +1,4 @@
-"""The discrete model: each relaxed or estimated site replaced by its discrete twin."""
+"""The discrete model, in which discrete distributions replace relaxed and estimated ones."""
 
 from collections.abc import Callable
 from typing import Any, Never
@@ -30,7 +30,7 @@ from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.sites import discrete, kind, rewrapped
 from ..distributions.subset import RelaxedSubset
-from .paths import alone
+from .paths import isolated
 from .svi import _unwrap
 
 
@@ -64,18 +64,18 @@ class _LogitBoolean(constraints._SingletonConstraint):
 
 
 class _Logarithmic(_Discrete):
-    """A law of the log or the logit of hard values: infinite ones, which the model maps back."""
+    """The distribution of infinite logs or logits, from which a model computes hard values."""
 
     _image: Callable[[Array], Array]
     _preimage: Callable[[Array], Array]
     _counts = False
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw. Args and Returns as those of the law of hard values."""
+        """Draw. See the distribution of hard values for Args and Returns."""
         return self._preimage(super().sample(key, sample_shape))
 
     def enumerate_support(self, expand: bool = True) -> Array:
-        """All values. Args and Returns as those of the law of hard values."""
+        """All values. See the distribution of hard values for Args and Returns."""
         return self._preimage(super().enumerate_support(expand))
 
     @property
@@ -91,14 +91,14 @@ class _Logarithmic(_Discrete):
 
     @property
     def mean(self) -> Never:
-        """An error that says that there is none."""
+        """Not defined: the error says so."""
         raise _discretize.no_moments(type(self).__name__)
 
     variance = mean
 
 
 class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
-    """The law of the log of a one-hot value: 0 at the category, and -inf elsewhere."""
+    """The distribution of the log of a one-hot value: 0 at one category, -inf at the others."""
 
     _image, _preimage = staticmethod(jnp.exp), staticmethod(jnp.log)
     _supports: Any = (_LogOneHot(), None)
@@ -106,7 +106,7 @@ class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
 
 
 class LogitBernoulli(_Logarithmic, Bernoulli):
-    """The law of the logit of 0 or 1: minus or plus infinity."""
+    """The distribution of the logit of 0 or 1: minus or plus infinity."""
 
     _image, _preimage = staticmethod(sigmoid), staticmethod(logit)
     _supports: Any = (_LogitBoolean(), None)
@@ -119,42 +119,42 @@ for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, 
     kl_divergence.add((_hard, _log), _refuse_spaces)
 
 
-def _twin(law: Any) -> Any:
-    if isinstance(law, ExpRelaxedOneHotCategorical):
-        return law._twin(LogOneHotCategorical)
-    if isinstance(law, LogitRelaxedBernoulli):
-        return law._twin(LogitBernoulli)
-    if isinstance(law, RelaxedSubset | RelaxedPermutation):
-        return law.discrete
-    return discrete(law)
+def _discrete(base: Any) -> Any:
+    if isinstance(base, ExpRelaxedOneHotCategorical):
+        return base._twin(LogOneHotCategorical)
+    if isinstance(base, LogitRelaxedBernoulli):
+        return base._twin(LogitBernoulli)
+    if isinstance(base, RelaxedSubset | RelaxedPermutation):
+        return base.discrete
+    return discrete(base)
 
 
 class discretize(Messenger):
     r"""The discrete model or guide of a relaxed one, under which any ELBO scores it.
 
-    An effect handler. Each latent site that draws from a relaxed law, or from a discrete one with
-    an estimator, draws from its discrete twin instead: the one-hot or Bernoulli law with the same
-    logits. In the place of a law of logs or logits stands the law of the log or the logit of the
-    hard value (0 and -inf, or -inf and inf), so that what the model computes from it is hard. So
-    ``discretize(relax(model, temperature))`` scores exactly what the model does.
+    An effect handler. Each latent site that draws from a relaxed distribution, or from a discrete
+    one with an estimator, draws from its discrete counterpart instead: the one-hot or Bernoulli
+    distribution with the same logits. A site of logs or logits draws the log or the logit of a hard
+    value (0 and -inf, or -inf and inf), from which the model computes the hard value. So
+    ``discretize(relax(model, temperature))`` has exactly the density of the model.
 
-    Discrete laws without an estimator, continuous laws and observed sites stay as they are. The
-    sites of NumPyro's ``scan`` and ``cond`` are replaced as others are.
+    Other latent sites and observed sites do not change. The handler also works inside NumPyro's
+    ``scan`` and ``cond``.
 
     The discrete distributions do not depend on a temperature, so a function whose signature takes
-    one may be called without it. It is then refused if anything else in it depends on one, which
-    its first call looks at; where all it gets is traced (under ``jit``) that can't be seen.
+    one may be called without it. The first such call refuses the function if anything else in it
+    depends on a temperature; if all its arguments are traced (under ``jit``), it can't check that.
 
     Args:
-        fn: A model or a guide; without one the handler is a context manager.
+        fn: A model or a guide; or None, for a context manager.
 
     Raises:
-        ValueError: If a site's law is made from a relaxed one by a transform; or no temperature is
-            given, and the function depends on it.
+        ValueError: If a site's distribution is made from a relaxed one by a transform; or no
+            temperature is given, and the function depends on it.
 
     Reference:
-        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5: relaxed models are
-        trained, and their discrete ones evaluated.
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5, trains relaxed models
+        and evaluates their discrete counterparts.
 
     Example:
         >>> import numpyro
@@ -173,23 +173,25 @@ class discretize(Messenger):
         super().__init__(fn)
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Replace the law of a sample site; of those in a scan or cond, inside its functions.
+        """Replace the distribution of a sample site; in a scan or cond, inside its functions.
 
-        They come out of it with values that are drawn, and with these the model has gone on.
+        Outside, the sites of a scan already have values, which its next step has used.
         """
         if msg["type"] == "control_flow":
             args = list(msg["args"])
-            for place in (0,) if callable(args[0]) else (1, 2):  # of a scan, or of a cond
+            for place in (0,) if callable(args[0]) else (1, 2):  # a scan, or a cond
                 inner = discretize()
                 inner.fn, args[place] = args[place], inner
             msg["args"] = tuple(args)
         if msg["type"] != "sample" or msg["is_observed"]:
             return
         if kind(msg["fn"]) in ("relaxed", "estimated"):
-            msg["fn"] = rewrapped(msg["fn"], lambda law: _twin(law) or self._refuse(msg["name"]))
+            msg["fn"] = rewrapped(
+                msg["fn"], lambda base: _discrete(base) or self._refuse(msg["name"])
+            )
 
     def _refuse(self, name: str) -> Never:
-        raise _discretize.no_twin(name)
+        raise _discretize.no_counterpart(name)
 
 
 def _parts(fn: Any) -> Any:
@@ -202,8 +204,8 @@ def _independent(
     """Whether a discrete model or guide draws and scores the same at two temperatures."""
 
     def found(temperature: Any) -> Any:
-        with alone():
-            # Around fn itself, so that this is not called again.
+        with isolated():
+            # The handler goes around fn itself, so that this function is not called again.
             plain = discretize()
             plain.fn = handlers.seed(fn, random.key(0))
             sites = handlers.trace(plain).get_trace(*args, **kwargs, temperature=temperature)
@@ -216,11 +218,11 @@ def _independent(
             depends = eval_provenance(found, temperature=jnp.asarray(first))
             if not any(jax.tree.leaves(depends)):
                 return True
-        except TypeError:  # Python's own arithmetic, which takes no tracer; or several temperatures
+        except TypeError:  # Python arithmetic, which takes no tracer; or several temperatures
             pass
-    # That may be a false alarm: all that comes out of a loop counts as made from all that goes in.
+    # This may be a false alarm: everything that leaves a loop counts as made from all its inputs.
     with jax.ensure_compile_time_eval():
-        # Once more at first, since the first call of an autoguide draws more than the later ones.
+        # One more run first, since the first call of an autoguide draws more than later ones.
         runs: list[Any] = [jax.tree.flatten(found(t)) for t in (first, first, second)]
         (one, its_sites), (other, other_sites) = runs[1:]
         if not all(map(known, one + other)):

@@ -14,13 +14,13 @@ from relaxed_dists._infer.discretize import AtAnyTemperature
 from relaxed_dists._infer.evidence import EvidenceBounds
 from relaxed_dists._infer.svi import accepting
 
-from ..distributions import sites as _questions
+from ..distributions import sites as _sites_module
 from .discretize import discretize
 from .svi import _unwrap
 
 
 def _log_prob(site: dict[str, Any]) -> Array:
-    """As NumPyro's ELBOs compute it; masks are in the law."""
+    """The log density of a site, as NumPyro's ELBOs compute it."""
     more = (site["intermediates"],) if site["intermediates"] else ()
     return jnp.asarray(site["fn"].log_prob(site["value"], *more))
 
@@ -42,39 +42,39 @@ def evidence_bounds(
 ) -> EvidenceBounds:
     r"""The ELBO and the importance-weighted bound of the discrete model, with standard errors.
 
-    Model and guide are made discrete by :func:`discretize`, so the numbers say how good the
-    discrete model is, however it was trained. With z drawn S times from the guide and log weights
+    :func:`discretize` makes model and guide discrete, so the numbers say how good the discrete
+    model is, however it was trained. With z drawn S times from the guide and the log weights
     :math:`w = \log p(x, z) - \log q(z)`, the ELBO is the mean of w, and the importance-weighted
-    bound :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
+    bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
-    Plates that all sites of model and guide share hold independent data: each datum has a bound of
-    its own, and the results are summed over them. Where such a plate is subsampled, the minibatch
-    is drawn once and the sum scaled to the whole; the errors don't count that choice. A latent site
-    that the guide lacks is drawn from the model. Each sample
-    has a key of its own, so the numbers don't depend on the size of the chunks.
+    The data in plates that contain all sites of model and guide are independent: each datum has its
+    own bound, and the results are sums over the data. A subsampled plate of this kind draws its
+    minibatch once, and the sum is scaled to all data; the errors do not include that choice. A
+    latent site that the guide lacks is drawn from the model. Each sample has its own key, so the
+    numbers do not depend on the size of the chunks.
 
     Args:
         rng_key: A JAX random key.
         params: The parameters of model and guide, such as ``svi.get_params(state)``.
         model: A NumPyro model.
         guide: Its guide.
-        args: What both take.
+        args: The arguments of both.
         num_samples: The number S of samples.
-        chunk_size: How many to draw at once, by vmap. By default as many as fit into some dozens
-            of megabytes.
-        progress_bar: Whether to show one.
-        kwargs: What both take by name; ``temperature`` reaches those that take it. Without one they
-            are called at some temperature, on which the discrete model does not depend.
+        chunk_size: The number of samples to draw at once, by vmap. By default, as many as fit into
+            some dozens of megabytes.
+        progress_bar: Whether to show a progress bar.
+        kwargs: The keyword arguments of both. ``temperature`` reaches those that take it. Without
+            one they are called at some temperature, on which the discrete model does not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
-        ``importance_weighted_error``, by the delta method; near 1 it says that one
-        sample outweighs all others: draw more. With one sample the errors are NaN.
+        ``importance_weighted_error``, by the delta method. If that error is near 1, one sample
+        outweighs all others: draw more samples. With one sample the errors are NaN.
 
     Raises:
         ValueError: If log densities are scaled differently at different sites, the guide draws
-            a discrete site from a continuous law, or no temperature is given and the discrete model
-            or guide depends on it.
+            a discrete site from a continuous distribution, or no temperature is given and the
+            discrete model or guide depends on it.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
@@ -98,11 +98,11 @@ def evidence_bounds(
         model, guide = accepting(model, guide, _unwrap)
     model, guide = discretize(model), discretize(guide)
     for handler in (model, guide):
-        # Here, since inside jit an argument that the function depends on has no numbers.
+        # Before jit, inside which an argument that the function depends on has no numbers.
         if isinstance(handler.fn, AtAnyTemperature):
-            handler.fn.look(substitute(handler.fn.fn, params), args, kwargs)
+            handler.fn.check(substitute(handler.fn.fn, params), args, kwargs)
     key, rng_key = random.split(rng_key)
-    # JAX's arrays are arguments of what is compiled; the rest may shape it, and is part of it.
+    # JAX's arrays become arguments of the compiled functions; the rest is compiled in.
     leaves, structure = jax.tree.flatten((args, kwargs))
     arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
 
@@ -123,7 +123,7 @@ def evidence_bounds(
         nonlocal numbers
         found = traces(arrays, params, key)
         sites = _sites(found)
-        deltas = evidence.deltas(_questions, dist.Delta, sites)
+        deltas = evidence.deltas(_sites_module, dist.Delta, sites)
         fine = {name: jnp.all(fn.support(value)) for name, fn, value in deltas}
         stacks[:] = [site["cond_indep_stack"] for _, site, _ in sites]
         numbers = sum(jnp.size(site["value"]) for _, site, _ in sites)
@@ -139,7 +139,7 @@ def evidence_bounds(
     scale = evidence.common(list(zip(names, scales, strict=True)))
     dims = {frame.dim for frame in evidence.shared(stacks)}
     size = evidence.chunk(num_samples, chunk_size, numbers)
-    # The minibatches are fixed, the same for all samples.
+    # The minibatches are the same for all samples.
     data = {**params, **fixed}
 
     @jax.jit
@@ -154,7 +154,7 @@ def evidence_bounds(
     running, start = evidence.Running(), 0
     keys = random.split(rng_key, num_samples)
     for now in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
-        # The last chunk is filled up, so that it needs no program of its own.
+        # The last chunk is filled up, so that nothing is compiled for its size.
         some = keys[(start + jnp.arange(size)) % num_samples]
         running.add(log_weights(arrays, data, some)[:now])
         start += now

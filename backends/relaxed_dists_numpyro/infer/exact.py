@@ -22,16 +22,16 @@ def exact_evidence(
 ) -> float:
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
 
-    To check bounds against, for models small enough. The model is made discrete by
-    :func:`discretize`, and enumerated by NumPyro, so it must be written as NumPyro's enumeration
-    asks: values gain dimensions on the left, data are in plates, and latent sites too (not
-    ``to_event``). NumPyro enumerates by funsor: ``pip install 'relaxed-dists[enumeration]'``.
+    Use it to check bounds on small models. :func:`discretize` makes the model discrete, and NumPyro
+    enumerates it. So write the model as NumPyro's enumeration asks: values gain dimensions on the
+    left, and plates contain the data and the latent sites (without ``to_event``). The enumeration
+    needs funsor: ``pip install 'relaxed-dists[enumeration]'``.
 
     Args:
         params: The model's parameters, such as ``svi.get_params(state)``.
         model: A NumPyro model without continuous latent sites.
-        args: What it takes.
-        kwargs: What it takes by name.
+        args: The model's arguments.
+        kwargs: The model's keyword arguments.
 
     Returns:
         The log evidence of all the data, in nats.
@@ -74,7 +74,7 @@ def exact_evidence(
     depth = _evidence.check_enumerable(_sites, found)
 
     class Values(enum):
-        """Gives the enumerated sites their values, where NumPyro gives them 0, 1, 2 and so on."""
+        """Gives the enumerated sites their values, instead of NumPyro's 0, 1, 2 and so on."""
 
         def process_message(self, msg: dict[str, Any]) -> None:
             super().process_message(msg)

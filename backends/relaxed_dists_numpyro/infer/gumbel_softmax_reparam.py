@@ -1,4 +1,4 @@
-"""Relaxed sites made deterministic in noise that has no parameters."""
+"""Relaxed sites as deterministic functions of noise without parameters."""
 
 from typing import Any
 
@@ -20,33 +20,34 @@ from ..distributions.straight_through import _HardValue
 
 
 class _Gumbel(dist.Gumbel):
-    """NumPyro's law with this library's noise, whose upper tail is exact."""
+    """NumPyro's distribution with this library's noise, whose upper tail is exact."""
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         return gumbel(key, tuple(sample_shape) + self.batch_shape, self.loc.dtype)
 
 
 class _Logistic(dist.Logistic):
-    """NumPyro's law with this library's noise."""
+    """NumPyro's distribution with this library's noise."""
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         return logistic(key, tuple(sample_shape) + self.batch_shape, self.loc.dtype)
 
 
 class GumbelSoftmaxReparam(Reparam):
-    r"""Makes a relaxed site deterministic in noise that has no parameters.
+    r"""Makes a relaxed site a deterministic function of noise without parameters.
 
-    A relaxed site ``x`` becomes a site ``x_gumbel`` of standard Gumbel noise, one more dimension
-    than the simplex has (of a binary law ``x_logistic``, standard logistic noise), and the value
-    :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or hard view as the law has it. It makes
-    multimodal posteriors unimodal, and needs no bijector: masked categories work under autoguides
-    and NUTS. With :class:`relax`, apply it to the site ``z_relaxed``.
+    A relaxed site ``x`` becomes a site ``x_gumbel`` of standard Gumbel noise, which has one
+    dimension more than the simplex. The value of ``x`` is then computed:
+    :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or its hard version, like the original
+    values. A binary site becomes ``x_logistic``, with standard logistic noise. This makes
+    multimodal posteriors unimodal and needs no bijector, so that masked categories work under
+    autoguides and NUTS. With :class:`relax`, apply it to the site ``z_relaxed``.
 
     Pyro's class of this name draws ``x_uniform``, which in float32 ends at a Gumbel value of 16.6.
     Here the noise is the site itself, so its tail is exact.
 
     Raises:
-        ValueError: If the site's law is not a relaxed one.
+        ValueError: If the site's distribution is not relaxed.
         NotImplementedError: If the site is observed.
 
     Reference:
@@ -68,24 +69,24 @@ class GumbelSoftmaxReparam(Reparam):
 
         Args:
             name: The site's name.
-            fn: The site's law.
-            obs: None, since only latent sites have noise.
+            fn: The site's distribution.
+            obs: None; an observed value is an error.
 
         Returns:
-            None in place of the law, and the value.
+            None in place of the distribution, and the value.
         """
-        law = innermost(fn)
-        if not isinstance(law, RelaxedDistribution) or discrete(law) is None:
-            raise relax.no_noise(name, type(law).__name__)
+        base = innermost(fn)
+        if not isinstance(base, RelaxedDistribution) or discrete(base) is None:
+            raise relax.no_noise(name, type(base).__name__)
         if obs is not None:
             raise relax.noise_observed(name)
-        logits, temperature = law._parameters()
-        rows = law._rows
+        logits, temperature = base._parameters()
+        one_hot = base._rows
         zero = jnp.zeros_like(logits)
-        noise = _Gumbel(zero, 1.0).to_event(1) if rows else _Logistic(zero, 1.0)
-        site = f"{name}_gumbel" if rows else f"{name}_logistic"
+        noise = _Gumbel(zero, 1.0).to_event(1) if one_hot else _Logistic(zero, 1.0)
+        site = f"{name}_gumbel" if one_hot else f"{name}_logistic"
         draw = numpyro.sample(site, rewrapped(fn, lambda _: noise))
-        real = isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
-        hard = isinstance(law, _HardValue)
-        y = relax.from_noise(ops, logits, temperature, draw, rows, real, hard)
-        return None, law._as_value(y)
+        real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
+        hard = isinstance(base, _HardValue)
+        y = relax.from_noise(ops, logits, temperature, draw, one_hot, real, hard)
+        return None, base._as_value(y)

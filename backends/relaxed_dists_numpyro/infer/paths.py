@@ -1,4 +1,4 @@
-"""Whether a gradient reaches the discrete sites through a model, seen by running it once more."""
+"""The check that a gradient reaches the discrete sites, made by running the model once more."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,15 +28,15 @@ from .unbiased import Unbiased
 _PATHWISE = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
 
 
-class _Asked(Messenger):
-    """Takes parameters from the handlers outside, which are blocked and so record nothing."""
+class _OuterParams(Messenger):
+    """Asks the handlers outside for parameters; being blocked, they record nothing."""
 
     def __init__(self, handlers: list[Any]) -> None:
         super().__init__()
         self._handlers = handlers
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Ask for the value of a parameter, or for a copy of what is mutable."""
+        """Ask for the value of a parameter, or for a copy of a mutable value."""
         if msg["type"] in ("param", "mutable") and msg["value"] is None:
             for handler in self._handlers:
                 handler.process_message(msg)
@@ -45,15 +45,15 @@ class _Asked(Messenger):
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Run with the parameters that are given outside, and unseen there."""
+def isolated() -> Iterator[None]:
+    """Run with the parameters that handlers outside give, and hide the run from them."""
     outside = [handler for handler in reversed(_PYRO_STACK) if isinstance(handler, substitute)]
-    with block(), _Asked(outside):
+    with block(), _OuterParams(outside):
         yield
 
 
 class _Replaced(Messenger):
-    """Changes the value of a site once it is drawn."""
+    """Changes the value of a site after it is drawn."""
 
     def __init__(self, values: dict[str, Array]) -> None:
         super().__init__()
@@ -83,21 +83,21 @@ def _check(
     targets: Callable[[Sites], dict[str, tuple[tuple[bool, bool], set[str]]]],
     trained: Callable[[str], bool] = lambda name: True,
 ) -> bool:
-    """Refuse a site whose value other densities depend on, but not by a derivative.
+    """Refuse a site whose value changes other densities, but without a derivative.
 
-    Where only the numbers could say so, and they are traced, it warns and returns false.
+    If only the numbers could tell, but they are traced, the check warns and returns false.
 
     Args:
-        title: What asks.
-        run: Runs guide and model, with the same keys each time, and returns their sites.
-        targets: From the sites of a run to those that are looked at, each with the sort of its
-            values and the names of its own sites.
-        trained: Whether a site's value has a derivative by a parameter, and so needs others by it.
+        title: The public name that runs the check.
+        run: Runs guide and model with the same keys each time, and returns their sites.
+        targets: Returns the sites to check, from those of a run, each with two flags (one-hot, log
+            or logit) and the names of its own sites, whose densities don't count.
+        trained: Whether a site's value has a derivative by a parameter, and so needs a gradient.
     """
     wanted: dict[str, tuple[tuple[bool, bool], set[str]]] = {}
 
     def sites(values: dict[str, Array]) -> Sites:
-        with alone(), _Replaced(values), warnings.catch_warnings(action="ignore"):
+        with isolated(), _Replaced(values), warnings.catch_warnings(action="ignore"):
             return run()
 
     def drawn() -> dict[str, Array]:
@@ -107,7 +107,7 @@ def _check(
         return {name: values[name] for name in wanted}
 
     shapes, seen = jax.eval_shape(drawn), True
-    for name, (sort, own) in wanted.items():
+    for name, (space, own) in wanted.items():
 
         def others(value: Array, name: str = name, own: set[str] = own) -> list[Array]:
             return _densities(sites({name: value}), own)
@@ -128,13 +128,13 @@ def _check(
             if not all(map(known, [value, *before])):  # in a traced call
                 warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
                 seen = False
-            elif any(map(unlike, moved(ops, value, *sort))):
+            elif any(map(unlike, moved(ops, value, *space))):
                 raise paths.no_gradient(title, name)
     return seen
 
 
 def pathwise(loss: Any) -> bool:
-    """Whether a loss is one that is known to train a guide by derivatives of its values."""
+    """Whether a loss is known to train a guide by derivatives of its values."""
     several = getattr(loss, "multi_sample_guide", False)
     return isinstance(loss, _PATHWISE) and not isinstance(loss, Unbiased) and not several
 
@@ -142,15 +142,15 @@ def pathwise(loss: Any) -> bool:
 def check_svi(
     params: dict[str, Any], model: Any, guide: Any, args: Any, kwargs: dict[str, Any]
 ) -> None:
-    """Refuse a guide whose discrete sites can't be trained, since the model gives no gradient.
+    """Refuse a guide whose discrete sites get no gradient from the model.
 
     Raises:
-        ValueError: If other densities depend on a site's value, and none by a derivative.
+        ValueError: If other densities depend on a site's value, but none with a derivative.
     """
     keys = random.split(random.key(0))
 
     def drawn(params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        data = jax.tree.map(lambda x: x, params)  # a copy of what is mutable
+        data = jax.tree.map(lambda x: x, params)  # a copy, since values may be mutable
         return data, trace(substitute(seed(guide, keys[0]), data)).get_trace(*args, **kwargs)
 
     def run() -> Sites:
@@ -159,12 +159,12 @@ def check_svi(
         return [*found.values(), *trace(replayed).get_trace(*args, **kwargs).values()]
 
     def targets(sites: Sites) -> dict[str, Any]:
-        def sort(base: Any) -> tuple[bool, bool]:
+        def space(base: Any) -> tuple[bool, bool]:
             real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
             return len(base.event_shape) > 0, real
 
         drawn = with_gradient(_sites, sites)
-        return {k: (sort(_sites.innermost(site["fn"])), {k}) for k, site in drawn.items()}
+        return {k: (space(_sites.innermost(site["fn"])), {k}) for k, site in drawn.items()}
 
     def trained(name: str) -> bool:
         leaves, tree = jax.tree.flatten(params)
@@ -174,7 +174,7 @@ def check_svi(
         def value(floats: list[Array]) -> Array:
             those = iter(floats)
             all_ = [next(those) if moved else x for x, moved in zip(leaves, moves, strict=True)]
-            with alone(), warnings.catch_warnings(action="ignore"):
+            with isolated(), warnings.catch_warnings(action="ignore"):
                 found: Array = drawn(jax.tree.unflatten(tree, all_))[1][name]["value"]
             return found
 
@@ -184,27 +184,27 @@ def check_svi(
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Refuse a relaxed model in which no gradient reaches a site; false if that can't be seen.
+    """Refuse a relaxed model in which no gradient reaches a site; false if that is unknown.
 
     Args:
-        relaxed: The model, in its handler.
-        names: The sites that it relaxes.
-        args: What it takes.
-        kwargs: What it takes by name.
+        relaxed: The model in its handler.
+        names: The sites that the handler relaxes.
+        args: The model's arguments.
+        kwargs: The model's keyword arguments.
 
     Raises:
-        ValueError: As check_svi.
+        ValueError: In the same cases as check_svi.
     """
 
     def run() -> Sites:
         return list(trace(seed(relaxed, random.key(0))).get_trace(*args, **kwargs).values())
 
     def targets(sites: Sites) -> dict[str, Any]:
-        sorts = {
+        spaces = {
             site["name"].removesuffix("_relaxed"): (len(site["fn"].event_shape) > 0, False)
             for site in sites
             if site["type"] == "sample" and _sites.kind(site["fn"]) == "relaxed"
         }
-        return {k: (sorts[k], {k, f"{k}_relaxed"}) for k in names & sorts.keys()}
+        return {k: (spaces[k], {k, f"{k}_relaxed"}) for k in names & spaces.keys()}
 
     return quietly(lambda: _check("relax", run, targets))

@@ -1,4 +1,4 @@
-"""REBAR and RELAX: unbiased gradients with the model at soft values as a control variate."""
+"""REBAR and RELAX: unbiased gradients whose control variate is the model at soft values."""
 
 import functools
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from relaxed_dists._infer import unbiased
 
 from .._jax.ops import ops
 from ..distributions.sites import kind
-from .soft_draws import Again, Draws, Softly
+from .soft_draws import HardDraws, Redraws, SoftScores
 from .svi import _unwrap
 from .unbiased import Run, Unbiased, latent, loss_of, pathwise, terms_of, total
 
 
-class _Controlled(Unbiased):
-    """One hard run, and a soft one for each level of the guide's sites."""
+class _WithControlVariate(Unbiased):
+    """A loss with one hard run, and a soft run for each group of the guide's sites."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class _Controlled(Unbiased):
     def loss(
         self, rng_key: Any, param_map: Any, model: Any, guide: Any, *args: Any, **kwargs: Any
     ) -> Array:
-        """The loss, whose gradient is the estimate. Args and Returns as those of ELBO."""
+        """The loss, whose gradient is the estimate. See ELBO for Args and Returns."""
         name = type(self).__name__
         if isinstance(self.eta, str) and self.eta not in param_map:
             raise unbiased.no_such_parameter(name, self.eta)
 
         def particle(key: Any) -> Any:
             run = Run(key, param_map, model, guide, args, kwargs)
-            draws = Draws(name, run.seeded_guide())
+            draws = HardDraws(name, run.seeded_guide())
             traces = run.traces(draws)
             terms = terms_of(*traces)
             for site in traces[1].values():
@@ -69,17 +69,17 @@ class _Controlled(Unbiased):
 
         elbo, surrogate, seconds = self._particles(particle, rng_key)
         trained = self.surrogate is not None or isinstance(self.eta, str)
-        # What the second moment depends on besides constants is trained to make it small.
+        # The parameters on which the second moment depends are trained to make it small.
         return loss_of(elbo.mean(), surrogate.mean() - (seconds.mean() if trained else 0.0))
 
-    def _groups(self, run: Run, draws: Draws) -> list[list[str]]:
-        """The sites in groups that don't depend on one another."""
+    def _groups(self, run: Run, draws: HardDraws) -> list[list[str]]:
+        """The sites in groups whose sites do not depend on each other."""
         names = list(draws.found)
         if len(names) < 2:
             return [names] if names else []
 
         def logits(**hard: Array) -> dict[str, Array]:
-            again = Again(type(self).__name__, run.seeded_guide(), hard)
+            again = Redraws(type(self).__name__, run.seeded_guide(), hard)
             with trace():
                 substitute(again, data=run.params)(*run.args, **run.kwargs)
             return again.logits
@@ -91,7 +91,7 @@ class _Controlled(Unbiased):
         self,
         run: Run,
         guide_trace: Any,
-        draws: Draws,
+        draws: HardDraws,
         given: dict[str, Array],
         leaves: dict[str, Array],
     ) -> dict[str, tuple[Any, Any]]:
@@ -99,11 +99,11 @@ class _Controlled(Unbiased):
         name, guide = type(self).__name__, run.seeded_guide()
         eta = run.params[self.eta] if isinstance(self.eta, str) else self.eta
         fixed = lax.stop_gradient(run.params)
-        softly = run._replace(params=fixed, model=Softly(name, run.model, draws.found))
+        softly = run._replace(params=fixed, model=SoftScores(name, run.model, draws.found))
         parts: dict[str, tuple[Any, Any]] = dict.fromkeys(leaves, (0.0, 0.0))
 
         def traces(leaves: Any) -> Any:
-            return softly.traces(Again(name, guide, given | leaves))
+            return softly.traces(Redraws(name, guide, given | leaves))
 
         def f(leaves: Any) -> Any:
             soft = traces(leaves)
@@ -122,7 +122,7 @@ class _Controlled(Unbiased):
             def r(leaves: Any) -> Any:
                 values = given | leaves
                 if len(values) < len(draws.found):
-                    again = substitute(Again(name, guide, values), data=fixed)
+                    again = substitute(Redraws(name, guide, values), data=fixed)
                     found = trace(again).get_trace(*run.args, **run.kwargs)
                     values = {site: found[site]["value"] for site in draws.found}
                 out = jnp.asarray(surrogate(run.params, values, *run.args, **run.kwargs))
@@ -146,7 +146,7 @@ class _Controlled(Unbiased):
                 sums[name] = total(model_trace, of) - total(guide_trace, of)
             return sums
 
-        # What the derivatives of the sums depend on, found without computing any.
+        # The values on which the derivatives of the sums depend, found without computing any.
         found = eval_provenance(lambda **t: jax.jvp(others, (leaves,), (t,))[1], **leaves)
         for name in leaves:
             if name not in found[name]:
@@ -154,42 +154,42 @@ class _Controlled(Unbiased):
 
 
 def _rows(terms: Any, site: Any) -> Array:
-    """The terms summed to the plates of a site, a constant, a number for each row of its batch."""
+    """The terms, summed to the plates of a site, as constants of its batch shape."""
     total = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
     return jnp.broadcast_to(total, site["fn"].batch_shape)
 
 
-class REBAR_ELBO(_Controlled):
-    r"""The ELBO with an unbiased gradient for discrete sites, its control variate the soft ELBO.
+class REBAR_ELBO(_WithControlVariate):
+    r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
-    The guide is one with ``GumbelSoftmax(temperature)``, unchanged: only the loss is another. With
-    :math:`f = \log p(x, z) - \log q(z)`, b the hard draw and s the soft one of the same noise, the
-    gradient by a site's logits is
+    The guide is an unchanged one with ``GumbelSoftmax(temperature)``; only the loss differs. With
+    :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s with the same noise,
+    the gradient by a site's logits is
 
     .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
         + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
 
     whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
-    the noise of s, so that model and guide run once at hard values and once at soft ones. Both
-    count only what shares the site's plates. A soft value is scored by the linear extension
-    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier ones, there is a soft run
-    for each step of the dependence. The temperature changes the variance, never the mean.
-    Continuous sites beside them keep their pathwise gradients, and the model's parameters theirs.
+    the noise of s, so that model and guide run once at hard values and once at soft ones. Both f
+    have only the terms that share the site's plates. The linear extension
+    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier ones,
+    there is a soft run for each step of the dependence. The temperature changes the variance, never
+    the mean. Continuous sites and the model's parameters keep their pathwise gradients.
 
-    The model must be a smooth function of the values: it multiplies by them, and takes no argmax
-    of them, rounds or compares them. Where nothing else depends smoothly on a site, that is
-    refused at the first step; where something else does, it can't be seen, and biases.
+    The model must be a smooth function of the values: it may multiply by them, but not round or
+    compare them, nor take their argmax. The first step refuses a site on which no other density
+    depends smoothly; if only some densities do, the gradient is biased without an error.
 
     Args:
         num_particles: The number of particles.
-        eta: How much of the control variate is used: a number, or the name of a parameter that
-            the guide declares (``numpyro.param("eta", 1.0)``), which the optimiser then
+        eta: The weight of the control variate: a number, or the name of a parameter that the
+            guide declares (``numpyro.param("eta", 1.0)``), which the optimiser then
             trains for a small second moment of the gradient by the logits.
         vectorize_particles: As in NumPyro's ``ELBO``.
 
     Raises:
         ValueError: If an argument is out of its range, or (in a step) a discrete site of the
-            guide has no hard ``GumbelSoftmax``, or the model takes no soft value of it.
+            guide has no hard ``GumbelSoftmax``, or the model takes no soft value for it.
 
     Reference:
         Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, *REBAR: Low-variance, unbiased gradient
@@ -217,27 +217,28 @@ class REBAR_ELBO(_Controlled):
         super().__init__(None, num_particles, eta, vectorize_particles)
 
 
-class RELAX_ELBO(_Controlled):
-    r"""The ELBO with an unbiased gradient for discrete sites, its control variate trained.
+class RELAX_ELBO(_WithControlVariate):
+    r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
-    As :class:`REBAR_ELBO`, with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`. The
-    parameters of r are trained by the same optimiser, for a small second moment of the gradient by
-    the logits; they should be r's own. With ``eta=0`` the model is not run at soft values, and may
-    do anything with the hard ones.
+    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of
+    :math:`\eta f(s)`. The same optimiser trains the parameters of r, for a small second moment of
+    the gradient by the logits; no other function should use these parameters. With ``eta=0`` the
+    model never runs at soft values, and may use the hard ones in any way.
 
     Args:
         surrogate: The function r, called as ``surrogate(params, values, *args, **kwargs)``: params
-            are the parameters of model and guide, by name, values the relaxed values of the
-            guide's discrete sites, by name, and the others what model and guide take. It returns a
-            number, or an array with a number for each row of the plates, which must come of that
-            row's values alone. Its own parameters are declared in the guide, by ``numpyro.param``.
+            are the parameters of model and guide, by name, values are the relaxed values of the
+            guide's discrete sites, by name, and the others are the arguments of model and guide. It
+            returns a number, or an array with a number for each row of the plates, which must
+            depend on that row's values only. The guide declares its parameters, by
+            ``numpyro.param``.
         num_particles: The number of particles.
-        eta: How much of the soft ELBO the control variate holds, as in :class:`REBAR_ELBO`.
+        eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.
         vectorize_particles: As in NumPyro's ``ELBO``.
 
     Raises:
-        ValueError: As :class:`REBAR_ELBO`; or if the surrogate is no function, or returns a shape
-            that does not broadcast with a site's batch shape.
+        ValueError: In the cases of :class:`REBAR_ELBO`; or if the surrogate is no function, or
+            returns a shape that does not broadcast with a site's batch shape.
 
     Reference:
         Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through the Void* (2018), section 3.

@@ -1,4 +1,4 @@
-"""Relaxation of a model as it is written: its discrete sites become relaxed ones."""
+"""The handlers that relax the discrete sites of a model, without a change to the model."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer import relax as _relax
-from relaxed_dists._infer.relax import Chosen, shown
+from relaxed_dists._infer.relax import Chosen, constrained
 
 from .._adapter import RelaxedDistribution
 from .._jax.ops import ops
@@ -25,7 +25,7 @@ _CLASSES = ExpRelaxedOneHotCategorical, LogitRelaxedBernoulli
 
 
 def _gives(handler: Any, site: dict[str, Any]) -> str:
-    """What a handler is called, if it gives a site a value; else nothing."""
+    """The name of a handler if it gives a value to a site; otherwise an empty string."""
     name = site["name"]
     if isinstance(handler, condition) and handler.condition_fn is not None:
         return "condition" if handler.condition_fn(site) is not None else ""
@@ -37,7 +37,7 @@ def _gives(handler: Any, site: dict[str, Any]) -> str:
         start = handler.substitute_fn
         if isinstance(start, functools.partial) and start.func is init_to_value:
             return "init_to_value" if name in start.keywords.get("values", {}) else ""
-        if getattr(start, "__name__", "") == "_samples_wo_deterministic":  # of Predictive
+        if getattr(start, "__name__", "") == "_samples_wo_deterministic":  # made by Predictive
             return "Predictive" if start(site) is not None else ""
         return "substitute" if name in (handler.data or {}) else ""
     return ""
@@ -46,8 +46,8 @@ def _gives(handler: Any, site: dict[str, Any]) -> str:
 def _refuse_given(name: str, fn: Any) -> None:
     """Refuse a value for the site's own name from a handler outside.
 
-    NumPyro's handlers outside see a deterministic site, and would do nothing, or change its value
-    and leave that of the relaxed site, from which it is computed, as it was.
+    NumPyro's handlers outside see a deterministic site. They would ignore it, or change its value,
+    but not that of the relaxed site from which it is computed.
     """
     inner = max((i for i, h in enumerate(_PYRO_STACK) if isinstance(h, reparam)), default=0)
     site = {"type": "sample", "name": name, "fn": fn, "value": None, "is_observed": False}
@@ -62,20 +62,20 @@ def _refuse_given(name: str, fn: Any) -> None:
 class RelaxedReparam(Reparam):
     r"""Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
-    The site ``z`` of a one-hot law becomes a site ``z_relaxed`` of
-    :class:`ExpRelaxedOneHotCategorical` (log space), that of a Bernoulli law one of
-    :class:`LogitRelaxedBernoulli` (logit space), with the same logits, plates, masks and scales.
-    The value of ``z`` stays in the trace as a deterministic one: :math:`\exp` or the sigmoid of the
-    auxiliary value. Observed and already relaxed sites are left as they are.
+    A one-hot site ``z`` becomes a site ``z_relaxed`` of :class:`ExpRelaxedOneHotCategorical` (in
+    log space), and a Bernoulli site one of :class:`LogitRelaxedBernoulli` (in logit space), with
+    the same logits, plates, masks and scales. The value of ``z`` stays in the trace as a
+    deterministic one: :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and
+    relaxed sites do not change.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the site's shape (that of
             its logits, without the categories).
-        hard: Whether the value is the one-hot or 0-1 one, with the soft one's gradient.
+        hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
 
     Raises:
-        ValueError: If the site's law can't be relaxed, a temperature is out of its range or does
-            not broadcast, or a handler outside gives a value to the site's own name.
+        ValueError: If the site's distribution can't be relaxed, a temperature is out of its range
+            or does not broadcast, or a handler outside gives a value to the site's own name.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -100,46 +100,48 @@ class RelaxedReparam(Reparam):
 
         Args:
             name: The site's name.
-            fn: The site's law.
-            obs: The value that it has already, or None.
+            fn: The site's distribution.
+            obs: The value that the site already has, or None.
 
         Returns:
-            None in place of the law, and the value; of an observed or relaxed site what was given.
+            None in place of the distribution, and the value; for an observed or relaxed site,
+            the arguments.
         """
         if obs is not None or isinstance(sites.innermost(fn), RelaxedDistribution):
             return fn, obs
-        around, rows = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
+        around, one_hot = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
         _refuse_given(name, fn)
         y = numpyro.sample(f"{name}_relaxed", around)
-        return None, shown(ops, y, rows, self.hard)
+        return None, constrained(ops, y, one_hot, self.hard)
 
 
 class relax(reparam):  # lower case, as NumPyro's handlers are
     r"""Relaxes all latent discrete sites of a model, or those named.
 
-    A handler as NumPyro's own are: each latent site of a one-hot or Bernoulli law goes through
-    :class:`RelaxedReparam`, so that ``z`` becomes the relaxed site ``z_relaxed`` and a
+    A handler like NumPyro's own: each latent site of a one-hot or Bernoulli distribution goes
+    through :class:`RelaxedReparam`, so that ``z`` becomes the relaxed site ``z_relaxed`` and a
     deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
     and NUTS run on it. To anneal the temperature, write
     ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and give it to
     :class:`AnnealedSVI`.
 
-    Conditions on ``z`` belong inside, ``relax(condition(model, {"z": ...}), temperature)``: outside
-    there is ``z_relaxed``. A masked category (a logit of -inf) has no density, so autoguides and
-    NUTS, which move through all of them, need :class:`GumbelSoftmaxReparam` on ``z_relaxed``.
+    Put conditions on ``z`` inside, ``relax(condition(model, {"z": ...}), temperature)``, since
+    outside there is only ``z_relaxed``. A masked category (a logit of -inf) has no density, so
+    autoguides and NUTS, which move through all categories, need :class:`GumbelSoftmaxReparam` on
+    ``z_relaxed``.
 
     Args:
-        fn: The model; None to decorate one, or as a context manager.
+        fn: The model; or None, for a decorator or a context manager.
         temperature: A positive number, or an array that broadcasts with each site's shape.
         sites: The names of the sites to relax; by default all latent discrete sites.
-        hard: Whether values are one-hot or 0-1 ones, with the soft ones' gradient.
+        hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
 
     Raises:
-        ValueError: If a site's law can't be relaxed, a named site is not a latent discrete one or
-            is never drawn, a temperature is out of its range, or the model uses a site's value in
-            steps only (an argmax, an index), so that its density has no gradient by it. That is
-            seen by the first call with data, which traces the model once more; where all that it
-            gets is traced (under ``jit``), a warning.
+        ValueError: If a site's distribution can't be relaxed, a named site is not a latent discrete
+            one or is never drawn, a temperature is out of its range, or the model uses a site's
+            value only through functions without a derivative (an argmax, an index). The first call
+            with data checks this by tracing the model once more; it warns if all arguments are
+            traced (under ``jit``).
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -170,7 +172,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         super().__init__(fn, config=self._choose)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model, and look after the first time whether gradients reach its sites."""
+        """Run the model; the first call with data checks that gradients reach its sites."""
         if self.fn is None:  # a decorator
             return super().__call__(*args, **kwargs)
         with paths.explain_index("relax", lambda: self._chosen.relaxed or None):
@@ -182,7 +184,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
 
             def check() -> bool:
                 reparam: Any = self._reparam
-                again = _Unlooked(self.fn, reparam.temperature, self._chosen.names, reparam.hard)
+                again = _Unchecked(self.fn, reparam.temperature, self._chosen.names, reparam.hard)
                 return check_relaxed(again, self._chosen.relaxed, args, kwargs)
 
             paths.once(inner, check)
@@ -191,8 +193,8 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
     def _choose(self, site: dict[str, Any]) -> RelaxedReparam | None:
         fn, name = site["fn"], site["name"]
         is_discrete = sites.kind(fn) in ("discrete", "estimated")
-        law = type(sites.innermost(fn)).__name__
-        if not self._chosen.has(name, law, is_discrete, site["is_observed"]):
+        base = type(sites.innermost(fn)).__name__
+        if not self._chosen.has(name, base, is_discrete, site["is_observed"]):
             return None
         if site.get("_control_flow_done"):
             raise ValueError(
@@ -200,7 +202,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
                 "outside it changes; expected relax inside. Wrap its body: "
                 "scan(relax(body, temperature), ...)."
             )
-        if site["value"] is not None:  # given by a handler inside
+        if site["value"] is not None:  # a handler inside gave it
             return None
         self._chosen.relaxed.add(name)
         return self._reparam
@@ -211,18 +213,18 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         super().process_message(msg)
 
     def __enter__(self) -> None:
-        """Start anew with what the model has drawn."""
+        """Forget the last run of the model."""
         self._chosen.start()
         super().__enter__()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        """Look whether all named sites were there, unless an error ended the run."""
+        """Check that all named sites were drawn, unless an error ended the run."""
         super().__exit__(exc_type, exc_value, traceback)
         if exc_type is None:
             self._chosen.check()
 
 
-class _Unlooked(relax):
+class _Unchecked(relax):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model."""
         return Messenger.__call__(self, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The draws of REBAR and RELAX: hard ones, and soft ones of the same noise."""
+"""The hard draws of REBAR and RELAX, and the soft ones with the same noise."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -15,11 +15,11 @@ from .._jax.noise import gumbel, logistic
 from .._jax.ops import compute_dtype, ops
 from ..distributions import sites
 from ..distributions.straight_through import _HardValue
-from .unbiased import latent, plain
+from .unbiased import latent, with_estimator
 
 
-class Draws(Messenger):
-    """Draws the relaxed sites of a guide, hard.
+class HardDraws(Messenger):
+    """Draws the relaxed sites of a guide at hard values.
 
     Attributes:
         found: The draws, by name.
@@ -41,26 +41,28 @@ class Draws(Messenger):
         if not unbiased.is_relaxed(self._elbo, sites, _HardValue, msg):
             return
         name, fn = msg["name"], msg["fn"]
-        law = sites.innermost(fn)
+        base = sites.innermost(fn)
         shape = fn.shape()
-        logits = jnp.broadcast_to(law.logits.astype(compute_dtype(law.logits)), shape)
-        noise = (gumbel if law._rows else logistic)(msg["kwargs"]["rng_key"], shape, logits.dtype)
-        heat = lax.stop_gradient(law.estimator.temperature).astype(logits.dtype)
-        heat = jnp.broadcast_to(heat, shape[: len(shape) - law._rows])
-        draw = Relaxation(ops, law._rows, lax.stop_gradient(logits), noise, heat)
+        logits = jnp.broadcast_to(base.logits.astype(compute_dtype(base.logits)), shape)
+        noise = (gumbel if base._rows else logistic)(msg["kwargs"]["rng_key"], shape, logits.dtype)
+        temperature = lax.stop_gradient(base.estimator.temperature).astype(logits.dtype)
+        temperature = jnp.broadcast_to(temperature, shape[: len(shape) - base._rows])
+        draw = Relaxation(ops, base._rows, lax.stop_gradient(logits), noise, temperature)
         self.found[name], self.logits[name] = draw, logits
-        msg["value"] = self.value(name, draw).astype(law.logits.dtype)
-        msg["fn"] = plain(fn, self._estimator)
+        msg["value"] = self.value(name, draw).astype(base.logits.dtype)
+        msg["fn"] = with_estimator(fn, self._estimator)
 
     def value(self, name: str, draw: Relaxation) -> Array:
         """The value of a site."""
         return draw.hard
 
 
-class Again(Draws):
-    """The guide once more: some sites at given values, the others relaxed, of the same noise."""
+class Redraws(HardDraws):
+    """Runs the guide again: some sites at given values, the others relaxed, with the same noise."""
 
-    _estimator = GumbelSoftmax(1.0, hard=False)  # any: NumPyro stops the gradient of a law of none
+    _estimator = GumbelSoftmax(
+        1.0, hard=False
+    )  # any estimator, since NumPyro stops gradients without one
 
     def __init__(self, elbo: str, fn: Callable[..., Any], given: dict[str, Array]) -> None:
         super().__init__(elbo, fn)
@@ -71,7 +73,7 @@ class Again(Draws):
         return self._given[name] if name in self._given else draw.again(self.logits[name])
 
 
-class Softly(Messenger):
+class SoftScores(Messenger):
     """Scores a model's sites at soft values."""
 
     def __init__(self, elbo: str, fn: Callable[..., Any], names: Collection[str]) -> None:
@@ -79,7 +81,7 @@ class Softly(Messenger):
         self._elbo, self._names = elbo, names
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Leave the check of the value out."""
+        """Replace the distribution by one that does not check its values."""
         if latent(msg) and msg["name"] in self._names:
             unbiased.check_soft(self._elbo, sites, msg)
-            msg["fn"] = plain(msg["fn"])
+            msg["fn"] = with_estimator(msg["fn"])

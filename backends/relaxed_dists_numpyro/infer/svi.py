@@ -21,7 +21,7 @@ from . import checkpoint
 from .pairing import Pairing
 from .paths import check_svi, pathwise
 
-# What a function that needs numbers makes of a tracer.
+# The errors of a function that needs numbers and gets a tracer.
 _UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -30,7 +30,7 @@ _UNTRACEABLE = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """What a handler or an autoguide calls; its own signature is *args, **kwargs."""
+    """The function inside a handler or an autoguide, which hides its signature."""
     if isinstance(fn, Messenger):
         return fn.fn
     return fn.model if isinstance(fn, AutoGuide) else None
@@ -40,14 +40,15 @@ class AnnealedSVI(svi.Annealed, SVI):
     r"""NumPyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
-    signature takes it. The step is the one that the optimiser's state counts, so the temperature is
-    right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved state. A
-    ``temperature=`` given to a method stands in place of the schedule's, also where there is none.
-    A whole run is compiled once.
+    signature takes it. A ``temperature=`` given to a method replaces that of the schedule, and
+    may be given without a schedule. The optimiser's state counts the steps, so the
+    temperature is right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved
+    state. A whole run is compiled once.
 
-    The state holds all there is to a restart: parameters, optimiser, step, random key and what
-    ``numpyro.mutable`` keeps. With several particles NumPyro itself drops the last: ``update``
-    warns, and ``run`` fails. :meth:`save` and :meth:`load` have the state in a file.
+    The state holds everything that a restart needs: parameters, optimiser, step, random key and the
+    values of ``numpyro.mutable``. With several particles NumPyro itself drops these values:
+    ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a file, and :meth:`load`
+    reads it.
 
     Args:
         model: A NumPyro model.
@@ -55,22 +56,22 @@ class AnnealedSVI(svi.Annealed, SVI):
         optim: A NumPyro or optax optimiser.
         loss: A NumPyro ELBO.
         temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
-            list or tuple of schedules and numbers: model and guide get the same, of numbers. By
-            default None, for an estimator without a temperature or a loop of your own: then none
-            is passed but a ``temperature=`` that a method is given.
+            list or tuple of schedules and numbers: then model and guide get the same structure of
+            numbers. Or None, for an estimator without a temperature, or for a loop that passes
+            ``temperature=`` to each method.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
         static_kwargs: Further arguments of model and guide that stay fixed.
 
     Raises:
-        ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
-            on one side and discrete on the other (seen by ``init``), a schedule can't compute with
-            a traced step, its temperature is not positive and finite, or the model uses a site's
-            value in steps only (an argmax, an index), so that no gradient reaches it (seen by
-            ``init``, which traces guide and model once more; if it is traced itself, a warning). A
-            path that breaks while another one holds is not seen.
-            Where the step is traced (``update`` under ``jit``) no temperature can be seen; the
-            distributions then compute with the lowest one that they know.
+        ValueError: If there is a temperature which neither model nor guide takes; a site is relaxed
+            on one side and discrete on the other (checked in ``init``); a schedule can't compute
+            with a traced step, or yields a temperature that is not positive and finite; or the
+            model uses a site's value only through functions without a derivative (an argmax, an
+            index), so that no gradient reaches the guide. ``init`` checks this by tracing guide and
+            model once more; it warns if ``init`` itself is traced. It can't see that one of several
+            paths breaks. If the step is traced (``update`` under ``jit``), temperatures can't be
+            checked; the distributions then replace those that are too low by the lowest possible.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -112,7 +113,8 @@ class AnnealedSVI(svi.Annealed, SVI):
             svi_state: A state of this SVI.
 
         Returns:
-            The schedule's temperature at the step that the optimiser's state holds; None without.
+            The schedule's temperature at the step that the optimiser's state counts; None without
+            a schedule.
         """
         return self._with_temperature(svi_state.optim_state[0], {}).get("temperature")
 
@@ -130,13 +132,13 @@ class AnnealedSVI(svi.Annealed, SVI):
 
     def _temperatures(self, step: Any) -> Any:
         temperature = self._at_step(step)
-        with jax.ensure_compile_time_eval():  # constants are checked under jit as well
+        with jax.ensure_compile_time_eval():  # so that constants are checked under jit as well
             return svi.checked(temperature, not_jax_tracer)
 
     def init(
         self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """The initial state, at the temperature of step 0. Args and Returns as those of SVI."""
+        """The initial state, at the temperature of step 0. See SVI for Args and Returns."""
         kwargs = self._with_temperature(0, kwargs)
         svi.check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
         sites = Pairing(self.allow_mixed)
@@ -164,28 +166,28 @@ class AnnealedSVI(svi.Annealed, SVI):
         return state
 
     def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """A step at the temperature of the state. Args and Returns as those of SVI."""
+        """Take a step at the temperature of the state. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """A step that is not taken if it is not finite. Args and Returns as those of SVI."""
+        """Take a step unless it is not finite. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
     def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss at the temperature of the state. Args and Returns as those of SVI."""
+        """The loss at the temperature of the state. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
-    evaluate_loss = evaluate  # Pyro's name of it
+    evaluate_loss = evaluate  # Pyro's name
 
     def save(self, path: str | os.PathLike[str], svi_state: Any) -> None:
         """Write a state to a file, all at once and without pickle.
 
-        The file is NumPy's (``.npz``, whatever it is called), each leaf of the state under its
-        place in it. It is written under a temporary name beside it and then renamed, so that a
-        process which is killed meanwhile leaves the file that was there.
+        The file has NumPy's format ``.npz``, whatever its name, with an array for each leaf of the
+        state. The file is written under a temporary name in the same folder and then renamed, so
+        that a process which is killed meanwhile leaves the old file intact.
 
         Args:
             path: The file.
@@ -198,15 +200,15 @@ class AnnealedSVI(svi.Annealed, SVI):
 
         Args:
             path: The file.
-            svi_state: A state that :meth:`init` returned in this process, for the structure; by
-                it SVI also learns the parameters' constraints.
+            svi_state: A state that :meth:`init` returned in this process. It gives the structure,
+                and ``init`` tells SVI the parameters' constraints.
 
         Returns:
             The state, on the devices of ``svi_state``.
 
         Raises:
-            ValueError: If the file is cut short or no checkpoint, or holds a state of another
-                structure, other shapes or dtypes.
+            ValueError: If the file is damaged or no checkpoint, or holds a state with another
+                structure, other shapes or other dtypes.
         """
         return checkpoint.load(self, path, svi_state)
 
@@ -222,7 +224,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         init_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Take a number of steps, the schedule followed. Args and Returns as those of SVI.
+        """Take a number of steps along the schedule. See SVI for Args and Returns.
 
         The progress bar shows the loss as SVI's does, and the temperature of the last step.
 
@@ -230,9 +232,9 @@ class AnnealedSVI(svi.Annealed, SVI):
             ValueError: If the schedule yields a temperature that is not positive in these steps.
         """
         if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
-            # The loop is traced, so all its temperatures are looked at before it starts.
+            # The loop is traced, so all its temperatures are checked before it starts.
             first = 0 if init_state is None else init_state.optim_state[0]
-            with jax.ensure_compile_time_eval():  # in case that run itself is under jit
+            with jax.ensure_compile_time_eval():  # run itself may be under jit
                 steps = first + jnp.arange(num_steps)
                 ahead = jax.vmap(self._at_step)(steps)
                 for end in (jnp.min, jnp.max):
@@ -242,7 +244,7 @@ class AnnealedSVI(svi.Annealed, SVI):
             how |= {"stable_update": stable_update, "init_params": init_params}
             how |= {"progress_bar": False, "init_state": init_state}
             return super().run(rng_key, num_steps, *args, **how, **kwargs)
-        # SVI's own loop with a bar, whose text can't be added to.
+        # A copy of SVI's loop with a bar, whose text can't be changed.
         state, every = init_state, max(num_steps // 20, 1)
         if state is None:
             state = self.init(rng_key, *args, init_params=init_params, **kwargs)
@@ -255,7 +257,7 @@ class AnnealedSVI(svi.Annealed, SVI):
                 state, loss = update(state)
                 losses.append(loss)
                 if i % every == 0:
-                    # A batch at a time, so as not to wait for the device at every step.
+                    # Read the losses in batches, so that not every step waits for the device.
                     losses[i - every :] = last = jax.device_get(losses[i - every :])
                     valid = [x for x in last if x == x] if stable_update else last
                     mean = sum(valid) / len(valid) if valid else math.nan
@@ -263,6 +265,8 @@ class AnnealedSVI(svi.Annealed, SVI):
                         f"init loss: {losses[0]:.4f}, avg. loss [{i - every + 1}-{i}]: {mean:.4f}"
                     )
                     used = self._with_temperature(count, kwargs)
-                    text += f", {svi.shown(used['temperature'])}" if "temperature" in used else ""
+                    text += (
+                        f", {svi.short_repr(used['temperature'])}" if "temperature" in used else ""
+                    )
                     bar.set_postfix_str(text, refresh=False)
         return SVIRunResult(self.get_params(state), state, jnp.stack(losses))

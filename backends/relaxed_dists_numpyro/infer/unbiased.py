@@ -1,4 +1,4 @@
-"""ELBOs whose gradient is unbiased for discrete sites: what they share, and leave-one-out."""
+"""ELBOs with unbiased gradients for discrete sites: their shared parts, and leave-one-out."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,55 +18,55 @@ from ..distributions.sites import discrete, innermost, kind, rewrapped
 from ..distributions.straight_through import _HardValue
 
 
-def plain(fn: Any, estimator: Any = None) -> Any:
-    """What a site draws from, with another estimator or none; values that are not checked."""
+def with_estimator(fn: Any, estimator: Any = None) -> Any:
+    """A site's distribution with another estimator or none, which does not check its values."""
 
-    def change(law: Any) -> Any:
-        twin = discrete(law)
-        twin.estimator = estimator
-        twin._validate_args = False
-        return twin
+    def change(base: Any) -> Any:
+        made = discrete(base)
+        made.estimator = estimator
+        made._validate_args = False
+        return made
 
     return rewrapped(fn, change)
 
 
 def latent(msg: Any) -> bool:
-    """Whether a site is drawn."""
+    """Whether a message comes from a latent site."""
     return msg["type"] == "sample" and not msg["is_observed"]
 
 
-class _Discretely(Messenger):
-    """Draws the sites of a guide that have an estimator from their discrete laws."""
+class _DrawDiscrete(Messenger):
+    """Draws the sites of a guide without their estimators."""
 
     def __init__(self, elbo: str, fn: Callable[..., Any]) -> None:
         super().__init__(fn)
         self._elbo = elbo
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Leave the estimator out."""
+        """Replace the distribution by one without an estimator."""
         if latent(msg):
-            law = innermost(msg["fn"])
-            if isinstance(law, _HardValue) or getattr(law, "hard", False):
-                raise unbiased.straight_through(self._elbo, msg["name"], law)
+            base = innermost(msg["fn"])
+            if isinstance(base, _HardValue) or getattr(base, "hard", False):
+                raise unbiased.straight_through(self._elbo, msg["name"], base)
             if kind(msg["fn"]) == "estimated":
-                if msg["value"] is not None:  # drawn already, inside a scan
+                if msg["value"] is not None:  # already drawn, inside a scan
                     raise unbiased.out_of_reach(self._elbo, msg["name"])
-                msg["fn"] = plain(msg["fn"])
+                msg["fn"] = with_estimator(msg["fn"])
 
 
 def terms_of(model_trace: Any, guide_trace: Any) -> Any:
-    """The log densities of the model less those of the guide, by the plates that they are in."""
+    """The log densities of the model minus those of the guide, by their plates."""
     terms = MultiFrameTensor()
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
         for site in trace.values():
             if site["type"] == "sample":
-                rows = in_plates(site, sign * site["log_prob"])
-                terms.add((site["cond_indep_stack"], rows))
+                one_hot = in_plates(site, sign * site["log_prob"])
+                terms.add((site["cond_indep_stack"], one_hot))
     return terms
 
 
 def in_plates(site: Any, log_prob: Array) -> Array:
-    """A site's log densities, summed over the dimensions that no plate declares independent."""
+    """A site's log densities, summed over the dimensions without a plate."""
     declared = {frame.dim for frame in site["cond_indep_stack"]}
     for dim in range(-jnp.ndim(log_prob), 0):
         log_prob = log_prob if dim in declared else log_prob.sum(dim, keepdims=True)
@@ -103,26 +103,26 @@ class Run(NamedTuple):
 
 
 def pathwise(model_trace: Any, guide_trace: Any) -> tuple[Array, Array]:
-    """The ELBO, a constant, and what of it has a gradient by its parameters directly."""
+    """The ELBO as a constant, and the part of it that has a pathwise gradient."""
     elbo = total(model_trace) - total(guide_trace)
     direct = total(model_trace) - total(guide_trace, lambda site: site["fn"].has_rsample)
     return lax.stop_gradient(elbo), direct
 
 
 class Unbiased(ELBO):
-    """What they share: a loss with the gradient of a surrogate, of all particles."""
+    """An ELBO whose loss has the gradient of a surrogate."""
 
     can_infer_discrete = True
 
     def _particles(self, particle: Callable[[Any], Any], key: Any) -> Any:
-        """What a function of a key returns, of all particles, along the first axis."""
+        """The results of a function of a key for all particles, along the first axis."""
         if self.num_particles == 1:
             return jax.tree.map(lambda x: x[None], particle(key))
         return self.vectorize_particles_fn(particle, random.split(key, self.num_particles))
 
 
 def loss_of(elbo: Array, surrogate: Array) -> Array:
-    """The loss, with the gradient of the surrogate of the ELBO."""
+    """The loss with the gradient of the surrogate."""
     return -(elbo + surrogate - lax.stop_gradient(surrogate))
 
 
@@ -134,10 +134,10 @@ class LeaveOneOut_ELBO(Unbiased):
 
     .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
 
-    where f holds only what shares the site's plates. Sites are drawn from their discrete laws: an
-    estimator of theirs is not used. Other discrete laws of the framework do as well. Continuous
-    sites beside them keep their pathwise gradients, and parameters of the model their exact ones.
-    The model may do anything with the values, indexing too.
+    where f has only the terms that share the site's plates. Sites are drawn from their discrete
+    distributions, without their estimators; the framework's own discrete distributions work too.
+    Continuous sites keep their pathwise gradients, and parameters of the model their exact ones.
+    The model may use the values in any way, also as an index.
 
     A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
     from other data and help little. Draw the minibatch outside, and give it to model and guide.
@@ -148,7 +148,7 @@ class LeaveOneOut_ELBO(Unbiased):
 
     Raises:
         ValueError: If there are fewer than 2 particles, or (in a step) a site of the guide has a
-            biased pathwise gradient, as the straight-through relaxed laws have.
+            biased pathwise gradient, such as the straight-through relaxed distributions.
 
     Reference:
         Kool, van Hoof, Welling, *Buy 4 REINFORCE Samples, Get a Baseline for Free!* (2019).
@@ -172,15 +172,15 @@ class LeaveOneOut_ELBO(Unbiased):
     def loss(
         self, rng_key: Any, param_map: Any, model: Any, guide: Any, *args: Any, **kwargs: Any
     ) -> Array:
-        """The loss, whose gradient is the estimate. Args and Returns as those of ELBO."""
+        """The loss, whose gradient is the estimate. See ELBO for Args and Returns."""
 
         def particle(key: Any) -> Any:
             run = Run(key, param_map, model, guide, args, kwargs)
-            traces = run.traces(_Discretely(type(self).__name__, run.seeded_guide()))
+            traces = run.traces(_DrawDiscrete(type(self).__name__, run.seeded_guide()))
             terms, pairs = terms_of(*traces), []
             for site in traces[1].values():
                 if latent(site) and not site["fn"].has_rsample:
-                    # Not site["log_prob"], which is scaled where the plate is subsampled.
+                    # Not site["log_prob"], which a subsampled plate scales.
                     score = in_plates(site, site["fn"].log_prob(site["value"]))
                     f = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
                     pairs.append((jnp.broadcast_to(f, score.shape), score))

@@ -48,38 +48,37 @@ _BACKEND = auto_relaxed.Backend(
 class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
 
-    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, this
-    library's or Pyro's own, gets logits :math:`\theta_i` of its own, in plates one row for each
-    element of the full plate: :math:`q(z) = \prod_i q(z_i; \theta_i)`. Subsampled plates take the
-    rows of their subsample. The sites are this library's discrete laws, so that
-    ``TraceMeanField_ELBO`` takes their KL divergences exactly.
+    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, from this
+    library or from Pyro, gets its own logits :math:`\theta_i`, with one row for each element of
+    its full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. A subsampled plate takes the rows of
+    its subsample. The guide draws from this library's discrete distributions, so that
+    ``TraceMeanField_ELBO`` computes their KL divergences exactly.
 
-    Categories to which the prior gives no probability get none in the guide, where the prior's
-    parameters depend on no other latent site and the plates are not subsampled (or the whole
-    subsample lacks the category); they are looked at in the first call.
-    Masks of a site (``mask``) are not the guide's: the best law of what is masked out is uniform,
-    and its entropy stays in the bound.
+    The first call looks for categories without probability in the prior. The guide gives them none
+    either, if the prior's parameters depend on no other latent site and the plates are not
+    subsampled (or the whole subsample lacks the category). The guide ignores the mask of a site:
+    the best distribution for masked elements is uniform, and its entropy stays in the bound.
 
     Args:
         model: A Pyro model.
         estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
-            one, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``: then the
-            guide is called with ``temperature=``, as :class:`AnnealedSVI` does it. The model gets
-            it as well, if its signature takes it.
-        continuous: Makes the guide of the continuous latent sites: a class of Pyro's autoguides,
-            or a function from a model to an autoguide. The model that it gets draws the discrete
-            sites from the prior, unseen. Required if there are such sites, unless they are hidden
-            by ``block`` and have a guide beside this one in an ``AutoGuideList`` (whose model must
-            then accept ``temperature=`` if this guide does). ``TraceMeanField_ELBO`` warns if the
-            sites of the two kinds take turns in the model, though the guide is a mean-field one.
-        init_loc_fn: From a site (a dictionary with its ``name``, ``fn`` and ``value``) to a value
-            of it: a corner or a point of the simplex, or of [0, 1]; Pyro's ``init_to_value`` is
-            one. The guide starts at 0.9 of it and 0.1 of the uniform law. Where it returns None,
-            and by default, at the uniform law.
-        create_plates: From the model's arguments to plates of it, as in Pyro's autoguides.
+            an estimator, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``.
+            A guide with a callable needs ``temperature=`` in each call, which
+            :class:`AnnealedSVI` passes, also to a model whose signature takes it.
+        continuous: The class of an autoguide of Pyro for the continuous latent sites, or a
+            function from a model to an autoguide. The model that it gets draws the discrete sites
+            from the prior and hides them. Required if there are continuous sites, unless ``block``
+            hides them and an ``AutoGuideList`` has another guide for them (whose model must then
+            accept ``temperature=`` if this guide does). ``TraceMeanField_ELBO`` warns if sites of
+            both kinds alternate in the model, though the guide is a mean-field one.
+        init_loc_fn: A function from a site (a dictionary with its ``name``, ``fn`` and ``value``)
+            to a value of it, on the simplex or in [0, 1], such as Pyro's ``init_to_value``. The
+            guide starts at 0.9 times this value plus 0.1 times the uniform distribution; if the
+            function returns None, and by default, at the uniform distribution.
+        create_plates: A function from the model's arguments to its plates, as in Pyro's autoguides.
 
     Raises:
-        ValueError: If the estimator is none, a latent discrete site is neither one-hot nor
+        ValueError: If ``estimator`` is no estimator, a latent discrete site is neither one-hot nor
             Bernoulli, or the model has continuous latent sites and no guide for them.
 
     Reference:
@@ -126,7 +125,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
                 raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
 
     def _check_prototype(self, part_trace: Any) -> None:
-        """Called by the guide of the continuous sites, which has a part of the same model."""
+        """Accept the guide of the continuous sites, which has a part of the same model."""
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
@@ -146,10 +145,10 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             self._check_fixed(lambda: get_dependencies(self.model, args, kwargs))
 
     def _distribution(self, name: str, estimator: Any = None) -> Any:
-        """The distribution of a site, in its plates or of the full plates."""
+        """The distribution of a site; outside the plates, that of all their rows."""
         logits = attrgetter(name)(self.logits)
         if not torch.is_grad_enabled():
-            logits = logits.detach()  # else what is computed of it later asks for gradients
+            logits = logits.detach()  # so that later computations need no gradients
 
         def subsample(fixed: Tensor, event_dim: int) -> Any:
             return pyro.subsample(fixed.to(logits), event_dim=event_dim)
@@ -160,14 +159,15 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         """Draw the latent sites.
 
         Args:
-            args: What the model takes.
-            kwargs: The same, by name; and ``temperature``, if the estimator is made from it.
+            args: The model's arguments.
+            kwargs: The model's keyword arguments; and ``temperature``, if the estimator is made
+                from one.
 
         Returns:
             A dictionary from the name of a site to its value.
 
         Raises:
-            ValueError: If a temperature is needed and there is none.
+            ValueError: If the estimator is made from a temperature and there is none.
         """
         estimator = auto_relaxed.estimator_of(self.estimator, kwargs)
         if self.prototype_trace is None:
@@ -181,11 +181,11 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
 
     @torch.no_grad()
     def discrete_posterior(self) -> dict[str, _Discrete]:
-        """The law of each discrete site, without an estimator.
+        """The distribution of each discrete site, without an estimator.
 
         Returns:
-            A dictionary from the name of a site to its OneHotCategorical or Bernoulli law, of the
-            full plates.
+            A dictionary from the name of a site to its OneHotCategorical or Bernoulli distribution,
+            of the full plates.
 
         Raises:
             ValueError: If the guide was never called.
@@ -197,8 +197,8 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         """The most probable value of each discrete site, the median of each continuous one.
 
         Args:
-            args: What the model takes.
-            kwargs: The same, by name.
+            args: The model's arguments.
+            kwargs: The model's keyword arguments.
 
         Returns:
             A dictionary from the name of a site to its value, of the full plates.
@@ -209,15 +209,15 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
 
     @torch.no_grad()
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The quantiles of the continuous sites; a discrete one has its law instead.
+        """The quantiles of the continuous sites. See discrete_posterior for the discrete sites.
 
         Args:
             quantiles: Numbers from 0 to 1.
-            args: What the model takes.
-            kwargs: The same, by name.
+            args: The model's arguments.
+            kwargs: The model's keyword arguments.
 
         Returns:
-            A dictionary from the name of a continuous site to its quantiles; empty without any.
+            A dictionary from the name of a continuous site to its quantiles.
         """
         if self.continuous is None:
             return {}

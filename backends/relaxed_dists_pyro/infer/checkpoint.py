@@ -1,9 +1,9 @@
-"""The state of a training: what AnnealedSVI saves, and how it goes back to where it came from.
+"""The state of a training: how AnnealedSVI collects it, and how it restores it.
 
-Pyro's param store and the modules of a model hold the same tensors only as long as nobody replaces
-them, and the store's own set_state does. Here loaded numbers are copied into tensors that are there
-already. A parameter that is not there yet waits in the store until model or guide registers it;
-then the tensor that they register takes the numbers.
+Pyro's param store and the modules of a model share tensors, until one of them replaces its own, as
+the store's set_state does. So loaded numbers are copied into the existing tensors. A parameter that
+does not exist yet waits in the store until model or guide registers it; then the registered tensor
+takes the numbers.
 """
 
 import copy
@@ -26,45 +26,46 @@ from torch.distributions import constraints, transform_to
 from relaxed_dists._infer import checkpoint
 
 from .generators import rng_state, set_rng_state
-from .holding import ways
+from .holding import held_tensors
 
-# Tensors of the param store that took loaded numbers, and that nothing has registered since.
+# Tensors of the param store with loaded numbers, which nothing has registered since.
 _waiting: dict[str, Tensor] = {}
 
 
-# Constraints as what torch.load(weights_only=True) reads.
+# Constraints, described by data that torch.load(weights_only=True) reads.
 
 
 def _class(path: str) -> Any:
-    """The class of a path as in "torch.distributions.constraints:_Real"; it imports nothing."""
+    """The imported class of a path such as "torch.distributions.constraints:_Real"; or None."""
     module, _, name = path.partition(":")
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = vars(found).get(part) if hasattr(found, "__dict__") else None
-    fine = isinstance(found, type) and issubclass(found, constraints.Constraint)
-    return found if fine else None
+    valid = isinstance(found, type) and issubclass(found, constraints.Constraint)
+    return found if valid else None
 
 
-def _plain(value: Any) -> Any:
-    """The value without NumPy's numbers, and a constraint by its class's path and its fields.
+def _described(value: Any) -> Any:
+    """The value with Python's numbers in place of NumPy's, and with described constraints.
 
-    A constraint stays what it is if that does not describe it.
+    A description has the path of the constraint's class and its fields. A constraint that these
+    don't describe stays as it is.
     """
     if isinstance(value, constraints.Constraint):
         path = f"{type(value).__module__}:{type(value).__qualname__}"
-        fields = {name: _plain(field) for name, field in vars(value).items()}
+        fields = {name: _described(field) for name, field in vars(value).items()}
         known = (bool, int, float, str, Tensor, list, dict, type(None))
-        fine = _class(path) is type(value) and all(isinstance(f, known) for f in fields.values())
-        return {"class": path, "fields": fields} if fine else value
+        valid = _class(path) is type(value) and all(isinstance(f, known) for f in fields.values())
+        return {"class": path, "fields": fields} if valid else value
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: _described(entry) for key, entry in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
+        return type(value)(map(_described, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _constraint(value: Any, source: str, name: str) -> Any:
-    """The constraint of a description; a constraint, as Pyro saves it, is one already."""
+    """The constraint of a description; a constraint that Pyro itself saved stays as it is."""
     if isinstance(value, list):
         return [_constraint(entry, source, name) for entry in value]
     if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
@@ -78,14 +79,14 @@ def _constraint(value: Any, source: str, name: str) -> Any:
 
 
 def _fill(places: dict[str, Tensor], values: dict[str, Tensor]) -> None:
-    """Copy the values into the tensors of the same names, if there are."""
+    """Copy the values into the tensors of the same names, where these exist."""
     with torch.no_grad():
         for name in places.keys() & values.keys():
             places[name].copy_(values[name])
 
 
 def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) -> None:
-    """Raise if a value does not fit the tensor of the same name, if there is one."""
+    """Refuse values that do not fit the tensor of the same name, where it exists."""
     for name, value in values.items():
         checkpoint.check_like(source, name, value, places.get(name, value))
 
@@ -95,42 +96,42 @@ def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) ->
 
 def state_dict(svi: Any) -> dict[str, Any]:
     """The state of an AnnealedSVI."""
-    # Pyro itself saves none of the optimiser's states that wait for their parameter.
+    # Pyro itself does not save optimiser states that wait for their parameter.
     waiting = svi.optim._state_waiting_to_be_consumed
     store, optim = pyro.get_param_store(), {**waiting, **svi.optim.get_state()}
     if optim.pop(None, None) and pyro.settings.get("module_local_params"):
         raise checkpoint.unnamed_parameters()
     params: Any = store.get_state()
-    params["constraints"] = _plain(params["constraints"])
-    held = ways(svi)
-    names = {way: store.param_name(tensor) for way, tensor in held.items()}
-    rest = {way: held[way] for way, name in names.items() if name is None}
+    params["constraints"] = _described(params["constraints"])
+    held = held_tensors(svi)
+    names = {route: store.param_name(tensor) for route, tensor in held.items()}
+    rest = {route: held[route] for route, name in names.items() if name is None}
     return {
         "steps": svi.steps,
-        "optim": _plain(optim),
+        "optim": _described(optim),
         "params": params,
         "rng": rng_state(),
         "rest": {**(svi._loaded or {}).get("rest", {}), **rest},
-        "modules": {way: name for way, name in names.items() if name is not None},
+        "modules": {route: name for route, name in names.items() if name is not None},
     }
 
 
 def read(path: str | os.PathLike[str], map_location: Any) -> Any:
-    """What torch.save wrote to a file, without executing anything in it."""
+    """Read a file of torch.save without executing anything in it."""
     with open(path, "rb") as file:
         try:
-            with zipfile.ZipFile(file) as archive:  # torch.load itself looks at no checksum
+            with zipfile.ZipFile(file) as archive:  # torch.load itself checks no checksums
                 wrong = torch.serialization.get_crc32_options() and archive.testzip()
             if wrong:
                 raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
             file.seek(0)
             return torch.load(file, map_location, weights_only=True)
-        except Exception as error:  # by the kind of damage, one of many
+        except Exception as error:  # the class depends on the damage
             raise checkpoint.unreadable(path, error) from error
 
 
 def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Write a state to a file from which it can be read without executing anything."""
+    """Write a state to a file that can be read without executing anything."""
     for name, constraint in state["params"]["constraints"].items():
         if isinstance(constraint, constraints.Constraint):
             raise checkpoint.unsaved_constraint(name, constraint)
@@ -139,7 +140,7 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
         try:
             torch.save(state, file)
             file.flush()
-            torch.load(file.name, "cpu", weights_only=True, mmap=True)  # reads no tensor
+            torch.load(file.name, "cpu", weights_only=True, mmap=True)  # reads no tensors
         except (AttributeError, TypeError, pickle.PickleError) as error:
             raise checkpoint.unsaved(error) from error
 
@@ -148,8 +149,8 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
 
 def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Parameters and constraints, in Pyro's own layout."""
-    fine = isinstance(params, dict) and params.keys() == {"params", "constraints"}
-    if not fine or params["params"].keys() != params["constraints"].keys():
+    valid = isinstance(params, dict) and params.keys() == {"params", "constraints"}
+    if not valid or params["params"].keys() != params["constraints"].keys():
         expected = "params and constraints of the same names"
         raise checkpoint.malformed(source, "malformed params", expected)
     for name, value in params["params"].items():
@@ -161,9 +162,9 @@ def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[s
 
 
 def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str) -> None:
-    """Raise if the optimiser is of another kind than the one that was saved."""
+    """Refuse the state of another kind of optimiser."""
     if callable(optim.pt_optim_args):
-        return  # its settings depend on the parameter
+        return  # the settings depend on the parameter
     name = next(iter(states.keys() & params.keys()), None)
     if name is None:
         return
@@ -172,17 +173,17 @@ def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str
     known = (made.optimizer if scheduled else made).param_groups[0].keys()
     for name, state in states.items():
         saved = (state["optimizer"] if "scheduler" in state else state)["param_groups"][0].keys()
-        # Other versions of torch have further settings, and some optimisers add their own.
+        # Other versions of torch have other settings, and some optimisers add their own.
         if ("scheduler" in state) != scheduled or (saved - known and known - saved):
             got = f"the optimiser's settings {sorted(saved)} of the parameter {name!r}"
             raise checkpoint.malformed(source, got, f"those of {type(made).__name__}")
 
 
 def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
-    """Set what the state holds, after all of it has been looked at.
+    """Check the whole state, and then set everything that it holds.
 
     Returns:
-        What :func:`rehearse` needs; None if model and guide have registered all of it already.
+        The arguments of :func:`rehearse`; None if model and guide have registered everything.
     """
     kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
     kinds |= {"modules": dict, "rest": dict}
@@ -196,9 +197,11 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
             )
     store = pyro.get_param_store()
     params, limits = _checked_params(state["params"], source) if "params" in state else ({}, {})
-    held, names, rest = ways(svi), state.get("modules", {}), state.get("rest", {})
+    held, names, rest = held_tensors(svi), state.get("modules", {}), state.get("rest", {})
     places = dict(store.named_parameters())
-    places |= {name: held[way] for way, name in names.items() if way in held and name in params}
+    places |= {
+        name: held[route] for route, name in names.items() if route in held and name in params
+    }
     _check(params, places, source)
     _check(rest, held, source)
     trained = {name for p in svi.optim.optim_objs if (name := store.param_name(p)) is not None}
@@ -226,7 +229,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     _fill(held, rest)
     svi.steps = state.get("steps", svi.steps)
     if "optim" in state:
-        # Pyro hands a state to the optimisers that it makes from now on.
+        # Pyro gives this state to the optimisers that it makes from now on.
         svi.optim.optim_objs.clear()
         svi.optim._state_waiting_to_be_consumed.clear()
         svi.optim.set_state(copy.deepcopy(state["optim"]))
@@ -235,21 +238,21 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     if not new and not (svi._first and svi.steps):
         return None
     trained = params.keys() & state.get("optim", params).keys()
-    rest = {way: tensor.detach().clone() for way, tensor in rest.items()}
+    rest = {route: tensor.detach().clone() for route, tensor in rest.items()}
     return {"params": set(params), "trained": trained, "rest": rest}
 
 
 def _setdefault(
     name: str, init_constrained_value: Any, constraint: Any = constraints.real
 ) -> Tensor:
-    """The param store's method of this name, while loaded parameters wait to be registered.
+    """Replace the param store's setdefault while loaded parameters wait to be registered.
 
-    A parameter is registered as if it was not there, so that the store shares the tensor of a
-    module, and then takes the loaded numbers. A function that makes the first value is not called:
-    it may draw random numbers.
+    A waiting parameter is registered as a new one, so that the store shares the tensor of a module,
+    and the tensor then takes the loaded numbers. A function that makes the initial value is not
+    called, since it may draw random numbers.
     """
     store, loaded, init = pyro.get_param_store(), _waiting.get(name), init_constrained_value
-    # After clear_param_store, or where a PyroModule put its own tensor there, it waits no more.
+    # It no longer waits after clear_param_store, or if a PyroModule replaced the tensor.
     if loaded is not None and store._params.get(name) is loaded and isinstance(init, Tensor):
         with torch.no_grad():
             start = transform_to(store._constraints[name]).inv(init)
@@ -266,17 +269,17 @@ def _setdefault(
 
 
 def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-    """Run the loss once after a load, so that model and guide register what was loaded.
+    """Run the loss once after a load, so that model and guide register the loaded parameters.
 
-    A guide may use a module that the model registers after it; automatic guides make their
-    parameters, and compiling losses run the model, in their first call. What this run changes is
-    set back: random generators, buffers, and averages that a loss keeps in the param store.
+    A guide may use a module that the model registers later; automatic guides make their parameters,
+    and compiling losses run the model, in their first call. Everything that this run changes is set
+    back: random generators, buffers, and averages that a loss keeps in the param store.
     """
     store, rng = pyro.get_param_store(), rng_state()
     if loaded["params"] and not loaded["params"] & store.keys():
         raise checkpoint.cleared()
     before = {name: tensor.detach().clone() for name, tensor in store.named_parameters()}
-    held = {way: tensor.detach().clone() for way, tensor in ways(svi).items()}
+    held = {route: tensor.detach().clone() for route, tensor in held_tensors(svi).items()}
     try:
         with torch.enable_grad(), trace(param_only=True) as used:
             svi.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
@@ -284,23 +287,25 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         zero_grads(site["value"].unconstrained() for site in sites.values())
     finally:
         set_rng_state(rng)
-        for name in store.keys() - before.keys():  # made from draws that the next call repeats
+        for name in (
+            store.keys() - before.keys()
+        ):  # the next call makes them again, from the same draws
             store._param_to_name.pop(store._params.pop(name), None)
             del store._constraints[name]
-        _fill(ways(svi), held)
-        _fill(store._params, before)  # after it, since modules had their first values before
+        _fill(held_tensors(svi), held)
+        _fill(store._params, before)  # after the modules' first values
     seen = sites.keys()
     unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
     unused &= loaded["trained"]
     new = seen - loaded["params"]
-    # A module's have these in their names. A param statement may be of another batch.
+    # These are in the names of a module's parameters. Other parameters may belong to another batch.
     if unused and any("$$$" in name or "." in name for name in new):
         raise checkpoint.renamed(unused, new)
     if unused:
         warnings.warn(checkpoint.unused(unused), stacklevel=4)
     for name in seen:
         _waiting.pop(name, None)
-    held = ways(svi)
+    held = held_tensors(svi)
     missing = loaded["rest"].keys() - held.keys()
     if missing:
         warnings.warn(checkpoint.not_found(missing), stacklevel=4)

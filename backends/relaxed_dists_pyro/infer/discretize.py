@@ -1,4 +1,4 @@
-"""The discrete model: each relaxed or estimated site replaced by its discrete twin."""
+"""The discrete model, in which discrete distributions replace relaxed and estimated ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Never
@@ -40,17 +40,17 @@ class _Image(constraints.Constraint):
 
 
 class _Logarithmic(_Discrete):
-    """A law of the log or the logit of hard values: infinite ones, which the model maps back."""
+    """The distribution of infinite logs or logits, from which a model computes hard values."""
 
     _image: Callable[[Tensor], Tensor]
     _preimage: Callable[[Tensor], Tensor]
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw. Args and Returns as those of the law of hard values."""
+        """Draw. See the distribution of hard values for Args and Returns."""
         return self._preimage(super().sample(sample_shape))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All values. Args and Returns as those of the law of hard values."""
+        """All values. See the distribution of hard values for Args and Returns."""
         return self._preimage(super().enumerate_support(expand))
 
     @property
@@ -66,14 +66,14 @@ class _Logarithmic(_Discrete):
 
     @property
     def mean(self) -> Never:
-        """An error that says that there is none."""
+        """Not defined: the error says so."""
         raise _discretize.no_moments(type(self).__name__)
 
     variance = mean
 
 
 class LogOneHotCategorical(_Logarithmic, OneHotCategorical):  # type: ignore[override]
-    """The law of the log of a one-hot value: 0 at the category, and -inf elsewhere."""
+    """The distribution of the log of a one-hot value: 0 at one category, -inf at the others."""
 
     _image, _preimage = staticmethod(torch.exp), staticmethod(torch.log)
     _supports: Any = (_Image(constraints.one_hot, torch.exp), None)
@@ -81,7 +81,7 @@ class LogOneHotCategorical(_Logarithmic, OneHotCategorical):  # type: ignore[ove
 
 
 class LogitBernoulli(_Logarithmic, Bernoulli):
-    """The law of the logit of 0 or 1: minus or plus infinity."""
+    """The distribution of the logit of 0 or 1: minus or plus infinity."""
 
     _image, _preimage = staticmethod(torch.sigmoid), staticmethod(torch.logit)
     _supports: Any = (_Image(constraints.boolean, torch.sigmoid), None)
@@ -94,53 +94,55 @@ for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, 
     register_kl(_hard, _log)(_refuse_spaces)
 
 
-def _twin(law: Any) -> Any:
-    if isinstance(law, ExpRelaxedOneHotCategorical):
-        return law._twin(LogOneHotCategorical)
-    if isinstance(law, LogitRelaxedBernoulli):
-        return law._twin(LogitBernoulli)
-    if isinstance(law, RelaxedSubset | RelaxedPermutation):
-        return law.discrete
-    return discrete(law)
+def _discrete(base: Any) -> Any:
+    if isinstance(base, ExpRelaxedOneHotCategorical):
+        return base._twin(LogOneHotCategorical)
+    if isinstance(base, LogitRelaxedBernoulli):
+        return base._twin(LogitBernoulli)
+    if isinstance(base, RelaxedSubset | RelaxedPermutation):
+        return base.discrete
+    return discrete(base)
 
 
 class _Discretize(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and kind(msg["fn"]) in ("relaxed", "estimated"):
-            msg["fn"] = rewrapped(msg["fn"], lambda law: _twin(law) or self._refuse(msg["name"]))
+            msg["fn"] = rewrapped(
+                msg["fn"], lambda base: _discrete(base) or self._refuse(msg["name"])
+            )
 
     def _refuse(self, name: str) -> Never:
-        raise _discretize.no_twin(name)
+        raise _discretize.no_counterpart(name)
 
 
 def discretize(fn: Callable[..., Any] | None = None) -> Any:
     r"""The discrete model or guide of a relaxed one, under which any ELBO scores it.
 
-    An effect handler. Each latent site that draws from a relaxed law, or from a discrete one with
-    an estimator, draws from its discrete twin instead: the one-hot or Bernoulli law with the same
-    logits. In the place of a law of logs or logits stands the law of the log or the logit of the
-    hard value (0 and -inf, or -inf and inf), so that what the model computes from it is hard. So
-    ``discretize(relax(model, temperature))`` scores exactly what the model does.
+    An effect handler. Each latent site that draws from a relaxed distribution, or from a discrete
+    one with an estimator, draws from its discrete counterpart instead: the one-hot or Bernoulli
+    distribution with the same logits. A site of logs or logits draws the log or the logit of a hard
+    value (0 and -inf, or -inf and inf), from which the model computes the hard value. So
+    ``discretize(relax(model, temperature))`` has exactly the density of the model.
 
-    Discrete laws without an estimator, continuous laws and observed sites stay as they are.
+    Other latent sites and observed sites do not change.
 
     The discrete distributions do not depend on a temperature, so a function whose signature takes
-    one may be called without it. It is then refused if anything else in it depends on one, which
-    its first call looks at.
+    one may be called without it. The first such call refuses the function if anything else in it
+    depends on a temperature.
 
     Args:
-        fn: A model or a guide; without one the handler is a context manager.
+        fn: A model or a guide; or None, for a context manager.
 
     Returns:
         The model or the guide with its sites replaced.
 
     Raises:
-        ValueError: If a site's law is made from a relaxed one by a transform; or no temperature is
-            given, and the function depends on it.
+        ValueError: If a site's distribution is made from a relaxed one by a transform; or no
+            temperature is given, and the function depends on it.
 
     Reference:
-        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5: relaxed models are
-        trained, and their discrete ones evaluated.
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5, trains relaxed models
+        and evaluates their discrete counterparts.
 
     Example:
         >>> import pyro
@@ -166,7 +168,7 @@ def _independent(
     """Whether a discrete model or guide draws and scores the same at two temperatures."""
     state, found = rng_state(), []
     with poutine.block():
-        # Once more at first, since the first call of an autoguide draws more than the later ones.
+        # One more run first, since the first call of an autoguide draws more than later ones.
         for temperature in (temperatures[0], *temperatures):
             with same_noise(state):
                 trace = poutine.trace(_Discretize()(fn))

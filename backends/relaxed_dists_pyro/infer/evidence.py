@@ -16,7 +16,7 @@ from relaxed_dists._infer import evidence
 from relaxed_dists._infer.evidence import EvidenceBounds
 from relaxed_dists._infer.svi import accepting
 
-from ..distributions import sites as _questions
+from ..distributions import sites as _sites_module
 from .discretize import discretize
 from .generators import rng_state, set_rng_state
 from .paths import traces as traces_of
@@ -40,39 +40,40 @@ def evidence_bounds(
 ) -> EvidenceBounds:
     r"""The ELBO and the importance-weighted bound of the discrete model, with standard errors.
 
-    Model and guide are made discrete by :func:`discretize`, so the numbers say how good the
-    discrete model is, however it was trained. With z drawn S times from the guide and log weights
+    :func:`discretize` makes model and guide discrete, so the numbers say how good the discrete
+    model is, however it was trained. With z drawn S times from the guide and the log weights
     :math:`w = \log p(x, z) - \log q(z)`, the ELBO is the mean of w, and the importance-weighted
-    bound :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
+    bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
-    Plates that all sites of model and guide share hold independent data: each datum has a bound of
-    its own, and the results are summed over them. Where such a plate is subsampled, the minibatch
-    is drawn once and the sum scaled to the whole; the errors don't count that choice. A latent site
-    that the guide lacks is drawn from the model. As ``vectorize_particles`` does, a chunk of
-    samples is drawn in one outermost plate. Where the model or the guide can't be run in it
-    (a variable outside of plates in ``X @ g``, an ``if``), or three samples of the chunk don't get
-    the log weights that they have alone, the samples are drawn one at a time.
+    The data in plates that contain all sites of model and guide are independent: each datum has its
+    own bound, and the results are sums over the data. A subsampled plate of this kind draws its
+    minibatch once, and the sum is scaled to all data; the errors do not include that choice. A
+    latent site that the guide lacks is drawn from the model. As with
+    ``vectorize_particles``, one outermost plate draws a chunk of samples. If the model or the guide
+    can't run in this plate (because of ``X @ g`` with a variable outside of plates, or of an
+    ``if``), or three samples of the chunk have other log weights than alone, the samples are drawn
+    one at a time.
 
     Args:
         model: A Pyro model.
         guide: Its guide.
-        args: What both take.
+        args: The arguments of both.
         num_samples: The number S of samples.
-        chunk_size: How many to draw at once; with 1 no plate is added. By default as many as fit
-            into some dozens of megabytes.
-        progress_bar: Whether to show one.
-        kwargs: What both take by name; ``temperature`` reaches those that take it. Without one they
-            are called at some temperature, on which the discrete model does not depend.
+        chunk_size: The number of samples to draw at once; 1 adds no plate. By default, as many as
+            fit into some dozens of megabytes.
+        progress_bar: Whether to show a progress bar.
+        kwargs: The keyword arguments of both. ``temperature`` reaches those that take it. Without
+            one they are called at some temperature, on which the discrete model does not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
-        ``importance_weighted_error``, by the delta method; near 1 it says that one
-        sample outweighs all others: draw more. With one sample the errors are NaN.
+        ``importance_weighted_error``, by the delta method. If that error is near 1, one sample
+        outweighs all others: draw more samples. With one sample the errors are NaN.
 
     Raises:
         ValueError: If log densities are scaled differently at different sites, the guide draws
-            a discrete site from a continuous law, or no temperature is given and the discrete model
-            or guide depends on it.
+            a discrete site from a continuous distribution, or no temperature is given and the
+            discrete model or guide depends on it.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
@@ -97,14 +98,14 @@ def evidence_bounds(
     with poutine.block():
         traces = traces_of(model, guide, args, kwargs)
     sites = _sites(traces)
-    for name, fn, value in evidence.deltas(_questions, pyro.distributions.Delta, sites):
+    for name, fn, value in evidence.deltas(_sites_module, pyro.distributions.Delta, sites):
         if not fn.support.check(value).all():
             raise evidence.soft_guide(name)
     stacks = [[f for f in site["cond_indep_stack"] if f.vectorized] for _, site, _ in sites]
     scale = evidence.common([(name, site["scale"]) for name, site, _ in sites])
     dims = {frame.dim for frame in evidence.shared(stacks)}
     depth = max((-frame.dim for stack in stacks for frame in stack), default=0)
-    # The minibatches, which stay the same from chunk to chunk.
+    # The minibatches, which are the same in all chunks.
     fixed: Any = {
         name: site["value"]
         for trace in traces
@@ -116,7 +117,7 @@ def evidence_bounds(
     found: list[poutine.Trace] = []
 
     def log_weights(size: int, given: list[poutine.Trace] | None = None) -> Tensor:
-        """The log weights of a chunk, drawn in a plate of that size, or of given values."""
+        """The log weights of a chunk drawn in a plate of that size, or of given values."""
         fns: list[Any] = [poutine.condition(fn, data=fixed) for fn in (model, guide)]
         if given is not None:
             pairs = zip(fns, reversed(given), strict=True)
@@ -136,22 +137,22 @@ def evidence_bounds(
         return total.expand(size, *total.shape[1:]) if size > 1 else total[None]
 
     def right(weights: Tensor) -> bool:
-        """Whether the samples of a chunk were not mixed: three of them, each alone."""
+        """Whether three samples of a chunk have the same log weights alone."""
         together, totals = list(found), weights.reshape(len(weights), -1).sum(-1)
         for i in {0, int(totals.argmin()), int(totals.argmax())}:
             given = [_one(*pair, i, depth) for pair in zip(traces, together, strict=True)]
-            alone = log_weights(1, given)
-            if not torch.allclose(alone[0], weights[i], 1e-4, 1e-3, equal_nan=True):
+            isolated = log_weights(1, given)
+            if not torch.allclose(isolated[0], weights[i], 1e-4, 1e-3, equal_nan=True):
                 return False
         return True
 
     def chunk_of(size: int) -> Tensor:
-        """The log weights of a chunk, one by one where the model can't draw them in a plate."""
+        """The log weights of a chunk; one by one if the model can't draw them in a plate."""
         nonlocal vectorized
         state = rng_state()
         if size > 1 and vectorized:
-            # The model ran with one sample, so that whatever fails here comes of the dimension of
-            # many. If not, it fails again below.
+            # The model ran with one sample, so an error here is due to the plate; any other error
+            # is raised again below.
             with suppress(Exception):
                 weights = log_weights(size)
                 if size in checked or right(weights):
@@ -169,7 +170,7 @@ def evidence_bounds(
 
 
 def _one(single: Any, many: Any, i: int, depth: int) -> Any:
-    """The trace of a single sample with the latent values of one of many, in a plate around all."""
+    """The trace of a single sample with the latent values of sample i of many in a plate."""
     one = single.copy()
     nodes: Any = prune_subsample_sites(single).nodes
     for name, site in nodes.items():

@@ -20,14 +20,14 @@ from .svi import _unwrap
 def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
 
-    To check bounds against, for models small enough. The model is made discrete by
-    :func:`discretize`, and enumerated by Pyro, so it must be written as Pyro's enumeration asks:
-    values gain dimensions on the left, data are in plates, and latent sites too (not ``to_event``).
+    Use it to check bounds on small models. :func:`discretize` makes the model discrete, and Pyro
+    enumerates it. So write the model as Pyro's enumeration asks: values gain dimensions on the
+    left, and plates contain the data and the latent sites (without ``to_event``).
 
     Args:
         model: A Pyro model without continuous latent sites.
-        args: What it takes.
-        kwargs: What it takes by name.
+        args: The model's arguments.
+        kwargs: The model's keyword arguments.
 
     Returns:
         The log evidence of all the data, in nats.
@@ -57,7 +57,7 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     found = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
     depth = evidence.check_enumerable(_sites, found)
     elbo = TraceEnum_ELBO(max_plate_nesting=depth, strict_enumeration_warning=False)
-    # Expanded, since Pyro checks that a deterministic site computed from a value fills its plates.
+    # expand=True, since Pyro checks that deterministic sites fill their plates.
     enumerated = config_enumerate(model, expand=True)
     with poutine.block():
         return -float(elbo.loss(enumerated, evidence.no_guide, *args, **kwargs))

@@ -1,4 +1,4 @@
-"""Relaxed sites made deterministic in noise that has no parameters."""
+"""Relaxed sites as deterministic functions of noise without parameters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,50 +23,50 @@ from .relax import deterministic, inside
 
 
 class _Gumbel(dist.Gumbel):
-    """Pyro's law with this library's noise, whose upper tail is exact."""
+    """Pyro's distribution with this library's noise, whose upper tail is exact."""
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return gumbel(self._extended_shape(torch.Size(sample_shape)), self.loc)
 
 
 class _Logistic(dist.Logistic):
-    """Pyro's law with this library's noise."""
+    """Pyro's distribution with this library's noise."""
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return logistic(self._extended_shape(torch.Size(sample_shape)), self.loc)
 
 
-def _ours(law: Any) -> Any:
-    """This library's law of the same name in place of Pyro's relaxed one; None if there is none."""
-    if isinstance(law, RelaxedDistribution):
-        return law if discrete(law) is not None else None
+def _ours(base: Any) -> Any:
+    """This library's relaxed distribution for one of Pyro's or its own; None for others."""
+    if isinstance(base, RelaxedDistribution):
+        return base if discrete(base) is not None else None
     for module in (straight_through, one_hot, bernoulli):
         for name in ("RelaxedOneHotCategorical", "RelaxedBernoulli"):
             name += "StraightThrough" if module is straight_through else ""
-            if isinstance(law, getattr(dist, name)) and hasattr(module, name):
-                return getattr(module, name)(law.temperature, logits=law.logits)
+            if isinstance(base, getattr(dist, name)) and hasattr(module, name):
+                return getattr(module, name)(base.temperature, logits=base.logits)
     return None
 
 
 class GumbelSoftmaxReparam(Reparam):
-    r"""Makes a relaxed site deterministic in noise that has no parameters.
+    r"""Makes a relaxed site a deterministic function of noise without parameters.
 
     A relaxed site ``x``, of this library or Pyro's own, becomes a site ``x_gumbel`` of standard
-    Gumbel noise, one more dimension than the simplex has (of a binary law ``x_logistic``, standard
-    logistic noise), and the value :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or hard
-    view as the law has it. It makes multimodal posteriors unimodal, and needs no bijector: masked
-    categories work under autoguides and NUTS. With :func:`relax`, apply it to the site
-    ``z_relaxed``.
+    Gumbel noise, which has one dimension more than the simplex. The value of ``x`` is then
+    computed: :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or its hard version, like the
+    original values. A binary site becomes ``x_logistic``, with standard logistic noise. This makes
+    multimodal posteriors unimodal and needs no bijector, so that masked categories work under
+    autoguides and NUTS. With :func:`relax`, apply it to the site ``z_relaxed``.
 
     Pyro's class of this name draws ``x_uniform``, which in float32 ends at a Gumbel value of 16.6.
     Here the noise is the site itself, so its tail is exact.
 
-    Pyro's ``AutoReparam`` looks for torch's relaxed class alone, and leaves the sites of this
-    library as they are. Name them: ``strategy = AutoReparam()``, and then
+    Pyro's ``AutoReparam`` looks only for torch's relaxed class, and ignores the sites of this
+    library. Name them: ``strategy = AutoReparam()``, and then
     ``strategy.config["x"] = GumbelSoftmaxReparam()``.
 
     Raises:
-        ValueError: If the site's law is not a relaxed one.
+        ValueError: If the site's distribution is not relaxed.
         NotImplementedError: If the site is observed.
 
     Reference:
@@ -86,33 +86,36 @@ class GumbelSoftmaxReparam(Reparam):
         """Draw the noise, in Pyro's ``reparam`` handler.
 
         Args:
-            msg: The site's name, law, value (of an initialisation, or None), and whether it is
+            msg: The site's name, distribution, value (an initial one, or None), and whether it is
                 observed.
 
         Returns:
-            The law, value and observedness in their place.
+            The new distribution and value, and whether the site is now observed.
         """
         name, fn, value = msg["name"], msg["fn"], msg["value"]
-        law = _ours(innermost(fn))
-        if law is None:
+        base = _ours(innermost(fn))
+        if base is None:
             raise relax.no_noise(name, type(innermost(fn)).__name__)
         if msg["is_observed"]:
             raise relax.noise_observed(name)
-        logits, temperature = law._parameters()
-        rows, logs = law._rows, isinstance(law, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
+        logits, temperature = base._parameters()
+        one_hot, logs = (
+            base._rows,
+            isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli),
+        )
         zero = torch.zeros_like(logits)
-        noise = _Gumbel(zero, 1.0).to_event(1) if rows else _Logistic(zero, 1.0)
+        noise = _Gumbel(zero, 1.0).to_event(1) if one_hot else _Logistic(zero, 1.0)
         around = rewrapped(fn, lambda _: noise)
-        site = f"{name}_gumbel" if rows else f"{name}_logistic"
+        site = f"{name}_gumbel" if one_hot else f"{name}_logistic"
         if value is None:
             draw = pyro.sample(site, around)
-            hard = isinstance(law, _HardValue)
-            y = relax.from_noise(ops, logits, temperature, draw, rows, logs, hard)
-            y = y if logs or rows else y.clone()  # may be written to, as a draw may
-            value = law._as_value(y)
+            hard = isinstance(base, _HardValue)
+            y = relax.from_noise(ops, logits, temperature, draw, one_hot, logs, hard)
+            y = y if logs or one_hot else y.clone()  # like a draw, safe to write to
+            value = base._as_value(y)
         else:
-            y = value if logs else inside(value, rows)
-            heat = temperature[..., None] if rows else temperature
-            draw = torch.where(logits.isfinite(), heat * y.to(logits.dtype) - logits, 0.0)
+            y = value if logs else inside(value, one_hot)
+            temperature = temperature[..., None] if one_hot else temperature
+            draw = torch.where(logits.isfinite(), temperature * y.to(logits.dtype) - logits, 0.0)
             pyro.sample(site, around, obs=draw, infer={"is_observed": False})
         return deterministic(value, fn.event_dim)

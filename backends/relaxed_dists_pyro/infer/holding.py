@@ -1,4 +1,4 @@
-"""The modules that model and guide hold, and the way to each: the same one in another process."""
+"""The modules that model and guide hold, each with a route that other processes share."""
 
 import sys
 import types
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from relaxed_dists._infer import checkpoint
 
-# Libraries whose functions hold no modules of the user's in their globals.
+# Libraries whose functions hold no modules of users in their globals.
 _LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
-# The objects to look at, at most: a guide may hold a whole data set of them, or use a library whose
-# functions lead to thousands.
-_MOST = 10_000
+# The most objects to look at: a guide may hold a whole data set, or use a library whose functions
+# lead to thousands of objects.
+_MAX_OBJECTS = 10_000
 
 
 def _in_library(module: str) -> bool:
@@ -26,23 +26,23 @@ def _in_library(module: str) -> bool:
 
 
 def _leads_nowhere(thing: Any) -> bool:
-    """Whether an object is no module and holds none."""
+    """Whether an object neither is a module nor holds one."""
     if isinstance(thing, type):
         return _in_library(thing.__module__)
     if isinstance(thing, dict | list | tuple):
-        return len(thing) > _MOST
+        return len(thing) > _MAX_OBJECTS
     plain = (int, float, str, bytes, Tensor, np.ndarray, types.ModuleType, type(None))
     return isinstance(thing, plain)
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names of globals that a function uses, and those inside it."""
+    """The names that a function and the functions inside it use."""
     inner = (_names(const) for const in code.co_consts if isinstance(const, types.CodeType))
     return set(code.co_names).union(*inner)
 
 
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """What an object holds, each with its name in it."""
+    """The objects that an object holds, each with its name in it."""
     if isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             try:
@@ -75,38 +75,38 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _modules(**roots: Any) -> dict[str, nn.Module]:
-    """The modules that functions hold, use or are, each with the way to it.
+    """The modules that functions are, hold or use, each with a route to it.
 
-    Such a way is the same in another process that runs the same program.
+    A route is the same in another process that runs the same program.
     """
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
     queue = deque(roots.items())
     while queue:
-        if len(seen) == _MOST:
-            warnings.warn(checkpoint.looked_far(_MOST), stacklevel=2)
+        if len(seen) == _MAX_OBJECTS:
+            warnings.warn(checkpoint.looked_far(_MAX_OBJECTS), stacklevel=2)
             break
-        way, thing = queue.popleft()
+        route, thing = queue.popleft()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
         if isinstance(thing, nn.Module):
-            found[way] = thing
-            # At once: by way of its dictionaries they might come after too many other objects.
-            children = ((f"{way}.{name}", child) for name, child in thing.named_children())
+            found[route] = thing
+            # First in the queue, since there might be too many objects before its dictionaries.
+            children = ((f"{route}.{name}", child) for name, child in thing.named_children())
             queue.extendleft(children)
         parts = ((name, part) for name, part in _parts(thing) if not _leads_nowhere(part))
-        queue.extend((f"{way}.{name}", part) for name, part in parts)
+        queue.extend((f"{route}.{name}", part) for name, part in parts)
     return found
 
 
-def ways(svi: Any) -> dict[str, Tensor]:
-    """The parameters and buffers of an SVI's modules, each with a way to it."""
+def held_tensors(svi: Any) -> dict[str, Tensor]:
+    """The parameters and buffers of an SVI's modules, each with a route to it."""
     found: dict[str, Tensor] = {}
     roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
-    for way, module in _modules(**roots).items():
+    for route, module in _modules(**roots).items():
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             saved = name not in module._non_persistent_buffers_set
             if saved and tensor is not None and not nn.parameter.is_lazy(tensor):
-                found[f"{way}.{name}"] = tensor
+                found[f"{route}.{name}"] = tensor
     return found

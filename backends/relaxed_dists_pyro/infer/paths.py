@@ -1,4 +1,4 @@
-"""Whether a gradient reaches the discrete sites through a model, seen by running it once more."""
+"""The check that a gradient reaches the discrete sites, made by running the model once more."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ _PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
 
 
 def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace]:
-    """The traces of the guide and of the model that is replayed against it."""
+    """The traces of the guide and of the model replayed against it."""
     inner: Any = poutine.unwrap(guide)
-    if hasattr(inner, "get_traces"):  # a GuideMessenger: it holds the model, and runs both
+    if hasattr(inner, "get_traces"):  # a GuideMessenger, which holds the model and runs both
         guide(*args, **kwargs)
         model_trace, guide_trace = inner.get_traces()
     else:
@@ -39,7 +39,7 @@ def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace
 
 
 class _Replaced(Messenger):
-    """Changes the values of sites once they are drawn, so that the same random numbers are used."""
+    """Changes the values of sites after they are drawn, so that all draws use the same noise."""
 
     def __init__(self, change: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -94,15 +94,16 @@ def _check(
     leaf: Change,
     targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
 ) -> bool:
-    """Refuse a site whose value other densities depend on, but not by a derivative.
+    """Refuse a site whose value changes other densities, but without a derivative.
 
-    False, and nothing is run, where torch traces: what is traced has no numbers to look at.
+    If torch traces, values have no numbers, so nothing is run and the result is false.
 
     Args:
-        title: What asks.
+        title: The public name that runs the check.
         run: Runs guide and model, and returns their traces.
-        leaf: From a message to its value in a run whose derivatives are taken.
-        targets: From the sites of a run to those that are looked at, each with its own sites.
+        leaf: Returns the value of a message, in the run whose derivatives are taken.
+        targets: Returns the sites to check, from those of a run, each with the names of its own
+            sites, whose densities don't count.
     """
     if traced():
         return False
@@ -129,7 +130,7 @@ def _check(
 
 
 def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
-    """Whether another value of a site changes the log densities of others."""
+    """Whether another value of a site changes the log densities of other sites."""
 
     def others(value: Tensor) -> list[Tensor]:
         change: Change = lambda msg: value if msg["name"] == name else msg["value"]  # noqa: E731
@@ -147,15 +148,15 @@ def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
 
 
 def pathwise(loss: Any) -> bool:
-    """Whether a loss is one that is known to train a guide by derivatives of its values."""
+    """Whether a loss is known to train a guide by derivatives of its values."""
     return isinstance(loss, _PATHWISE) and not isinstance(loss, Unbiased)
 
 
 def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None:
-    """Refuse a guide whose discrete sites can't be trained, since the model gives no gradient.
+    """Refuse a guide whose discrete sites get no gradient from the model.
 
     Raises:
-        ValueError: If other densities depend on a site's value, and none by a derivative.
+        ValueError: If other densities depend on a site's value, but none with a derivative.
     """
 
     def run() -> list[Any]:
@@ -169,23 +170,23 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Refuse a relaxed model in which no gradient reaches a site; false if that can't be seen.
+    """Refuse a relaxed model in which no gradient reaches a site; false if that is unknown.
 
     Args:
-        relaxed: The model, in its handler.
-        names: The sites that it relaxes.
-        args: What it takes.
-        kwargs: What it takes by name.
+        relaxed: The model in its handler.
+        names: The sites that the handler relaxes.
+        args: The model's arguments.
+        kwargs: The model's keyword arguments.
 
     Raises:
-        ValueError: As check_svi.
+        ValueError: In the same cases as check_svi.
     """
 
     def run() -> list[Any]:
         return [poutine.trace(relaxed).get_trace(*args, **kwargs)]
 
     def leaf(msg: Any) -> Any:
-        # A leaf, since a prior's draw need not have a gradient.
+        # A leaf, since a prior's draw may have no gradient.
         value = msg["value"]
         return value.detach().requires_grad_() if msg["name"] in names else value
 

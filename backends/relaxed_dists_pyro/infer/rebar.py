@@ -1,4 +1,4 @@
-"""REBAR and RELAX: unbiased gradients with the model at soft values as a control variate."""
+"""REBAR and RELAX: unbiased gradients whose control variate is the model at soft values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,13 @@ from relaxed_dists._infer import unbiased
 
 from .._torch.ops import ops
 from .generators import rng_state, same_noise
-from .soft_draws import Again, Draws, Softly
+from .soft_draws import HardDraws, Redraws, SoftScores
 from .svi import _unwrap
 from .unbiased import Unbiased, terms_of
 
 
-class _Controlled(Unbiased):
-    """One hard run, and a soft one for each level of the guide's sites."""
+class _WithControlVariate(Unbiased):
+    """A loss with one hard run, and a soft run for each group of the guide's sites."""
 
     def __init__(
         self, surrogate: Callable[..., Any] | None, num_particles: int, eta: Any, **kwargs: Any
@@ -30,18 +30,18 @@ class _Controlled(Unbiased):
         self._known: dict[Any, list[list[str]]] = {}
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
-        return super()._get_trace(model, Draws(type(self).__name__)(guide), args, kwargs)
+        return super()._get_trace(model, HardDraws(type(self).__name__)(guide), args, kwargs)
 
     def _traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
     def _groups(self, guide: Any, names: Any, args: Any, kwargs: Any, state: Any) -> Any:
-        """The sites in groups that don't depend on one another, found at the first call."""
+        """The sites in groups whose sites do not depend on each other, found at the first call."""
         if len(names) < 2:
             return [list(names)] if names else []
         key = (guide, *names)
         if key not in self._known:
-            draws = Draws(type(self).__name__, track=True)
+            draws = HardDraws(type(self).__name__, track=True)
             with poutine.block(), same_noise(state), torch.no_grad():
                 draws(guide)(*args, **kwargs)
             self._known[key] = unbiased.levels(draws.parents)
@@ -51,8 +51,8 @@ class _Controlled(Unbiased):
         loss: Any = 0.0
         surrogate: Any = 0.0
         for run in self._particles(model, guide, args, kwargs):
-            state, draws = rng_state(), Draws(type(self).__name__)
-            hardly = Softly(type(self).__name__, draws.found, hard=True)
+            state, draws = rng_state(), HardDraws(type(self).__name__)
+            hardly = SoftScores(type(self).__name__, draws.found, hard=True)
             traces = self._traces(hardly(run[0]), draws(run[1]), args, kwargs)
             elbo, pathwise = self._pathwise(*traces)
             loss, surrogate = loss - elbo, surrogate - pathwise
@@ -61,7 +61,7 @@ class _Controlled(Unbiased):
             for group in self._groups(guide, draws.found, args, kwargs, state):
                 leaves = {name: draws.found[name].soft.requires_grad_() for name in group}
                 with same_noise(state), torch.enable_grad():
-                    again = Again(type(self).__name__, given | leaves, draws)
+                    again = Redraws(type(self).__name__, given | leaves, draws)
                     parts, trained = self._control(run, again, args, kwargs, traces[1], leaves)
                 given |= {name: draws.found[name].hard for name in group}
                 square: Any = 0.0
@@ -79,11 +79,11 @@ class _Controlled(Unbiased):
         return loss, surrogate
 
     def _control(
-        self, run: Any, again: "Again", args: Any, kwargs: Any, guide_trace: Any, leaves: Any
+        self, run: Any, again: "Redraws", args: Any, kwargs: Any, guide_trace: Any, leaves: Any
     ) -> tuple[dict[str, tuple[Any, Any]], list[Tensor]]:
-        """Of each site of a group: its control variate, and the pathwise gradient by its logits.
+        """The control variate of each site of a group, and its pathwise gradient by the logits.
 
-        And the parameters that these are trained by, for a small second moment.
+        The second result is the list of the parameters that are trained for a small second moment.
         """
         name, draws = type(self).__name__, again.draws
         softly, trained = list(leaves.values()), []
@@ -97,7 +97,7 @@ class _Controlled(Unbiased):
         parts: dict[str, tuple[Any, Any]] = dict.fromkeys(leaves, (0.0, 0.0))
         values = {site: again.given.get(site) for site in draws.found}
         if isinstance(eta, Tensor) or eta != 0:
-            soft = self._traces(Softly(name, draws.found)(run[0]), again(run[1]), args, kwargs)
+            soft = self._traces(SoftScores(name, draws.found)(run[0]), again(run[1]), args, kwargs)
             values = {site: soft[1].nodes[site]["value"] for site in values}
             self._check(soft, leaves)
             total, terms = soft[0].log_prob_sum() - soft[1].log_prob_sum(), terms_of(*soft)
@@ -149,42 +149,42 @@ class _Controlled(Unbiased):
 
 
 def _rows(terms: Any, site: Any) -> Tensor:
-    """The terms summed to the plates of a site, a constant, a number for each row of its batch."""
+    """The terms, summed to the plates of a site, as constants of its batch shape."""
     total = torch.as_tensor(terms.sum_to(site["cond_indep_stack"]))
     return total.detach().expand(site["fn"].batch_shape)
 
 
-class REBAR_ELBO(_Controlled):
-    r"""The ELBO with an unbiased gradient for discrete sites, its control variate the soft ELBO.
+class REBAR_ELBO(_WithControlVariate):
+    r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
-    The guide is one with ``GumbelSoftmax(temperature)``, unchanged: only the loss is another. With
-    :math:`f = \log p(x, z) - \log q(z)`, b the hard draw and s the soft one of the same noise, the
-    gradient by a site's logits is
+    The guide is an unchanged one with ``GumbelSoftmax(temperature)``; only the loss differs. With
+    :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s with the same noise,
+    the gradient by a site's logits is
 
     .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
         + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
 
     whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
-    the noise of s, so that model and guide run once at hard values and once at soft ones. Both
-    count only what shares the site's plates. A soft value is scored by the linear extension
-    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier ones, there is a soft run
-    for each step of the dependence. The temperature changes the variance, never the mean.
-    Continuous sites beside them keep their pathwise gradients, and the model's parameters theirs.
+    the noise of s, so that model and guide run once at hard values and once at soft ones. Both f
+    have only the terms that share the site's plates. The linear extension
+    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier ones,
+    there is a soft run for each step of the dependence. The temperature changes the variance, never
+    the mean. Continuous sites and the model's parameters keep their pathwise gradients.
 
-    The model must be a smooth function of the values: it multiplies by them, and takes no argmax
-    of them, rounds or compares them. Where nothing else depends smoothly on a site, that is
-    refused at the first step; where something else does, it can't be seen, and biases.
+    The model must be a smooth function of the values: it may multiply by them, but not round or
+    compare them, nor take their argmax. The first step refuses a site on which no other density
+    depends smoothly; if only some densities do, the gradient is biased without an error.
 
     Args:
         num_particles: The number of particles.
-        eta: How much of the control variate is used: a number, or the name of a parameter that
-            the guide declares (``pyro.param("eta", torch.tensor(1.0))``), which the optimiser then
+        eta: The weight of the control variate: a number, or the name of a parameter that the
+            guide declares (``pyro.param("eta", torch.tensor(1.0))``), which the optimiser then
             trains for a small second moment of the gradient by the logits.
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
 
     Raises:
         ValueError: If an argument is out of its range, or (in a step) a discrete site of the
-            guide has no hard ``GumbelSoftmax``, or the model takes no soft value of it.
+            guide has no hard ``GumbelSoftmax``, or the model takes no soft value for it.
 
     Reference:
         Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, *REBAR: Low-variance, unbiased gradient
@@ -212,27 +212,27 @@ class REBAR_ELBO(_Controlled):
         super().__init__(None, num_particles, eta, **kwargs)
 
 
-class RELAX_ELBO(_Controlled):
-    r"""The ELBO with an unbiased gradient for discrete sites, its control variate trained.
+class RELAX_ELBO(_WithControlVariate):
+    r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
-    As :class:`REBAR_ELBO`, with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`. The
-    parameters of r are trained by the same optimiser, for a small second moment of the gradient by
-    the logits; they should be r's own. With ``eta=0`` the model is not run at soft values, and may
-    do anything with the hard ones.
+    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of
+    :math:`\eta f(s)`. The same optimiser trains the parameters of r, for a small second moment of
+    the gradient by the logits; no other function should use these parameters. With ``eta=0`` the
+    model never runs at soft values, and may use the hard ones in any way.
 
     Args:
         surrogate: The function r, called as ``surrogate(values, *args, **kwargs)``: values are the
-            relaxed values of the guide's discrete sites, by name, and the others what model and
-            guide take. It returns a number, or an array with a number for each row of the plates,
-            which must come of that row's values alone. It calls ``pyro.param`` or ``pyro.module``
-            for its parameters.
+            relaxed values of the guide's discrete sites, by name, and the others are the arguments
+            of model and guide. It returns a number, or a tensor with a number for each row of the
+            plates, which must depend on that row's values only. It gets its parameters from
+            ``pyro.param`` or ``pyro.module``.
         num_particles: The number of particles.
-        eta: How much of the soft ELBO the control variate holds, as in :class:`REBAR_ELBO`.
+        eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
 
     Raises:
-        ValueError: As :class:`REBAR_ELBO`; or if the surrogate is no function, or returns a shape
-            that does not broadcast with a site's batch shape.
+        ValueError: In the cases of :class:`REBAR_ELBO`; or if the surrogate is no function, or
+            returns a shape that does not broadcast with a site's batch shape.
 
     Reference:
         Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through the Void* (2018), section 3.

@@ -1,4 +1,4 @@
-"""Relaxation of a model as it is written: its discrete sites become relaxed ones."""
+"""The handlers that relax the discrete sites of a model, without a change to the model."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer import relax as _relax
-from relaxed_dists._infer.relax import Chosen, shown
+from relaxed_dists._infer.relax import Chosen, constrained
 
 from .._adapter import RelaxedDistribution
 from .._torch.ops import ops
@@ -28,7 +28,7 @@ from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from .paths import check_relaxed
 
 _CLASSES = ExpRelaxedOneHotCategorical, LogitRelaxedBernoulli
-NEAR = 0.01  # how near an initial value may be to the simplex's border, where its log is infinite
+NEAR = 0.01  # the least distance of an initial value to the border, where its log is infinite
 
 
 def _given(handler: Any) -> tuple[str, Any]:
@@ -50,8 +50,8 @@ def _given(handler: Any) -> tuple[str, Any]:
 def _refuse_given(name: str, fn: Any) -> None:
     """Refuse a value for the site's own name from a handler outside.
 
-    There the site is observed, at the value computed from the relaxed site. Pyro's ``replay`` would
-    pass it by, and ``condition`` change its value and leave that of the relaxed site as it was.
+    Outside, the site is observed, with a value computed from the relaxed site. Pyro's ``replay``
+    would ignore it, and ``condition`` would change its value, but not that of the relaxed site.
     """
     kinds = (ReparamMessenger, _Relax)
     inner = max((i for i, h in enumerate(_PYRO_STACK) if isinstance(h, kinds)), default=0)
@@ -65,36 +65,38 @@ def _refuse_given(name: str, fn: Any) -> None:
 
 
 def deterministic(value: Tensor, event_dim: int) -> Any:
-    """The result of a reparameterisation, as Pyro's own have it."""
-    law = dist.Delta(value, event_dim=event_dim).mask(False)
-    return {"fn": law, "value": value, "is_observed": True}
+    """The result of a reparameterisation, in Pyro's form."""
+    fn = dist.Delta(value, event_dim=event_dim).mask(False)
+    return {"fn": fn, "value": value, "is_observed": True}
 
 
-def inside(value: Tensor, rows: bool, tiny: float = NEAR) -> Tensor:
-    """The log or logit of an initial value, away from the border."""
-    return value.clamp(tiny).log().log_softmax(-1) if rows else value.clamp(tiny, 1 - tiny).logit()
+def inside(value: Tensor, one_hot: bool, tiny: float = NEAR) -> Tensor:
+    """The log or logit of an initial value, which is moved away from the border."""
+    return (
+        value.clamp(tiny).log().log_softmax(-1) if one_hot else value.clamp(tiny, 1 - tiny).logit()
+    )
 
 
 class RelaxedReparam(Reparam):
     r"""Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
-    The site ``z`` of a one-hot law becomes a site ``z_relaxed`` of
-    :class:`ExpRelaxedOneHotCategorical` (log space), that of a Bernoulli law one of
-    :class:`LogitRelaxedBernoulli` (logit space), with the same logits, plates, masks and scales.
-    The value of ``z`` stays in the trace as a deterministic one: :math:`\exp` or the sigmoid of the
-    auxiliary value. Observed and already relaxed sites are left as they are.
+    A one-hot site ``z`` becomes a site ``z_relaxed`` of :class:`ExpRelaxedOneHotCategorical` (in
+    log space), and a Bernoulli site one of :class:`LogitRelaxedBernoulli` (in logit space), with
+    the same logits, plates, masks and scales. The value of ``z`` stays in the trace as a
+    deterministic one: :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and
+    relaxed sites do not change.
 
     Under Pyro's own ``poutine.reparam`` an autoguide and NUTS first ask their initialisation for a
-    value of the discrete site: take ``init_to_sample`` there, or :func:`relax`, which does not ask.
+    value of the discrete site: use ``init_to_sample``, or :func:`relax`, which does not ask.
 
     Args:
         temperature: A positive number, or a tensor that broadcasts with the site's shape (that of
             its logits, without the categories).
-        hard: Whether the value is the one-hot or 0-1 one, with the soft one's gradient.
+        hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
 
     Raises:
-        ValueError: If the site's law can't be relaxed, a temperature is out of its range or does
-            not broadcast, or a handler outside gives a value to the site's own name.
+        ValueError: If the site's distribution can't be relaxed, a temperature is out of its range
+            or does not broadcast, or a handler outside gives a value to the site's own name.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -117,29 +119,29 @@ class RelaxedReparam(Reparam):
         """Draw the auxiliary site, in Pyro's ``reparam`` handler.
 
         Args:
-            msg: The site's name, law, value (of an initialisation, or None), and whether it is
+            msg: The site's name, distribution, value (an initial one, or None), and whether it is
                 observed.
 
         Returns:
-            The law, value and observedness in their place.
+            The new distribution and value, and whether the site is now observed.
         """
         name, fn, value = msg["name"], msg["fn"], msg["value"]
         if msg["is_observed"] or isinstance(sites.innermost(fn), RelaxedDistribution):
             return msg
-        around, rows = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
+        around, one_hot = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
         if value is None:
             _refuse_given(name, fn)
             y = pyro.sample(f"{name}_relaxed", around)
-            value = shown(ops, y, rows, self.hard)
-            value = value if rows else value.clone()  # may be written to, as a draw may
+            value = constrained(ops, y, one_hot, self.hard)
+            value = value if one_hot else value.clone()  # like a draw, safe to write to
         else:
-            y = inside(value, rows)
+            y = inside(value, one_hot)
             pyro.sample(f"{name}_relaxed", around, obs=y, infer={"is_observed": False})
         return deterministic(value, fn.event_dim)
 
 
-class _Looked:
-    """A model, looked at after its first call with data, whether gradients reach its sites."""
+class _CheckedModel:
+    """A model whose first call with data checks that gradients reach its sites."""
 
     def __init__(self, fn: Callable[..., Any], handler: "_Relax") -> None:
         functools.update_wrapper(self, fn, updated=())
@@ -152,7 +154,7 @@ class _Looked:
             result = self._fn(*args, **kwargs)
         if chosen.relaxed and chosen.observed:
             inner: Any = self._fn
-            while isinstance(inner, _bound_partial):  # a handler's
+            while isinstance(inner, _bound_partial):  # made by a handler
                 wrapped: Any = inner.func
                 inner = wrapped.args[1]
 
@@ -165,7 +167,7 @@ class _Looked:
 
 
 class _Relax(Messenger):
-    """The handler. Pyro's ReparamMessenger would first ask for an initial discrete value."""
+    """The handler; Pyro's ReparamMessenger would first ask for an initial discrete value."""
 
     def __init__(self, temperature: Any, sites: Iterable[str] | None, hard: bool) -> None:
         super().__init__()
@@ -173,10 +175,10 @@ class _Relax(Messenger):
         self._reparam = RelaxedReparam(temperature, hard)
 
     def __call__(self, fn: Callable[..., Any]) -> Any:
-        return super().__call__(_Looked(fn, self))
+        return super().__call__(_CheckedModel(fn, self))
 
     def anew(self) -> "_Relax":
-        """The same handler, not entered."""
+        """A new handler with the same arguments."""
         return _Relax(self._reparam.temperature, self.chosen.names, self._reparam.hard)
 
     def __enter__(self) -> Any:
@@ -196,9 +198,9 @@ class _Relax(Messenger):
         except (AttributeError, NotImplementedError):
             is_discrete = False
         self.chosen.observed |= msg["is_observed"] and not msg["infer"].get("_deterministic")
-        law = type(sites.innermost(msg["fn"])).__name__
-        if self.chosen.has(msg["name"], law, is_discrete, msg["is_observed"]) and (
-            msg["value"] is None  # else given by a handler inside
+        base = type(sites.innermost(msg["fn"])).__name__
+        if self.chosen.has(msg["name"], base, is_discrete, msg["is_observed"]) and (
+            msg["value"] is None  # otherwise a handler inside gave it
         ):
             msg.update(self._reparam.apply(msg))
             msg["infer"] = {"_deterministic": True}
@@ -213,32 +215,33 @@ def relax(
 ) -> Any:
     r"""Relaxes all latent discrete sites of a model, or those named.
 
-    A handler as Pyro's own are: each latent site of a one-hot or Bernoulli law goes through
+    A handler like Pyro's own: each latent site of a one-hot or Bernoulli distribution goes through
     :class:`RelaxedReparam`, so that ``z`` becomes the relaxed site ``z_relaxed`` and a
     deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
     and NUTS run on it. To anneal the temperature, write
     ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and give it to
     :class:`AnnealedSVI`.
 
-    Conditions on ``z`` belong inside, ``relax(condition(model, {"z": ...}), temperature)``: outside
-    there is ``z_relaxed``. A masked category (a logit of -inf) has no density, so autoguides and
-    NUTS, which move through all of them, need :class:`GumbelSoftmaxReparam` on ``z_relaxed``.
+    Put conditions on ``z`` inside, ``relax(condition(model, {"z": ...}), temperature)``, since
+    outside there is only ``z_relaxed``. A masked category (a logit of -inf) has no density, so
+    autoguides and NUTS, which move through all categories, need :class:`GumbelSoftmaxReparam` on
+    ``z_relaxed``.
 
     Args:
-        fn: The model; None for a decorator, or as a context manager.
+        fn: The model; or None, for a decorator or a context manager.
         temperature: A positive number, or a tensor that broadcasts with each site's shape.
         sites: The names of the sites to relax; by default all latent discrete sites.
-        hard: Whether values are one-hot or 0-1 ones, with the soft ones' gradient.
+        hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
 
     Returns:
-        The relaxed model, or the handler if there is none.
+        The relaxed model; or the handler, if there is no model.
 
     Raises:
-        ValueError: If a site's law can't be relaxed, a named site is not a latent discrete one or
-            is never drawn, a temperature is out of its range, or the model uses a site's value in
-            steps only (an argmax, an index), so that its density has no gradient by it. That is
-            seen by the first call with data, which runs the model once more; where a derivative
-            exists but is 0, a warning.
+        ValueError: If a site's distribution can't be relaxed, a named site is not a latent discrete
+            one or is never drawn, a temperature is out of its range, or the model uses a site's
+            value only through functions without a derivative (an argmax, an index). The first call
+            with data checks this by running the model once more; it warns if a derivative exists
+            but is 0.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.

@@ -1,4 +1,4 @@
-"""The draws of REBAR and RELAX: hard ones, and soft ones of the same noise."""
+"""The hard draws of REBAR and RELAX, and the soft ones with the same noise."""
 
 from collections.abc import Collection
 from typing import Any
@@ -15,15 +15,15 @@ from .._torch.noise import gumbel, logistic
 from .._torch.ops import compute_dtype, ops
 from ..distributions import sites
 from ..distributions.straight_through import _HardValue
-from .unbiased import latent, plain
+from .unbiased import latent, without_estimator
 
 
-class Draws(Messenger):
-    """Draws the relaxed sites of a guide: hard at first, then again, of the same noise.
+class HardDraws(Messenger):
+    """Draws the relaxed sites of a guide at hard values.
 
     Attributes:
         found: The draws, by name.
-        logits: Their logits, with a graph.
+        logits: Their logits, with a gradient.
         parents: The names of the sites that the logits depend on, where that is tracked.
     """
 
@@ -40,42 +40,44 @@ class Draws(Messenger):
         if not unbiased.is_relaxed(self._elbo, sites, _HardValue, msg):
             return
         name, fn = msg["name"], msg["fn"]
-        law = sites.innermost(fn)
+        base = sites.innermost(fn)
         shape = fn.shape()
-        logits = law.logits.to(compute_dtype(law.logits)).expand(shape)
+        logits = base.logits.to(compute_dtype(base.logits)).expand(shape)
         self.parents[name] = get_provenance(logits)
         logits = detach_provenance(logits)
-        noise = (gumbel if law._rows else logistic)(torch.Size(shape), logits)
-        self.value(msg, name, law, logits, noise)
+        noise = (gumbel if base._rows else logistic)(torch.Size(shape), logits)
+        self.value(msg, name, base, logits, noise)
         msg["done"] = True
-        msg["fn"] = plain(fn)
+        msg["fn"] = without_estimator(fn)
 
-    def value(self, msg: Any, name: str, law: Any, logits: Tensor, noise: Tensor) -> None:
+    def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
         """Give the site its value."""
-        heat = law.estimator.temperature.detach().to(logits.dtype)
-        heat = detach_provenance(heat).expand(logits.shape[: logits.dim() - law._rows])
-        draw = Relaxation(ops, law._rows, logits.detach(), noise, heat)
+        temperature = base.estimator.temperature.detach().to(logits.dtype)
+        temperature = detach_provenance(temperature).expand(
+            logits.shape[: logits.dim() - base._rows]
+        )
+        draw = Relaxation(ops, base._rows, logits.detach(), noise, temperature)
         self.found[name], self.logits[name] = draw, logits
-        hard = draw.hard.to(law.logits.dtype)
+        hard = draw.hard.to(base.logits.dtype)
         msg["value"] = track_provenance(hard, frozenset({name})) if self._track else hard
 
 
-class Again(Draws):
-    """The guide once more: some sites at given values, the others relaxed, of the same noise."""
+class Redraws(HardDraws):
+    """Runs the guide again: some sites at given values, the others relaxed, with the same noise."""
 
-    def __init__(self, elbo: str, given: dict[str, Tensor], draws: Draws) -> None:
+    def __init__(self, elbo: str, given: dict[str, Tensor], draws: HardDraws) -> None:
         super().__init__(elbo)
         self.given, self.draws = given, draws
 
-    def value(self, msg: Any, name: str, law: Any, logits: Tensor, noise: Tensor) -> None:
-        """Give the site its value; the noise just drawn is not used."""
+    def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
+        """Give the site its value; the new noise is not used."""
         value = self.given.get(name)
         value = self.draws.found[name].again(logits) if value is None else value
-        msg["value"] = value.to(law.logits.dtype)
+        msg["value"] = value.to(base.logits.dtype)
 
 
-class Softly(Messenger):
-    """Scores a model's sites at soft values; or at hard ones, of which a density says nothing."""
+class SoftScores(Messenger):
+    """Scores a model's sites at soft values; or checks them, at hard values."""
 
     def __init__(self, elbo: str, names: Collection[str], hard: bool = False) -> None:
         super().__init__()
@@ -84,4 +86,4 @@ class Softly(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self._names and not msg["is_observed"]:
             unbiased.check_soft(self._elbo, sites, msg, self._hard)
-            msg["fn"] = msg["fn"] if self._hard else plain(msg["fn"])
+            msg["fn"] = msg["fn"] if self._hard else without_estimator(msg["fn"])

@@ -25,22 +25,22 @@ _COMPILED = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """What an autoguide, a handler or a module calls; its own signature is *args, **kwargs."""
+    """The function inside an autoguide, a handler or a module, which hides its signature."""
     if isinstance(fn, AutoGuide):
         return fn.model
-    if isinstance(fn, _bound_partial):  # a handler's: partial(_context_wrap, handler, fn)
+    if isinstance(fn, _bound_partial):  # made by a handler: partial(_context_wrap, handler, fn)
         wrapped: Any = fn.func
         return wrapped.args[1]
     return getattr(fn, "forward", None) or getattr(fn, "__wrapped__", None)
 
 
-class _Places:
-    """A nest of numbers, each as its place among the first arguments; equal if it looks equal."""
+class _Positions:
+    """The positions of a nest's numbers among the first arguments; equal if their repr is."""
 
     def __init__(self, temperature: Any) -> None:
         self.tensors = [torch.as_tensor(entry) for _, entry in entries(temperature)]
-        places = iter(range(len(self.tensors)))
-        self.nest = mapped(lambda entry: next(places), temperature)
+        positions = iter(range(len(self.tensors)))
+        self.nest = mapped(lambda entry: next(positions), temperature)
 
     def __eq__(self, other: object) -> bool:
         return repr(self.nest) == repr(getattr(other, "nest", None))
@@ -50,29 +50,31 @@ class _Places:
 
 
 def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiling ELBO's loss_and_grads that takes temperature= and does not compile it in.
+    """The loss_and_grads of a compiling ELBO, made to compile once for all temperatures.
 
-    Such an ELBO compiles once for every value of a keyword argument, while the first arguments are
-    tensors that may change. So there the temperatures go, in the default dtype.
+    Such an ELBO compiles anew for each value of a keyword argument, but takes tensors as positional
+    arguments without compiling anew. So the temperatures become the first positional arguments.
     """
 
     def from_tensors(fn: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, temperature: _Places, **kwargs: Any) -> Any:
+        def call(*args: Any, temperature: _Positions, **kwargs: Any) -> Any:
             rest = args[len(temperature.tensors) :]
             return fn(*rest, temperature=mapped(args.__getitem__, temperature.nest), **kwargs)
 
         return call
 
-    inner = [from_tensors(fn) for fn in fns]  # made once: the ELBO tells them apart by their id
+    inner = [from_tensors(fn) for fn in fns]  # made once: the ELBO identifies them by their id
 
     def call(model: Any, guide: Any, *args: Any, temperature: Any = None, **kwargs: Any) -> Any:
         if temperature is None:
             return loss.loss_and_grads(model, guide, *args, **kwargs)
         if isinstance(loss, infer.JitTraceMeanField_ELBO):
-            # Pyro looks for what this one has compiled under another's name, and compiles again.
+            # Pyro looks for this ELBO's compiled loss under a wrong name, and would compile again.
             vars(loss)["_loss_and_surrogate_loss"] = vars(loss).get("_differentiable_loss")
-        places = _Places(temperature)
-        return loss.loss_and_grads(*inner, *places.tensors, *args, temperature=places, **kwargs)
+        positions = _Positions(temperature)
+        return loss.loss_and_grads(
+            *inner, *positions.tensors, *args, temperature=positions, **kwargs
+        )
 
     return call
 
@@ -81,10 +83,9 @@ class AnnealedSVI(Annealed, infer.SVI):
     r"""Pyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
-    signature takes it. A ``temperature=`` given to a method stands in place of the schedule's,
-    also where there is none. An
-    ELBO that compiles (``JitTrace_ELBO`` and the like) does so once, not at each temperature. A
-    schedule of the learning rate is called as in Pyro, ``optim.step()``.
+    signature takes it. A ``temperature=`` given to a method replaces that of the schedule, and
+    may be given without a schedule. An ELBO that compiles (such as ``JitTrace_ELBO``) does so once
+    for all temperatures. Step a learning-rate schedule as in Pyro, by ``optim.step()``.
 
     Args:
         model: A Pyro model.
@@ -92,19 +93,19 @@ class AnnealedSVI(Annealed, infer.SVI):
         optim: A Pyro optimiser.
         loss: A Pyro ELBO.
         temperature: A schedule: any callable from the step to a positive number. Or a dict, list or
-            tuple of schedules and numbers: model and guide get the same, of numbers. By default
-            None, for an estimator without a temperature or a loop of your own: then none is passed
-            but a ``temperature=`` that a method is given.
+            tuple of schedules and numbers: then model and guide get the same structure of numbers.
+            Or None, for an estimator without a temperature, or for a loop that passes
+            ``temperature=`` to each method.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
 
     Raises:
-        ValueError: If neither model nor guide takes a temperature that there is, a site is relaxed
-            on one side and discrete on the other (seen by the first call), the schedule's is not
-            positive and finite, or the model uses a site's value in steps only (an argmax, an
-            index), so that no gradient reaches it (seen by the first step, which runs guide and
-            model once more; where a derivative exists but is 0, a warning). A path that breaks
-            while another one holds is not seen.
+        ValueError: If there is a temperature which neither model nor guide takes; a site is relaxed
+            on one side and discrete on the other (checked in the first call); the schedule yields a
+            temperature that is not positive and finite; or the model uses a site's value only
+            through functions without a derivative (an argmax, an index), so that no gradient
+            reaches the guide. The first step checks this by running guide and model once more; it
+            warns if a derivative exists but is 0. It can't see that one of several paths breaks.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -144,8 +145,8 @@ class AnnealedSVI(Annealed, infer.SVI):
         self.allow_mixed = allow_mixed
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
-        self._first = True  # no step was taken in this process yet
-        self._loaded: dict[str, Any] | None = None  # what waits for the first call after a load
+        self._first = True  # no step yet in this process
+        self._loaded: dict[str, Any] | None = None  # waits for the first call after a load
 
     def _annealed(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if self._takes and self.temperature is None and "temperature" not in kwargs:
@@ -153,29 +154,29 @@ class AnnealedSVI(Annealed, infer.SVI):
         return self._with_temperature(self.steps, kwargs)
 
     def step(self, *args: Any, **kwargs: Any) -> float:
-        """Take a gradient step at the schedule's temperature, and count it.
+        """Take a gradient step at the schedule's temperature, and count the step.
 
         Args:
-            args: What the model and the guide take.
-            kwargs: The same, by name.
+            args: The arguments of model and guide.
+            kwargs: The keyword arguments of model and guide.
 
         Returns:
             The loss before the step.
         """
         kwargs = self._annealed(args, kwargs)
-        self._settle(*args, **kwargs)
+        self._register_loaded(*args, **kwargs)
         self._first = False
         soft = self._pairing.names if self._pathwise else lambda: None
         with paths.explain_index("AnnealedSVI", soft), self._pairing:
             loss: float = super().step(*args, **kwargs)
         if not self.steps and self._pathwise and self._pairing.carry_gradients():
-            # Afterwards, when all is there, so that the step is the one that it is without.
+            # After the step, which is then the same as without the check.
             check_svi(self.model, self.guide, args, kwargs)
         self.steps += 1
         return loss
 
-    def _settle(self, *args: Any, **kwargs: Any) -> None:
-        """Let model and guide register what was loaded, in the first call after it."""
+    def _register_loaded(self, *args: Any, **kwargs: Any) -> None:
+        """Let model and guide register the loaded parameters, in the first call after a load."""
         if self._loaded is not None:
             checkpoint.rehearse(self, self._loaded, *args, **kwargs)
             self._loaded = None
@@ -184,30 +185,30 @@ class AnnealedSVI(Annealed, infer.SVI):
         """The loss at the temperature of the next step.
 
         Args:
-            args: What the model and the guide take.
-            kwargs: The same, by name.
+            args: The arguments of model and guide.
+            kwargs: The keyword arguments of model and guide.
 
         Returns:
             An estimate of the loss.
         """
         kwargs = self._annealed(args, kwargs)
-        self._settle(*args, **kwargs)
+        self._register_loaded(*args, **kwargs)
         with self._pairing:
             loss: float = super().evaluate_loss(*args, **kwargs)
         return loss
 
-    evaluate = evaluate_loss  # NumPyro's name of it
+    evaluate = evaluate_loss  # NumPyro's name
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs: with it, training goes on as if it had not been interrupted.
+        """The state from which a restarted training goes on as if it had not been interrupted.
 
         Returns:
             A dictionary that ``torch.save`` writes and ``torch.load(path, weights_only=True)``
-            reads: ``steps``, the optimiser's state ``optim``, the state ``params`` of Pyro's param
-            store, that of the random generators ``rng``; in ``modules`` which of the parameters
-            belong to modules that model and guide hold, and in ``rest`` what else these hold:
-            buffers, and parameters that are not registered. It holds the live tensors: save it, or
-            copy it deeply, before the next step.
+            reads: ``steps``, the states ``optim`` of the optimiser, ``params`` of Pyro's param
+            store and ``rng`` of the random generators; ``modules``, which names the parameters that
+            belong to modules of model and guide; and ``rest``, the buffers and the parameters of
+            these modules that are not registered. The dictionary holds the live tensors: save it,
+            or copy it deeply, before the next step.
 
         Raises:
             ValueError: If parameters are not in Pyro's param store.
@@ -217,18 +218,19 @@ class AnnealedSVI(Annealed, infer.SVI):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
-        All of it is looked at before anything is changed. Parameters and random generators are
-        global in Pyro, and are set for all. The numbers are copied into the tensors that modules
-        and param store share; what model and guide make in their first call gets them there, and
-        so the first ``step`` or ``evaluate_loss`` runs them once more before.
+        The whole state is checked before anything is changed. Parameters and random generators are
+        global in Pyro, and are set globally. The numbers are copied into the tensors that modules
+        and param store share. Parameters that model and guide make in their first call get their
+        numbers in that call, so the first ``step`` or ``evaluate_loss`` first runs both once more.
 
         Args:
-            state: What :meth:`state_dict` returned. What is left out of it stays as it is.
+            state: A state that :meth:`state_dict` returned. Entries that are left out of it leave
+                this process as it is.
 
         Raises:
-            ValueError: If the state does not fit this process. The first call raises if model or
-                guide registers a parameter with another shape or under another name, and warns of
-                loaded parameters that they do not register.
+            ValueError: If the state does not fit this process; or in the first call, if model or
+                guide registers a parameter with another shape or under another name. The first call
+                warns about loaded parameters that neither registers.
         """
         self._load(state, "a state")
 
@@ -238,15 +240,15 @@ class AnnealedSVI(Annealed, infer.SVI):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state_dict` to a file, all at once.
 
-        The file is written under a temporary name beside it and then renamed, so that a process
-        which is killed meanwhile leaves the file that was there.
+        The file is written under a temporary name in the same folder and then renamed, so that a
+        process which is killed meanwhile leaves the old file intact.
 
         Args:
             path: The file.
 
         Raises:
-            ValueError: If something in the state, such as a parameter's constraint, can't be
-                written without pickle, or parameters are not in Pyro's param store.
+            ValueError: If a part of the state, such as a parameter's constraint, can't be written
+                without pickle, or parameters are not in Pyro's param store.
         """
         checkpoint.save(path, self.state_dict())
 
@@ -260,7 +262,7 @@ class AnnealedSVI(Annealed, infer.SVI):
             map_location: The device on which to put the tensors, as for ``torch.load``.
 
         Raises:
-            ValueError: If the file is cut short or no checkpoint, or does not fit this process;
-                nothing is changed then.
+            ValueError: If the file is damaged or no checkpoint, or does not fit this process. Then
+                nothing is changed.
         """
         self._load(checkpoint.read(path, map_location), f"the file {str(path)!r}")

@@ -1,4 +1,4 @@
-"""ELBOs whose gradient is unbiased for discrete sites: what they share, and leave-one-out."""
+"""ELBOs with unbiased gradients for discrete sites: their shared parts, and leave-one-out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,25 +17,25 @@ from ..distributions.sites import discrete, innermost, kind, rewrapped
 from ..distributions.straight_through import _HardValue
 
 
-def plain(fn: Any) -> Any:
-    """What a site draws from, its estimator left out; values that are not checked."""
+def without_estimator(fn: Any) -> Any:
+    """A site's distribution without an estimator, which does not check its values."""
 
-    def change(law: Any) -> Any:
-        twin = discrete(law)
-        if twin is not None:
-            twin._validate_args = False
-        return twin
+    def change(base: Any) -> Any:
+        made = discrete(base)
+        if made is not None:
+            made._validate_args = False
+        return made
 
     return rewrapped(fn, change)
 
 
 def latent(msg: Any) -> bool:
-    """Whether a site is drawn, and is not the subsample of a plate."""
+    """Whether a site is drawn and not the subsample of a plate."""
     return not (msg["is_observed"] or type(msg["fn"]).__name__ == "_Subsample")
 
 
-class _Discretely(Messenger):
-    """Draws the sites of a guide that have an estimator from their discrete laws."""
+class _DrawDiscrete(Messenger):
+    """Draws the sites of a guide without their estimators."""
 
     def __init__(self, elbo: str) -> None:
         super().__init__()
@@ -43,17 +43,17 @@ class _Discretely(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if latent(msg):
-            law = innermost(msg["fn"])
+            base = innermost(msg["fn"])
             estimated = kind(msg["fn"]) == "estimated"
-            biased = isinstance(law, _HardValue) or getattr(law, "hard", False)
-            if biased or (estimated and discrete(law) is None):
-                raise unbiased.straight_through(self._elbo, msg["name"], law)
+            biased = isinstance(base, _HardValue) or getattr(base, "hard", False)
+            if biased or (estimated and discrete(base) is None):
+                raise unbiased.straight_through(self._elbo, msg["name"], base)
             if estimated:
-                msg["fn"] = plain(msg["fn"])
+                msg["fn"] = without_estimator(msg["fn"])
 
 
 def terms_of(model_trace: Any, guide_trace: Any) -> MultiFrameTensor:
-    """The log densities of the model less those of the guide, by the plates that they are in."""
+    """The log densities of the model minus those of the guide, by their plates."""
     terms = MultiFrameTensor()
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
         for site in trace.nodes.values():
@@ -63,10 +63,10 @@ def terms_of(model_trace: Any, guide_trace: Any) -> MultiFrameTensor:
 
 
 class Unbiased(Trace_ELBO):
-    """What they share: a loss and a surrogate of the same gradient, of all particles."""
+    """An ELBO with a loss, and a surrogate that has the gradient."""
 
     def _both(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
-        """The loss, a constant, and a number whose gradient is the estimate."""
+        """The loss as a constant, and a surrogate whose gradient is the estimate."""
         raise NotImplementedError
 
     def _particles(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[Any]:
@@ -79,7 +79,7 @@ class Unbiased(Trace_ELBO):
         yield self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
 
     def _pathwise(self, model_trace: Any, guide_trace: Any) -> tuple[Tensor, Tensor]:
-        """The ELBO, a constant, and what of it has a gradient by its parameters directly."""
+        """The ELBO as a constant, and the part of it that has a pathwise gradient."""
         elbo = model_trace.log_prob_sum() - guide_trace.log_prob_sum()
         pathwise = model_trace.log_prob_sum()
         for site in guide_trace.nodes.values():
@@ -90,13 +90,13 @@ class Unbiased(Trace_ELBO):
         return elbo.detach() / self.num_particles, pathwise / self.num_particles
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss, as a tensor whose gradient is the estimate. Args as those of ELBO."""
+        """The loss as a tensor whose gradient is the estimate. See ELBO for Args."""
         loss, surrogate = self._both(model, guide, args, kwargs)
         warn_if_nan(surrogate, "loss")
         return loss + (surrogate - surrogate.detach())
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """The loss; the estimate of its gradient is added to the parameters'. Args as of ELBO."""
+        """The loss; adds the estimate to the gradients of the parameters. See ELBO for Args."""
         loss, surrogate = self._both(model, guide, args, kwargs)
         if surrogate.requires_grad:
             surrogate.backward(retain_graph=self.retain_graph)
@@ -112,14 +112,14 @@ class LeaveOneOut_ELBO(Unbiased):
 
     .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
 
-    where f holds only what shares the site's plates. Sites are drawn from their discrete laws: an
-    estimator of theirs is not used. Other discrete laws of the framework do as well. Continuous
-    sites beside them keep their pathwise gradients, and parameters of the model their exact ones.
-    The model may do anything with the values, indexing too.
+    where f has only the terms that share the site's plates. Sites are drawn from their discrete
+    distributions, without their estimators; the framework's own discrete distributions work too.
+    Continuous sites keep their pathwise gradients, and parameters of the model their exact ones.
+    The model may use the values in any way, also as an index.
 
     A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
     from other data and help little. Draw the minibatch outside, and give it to model and guide, or
-    take ``vectorize_particles=True``, where all particles have one.
+    use ``vectorize_particles=True``, with which all particles share one.
 
     Args:
         num_particles: The number of particles, at least 2.
@@ -127,7 +127,7 @@ class LeaveOneOut_ELBO(Unbiased):
 
     Raises:
         ValueError: If there are fewer than 2 particles, or (in a step) a site of the guide has a
-            biased pathwise gradient, as the straight-through relaxed laws have.
+            biased pathwise gradient, such as the straight-through relaxed distributions.
 
     Reference:
         Kool, van Hoof, Welling, *Buy 4 REINFORCE Samples, Get a Baseline for Free!* (2019).
@@ -152,7 +152,7 @@ class LeaveOneOut_ELBO(Unbiased):
         super().__init__(num_particles=num_particles, **kwargs)
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
-        guide = _Discretely(type(self).__name__)(guide)
+        guide = _DrawDiscrete(type(self).__name__)(guide)
         return super()._get_trace(model, guide, args, kwargs)
 
     def _both(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
