@@ -1,4 +1,4 @@
-"""AnnealedSVI is the framework's SVI with the schedule's temperatures: under all that SVI takes."""
+"""AnnealedSVI equals the framework's SVI with the schedule's temperatures, for all its options."""
 
 import importlib
 import math
@@ -15,7 +15,7 @@ from relaxed_dists.schedules import exponential, linear
 from restarting import Mixture
 from training import COMPILED, DATA, ELBOS, OPTIMISERS, Sides, elbo
 
-# Pyro compiles with what torch has deprecated.
+# Pyro compiles with functions that torch has deprecated.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit.trace` is deprecated:DeprecationWarning",
     "ignore:.*registered as constants in the trace",
@@ -34,7 +34,7 @@ def two(step: int) -> dict[str, float]:
 
 
 def late(step: int) -> dict[str, float]:
-    """A wrong SVI's: the temperatures of the step before."""
+    """The temperatures of the step before, as a wrong SVI would take them."""
     return two(max(step - 1, 0))
 
 
@@ -49,28 +49,28 @@ def adam(backend: Backend) -> Any:
 
 
 def of_table(table: dict[str, dict[str, Any]]) -> Any:
-    """A test for each row of each framework's table."""
-    rows = [(framework, kind) for framework in BACKENDS for kind in table[framework]]
-    rows = [row for row in rows if row[1] != "adam"]  # it is under every ELBO
-    ids = [f"{framework}-{kind}" for framework, kind in rows]
-    return pytest.mark.parametrize(("backend", "kind"), rows, ids=ids, indirect=["backend"])
+    """One test for each entry of each framework's table."""
+    cases = [(framework, kind) for framework in BACKENDS for kind in table[framework]]
+    cases = [case for case in cases if case[1] != "adam"]  # every ELBO runs with Adam
+    ids = [f"{framework}-{kind}" for framework, kind in cases]
+    return pytest.mark.parametrize(("backend", "kind"), cases, ids=ids, indirect=["backend"])
 
 
 def same(
     backend: Backend, ours: Any, theirs: Any, seed: int, by_hand: Callable[[int], Any]
 ) -> float:
-    """The greatest relative difference in losses and parameters of two SVIs, ours and by hand."""
+    """The greatest relative difference in losses and parameters: AnnealedSVI, and SVI by hand."""
     x = backend.array(DATA)
     losses, params = backend.language.train(ours, x, STEPS, seed)
     their_losses, their_params = backend.language.train(theirs, x, STEPS, seed, by_hand)
     assert set(params) == set(their_params) == {"locs", "scale"}
-    assert abs(their_params["locs"]).max() > 0.05  # it was trained
+    assert abs(their_params["locs"]).max() > 0.05  # the parameter was trained
     pairs = [(losses, their_losses), *((params[k], their_params[k]) for k in params)]
     return max(float(abs(a - b).max() / abs(b).max()) for a, b in pairs)
 
 
 def minibatch_sides(backend: Backend, kind: str) -> Sides:
-    """Minibatches of 5, but for NumPyro's multi-sample guides, which take none."""
+    """Minibatches of 5, except for NumPyro's multi-sample guides, which take none."""
     samples = 2 if "samples" in kind else 0
     return Sides(backend, None if samples else 5, samples)
 
@@ -85,7 +85,7 @@ def test_every_elbo_gets_the_temperatures(backend: Backend, kind: str, seed: int
 
 
 def test_temperatures_that_are_late_would_be_seen(backend: Backend, seed: int) -> None:
-    """What the tolerance above would miss: a step late is 1e-3 or more elsewhere."""
+    """A temperature that is one step late changes the result by 1e-3 or more."""
     sides = minibatch_sides(backend, "")
     args = sides.model, sides.guide, adam(backend), elbo(backend, "one particle")
     ours, theirs = backend.names.AnnealedSVI(*args, TWO), plain_svi(backend)(*args)
@@ -94,7 +94,7 @@ def test_temperatures_that_are_late_would_be_seen(backend: Backend, seed: int) -
 
 @of_table(OPTIMISERS)
 def test_every_optimiser_steps_as_with_svi(backend: Backend, kind: str, seed: int) -> None:
-    """Clipped gradients and schedules of the learning rate: as with SVI by hand, rtol 1e-9."""
+    """The same as SVI by hand, with clipped gradients and learning-rate schedules; rtol 1e-9."""
     sides = Sides(backend)
     make, loss = OPTIMISERS[backend.framework][kind], elbo(backend, "one particle")
     ours = backend.names.AnnealedSVI(sides.model, sides.guide, make(), loss, TWO)
@@ -107,11 +107,11 @@ def test_every_optimiser_steps_as_with_svi(backend: Backend, kind: str, seed: in
 def test_a_compiling_elbo_compiles_once_and_computes_the_same(
     backend: Backend, kind: str, seed: int
 ) -> None:
-    """At each temperature and from the same noise: loss and gradients of the plain ELBO, rtol 1e-5.
+    """Each temperature gives the loss and gradients of the plain ELBO; same noise, rtol 1e-5.
 
-    The compiled one has the temperature in float32, torch's default: a relative error of 6e-8.
-    Model and guide are called by torch.jit.trace, to find the parameters, and to see whether a
-    gradient reaches the site; a given temperature in other numbers compiles nothing, either.
+    The compiled ELBO has the temperature in float32, torch's default: a relative error of 6e-8. The
+    calls of model and guide are those of torch.jit.trace, of the search for parameters and of the
+    check for gradients. Other numbers for a given temperature compile nothing either.
     """
     pyro = importlib.import_module("pyro")
     sides, x = Mixture(backend), backend.array(DATA)
@@ -139,7 +139,7 @@ def test_a_compiling_elbo_compiles_once_and_computes_the_same(
 
 @in_numpyro
 def test_a_whole_run_compiles_once(backend: Backend) -> None:
-    """The model is called by init and by one trace: as often in 3 steps as in 300."""
+    """init and one trace call the model: as often for 3 steps as for 300."""
     jax = importlib.import_module("jax")
     counts = []
     for steps, bar in [(3, False), (300, False), (20, True)]:
@@ -159,7 +159,7 @@ def test_a_whole_run_compiles_once(backend: Backend) -> None:
 def test_the_progress_bar_shows_the_temperatures(
     backend: Backend, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Those of the last step, beside SVI's own text."""
+    """The bar shows the temperatures of the last step beside SVI's own text."""
     jax = importlib.import_module("jax")
     sides, x = Sides(backend), backend.array(DATA)
     args = sides.model, sides.guide, adam(backend), elbo(backend, "one particle")
@@ -167,11 +167,11 @@ def test_the_progress_bar_shows_the_temperatures(
     for stable in (False, True):
         svi = backend.names.AnnealedSVI(*args, {"prior": linear(1.0, 0.5, 100), "posterior": 0.3})
         losses[stable] = svi.run(jax.random.key(0), 40, x, stable_update=stable).losses
-        shown = capsys.readouterr().err.rpartition("\r")[2]
+        printed = capsys.readouterr().err.rpartition("\r")[2]
         first, last = losses[stable][0], losses[stable][-2:].mean()
         text = f"init loss: {first:.4f}, avg. loss [39-40]: {last:.4f}, "
-        assert f"{text}temperature['prior']: 0.805, temperature['posterior']: 0.3]" in shown
-        assert "40/40" in shown
+        assert f"{text}temperature['prior']: 0.805, temperature['posterior']: 0.3]" in printed
+        assert "40/40" in printed
     plain_svi(backend)(*args).run(jax.random.key(0), 40, x, temperature=two(0))
     assert "avg. loss [39-40]: " in capsys.readouterr().err
 
@@ -181,7 +181,7 @@ def test_the_progress_bar_counts_the_losses_that_stable_update_keeps(
     backend: Backend,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A loss of NaN is left out of the mean; none is left where all are. Rows of temperatures."""
+    """The mean ignores NaN losses, and is NaN if all are. The temperatures are rows."""
     jax, jnp = importlib.import_module("jax"), importlib.import_module("jax.numpy")
     numpyro = importlib.import_module("numpyro")
 
@@ -217,7 +217,7 @@ class Pair(NamedTuple):
 def test_model_and_guide_get_the_structure_of_the_schedules(
     backend: Backend, nest: Any, expected: Any
 ) -> None:
-    """At step 1: the same dicts, lists and tuples, of numbers; a plain number is constant."""
+    """Model and guide get the same dicts, lists and tuples of numbers; a number is constant."""
     ppl, seen = backend.ppl, []
 
     def side(temperature: Any) -> None:
@@ -241,12 +241,12 @@ def test_model_and_guide_get_the_structure_of_the_schedules(
 
 
 def float_nest(nest: Any) -> Any:
-    """The nest with Python's floats in it, rounded to six places."""
+    """The nest with Python floats, rounded to six places."""
     return mapped(lambda x: round(float(x), 6), nest)
 
 
 def test_a_wrong_entry_is_named(backend: Backend) -> None:
-    """Neither a schedule nor a number, when it is given; not positive, at its step."""
+    """An entry that is no schedule is refused at once; one that is not positive, at its step."""
     sides = Sides(backend)
     args = sides.model, sides.guide, adam(backend), elbo(backend, "one particle")
     text = (
@@ -268,7 +268,7 @@ def test_a_wrong_entry_is_named(backend: Backend) -> None:
 
 
 def test_evaluation_at_a_given_temperature(backend: Backend, seed: int) -> None:
-    """The framework's own ELBO at that temperature, from the same noise; the schedule's differs."""
+    """evaluate gives the framework's ELBO at that temperature, not at the schedule's."""
     sides, x = Sides(backend), backend.array(DATA)
     args = sides.model, sides.guide, adam(backend), elbo(backend, "one particle")
     ours, theirs = backend.names.AnnealedSVI(*args, TWO), plain_svi(backend)(*args)
@@ -305,7 +305,9 @@ def test_mutable_state_is_kept(backend: Backend) -> None:
         sides.model(x, temperature)
 
     args = model, sides.guide, adam(backend), elbo(backend, "one particle"), TWO
-    expected = two(0)["prior"] + sum(two(step)["prior"] for step in range(10))  # init counts, too
+    expected = two(0)["prior"] + sum(
+        two(step)["prior"] for step in range(10)
+    )  # init counts as well
     for bar in (True, False):
         result = backend.names.AnnealedSVI(*args).run(jax.random.key(0), 10, x, progress_bar=bar)
         updates = result.state.mutable_state["counter"]["updates"]

@@ -1,4 +1,4 @@
-"""AutoRelaxed reaches the mean-field posterior, for any site, plate and guide beside it."""
+"""AutoRelaxed reaches the mean-field posterior, for all sites, plates and other guides."""
 
 import functools
 import importlib
@@ -25,7 +25,7 @@ INITIAL = {"pyro": "pyro.infer.autoguide", "numpyro": "numpyro.infer"}
 def coupled(backend: Backend, subsample: int | None = None, own: bool = False) -> Any:
     """A row of categories and a gate for each of four rows, coupled by a multilinear factor.
 
-    The gate's prior is the framework's own, or this library's, which takes soft values too.
+    The gate's prior is the framework's or this library's, which also takes soft values.
     Straight-through gradients are unbiased for it, since independent sites enter it linearly.
     """
     say, ppl = backend.language, backend.ppl
@@ -42,7 +42,7 @@ def coupled(backend: Backend, subsample: int | None = None, own: bool = False) -
 
 
 def coupled_posterior() -> dict[str, np.ndarray]:
-    """The best mean-field law of the coupled model, by coordinate ascent on the exact bound."""
+    """The best mean-field guide of the coupled model, by coordinate ascent on the exact bound."""
     c = np.full(N, 0.5)
     for _ in range(200):
         z = softmax(np.log(PRIOR) + (c[:, None] * PAIR + EACH).sum(0))
@@ -77,10 +77,11 @@ ESTIMATORS: dict[str, Any] = {
 def test_the_mean_field_posterior(
     backend: Backend, estimator: str, subsample: int | None, within: float, seed: int
 ) -> None:
-    """Reached; a uniform law and the prior are 0.2 away, and so is a guide without coupling.
+    """The bound is reached; a uniform guide, the prior and a guide without coupling are 0.2 off.
 
-    Of ten seeds, the greatest gaps of the first three are 0.015, 0.035 and 0.11; of five, those of
-    the others 0.10, 0.10, 0.07 and 0.09. A share: each estimator in one of the frameworks.
+    The greatest gaps of the first three estimators are 0.015, 0.035 and 0.11 over ten seeds; those
+    of the others are 0.10, 0.10, 0.07 and 0.09 over five. A share: each estimator in one of the
+    frameworks.
     """
     model = coupled(backend, subsample, own=estimator == "Decoupled")
     auto = backend.names.AutoRelaxed(model, ESTIMATORS[estimator](backend.names))
@@ -99,7 +100,7 @@ def test_the_mean_field_posterior(
 
 
 def test_a_biased_one_runs_too(backend: Backend, seed: int) -> None:
-    """ReinMaxRao ends elsewhere, 0.1 to 0.5 away, but trains in plates and with particles."""
+    """ReinMaxRao ends 0.1 to 0.5 away, but trains in plates and with particles."""
     auto = backend.names.AutoRelaxed(coupled(backend, 2), ESTIMATORS["ReinMaxRao"](backend.names))
     params, losses = fit(backend, coupled(backend, 2), auto, seed, 3)
     assert np.isfinite(losses).all()
@@ -108,7 +109,7 @@ def test_a_biased_one_runs_too(backend: Backend, seed: int) -> None:
 
 
 def mixed(backend: Backend) -> Any:
-    """Gates with a slope on a Normal: its mean-field law is Normal, and known."""
+    """Gates and a Normal variable, whose best mean-field guide is known and Normal."""
     say, ppl = backend.language, backend.ppl
     slope, alone = backend.array(SLOPE), backend.array(ALONE)
 
@@ -125,13 +126,13 @@ def mixed(backend: Backend) -> Any:
 def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
     """Both ways reach q(w) = Normal(sum of slope q(c), 1), and q(c) at its mean.
 
-    Of ten seeds, the greatest errors of c, the mean and the scale are 0.023, 0.14 and 0.11.
+    The greatest errors of c, the mean and the scale over ten seeds are 0.023, 0.14 and 0.11.
     """
     model, auto, normal = mixed(backend), backend.names.AutoRelaxed, backend.autoguide.AutoNormal
     straight = backend.names.StraightThrough()
     if way == "continuous":
         gates = guide = auto(model, straight, continuous=normal)
-    else:  # NumPyro's list looks at its model's sites itself, and can't at discrete ones
+    else:  # NumPyro's AutoGuideList can't look at discrete sites
         whole = model if backend.framework == "pyro" else backend.handlers.block(model, hide=["c"])
         guide = backend.autoguide.AutoGuideList(whole)
         gates = auto(backend.handlers.block(model, hide=["w"]), straight)
@@ -153,17 +154,17 @@ def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
 def everything(backend: Backend) -> Any:
     """Nested plates, one subsampled; event dimensions; zeros in priors; a dependent prior."""
     say, ppl = backend.language, backend.ppl
-    hot, theirs = backend.names.OneHotCategorical, ppl.distributions.Bernoulli
+    categorical, theirs = backend.names.OneHotCategorical, ppl.distributions.Bernoulli
 
     def model() -> None:
         w = say.sample("w", say.normal(backend.array(0.0), backend.array(1.0)))
-        z = say.sample("z", hot(probs=backend.array([0.5, 0.5, 0.0])))
+        z = say.sample("z", categorical(probs=backend.array([0.5, 0.5, 0.0])))
         steps = backend.array([[0.5, 0.5, 0.0], [0.1, 0.4, 0.5], [1.0, 0.0, 0.0]])
-        say.sample("next", hot(probs=(z[..., None] * steps).sum(-2)))
+        say.sample("next", categorical(probs=(z[..., None] * steps).sum(-2)))
         gates = backend.array([[1.0, 0.0, 0.5]] * 2)
         e = say.sample("e", theirs(probs=gates).to_event(2))
         with say.plate("outer", 3, -2), say.plate("inner", 4, -1, 2):
-            d = say.sample("d", hot(probs=backend.array([0.0, 0.5, 0.5])))
+            d = say.sample("d", categorical(probs=backend.array([0.0, 0.5, 0.5])))
             loc = w + d[..., 1] + z[..., 0] + e.sum((-1, -2))
             say.sample("x", say.normal(loc, backend.array(1.0)), obs=backend.array(np.ones(2)))
 
@@ -174,11 +175,11 @@ SHAPES = {"z": (3,), "next": (3,), "e": (2, 3), "d": (3, 4, 3), "w": ()}
 
 
 def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
-    """Logits of the full plates; the prior's zeros stay where it depends on no other site."""
+    """The logits fill the plates; zeros of a prior stay if it depends on no other site."""
     model = everything(backend)
     guide = backend.names.AutoRelaxed(model, continuous=backend.autoguide.AutoNormal)
     params, losses = fit(backend, model, guide, seed, 3, particles=3)
-    # A dependent prior is open: its zeros may be drawn, for an infinite loss, but not NaN.
+    # Zeros of a dependent prior may be drawn: the loss is then infinite, but not NaN.
     assert not np.isnan(losses).any()
     got = probs(backend, guide, params)
     assert {k: p.shape for k, p in got.items()} == {k: v for k, v in SHAPES.items() if k != "w"}
@@ -189,8 +190,8 @@ def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
     assert (got["d"][..., 0] == 0).all()
     median = backend.language.ask(guide, "median", params)
     assert {k: tuple(v.shape) for k, v in median.items()} == SHAPES
-    for law in backend.language.ask(guide, "discrete_posterior", params).values():
-        assert not law.has_rsample
+    for distribution in backend.language.ask(guide, "discrete_posterior", params).values():
+        assert not distribution.has_rsample
     expected = {k: (5, *shape) for k, shape in SHAPES.items() if k != "d"} | {"d": (5, 3, 2, 3)}
     bound = functools.partial(guide, temperature=0.5)
     if backend.framework == "pyro":
@@ -208,13 +209,13 @@ def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
     posterior = guide.sample_posterior(key, params, sample_shape=(5,))
     assert {k: v.shape for k, v in posterior.items()} == {k: (5, *v) for k, v in SHAPES.items()}
     predictive = backend.infer.Predictive(model, guide=bound, params=params, num_samples=5)
-    assert predictive(key)["x"].shape == (5, 2)  # all but the guide's sites
+    assert predictive(key)["x"].shape == (5, 2)  # all sites except the guide's
 
 
 def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
-    """At 0.9 of init_loc_fn's value; the loss without data is the KL, the same for any draw.
+    """The start is 0.9 times init_loc_fn's value; without data the loss is the exact KL.
 
-    A gate that is sure adds nothing to it.
+    A gate of probability 1 adds nothing to the loss.
     """
     say = backend.language
     values = {"z": np.eye(K)[1], "c": np.ones(N), "sure": np.array(1.0)}
@@ -235,7 +236,7 @@ def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
     ):
         z, c = np.array(q["z"]), np.array([q["c"], 1 - q["c"]])
         exact = rel_entr(z, PRIOR).sum() + N * rel_entr(c, [RATE, 1 - RATE]).sum()
-        if backend.framework == "pyro":  # whose store would have the guide before
+        if backend.framework == "pyro":  # since the store would have the guide before
             importlib.import_module("pyro").clear_param_store()
         estimator = backend.names.StraightThrough()
         guide = backend.names.AutoRelaxed(model, estimator, init_loc_fn=init)
@@ -244,7 +245,7 @@ def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
 
 
 def test_draws(seed: int) -> None:
-    """NumPyro's sample_posterior has the law's frequencies: 5 sigma of 4,000, false alarm 1e-6."""
+    """NumPyro's sample_posterior has the right frequencies: 5 sigma of 4,000, false alarm 1e-6."""
     pytest.importorskip("numpyro")
     backend = Jax()
     with backend.double():
@@ -259,16 +260,18 @@ def test_draws(seed: int) -> None:
 
 
 def refused(backend: Backend, what: str) -> Any:
-    """What raises."""
+    """The statement that raises the error."""
     auto, names = backend.names.AutoRelaxed, backend.names
     say = backend.language
     dist = backend.dist
-    laws = {
+    distributions = {
         "integers": lambda: dist.Categorical(probs=backend.array(PRIOR)),
         "nothing": lambda: say.normal(backend.array(0.0), backend.array(1.0)),
     }
-    if what in laws:
-        return say.trace(auto(lambda: say.sample("z", laws[what]()), names.StraightThrough()), 0)
+    if what in distributions:
+        return say.trace(
+            auto(lambda: say.sample("z", distributions[what]()), names.StraightThrough()), 0
+        )
     if what == "continuous":
         return say.trace(auto(mixed(backend), names.StraightThrough()), 0)
     if what == "temperature":
@@ -284,7 +287,7 @@ def refused(backend: Backend, what: str) -> Any:
 
 
 def test_an_estimator_without_a_temperature(backend: Backend, seed: int) -> None:
-    """AnnealedSVI without a schedule takes the steps of SVI itself; nothing is warned of."""
+    """AnnealedSVI without a schedule takes the same steps as SVI, without a warning."""
     model, estimator = coupled(backend), backend.names.StraightThrough()
     fits = []
     for cls in (backend.names.AnnealedSVI, backend.infer.SVI):
@@ -314,6 +317,6 @@ def test_an_estimator_without_a_temperature(backend: Backend, seed: int) -> None
     ],
 )
 def test_refusals(backend: Backend, what: str, says: str) -> None:
-    """Each names what was got, and what to do."""
+    """Each error says what was got and what to do."""
     with pytest.raises(ValueError, match=says):
         refused(backend, what)

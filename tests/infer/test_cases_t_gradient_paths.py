@@ -21,7 +21,7 @@ def _whole(pp: Backend, z: Any) -> Any:
     return z.int() if pp.framework == "pyro" else z.astype("int32")
 
 
-# How a model uses a one-hot value, and what comes of it.
+# How a model uses a one-hot value, and the error that this raises.
 USES: dict[str, tuple[Callable[[Backend, Any, Any], Any], str]] = {
     "product": (lambda pp, z, m: z @ m, ""),
     "entries": (lambda pp, z, m: z[..., 0] * m[0] + z[..., 2] * m[2], ""),
@@ -32,7 +32,7 @@ USES: dict[str, tuple[Callable[[Backend, Any, Any], Any], str]] = {
     "rounding": (lambda pp, z, m: z.round() @ m, STUCK),
     "index": (lambda pp, z, m: m[z], INDEXED),
     "nothing": (lambda pp, z, m: 0.0 * m[0] + pp.array(np.zeros(4)), ""),
-    "both": (lambda pp, z, m: z @ m + m[z.argmax(-1)], ""),  # biased, which can't be seen
+    "both": (lambda pp, z, m: z @ m + m[z.argmax(-1)], ""),  # biased, but not detectable
 }
 
 
@@ -68,7 +68,7 @@ def _first_step(pp: Backend, model: Any, guide: Any, loss: Any = None, seed: int
 
 
 def _expected(use: str, framework: str) -> Any:
-    """What a use comes to: an error, in torch for a rounding's zeros a warning, or nothing."""
+    """An error; a warning, for the zeros of a rounding in torch; or nothing."""
     text = USES[use][1]
     if not text:
         return warnings.catch_warnings()
@@ -79,7 +79,7 @@ def _expected(use: str, framework: str) -> Any:
 
 @pytest.mark.parametrize("use", USES)
 def test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend: Backend, use: str) -> None:
-    """With a guide by hand and an automatic one, hard values and soft ones."""
+    """With a manual and an automatic guide, and with hard and soft values."""
     pp = backend
     model = functools.partial(_model, pp, USES[use][0])
     guides: list[Any] = [lambda temperature: _guide(pp, temperature)]
@@ -92,7 +92,7 @@ def test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend: Backend
 
 @pytest.mark.parametrize("use", USES)
 def test_t2_so_does_relax(backend: Backend, use: str, seed: int) -> None:
-    """At the first call with data, by whatever makes it: SVI with an autoguide, or NUTS."""
+    """relax checks at the first call with data, by SVI with an autoguide or by NUTS."""
     pp = backend
     model = pp.names.relax(functools.partial(_model, pp, USES[use][0]), 0.5)
     if pp.framework == "pyro":
@@ -115,33 +115,33 @@ def test_t2_so_does_relax(backend: Backend, use: str, seed: int) -> None:
 
 
 def _masked(pp: Backend, z: Any, m: Any) -> Any:
-    """The argmax in a density that is masked out, a product in the other."""
+    """Uses the argmax in a masked density, and a product in another one."""
     handlers = pp.handlers
     with handlers.mask(mask=pp.array(np.zeros(4), "bool")):
         pp.ppl.sample("y", pp.dist.Normal(m[z.argmax(-1)], 0.5), obs=pp.array(X))
     return pp.array(np.zeros(4))
 
 
-def _kept(pp: Backend, z: Any, m: Any) -> Any:
-    """The argmax in a deterministic site alone."""
+def _deterministic(pp: Backend, z: Any, m: Any) -> Any:
+    """Uses the argmax only in a deterministic site."""
     pp.ppl.deterministic("k", z.argmax(-1))
     return z @ m
 
 
 def _computed(pp: Backend, z: Any, m: Any) -> Any:
-    """The argmax in a deterministic site that a density uses."""
+    """Uses the argmax in a deterministic site on which a density depends."""
     return m[pp.ppl.deterministic("k", z.argmax(-1))]
 
 
 def _two(pp: Backend, z: Any, m: Any) -> Any:
-    """Another site beside it, which is used well."""
-    law = pp.names.OneHotCategorical(probs=pp.array(np.ones(3)))
-    w = pp.ppl.sample("w", law)
+    """Adds another site, which is used smoothly."""
+    distribution = pp.names.OneHotCategorical(probs=pp.array(np.ones(3)))
+    w = pp.ppl.sample("w", distribution)
     return w @ m + m[z.argmax(-1)]
 
 
 def _later(pp: Backend, z: Any, m: Any) -> Any:
-    """In the prior of another site only."""
+    """Uses the value only in the prior of another site."""
     rows = pp.array(np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]))
     w = pp.ppl.sample("w", pp.names.OneHotCategorical(probs=rows[z.argmax(-1)]))
     return w @ m
@@ -149,10 +149,10 @@ def _later(pp: Backend, z: Any, m: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("use", "text"),
-    [(_masked, ""), (_kept, ""), (_computed, STUCK), (_two, STUCK), (_later, STUCK)],
+    [(_masked, ""), (_deterministic, ""), (_computed, STUCK), (_two, STUCK), (_later, STUCK)],
 )
 def test_t2_what_is_used_where(backend: Backend, use: Any, text: str) -> None:
-    """Only a density that counts and depends on the value makes an error, which names the site."""
+    """Only an unmasked density that depends on the value raises the error, which names the site."""
     pp = backend
     model = functools.partial(_model, pp, use)
     caught: Any = pytest.raises(ValueError, match=text) if text else warnings.catch_warnings()
@@ -164,7 +164,7 @@ def test_t2_what_is_used_where(backend: Backend, use: Any, text: str) -> None:
 def test_t2_a_wrong_check_fails(
     backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That does not look at other values, or takes it that they matter."""
+    """A check that tries no other values, or believes that all of them matter."""
     paths: Any = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.paths")
     if wrong == "moves nothing":
         monkeypatch.setattr(paths, "moved", lambda *args: iter(()))
@@ -180,7 +180,7 @@ def test_t2_a_wrong_check_fails(
 
 
 def _own_loss(framework: str) -> Any:
-    """A loss of a user's, of which nothing is known."""
+    """A user's loss, about which nothing is known."""
     infer = importlib.import_module(f"{framework}.infer")
     inner: Any = infer.Trace_ELBO()
     if framework == "pyro":
@@ -194,7 +194,7 @@ def _own_loss(framework: str) -> Any:
 
 
 def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
-    """Leave-one-out, a user's own, a guide without an estimator; REBAR has an error of its own."""
+    """Leave-one-out, a user's loss, a guide without an estimator; REBAR has its own error."""
     pp = backend
     model = functools.partial(_model, pp, USES["argmax"][0])
     for loss in (pp.names.LeaveOneOut_ELBO(2), _own_loss(pp.framework)):
@@ -214,7 +214,7 @@ def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
 
 
 def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
-    """Where only the model learns, its values need no derivative; in the guide's logits they do."""
+    """Values need a derivative only if a parameter of the guide is trained."""
     pp = backend
 
     def model() -> None:
@@ -246,7 +246,7 @@ def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
 @pytest.mark.share("backend")
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("relaxed", [False, True])
-def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) -> None:
+def test_t2_every_kind_of_site(backend: Backend, binary: bool, relaxed: bool) -> None:
     """Relaxed and estimated sites, one-hot and binary, in an event and in a subsampled plate.
 
     A share: each of the two pairs in each framework.
@@ -255,7 +255,7 @@ def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) ->
     name = "Bernoulli" if binary else "OneHotCategorical"
     shape: Any = (2, 2) if binary else (2, 3)
 
-    def law(temperature: Any, guide: bool) -> Any:
+    def distribution(temperature: Any, guide: bool) -> Any:
         logits = pp.array(np.full(shape, 0.2))
         if guide:
             logits = pp.ppl.param("logits", logits)
@@ -268,14 +268,14 @@ def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) ->
         return found.to_event(len(found.batch_shape))
 
     def model(temperature: Any, step: bool) -> None:
-        z = pp.ppl.sample("z", law(temperature, False))
+        z = pp.ppl.sample("z", distribution(temperature, False))
         if step:
             z = pp.xp.where(z > 0.5, pp.array(1.0), pp.array(0.0))
         with pp.ppl.plate("d", 4, subsample_size=2):
             pp.ppl.sample("x", pp.dist.Normal(z.sum() - z[0, 0], 0.5), obs=pp.array(X[:2]))
 
     def guide(temperature: Any) -> None:
-        pp.ppl.sample("z", law(temperature, True))
+        pp.ppl.sample("z", distribution(temperature, True))
 
     elbo = importlib.import_module(f"{pp.framework}.infer").Trace_ELBO
     for step in (False, True) if pp.framework == "pyro" else (True,):
@@ -286,10 +286,10 @@ def test_t2_every_sort_of_site(backend: Backend, binary: bool, relaxed: bool) ->
 
 
 @pytest.mark.parametrize("backend", ["pyro"], indirect=True)
-def test_t2_the_check_leaves_all_as_it_was(backend: Backend, seed: int) -> None:
-    """In Pyro: the random numbers, a module's buffers, the parameters and their order.
+def test_t2_the_check_changes_nothing(backend: Backend, seed: int) -> None:
+    """In Pyro the check keeps random numbers, buffers, the parameters and their order.
 
-    Against Pyro's own SVI at the same temperature, which has no check, bit for bit.
+    The results equal those of Pyro's own SVI, which has no check, bit for bit.
     """
     import pyro
     import torch
@@ -326,7 +326,7 @@ def test_t2_the_check_leaves_all_as_it_was(backend: Backend, seed: int) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
-    """In Pyro: an ELBO that compiles, one that enumerates a site of the model, evaluate_loss."""
+    """In Pyro: an ELBO that compiles, one that enumerates a site, and evaluate_loss first."""
     import pyro
     from pyro.infer import JitTrace_ELBO, TraceEnum_ELBO, config_enumerate
 
@@ -365,7 +365,7 @@ def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
 
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 def test_t2_under_jit(backend: Backend, seed: int) -> None:
-    """In NumPyro: where the data are traced, their numbers can't say for sure, and it warns."""
+    """In NumPyro the check only warns if the data are traced, since it has no numbers."""
     import jax
     import numpyro
 
@@ -386,23 +386,23 @@ def test_t2_under_jit(backend: Backend, seed: int) -> None:
             jax.eval_shape(jax.jit(svi.init), jax.random.key(seed), pp.array(X))
 
 
-# A mass beside a density, under the framework's own SVI.
+# A mass together with a density, under the framework's own SVI.
 
 SORTS = ["OneHotCategorical", "Bernoulli"]
 
 
 def _pair(pp: Backend, name: str, guide: str, wrap: str = "") -> tuple[Any, Any]:
-    """A discrete prior and a relaxed guide of a site, in a plate, masked or made an event."""
+    """A discrete prior and a relaxed guide of a site: in a plate, masked or as an event."""
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
     cls, relaxed = getattr(pp.names, name), getattr(pp.names, guide)
     mask = pp.array(np.array([True, True, False, True]), "bool")
     handlers = pp.handlers
 
-    def site(law: Any) -> Any:
+    def site(distribution: Any) -> Any:
         if wrap == "event":
-            return pp.ppl.sample("z", law.to_event(1))
+            return pp.ppl.sample("z", distribution.to_event(1))
         with pp.ppl.plate("d", 4), handlers.mask(mask=mask if wrap == "mask" else 0 * mask == 0):
-            return pp.ppl.sample("z", law)
+            return pp.ppl.sample("z", distribution)
 
     def model() -> None:
         z = site(cls(logits=pp.array(np.zeros(shape))))
@@ -438,7 +438,7 @@ def _svi(pp: Backend, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: A
 @pytest.mark.parametrize("suffix", ["", "StraightThrough"])
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: str) -> None:
-    """The mass of a relaxed value in an ELBO is refused, by the text of AnnealedSVI.
+    """An ELBO with the mass of a relaxed value is refused, with AnnealedSVI's text.
 
     A share: with and without straight-through, and each way, for each distribution and framework.
     """
@@ -455,7 +455,7 @@ def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: s
 
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_soft_values_under_trace_graph(backend: Backend, name: str) -> None:
-    """Its loss is that of Trace_ELBO: Pyro's wraps the values of a discrete site in the model."""
+    """Its loss equals that of Trace_ELBO, though Pyro wraps discrete values in the model."""
     pp = backend
     model, _ = _pair(pp, name, f"Relaxed{name}")
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
@@ -483,9 +483,9 @@ def test_t3_soft_values_under_trace_graph(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_what_is_no_such_pair(backend: Backend, name: str) -> None:
-    """Silent: the mass by hand, in the model too; allow_mixed; what discretize makes; an estimator.
+    """No error: a mass by hand, allow_mixed, discretize, and an estimator.
 
-    And a relaxed value that another site observes.
+    Nor for a relaxed value that another site observes.
     """
     pp, relaxed = backend, f"Relaxed{name}StraightThrough"
     model, guide = _pair(pp, name, relaxed)

@@ -1,4 +1,4 @@
-"""Training that is resumed, checkpoints, and loops over temperatures that are written by hand."""
+"""Resumed training, checkpoints, and manual loops over temperatures."""
 
 import copy
 import functools
@@ -22,16 +22,16 @@ from harness import SUPPORT, Backend
 from relaxed_dists.schedules import linear
 from training import DATA, OPTIMISERS, Sides, elbo
 
-# Pyro: every way in which a module comes into a model, in a new process.
+# Pyro: every way to use a module in a model, in a new process.
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*the trace")
 def test_t1_a_new_process_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> None:
-    """Losses, an evaluation and all parameters, bit for bit; from other initial values and noise.
+    """Losses, an evaluation and all parameters are equal bit for bit, from other initial values.
 
-    A loss that Pyro itself computes right after the load, before any call of the SVI, is right too;
-    so are a load into a training that has gone on, and a save right after a load.
+    So is a loss that Pyro itself computes right after the load, a load into a training that has
+    gone on, and a save right after a load.
     """
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     whole: dict[str, Any] = {}
@@ -135,7 +135,7 @@ def hostile_files(backend: Backend, target: Path) -> list[Callable[[Path], objec
 
 
 def test_t1_a_hostile_pickle_is_refused(backend: Backend, tmp_path: Path) -> None:
-    """Whether it is the file or inside of it; plain unpickling would have made a file."""
+    """Neither a pickle file nor a pickle inside an archive runs; unpickling would make a file."""
     training, target, path = Training(backend), tmp_path / "made", tmp_path / "checkpoint"
     for write in hostile_files(backend, target):
         write(path)
@@ -150,8 +150,8 @@ def test_t1_a_hostile_pickle_is_refused(backend: Backend, tmp_path: Path) -> Non
 
 
 def test_t1_a_damaged_file_leaves_the_training_as_it_was(backend: Backend, tmp_path: Path) -> None:
-    """Cut short anywhere, a byte changed, empty, no file: an error that names it, and the same
-    losses after it as without.
+    """A file that is cut short, changed, empty or missing: an error names it, and the losses
+    stay the same.
     """
     path, training = tmp_path / "checkpoint", Training(backend)
     training.steps(2)
@@ -175,7 +175,7 @@ def test_t1_a_damaged_file_leaves_the_training_as_it_was(backend: Backend, tmp_p
 
 
 def goes_back(backend: Backend, tmp_path: Path) -> None:
-    """Hold that a training repeats its losses from a file."""
+    """Assert that a training repeats its losses from a file."""
     path, training = tmp_path / "checkpoint", Training(backend)
     training.steps(3)
     training.save(path)
@@ -190,7 +190,7 @@ def goes_back(backend: Backend, tmp_path: Path) -> None:
 
 
 def test_t1_a_training_goes_back(backend: Backend, tmp_path: Path) -> None:
-    """Into the process that has gone on, twice, and from the one file into another training."""
+    """Twice in a process that has gone on, and from one file into another training."""
     goes_back(backend, tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_t1_a_training_goes_back(backend: Backend, tmp_path: Path) -> None:
 def test_t1_a_training_that_loses_a_part_fails(
     backend: Backend, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Loaded without its parameters, random generator or optimiser, it has other losses."""
+    """A load without parameters, random generators or optimiser gives other losses."""
     where: Any = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.checkpoint")
     if backend.framework == "pyro":
         if part == "optimiser":
@@ -228,9 +228,7 @@ def test_t1_a_training_that_loses_a_part_fails(
 def test_t1_saving_replaces_the_file_at_once(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A save that fails, before the file is on disk, leaves the old one and nothing else; a link
-    stays one.
-    """
+    """A save that fails leaves the old file and no other; a link stays a link."""
     path, link, training = tmp_path / "checkpoint", tmp_path / "link", Training(backend)
     training.save(path)
     before = path.read_bytes()
@@ -251,7 +249,7 @@ def test_t1_saving_replaces_the_file_at_once(
     assert sorted(tmp_path.iterdir()) == [path, link]
 
 
-# Pyro: what does not fit is refused before anything is changed.
+# Pyro: a state that does not fit is refused before anything is changed.
 
 
 def numbers(value: Any) -> Any:
@@ -319,7 +317,7 @@ UNFIT: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 def test_t1_what_does_not_fit_is_refused() -> None:
-    """Each with its text; parameters, optimiser, generators and modules stay as they were."""
+    """Each has its error; parameters, optimiser, generators and modules do not change."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     pyro.set_rng_seed(0)
     svi = resuming.make("normalised")
@@ -342,7 +340,7 @@ def test_t1_what_does_not_fit_is_refused() -> None:
 
 
 def test_t1_other_modules_in_a_new_process() -> None:
-    """An error in the first call for another shape and another name, a warning for what is gone."""
+    """The first call refuses another shape or name, and warns about missing parameters."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     nn, infer = importlib.import_module("torch.nn"), importlib.import_module("pyro.infer")
 
@@ -365,7 +363,7 @@ def test_t1_other_modules_in_a_new_process() -> None:
     svi.step(resuming.X)
     state = copy.deepcopy(svi.state_dict())
 
-    # The module is in a set, where it is not looked for: its shapes are known in the first call.
+    # The module is in a set, which is not searched: the first call shows its shapes.
     for call in ("step", "evaluate"):
         svi = make("encoder", Hidden(network(4)))
         svi.load_state_dict({key: state[key] for key in state if key != "rest"})
@@ -400,7 +398,7 @@ def test_t1_other_modules_in_a_new_process() -> None:
 
 
 def test_t1_deep_modules_are_found_beside_many_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of a module that is found, however many other objects a guide reaches first."""
+    """A module is found with all its parts, even if a guide reaches many objects first."""
     pytest.importorskip("pyro")
     nn = importlib.import_module("torch.nn")
     holding = importlib.import_module("relaxed_dists_pyro.infer.holding")
@@ -412,14 +410,14 @@ def test_t1_deep_modules_are_found_beside_many_objects(monkeypatch: pytest.Monke
     def guide() -> tuple[Any, Any]:
         return others, encoder
 
-    monkeypatch.setattr(holding, "_MOST", 50)
+    monkeypatch.setattr(holding, "_MAX_OBJECTS", 50)
     with pytest.warns(UserWarning, match="looked at 50 objects .* neither saved nor loaded. Make"):
-        found = holding.ways(SimpleNamespace(model=None, guide=guide, loss=None))
-    assert any(way.endswith("1.1.1.1.1.running_mean") for way in found)
+        found = holding.held_tensors(SimpleNamespace(model=None, guide=guide, loss=None))
+    assert any(route.endswith("1.1.1.1.1.running_mean") for route in found)
 
 
 class Hidden:
-    """A module that is found only by asking for it."""
+    """Holds a module that only __getitem__ returns."""
 
     def __init__(self, module: Any) -> None:
         self.held = {module}
@@ -429,9 +427,9 @@ class Hidden:
 
 
 def test_t1_constraints_are_written_without_pickle(tmp_path: Path) -> None:
-    """torch's own, nested ones and one of the user's come back, equal in numbers and kind.
+    """torch's own, nested and user-defined constraints come back, equal in numbers and class.
 
-    torch.load(weights_only=True) reads what torch.save wrote of the state.
+    torch.load(weights_only=True) also reads the state from torch.save.
     """
     pyro, torch = pytest.importorskip("pyro"), importlib.import_module("torch")
     resuming, infer = importlib.import_module("resuming"), importlib.import_module("pyro.infer")
@@ -473,7 +471,7 @@ def test_t1_constraints_are_written_without_pickle(tmp_path: Path) -> None:
     assert resuming.onwards(svi) == onwards
 
     class Local(resuming.Positive):
-        """One that no file can name."""
+        """A constraint whose class no file can name."""
 
     torch.distributions.transform_to.register(Local)(exp)
     table["mine"] = Local()
@@ -493,9 +491,9 @@ def test_t1_constraints_are_written_without_pickle(tmp_path: Path) -> None:
 
 
 def test_t1_states_of_older_versions_are_loaded() -> None:
-    """Those with constraints and NumPy's arrays in them, and no modules.
+    """States with constraint objects and NumPy arrays, and without modules.
 
-    Whoever loads running statistics beside it finds them as they were loaded.
+    Running statistics that a user loads separately stay as they were loaded.
     """
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     for program in ("parameters", "normalised"):
@@ -514,7 +512,7 @@ def test_t1_states_of_older_versions_are_loaded() -> None:
 
 
 def test_t1_parameters_outside_of_the_store_cannot_be_saved() -> None:
-    """Those of Pyro's module_local_params: an error, where half of the training would be lost."""
+    """module_local_params is an error, since half of the training would be lost."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     nn, infer = importlib.import_module("pyro.nn"), importlib.import_module("pyro.infer")
 
@@ -538,7 +536,7 @@ def test_t1_parameters_outside_of_the_store_cannot_be_saved() -> None:
 
 
 def test_t1_an_automatic_guide_asks_for_its_first_call() -> None:
-    """Its posterior right after a load is an error; after an evaluation it is what was saved."""
+    """Its posterior is an error right after a load, and the saved one after an evaluation."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     svi = resuming.make("relaxed_and_continuous")
     for _ in range(2):
@@ -555,7 +553,7 @@ def test_t1_an_automatic_guide_asks_for_its_first_call() -> None:
     assert svi.guide.discrete_posterior()["z"].probs.tolist() == probs
 
 
-# NumPyro: every kind of leaf, and states that do not fit.
+# NumPyro: all kinds of leaf, and states that do not fit.
 
 
 def various(optim: Any, names: str = "a/b c", size: int = 2, dtype: str = "bfloat16") -> Any:
@@ -577,7 +575,7 @@ def various(optim: Any, names: str = "a/b c", size: int = 2, dtype: str = "bfloa
 
 
 def described(state: Any) -> list[Any]:
-    """The leaves of a state: their type, kind of promotion and numbers."""
+    """The leaves of a state: their class, dtype, weak type and numbers."""
     jax = importlib.import_module("jax")
     found = []
     for leaf in jax.tree.leaves(state):
@@ -591,7 +589,7 @@ def described(state: Any) -> list[Any]:
 
 @pytest.mark.parametrize("kind", ["adam", "optax"])
 def test_t1_numpyro_every_leaf_comes_back(kind: str, tmp_path: Path) -> None:
-    """Keys of any kind, bfloat16, weak types, mutable states; the same loss after it."""
+    """All kinds of key, bfloat16, weak types, mutable states; then the same loss."""
     pytest.importorskip("numpyro")
     jax, optim = importlib.import_module("jax"), importlib.import_module("numpyro.optim")
     optax, path = importlib.import_module("optax"), tmp_path / "checkpoint"
@@ -654,11 +652,11 @@ def test_t1_numpyro_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             svi.load(path, wrong)
 
 
-# Loops over temperatures that are written by hand.
+# Manual loops over temperatures.
 
 
 def test_t7_a_temperature_without_a_schedule(backend: Backend) -> None:
-    """It reaches whichever of the two takes it, in every method: the loss is that of a schedule."""
+    """In every method, temperature= reaches model or guide, with the loss of a schedule."""
     sides = Sides(backend)
     temperature = {"prior": 0.7, "posterior": 0.5}
 
@@ -682,7 +680,7 @@ def test_t7_a_temperature_without_a_schedule(backend: Backend) -> None:
 
 
 def losses_of_all_methods(backend: Backend, svi: Any, kwargs: dict[str, Any]) -> list[float]:
-    """Those of a step and of an evaluation under both names."""
+    """The losses of a step, and of an evaluation by both names."""
     x = backend.array(DATA)
     if backend.framework == "numpyro":
         jax = importlib.import_module("jax")
@@ -704,7 +702,7 @@ def losses_of_all_methods(backend: Backend, svi: Any, kwargs: dict[str, Any]) ->
 
 
 def test_t7_a_temperature_that_nobody_takes(backend: Backend) -> None:
-    """The error of a schedule that nobody takes."""
+    """A schedule that nobody takes is an error."""
     sides = Sides(backend)
     temperature = {"prior": 0.7, "posterior": 0.5}
     model = functools.partial(sides.model, temperature=temperature)
@@ -718,7 +716,7 @@ def test_t7_a_temperature_that_nobody_takes(backend: Backend) -> None:
 
 
 def test_t7_no_temperature_for_who_asks(backend: Backend) -> None:
-    """The error where there is neither a schedule nor a temperature; by its place it is one."""
+    """Neither a schedule nor a temperature is an error; a positional temperature is not."""
     sides = Sides(backend)
     optim = OPTIMISERS[backend.framework]["adam"]()
     svi = backend.names.AnnealedSVI(sides.model, sides.guide, optim, elbo(backend, "one particle"))
@@ -751,7 +749,7 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 def test_t7_a_schedule_that_cannot_be_traced(backend: Backend) -> None:
-    """Our error in run and in a compiled update; where the step is a number it works."""
+    """run and a compiled update raise our error; a step that is a number works."""
     jax = importlib.import_module("jax")
     sides, x = Sides(backend), backend.array(DATA)
     args = OPTIMISERS["numpyro"]["adam"](), elbo(backend, "one particle")
@@ -768,7 +766,7 @@ def test_t7_a_schedule_that_cannot_be_traced(backend: Backend) -> None:
 
 
 def test_t1_parameters_of_other_batches(tmp_path: Path) -> None:
-    """A training with a parameter a batch goes on with another batch, and finds the first again."""
+    """With a parameter per batch, training goes on with another batch and then with the first."""
     pyro, torch = pytest.importorskip("pyro"), pytest.importorskip("torch")
     from pyro.infer import Trace_ELBO
 

@@ -1,4 +1,4 @@
-"""Trainings that went wrong without a word: temperatures, scalar sites, evaluation."""
+"""Trainings that once failed silently: temperatures, scalar sites, evaluation."""
 
 import functools
 import itertools
@@ -27,21 +27,21 @@ COEFFICIENTS = np.array([1.0, 2.0, 5.0])
 
 
 def _drawn(backend: Backend, binary: bool, estimator: Any, logits: Any) -> Any:
-    """A function of a draw that is neither linear nor the same for all categories."""
+    """A nonlinear function of a draw that differs between categories."""
     names = backend.names
-    law = (names.Bernoulli if binary else names.OneHotCategorical)(
+    distribution = (names.Bernoulli if binary else names.OneHotCategorical)(
         logits=logits, estimator=estimator
     )
-    z = backend.draw(law, 0)
+    z = backend.draw(distribution, 0)
     total = z + 0.5 if binary else (z * backend.array(COEFFICIENTS)).sum(-1)
     return (total**2).sum()
 
 
 class Attached(GumbelRao):
-    """A wrong one, whose hard value hands its temperature the relaxed sample's gradient."""
+    """A wrong estimator: its hard value has the relaxed sample's gradient by the temperature."""
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
-        """The gradient of the soft value, that by its temperature among it."""
+        """The hard value with all gradients of the soft one."""
         soft = estimators._relaxed(ops, logits, self.temperature, gumbel)
         return formulas.straight_through(ops, formulas.hardest(ops, logits, gumbel), soft)
 
@@ -51,9 +51,9 @@ class Attached(GumbelRao):
 def test_t4_a_hard_value_gives_its_temperature_no_gradient(
     backend: Backend, estimator: Any, binary: bool, seed: int
 ) -> None:
-    """Its distribution does not depend on it: the gradient is exactly 0, and the mixed second one.
+    """The gradient by the temperature and the mixed second derivative are exactly 0.
 
-    The gradient by the logits stays. The wrong version fails.
+    The gradient by the logits is not. The wrong version fails.
     """
     rng = np.random.default_rng(seed)
     logits = backend.array(rng.normal(size=(50,) if binary else (50, 3)))
@@ -67,11 +67,11 @@ def test_t4_a_hard_value_gives_its_temperature_no_gradient(
     assert (by_t == 0).all() == (estimator is not Attached)
 
 
-# torch's forward mode compiles its formulas by torch.jit.script, of which it warns itself.
+# torch's forward mode uses torch.jit.script, and warns about that itself.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize("estimator", HARD)
 def test_t4_nor_a_second_derivative(backend: Backend, estimator: Any, seed: int) -> None:
-    """The gradient by the logits, squared, has none by the temperature, whichever way it is run."""
+    """The squared gradient by the logits has no gradient by the temperature, in any mode."""
     logits = backend.array(np.random.default_rng(seed).normal(size=(50, 3)))
     t = backend.array(np.full(50, 1.3))
 
@@ -94,9 +94,9 @@ def test_t4_nor_a_second_derivative(backend: Backend, estimator: Any, seed: int)
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_t4_a_soft_value_keeps_it(backend: Backend, binary: bool, seed: int) -> None:
-    """Its value depends on the temperature: finite differences of the value, in float64.
+    """The gradient by the temperature equals finite differences of the value, in float64.
 
-    That of the decoupled one by the forward temperature, and none by the backward one.
+    The decoupled estimator has one by the forward temperature, and none by the backward one.
     """
     rng = np.random.default_rng(seed)
     logits = backend.array(rng.normal(size=(50,) if binary else (50, 3)))
@@ -120,7 +120,7 @@ def test_t4_a_soft_value_keeps_it(backend: Backend, binary: bool, seed: int) -> 
 
 
 def test_t4_functional(backend: Backend) -> None:
-    """gumbel_softmax does as its estimator."""
+    """gumbel_softmax has the same gradients as its estimator."""
     logits, t = backend.array(np.zeros((50, 3))), backend.array(0.5)
     how: Any = {}
     if backend.framework == "numpyro":
@@ -194,7 +194,7 @@ def _learned_numpyro(estimator: Any, optim: str) -> tuple[float, float]:
 @pytest.mark.parametrize("optim", ["Adam", "ClippedAdam"])
 @pytest.mark.filterwarnings("ignore:.*does not support models with discrete latent:UserWarning")
 def test_t4_a_learned_temperature_stays(backend: Backend, optim: str) -> None:
-    """Where it is a parameter, SVI trains the rest; else Adam moves it at every step."""
+    """A learned temperature does not move, while SVI trains the other parameters."""
     learned = {"pyro": _learned_pyro, "numpyro": _learned_numpyro}[backend.framework]
     for estimator in (GumbelSoftmax, GumbelRao) if optim == "Adam" else (ReinMax,):
         t, logits = learned(estimator, optim)
@@ -208,7 +208,7 @@ START, OFF = 0.3, np.array([0.25, 0.35, 0.45])
 def _scalar_sites(backend: Backend, loss: Any, plate: bool, runs: int, seed: int) -> np.ndarray:
     """Estimates of the gradients by the logits of three scalar sites, with Pyro in its own loop.
 
-    With ``plate`` each is in a vectorised plate of one, where its batch shape is (1,).
+    With ``plate`` each site is in a vectorised plate of size one, and has batch shape (1,).
     """
     pp = backend
     loop = pp.ppl.plate("loop", 3) if pp.framework == "pyro" else range(3)
@@ -253,8 +253,8 @@ def _scalar_sites(backend: Backend, loss: Any, plate: bool, runs: int, seed: int
 def test_t5_scalar_binary_sites(backend: Backend, name: str, seed: int) -> None:
     """The mean estimate is the exact gradient, from the two values of each site.
 
-    The false-alarm rate is 1e-6 for each site. An error of 5 standard errors is seen: 0.15 of 600
-    estimates in NumPyro, 0.34 of 120 in Pyro. And each estimate is what a plate of one gives.
+    The false-alarm rate is 1e-6 for each site. The test sees errors of 5 standard errors: 0.15 for
+    600 estimates in NumPyro, 0.34 for 120 in Pyro. Each estimate equals that in a plate of one.
     """
     if backend.framework == "pyro":
         import pyro
@@ -282,15 +282,17 @@ STATES, SIGNALS = np.array([-1.0, 0.0, 1.5]), np.array([[-1.5, -0.4], [0.2, 1.4]
 
 
 def _gates(pp: Backend) -> None:
-    """Four gates in no plate, of all the data."""
+    """Four gates outside of plates, shared by all data."""
     g = pp.ppl.sample("g", pp.names.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
     with pp.ppl.plate("n", 20):
         pp.ppl.sample("y", pp.dist.Normal(pp.array(DESIGN) @ g, 1.0), obs=pp.array(TARGET))
 
 
 def _gates_guide(pp: Backend) -> None:
-    law = pp.names.Bernoulli(logits=pp.array(np.zeros(4)), estimator=pp.names.StraightThrough())
-    pp.ppl.sample("g", law.to_event(1))
+    distribution = pp.names.Bernoulli(
+        logits=pp.array(np.zeros(4)), estimator=pp.names.StraightThrough()
+    )
+    pp.ppl.sample("g", distribution.to_event(1))
 
 
 def _gates_joint() -> Iterator[float]:
@@ -299,7 +301,7 @@ def _gates_joint() -> Iterator[float]:
 
 
 def _chain(pp: Backend) -> None:
-    """Two states in no plate, the second by a row of a matrix, each with data in a plate."""
+    """Two states outside of plates, the second from a row of a matrix, with data in a plate."""
     p = pp.array(np.full(3, 1 / 3))
     for t, x in enumerate(SIGNALS):
         z = pp.ppl.sample(f"z{t}", pp.names.OneHotCategorical(probs=p))
@@ -311,8 +313,8 @@ def _chain(pp: Backend) -> None:
 def _chain_guide(pp: Backend) -> None:
     for t in range(2):
         estimator = pp.names.StraightThrough()
-        law = pp.names.OneHotCategorical(logits=pp.array(np.zeros(3)), estimator=estimator)
-        pp.ppl.sample(f"z{t}", law)
+        distribution = pp.names.OneHotCategorical(logits=pp.array(np.zeros(3)), estimator=estimator)
+        pp.ppl.sample(f"z{t}", distribution)
 
 
 def _chain_joint() -> Iterator[float]:
@@ -322,7 +324,7 @@ def _chain_joint() -> Iterator[float]:
 
 
 def _summed(pp: Backend) -> None:
-    """What is summed over all dimensions would be summed over the samples."""
+    """A density summed over all dimensions, which would include those of the samples."""
     g = pp.ppl.sample("g", pp.names.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
     pp.ppl.sample("y", pp.dist.Normal(g.sum(), 1.0), obs=pp.array(1.2))
 
@@ -341,10 +343,10 @@ GLOBAL = {
 
 @pytest.mark.parametrize("name", GLOBAL)
 def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) -> None:
-    """The bound is that of the sum over all values, and in Pyro what one at a time gives.
+    """The bound equals the sum over all values, and in Pyro that of one sample at a time.
 
-    To 5 standard errors of 300 samples, with a false-alarm rate of 1e-6 each; the sum over all
-    samples as one is off by hundreds of them.
+    Within 5 standard errors of 300 samples, with a false-alarm rate of 1e-6 each. A sum over all
+    samples would be hundreds of standard errors off.
     """
     model, guide = (functools.partial(f, backend) for f in GLOBAL[name][:2])
     weights = np.array(list(GLOBAL[name][2]()))
@@ -358,11 +360,11 @@ def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) 
 
 
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
-@pytest.mark.parametrize("law", ["relaxed", "straight_through", "soft"])
-def test_t6_sites_of_scan_and_cond(backend: Backend, law: str, seed: int) -> None:
-    """They are made discrete as others are, and the bound is that of the sum over all values.
+@pytest.mark.parametrize("distribution", ["relaxed", "straight_through", "soft"])
+def test_t6_sites_of_scan_and_cond(backend: Backend, distribution: str, seed: int) -> None:
+    """Sites in a scan or cond become discrete too; the bound equals the sum over all values.
 
-    To 5 standard errors of 2000 samples, with a false-alarm rate of 1e-6.
+    Within 5 standard errors of 2000 samples, with a false-alarm rate of 1e-6.
     """
     from numpyro.contrib.control_flow import cond, scan
     from numpyro.handlers import seed as seeded
@@ -374,7 +376,7 @@ def test_t6_sites_of_scan_and_cond(backend: Backend, law: str, seed: int) -> Non
         "soft": functools.partial(
             pp.names.Bernoulli, estimator=pp.names.GumbelSoftmax(0.5, hard=False)
         ),
-    }[law]
+    }[distribution]
 
     def model() -> None:
         def step(carry: None, x: Any) -> tuple[None, None]:
@@ -421,7 +423,7 @@ def test_t6_python_control_flow(backend: Backend, seed: int) -> None:
     assert abs(found.importance_weighted - evidence) < 5 * found.importance_weighted_error
 
 
-# A guide that takes a temperature is evaluated without one.
+# Guides that take a temperature, evaluated without one.
 
 
 def _with_temperature(pp: Backend) -> dict[str, Any]:
@@ -462,7 +464,7 @@ LABELS = ["estimator", "soft", "several", "relaxed", "automatic", "automatic, se
 @pytest.mark.share
 @pytest.mark.parametrize("label", LABELS)
 def test_t7_evaluation_needs_no_temperature(backend: Backend, label: str, seed: int) -> None:
-    """The numbers are those at any temperature. A share: each guide in one of the frameworks."""
+    """The numbers equal those at any temperature. A share: each guide in one framework."""
     pp = backend
     guides, params = _with_temperature(pp), {"z_auto_logits": pp.array(np.eye(3))}
     bounds = functools.partial(_bounds, backend, params, guides["model"], guides[label], seed)

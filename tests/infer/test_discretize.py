@@ -1,4 +1,4 @@
-"""The discrete twin of every site, and the frameworks' own ELBOs of the discrete model."""
+"""The discrete counterpart of every site, and the frameworks' own ELBOs of the discrete model."""
 
 import importlib
 import itertools
@@ -18,13 +18,13 @@ BITS = np.array([0.7, -1.2])
 X, LOCS = np.array([0.4, -0.8]), np.array([-1.0, 0.0, 1.5])
 
 
-def laws(backend: Backend) -> list[tuple[Any, bool]]:
-    """A relaxed or an estimated law of each class, and whether its values are one-hot."""
+def distributions(backend: Backend) -> list[tuple[Any, bool]]:
+    """A relaxed or an estimated distribution of each class, and whether its values are one-hot."""
     names, found = backend.names, []
     for name in RELAXED:
-        rows = "OneHot" in name
+        one_hot = "OneHot" in name
         found.append(
-            (getattr(names, name)(0.7, logits=backend.array(LOGITS if rows else BITS)), rows)
+            (getattr(names, name)(0.7, logits=backend.array(LOGITS if one_hot else BITS)), one_hot)
         )
     for estimator in (names.StraightThrough(), names.GumbelSoftmax(0.5, hard=False)):
         found.append(
@@ -34,49 +34,51 @@ def laws(backend: Backend) -> list[tuple[Any, bool]]:
     dist = backend.dist
     found.append((dist.RelaxedBernoulli(backend.array(0.7), logits=backend.array(BITS)), False))
     if hasattr(dist, "RelaxedOneHotCategorical"):
-        for law in (
+        for distribution in (
             dist.RelaxedOneHotCategorical,
             dist.RelaxedOneHotCategoricalStraightThrough,
         ):
-            found.append((law(backend.array(0.7), logits=backend.array(LOGITS)), True))
+            found.append((distribution(backend.array(0.7), logits=backend.array(LOGITS)), True))
         found.append((dist.OneHotCategoricalStraightThrough(logits=backend.array(LOGITS)), True))
     return found
 
 
-def hardened(value: np.ndarray, law: Any) -> np.ndarray:
-    """The hard value that a model computes from a site's."""
-    name = type(law).__name__
+def hardened(value: np.ndarray, distribution: Any) -> np.ndarray:
+    """The hard value that a model computes from a site's value."""
+    name = type(distribution).__name__
     if name.startswith("Log"):
         return np.exp(value) if "OneHot" in name else expit(value)
     return value
 
 
-def test_each_site_draws_from_its_twin(backend: Backend, language: Language, seed: int) -> None:
-    """Hard values, scored by the discrete law's own probabilities, in a plate and in wrappers."""
-    for law, rows in laws(backend):
+def test_each_site_draws_from_its_counterpart(
+    backend: Backend, language: Language, seed: int
+) -> None:
+    """Values are hard and scored by the discrete distribution, in a plate and in wrappers."""
+    for distribution, one_hot in distributions(backend):
 
-        def model(law: Any = law) -> None:
+        def model(distribution: Any = distribution) -> None:
             with language.plate("rows", 5, dim=-1):
-                language.sample("z", law.to_event(1))
+                language.sample("z", distribution.to_event(1))
 
         site = language.trace(backend.names.discretize(model), seed)["z"]
         value = hardened(backend.numpy(site["value"]), site["fn"].base_dist)
-        assert set(np.unique(value)) <= {0.0, 1.0}, law
+        assert set(np.unique(value)) <= {0.0, 1.0}, distribution
         got = backend.numpy(site["fn"].log_prob(site["value"]))
-        if rows:
-            assert (value.sum(-1) == 1).all(), law
+        if one_hot:
+            assert (value.sum(-1) == 1).all(), distribution
             expected = (value * log_softmax(LOGITS, -1)).sum((-1, -2))
         else:
             expected = (log_expit(BITS) * value + log_expit(-BITS) * (1 - value)).sum(-1)
         assert got.shape == (5,)
-        np.testing.assert_allclose(got, expected, rtol=1e-6, err_msg=str(law))
+        np.testing.assert_allclose(got, expected, rtol=1e-6, err_msg=str(distribution))
 
 
 def test_other_sites_stay(backend: Backend, language: Language) -> None:
-    """Continuous and plain discrete laws, and every observed site, are the very same objects."""
+    """Continuous and plain discrete distributions and observed sites are the very same objects."""
     names, dist = backend.names, backend.dist
     zero, one = backend.array(0.0), backend.array(1.0)
-    kept = {
+    unchanged = {
         "normal": dist.Normal(zero, one),
         "ours": names.Bernoulli(probs=one / 2),
         "theirs": dist.Bernoulli(probs=one / 2),
@@ -86,75 +88,79 @@ def test_other_sites_stay(backend: Backend, language: Language) -> None:
 
     @names.discretize
     def model() -> None:
-        for name, law in kept.items():
-            language.sample(name, law)
+        for name, distribution in unchanged.items():
+            language.sample(name, distribution)
         language.sample("seen", seen, obs=one / 3)
 
     trace = language.trace(model, 0)
-    assert {name: trace[name]["fn"] for name in kept} == kept
+    assert {name: trace[name]["fn"] for name in unchanged} == unchanged
     assert trace["seen"]["fn"] is seen
 
 
 def test_as_a_context_manager(backend: Backend, language: Language) -> None:
-    """Sites within it are discrete, those after it are not."""
-    law = backend.names.RelaxedBernoulli(0.5, logits=backend.array(BITS))
+    """The sites inside the context are discrete; those after it are not."""
+    distribution = backend.names.RelaxedBernoulli(0.5, logits=backend.array(BITS))
 
     def model() -> None:
         with backend.names.discretize():
-            language.sample("within", law)
-        language.sample("after", law)
+            language.sample("within", distribution)
+        language.sample("after", distribution)
 
     trace = language.trace(model, 0)
     assert type(trace["within"]["fn"]) is backend.names.Bernoulli
-    assert trace["after"]["fn"] is law
+    assert trace["after"]["fn"] is distribution
 
 
-def test_the_log_laws(backend: Backend, seed: int) -> None:
-    """Enumerable, with the discrete law's entropy and divergence, and no moments."""
+def test_the_log_distributions(backend: Backend, seed: int) -> None:
+    """They are enumerable, with the discrete entropy and divergence, but without moments."""
     module = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.discretize")
     for name, parent, given in (
         ("LogOneHotCategorical", "OneHotCategorical", LOGITS),
         ("LogitBernoulli", "Bernoulli", BITS),
     ):
-        law, other = (getattr(module, name)(logits=backend.array(x)) for x in (given, given / 3))
+        distribution, other = (
+            getattr(module, name)(logits=backend.array(x)) for x in (given, given / 3)
+        )
         plain, plain_other = (
             getattr(backend.names, parent)(logits=backend.array(x)) for x in (given, given / 3)
         )
-        support = law.enumerate_support()
-        masses = backend.numpy(law.log_prob(support))
+        support = distribution.enumerate_support()
+        masses = backend.numpy(distribution.log_prob(support))
         np.testing.assert_allclose(np.exp(masses).sum(0), 1, rtol=1e-12)
         np.testing.assert_allclose(masses, backend.numpy(plain.log_prob(plain.enumerate_support())))
         # -sum p log p, and sum p (log p - log q), over the support.
         np.testing.assert_allclose(
-            backend.numpy(law.entropy()), -(np.exp(masses) * masses).sum(0), rtol=1e-9
+            backend.numpy(distribution.entropy()), -(np.exp(masses) * masses).sum(0), rtol=1e-9
         )
         others = backend.numpy(other.log_prob(support))
         expected = (np.exp(masses) * (masses - others)).sum(0)
-        np.testing.assert_allclose(backend.kl(law, other), expected, rtol=1e-9)
-        mode = hardened(backend.numpy(law.mode), law)
+        np.testing.assert_allclose(backend.kl(distribution, other), expected, rtol=1e-9)
+        mode = hardened(backend.numpy(distribution.mode), distribution)
         assert (mode == backend.numpy(plain.mode)).all()
         with pytest.raises(ValueError, match="whose values are of different spaces"):
-            backend.divergence(law, plain_other)
+            backend.divergence(distribution, plain_other)
         with pytest.raises(ValueError, match=r"expected (logs of one-hot|infinite numbers)"):
-            law.log_prob(backend.array(given / 5))
+            distribution.log_prob(backend.array(given / 5))
         for moment in ("mean", "variance"):
             with pytest.raises(NotImplementedError, match="no mean and no variance"):
-                getattr(law, moment)
+                getattr(distribution, moment)
 
 
-def test_a_transformed_relaxed_law_is_refused(backend: Backend, language: Language) -> None:
-    """It has no twin: the error says to apply the transform in the model."""
+def test_a_transformed_relaxed_distribution_is_refused(
+    backend: Backend, language: Language
+) -> None:
+    """It has no counterpart; the error says to apply the transform in the model."""
     base = backend.names.LogitRelaxedBernoulli(0.5, logits=backend.array(BITS))
-    law = language.sigmoid_of(base)
-    with pytest.raises(ValueError, match="site 'z', whose law is made from a relaxed one"):
-        language.trace(backend.names.discretize(lambda: language.sample("z", law)), 0)
+    distribution = language.sigmoid_of(base)
+    with pytest.raises(ValueError, match="site 'z', whose distribution is made from a relaxed one"):
+        language.trace(backend.names.discretize(lambda: language.sample("z", distribution)), 0)
 
 
 def pair(backend: Backend, language: Language, relaxed: bool, ending: str = "") -> tuple[Any, Any]:
     """A model of two data and its guide: a category and a bit for each, in log and logit space."""
     names = backend.names
 
-    def hot(logits: Any) -> Any:
+    def estimated(logits: Any) -> Any:
         if relaxed:
             return names.ExpRelaxedOneHotCategorical(0.4, logits=logits)
         return names.OneHotCategorical(logits=logits)
@@ -168,7 +174,7 @@ def pair(backend: Backend, language: Language, relaxed: bool, ending: str = "") 
 
     def model() -> None:
         with language.plate("data", 2, dim=-1):
-            z = language.sample("z", hot(backend.array(np.zeros(3))))
+            z = language.sample("z", estimated(backend.array(np.zeros(3))))
             b = language.sample("b", bit(backend.array(-0.5)))
             if relaxed:
                 z, b = language.exp(z), language.sigmoid(b)
@@ -177,14 +183,14 @@ def pair(backend: Backend, language: Language, relaxed: bool, ending: str = "") 
 
     def guide() -> None:
         with language.plate("data", 2, dim=-1):
-            language.sample("z" + ending, hot(backend.array(LOGITS)))
+            language.sample("z" + ending, estimated(backend.array(LOGITS)))
             language.sample("b" + ending, bit(backend.array(BITS)))
 
     return model, guide
 
 
 def exact_elbo() -> float:
-    """The discrete bound of that pair, summed over its values: log p(x, z, b) - log q(z, b)."""
+    """The discrete bound of that pair, as a sum over values of log p(x, z, b) - log q(z, b)."""
     total = 0.0
     for i, (k, b) in itertools.product(range(2), itertools.product(range(3), range(2))):
         log_q = log_softmax(LOGITS[i])[k] + log_expit(BITS[i] if b else -BITS[i])
@@ -201,7 +207,7 @@ def test_the_frameworks_elbos_score_the_discrete_model(
     """Within 5 standard errors of enumeration at 4,000 particles: false alarms below 1e-6.
 
     A standard error is 0.027, while the bound of the relaxed model is 0.63 away. Pyro's
-    TraceMeanField_ELBO takes no discrete guide, so TraceEnum_ELBO stands in its place.
+    TraceMeanField_ELBO takes no discrete guide, so TraceEnum_ELBO replaces it.
     """
     model, guide = pair(backend, language, how == "relaxed")
     if how == "relax":

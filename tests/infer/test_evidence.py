@@ -33,7 +33,7 @@ def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any
     backend = language.backend
     names, array = backend.names, backend.array
 
-    def law(logits: Any, guide: bool) -> Any:
+    def distribution(logits: Any, guide: bool) -> Any:
         if how == "relaxed":
             return names.ExpRelaxedOneHotCategorical(0.5, logits=logits)
         soft = names.GumbelSoftmax(0.5, hard=False) if how == "estimated" and guide else None
@@ -53,7 +53,7 @@ def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any
             language.plate("data", len(x), -1, options.get("subsample")) as rows,
         ):
             with within(options.get("latent", [])):
-                z = language.sample("z", law(array(PRIOR), False))
+                z = language.sample("z", distribution(array(PRIOR), False))
             z = language.exp(z) if how == "relaxed" else z
             loc = (z * array(LOCS)).sum(-1)
             language.sample("x", language.normal(loc, array(1.0)), obs=x[rows])
@@ -64,7 +64,7 @@ def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any
             within(options.get("around", [])),
             language.plate("data", len(x), -1, options.get("subsample")) as rows,
         ):
-            language.sample("z", law(logits[rows], True))
+            language.sample("z", distribution(logits[rows], True))
 
     return model, guide
 
@@ -90,13 +90,13 @@ def hierarchy(language: Language, with_top: bool) -> tuple[Any, Any]:
 
 
 def hierarchy_evidence() -> float:
-    """Its log evidence, summed over all values."""
+    """The log evidence of hierarchy, as a sum over all values."""
     inner = PRIOR + norm.logpdf(X[:, None], (LOCS[:, None] + LOCS)[:, None, :])
     return float(logsumexp(PRIOR + logsumexp(inner, -1).sum(-1)))
 
 
 def near(got: float, expected: float, error: float, bias: float = 0.0) -> bool:
-    """Within 5 standard errors (false alarms 6e-7), and a bias that is known to be smaller."""
+    """Whether a number is within 5 standard errors (false alarms 6e-7), plus a known bias."""
     return abs(got - expected) < 5 * error + bias
 
 
@@ -114,7 +114,7 @@ def chunks(weights: np.ndarray) -> Iterator[np.ndarray]:
 
 @pytest.mark.parametrize("shift", [0.0, 1e6, -1e6])
 def test_running_sums_are_those_of_all_samples(shift: float) -> None:
-    """Means, log means and errors as NumPy and SciPy have them at once; rtol 1e-9."""
+    """Means, log means and errors equal those of NumPy and SciPy; rtol 1e-9."""
     weights = np.random.default_rng(0).normal(shift, 3, (200, 5))
     running = Running()
     for piece in chunks(weights):
@@ -133,7 +133,7 @@ def test_running_sums_are_those_of_all_samples(shift: float) -> None:
 
 
 def test_running_sums_of_impossible_values() -> None:
-    """A weight of zero takes the ELBO to -inf and leaves the other bound; all zero both."""
+    """A zero weight makes the ELBO -inf, but not the other bound; zeros alone make both -inf."""
     running = Running()
     running.add([[-np.inf], [-np.inf]])
     assert running.bounds()[::2] == (-np.inf, -np.inf)
@@ -146,7 +146,7 @@ def test_running_sums_of_impossible_values() -> None:
 
 
 def test_the_error_of_one_sample_is_unknown() -> None:
-    """NaN, without a warning."""
+    """The error is NaN, without a warning."""
     running = Running()
     running.add([[1.0, 2.0]])
     elbo, error, weighted, weighted_error = running.bounds()
@@ -159,10 +159,10 @@ def test_the_error_of_one_sample_is_unknown() -> None:
 
 @pytest.mark.parametrize("how", ["plain", "relaxed", "estimated"])
 def test_a_mixture(language: Language, how: str, seed: int) -> None:
-    """Both bounds and both errors, by enumeration, whatever the laws that were trained.
+    """Both bounds and errors are right, by enumeration, for all kinds of distribution.
 
-    The importance-weighted bound of 4,000 samples is 2e-4 below the evidence; the errors, of which
-    the smallest is 0.01, are estimated to 10 %.
+    The importance-weighted bound of 4,000 samples is 2e-4 below the evidence. The errors are right
+    to 10 %; the smallest is 0.01.
     """
     got = language.bounds(*mixture(language, how), seed, num_samples=4000, chunk_size=1500)
     assert near(got.elbo, ELBO.sum(), got.elbo_error)
@@ -177,9 +177,9 @@ def test_a_mixture(language: Language, how: str, seed: int) -> None:
 
 @pytest.mark.parametrize("with_top", [True, False])
 def test_a_latent_variable_that_data_share(language: Language, with_top: bool, seed: int) -> None:
-    """One weight for all data together; taking data apart would give a number 0.5 away.
+    """All data share one weight; a weight for each datum would give a number 0.5 away.
 
-    Also where the guide lacks that variable, which is then drawn from the model.
+    The same holds if the guide lacks that variable, which the model then draws.
     """
     got = language.bounds(*hierarchy(language, with_top), seed, num_samples=4000, chunk_size=4000)
     error = got.importance_weighted_error
@@ -203,13 +203,13 @@ def test_a_continuous_latent_variable(language: Language, seed: int) -> None:
     got = language.bounds(model, guide, seed, array(X), num_samples=2000, chunk_size=1000)
     evidence = norm.logpdf(X, 0, np.sqrt(2)).sum()
     assert near(got.importance_weighted, evidence, got.importance_weighted_error, 1e-3)
-    # log p(x, z) - log q(z) is log p(x) less the divergence of the guide from N(x / 2, 1/2).
+    # The mean of log p(x, z) - log q(z) is log p(x) - KL(guide, N(x / 2, 1/2)).
     divergence = len(X) * (0.5 * (0.64 / 0.5 - 1 - np.log(0.64 / 0.5)))
     assert near(got.elbo, evidence - divergence, got.elbo_error)
 
 
 def test_chunks(language: Language, seed: int) -> None:
-    """Of any size, one among them; in NumPyro the very same numbers, in Pyro other draws."""
+    """Chunks of any size work: with equal numbers in NumPyro, with other draws in Pyro."""
     model, guide = mixture(language)
     pieces = {
         size: language.bounds(model, guide, seed, num_samples=60, chunk_size=size)
@@ -224,7 +224,7 @@ def test_chunks(language: Language, seed: int) -> None:
 
 
 def test_a_shared_plate_may_be_subsampled(language: Language, seed: int) -> None:
-    """Of four equal data, two drawn once: each bound and error is twice the minibatch's."""
+    """With two of four equal data, each bound and error is twice that of the minibatch."""
     same = {"x": np.full(4, X[0]), "logits": np.tile(LOGITS[0], (4, 1))}
     model, guide = mixture(language, subsample=2, **same)
     got = language.bounds(model, guide, seed, num_samples=2000, chunk_size=500)
@@ -236,7 +236,7 @@ def test_a_shared_plate_may_be_subsampled(language: Language, seed: int) -> None
 
 
 def test_the_minibatch_stays_from_chunk_to_chunk(language: Language, seed: int) -> None:
-    """With a guide that is the posterior a log weight is the evidence: its variance is none."""
+    """If the guide is the posterior, all log weights equal the evidence, without variance."""
     posterior = PRIOR + norm.logpdf(X[:, None], LOCS)
     model, guide = mixture(language, subsample=2, logits=posterior)
     got = language.bounds(model, guide, seed, num_samples=9, chunk_size=3)
@@ -246,7 +246,7 @@ def test_the_minibatch_stays_from_chunk_to_chunk(language: Language, seed: int) 
 
 
 def test_masks_and_scales_around_model_and_guide(language: Language, seed: int) -> None:
-    """What is masked in both adds nothing; one scale at all sites multiplies the bounds."""
+    """Sites masked in both add nothing; one scale at all sites multiplies the bounds."""
     keep = np.array([True, False, True, True])
     handlers = [
         lambda: language.mask(language.backend.array(keep, "bool")),
@@ -260,24 +260,24 @@ def test_masks_and_scales_around_model_and_guide(language: Language, seed: int) 
 
 
 def test_temperature_reaches_those_that_take_it(language: Language, seed: int) -> None:
-    """The guide here, and not the model; it has no influence."""
+    """Only the guide takes a temperature, which does not change the bounds."""
     model, guide = mixture(language, "relaxed")
     seen = []
 
-    def warm(temperature: float) -> None:
+    def annealed(temperature: float) -> None:
         seen.append(temperature)
         guide()
 
-    got = language.bounds(model, warm, seed, num_samples=4, temperature=0.5)
+    got = language.bounds(model, annealed, seed, num_samples=4, temperature=0.5)
     assert set(seen) == {0.5}
     assert got == language.bounds(model, guide, seed, num_samples=4)
 
 
-# What is refused.
+# Refusals.
 
 
 def test_unlike_scales_are_refused(language: Language) -> None:
-    """A scale at one site, and a subsampled plate beside a site that is not in it."""
+    """A scale at one site, and a subsampled plate with a site outside of it."""
     model, guide = mixture(language, latent=[lambda: language.scale(0.5)])
     with pytest.raises(ValueError, match=r"sites with the scales z: 0\.5, x: 1\.0, z: 1\.0"):
         language.bounds(model, guide, 0)
@@ -293,21 +293,21 @@ def test_unlike_scales_are_refused(language: Language) -> None:
 
 
 def test_a_continuous_guide_is_refused(language: Language) -> None:
-    """Where the discrete model draws a hard value."""
+    """The discrete model draws a hard value, and the guide a soft one."""
     array = language.backend.array
     model, _ = mixture(language, "relaxed")
 
     def guide() -> None:
         with language.plate("data", 4, -1):
-            law = language.normal(array(np.zeros((4, 3))), array(1.0))
-            language.sample("z", law.to_event(1))
+            distribution = language.normal(array(np.zeros((4, 3))), array(1.0))
+            language.sample("z", distribution.to_event(1))
 
     with pytest.raises(ValueError, match=r"the site 'z', .* and the guide from Normal; expected a"):
         language.bounds(model, guide, 0)
 
 
 def test_a_guide_of_one_value(language: Language) -> None:
-    """A hard one has the bound log p(x, z); a soft one, as AutoDelta's of relax, has none."""
+    """A hard value has the bound log p(x, z); a soft one, as by AutoDelta, is refused."""
     dist = importlib.import_module(f"{language.backend.framework}.distributions")
     array, rows = language.backend.array, np.eye(3)[[0, 1, 2, 2]]
     model, _ = mixture(language)
@@ -326,7 +326,7 @@ def test_a_guide_of_one_value(language: Language) -> None:
 
 
 def test_bad_arguments_are_refused(language: Language) -> None:
-    """Numbers that count nothing, and a model without sites."""
+    """Numbers of samples below 1, and a model without sites."""
     model, guide = mixture(language)
     for name, count in (("num_samples", 0), ("chunk_size", -1), ("num_samples", 2.5)):
         with pytest.raises(ValueError, match=f"got {name}={count}; expected a whole number"):
@@ -336,7 +336,7 @@ def test_bad_arguments_are_refused(language: Language) -> None:
 
 
 def test_the_progress_bar(language: Language, capsys: pytest.CaptureFixture[str]) -> None:
-    """It counts samples, and is not there unless asked for."""
+    """The bar counts samples, and only appears if asked for."""
     model, guide = mixture(language)
     language.bounds(model, guide, 0, num_samples=6, chunk_size=2, progress_bar=True)
     assert "6/6" in capsys.readouterr().err
@@ -369,7 +369,7 @@ for samples in (20, 400):
 def test_memory_does_not_grow_with_the_samples(language: Language) -> None:
     """From 20 to 400 samples of 20,000 data the peak grows by less than a fifth of their weights.
 
-    They are 32 MB in float32, and the latent values as much.
+    The weights take 32 MB in float32, and the latent values as much.
     """
     code = PEAK.format(path=[p for p in sys.path if p], name=language.backend.framework)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -19,14 +19,14 @@ LOCS, PRIOR = np.array([-1.0, 0.0, 1.5]), np.log([0.5, 0.3, 0.2])
 
 @pytest.fixture
 def language(backend: Backend) -> Language:
-    """The statements of the backend's framework, where its enumeration is installed."""
+    """The framework's statements, if its enumeration is installed."""
     if backend.framework == "numpyro":
         pytest.importorskip("funsor")
     return backend.language
 
 
 def model(language: Language, how: str) -> Any:
-    """A bit that all data share, and a category of each: plain, or relaxed in one of two ways."""
+    """A bit that all data share, and a category for each datum: discrete, or relaxed somehow."""
     names, array = language.backend.names, language.backend.array
     zero = array(0.0)
 
@@ -39,8 +39,12 @@ def model(language: Language, how: str) -> Any:
         return names.OneHotCategorical(logits=logits)
 
     def call(temperature: float = 0.0) -> None:
-        law = names.LogitRelaxedBernoulli if how == "logs" else None
-        bit = law(0.5, logits=zero - 0.4) if law else names.Bernoulli(logits=zero - 0.4)
+        distribution = names.LogitRelaxedBernoulli if how == "logs" else None
+        bit = (
+            distribution(0.5, logits=zero - 0.4)
+            if distribution
+            else names.Bernoulli(logits=zero - 0.4)
+        )
         top = language.sample("top", bit)
         top = language.sigmoid(top) if how == "logs" else top
         with language.plate("data", len(X), -1):
@@ -63,12 +67,12 @@ def summed() -> float:
 
 @pytest.mark.parametrize("how", ["plain", "soft", "logs", "relax"])
 def test_the_sum_over_all_values(language: Language, how: str) -> None:
-    """Whatever laws the model is written with; rtol 1e-9 in float64, with and without a plate."""
+    """The same for all kinds of distribution, with and without a plate; rtol 1e-9 in float64."""
     np.testing.assert_allclose(language.exact(model(language, how)), summed(), rtol=1e-9)
 
 
-def test_the_frameworks_own_laws(language: Language) -> None:
-    """Categories that are numbers index their law's own support."""
+def test_the_frameworks_own_distributions(language: Language) -> None:
+    """Categories as numbers index the support of their distribution."""
     dist = importlib.import_module(f"{language.backend.framework}.distributions")
     array = language.backend.array
 
@@ -81,7 +85,7 @@ def test_the_frameworks_own_laws(language: Language) -> None:
 
 
 def test_a_temperature_may_be_given(language: Language) -> None:
-    """It reaches a model that takes it."""
+    """The temperature reaches a model that takes it."""
     got = language.exact(model(language, "plain"), temperature=0.5)
     np.testing.assert_allclose(got, summed(), rtol=1e-9)
 
@@ -111,7 +115,7 @@ def test_what_cannot_be_enumerated_is_refused(language: Language) -> None:
 
 
 def test_a_mask_in_numpyro() -> None:
-    """Its enumeration would add log K for each latent row that is masked out."""
+    """Masks are refused, since NumPyro would add log K for each masked row."""
     handlers = pytest.importorskip("numpyro.handlers")
     pytest.importorskip("funsor")
     backend = BACKENDS["numpyro"]()

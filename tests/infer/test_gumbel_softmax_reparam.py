@@ -1,4 +1,4 @@
-"""A relaxed site made deterministic in its noise: the value, the noise's law, what takes it."""
+"""Relaxed sites as functions of their noise: the values, the noise, and who accepts it."""
 
 import importlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ LOGITS, T = np.array([[0.3, -0.5, 1.0], [0.0, 2.0, -1.0]]), np.array([0.3, 1.5])
 
 
 def view(name: str, u: np.ndarray) -> np.ndarray:
-    """The value of a law whose noise and logits, over its temperature, are u."""
+    """The value of a distribution where (logits + noise) / temperature is u."""
     if "OneHot" in name:
         hard = np.eye(u.shape[-1])[u.argmax(-1)]
         soft = log_softmax(u, -1) if name.startswith("Exp") else softmax(u, -1)
@@ -27,50 +27,50 @@ def view(name: str, u: np.ndarray) -> np.ndarray:
     return hard if name.endswith("StraightThrough") else soft
 
 
-def reparametrised(backend: Backend, law: Any) -> Callable[[], Any]:
+def reparametrised(backend: Backend, distribution: Any) -> Callable[[], Any]:
     """A model of one site x, drawn from its noise."""
     config = {"x": backend.names.GumbelSoftmaxReparam()}
-    return backend.handlers.reparam(lambda: backend.ppl.sample("x", law), config=config)
+    return backend.handlers.reparam(lambda: backend.ppl.sample("x", distribution), config=config)
 
 
 @pytest.mark.parametrize("name", RELAXED)
 def test_value_and_density(backend: Backend, name: str, seed: int) -> None:
-    """The value is the paper's function of the noise, and the density the noise's, by SciPy."""
-    rows = "OneHot" in name
-    logits = LOGITS if rows else LOGITS[:, 0]
-    law = getattr(backend.names, name)(backend.array(T), logits=backend.array(logits))
-    program = reparametrised(backend, law.to_event(1))
+    """The value is the paper's function of the noise; the density is that of the noise."""
+    one_hot = "OneHot" in name
+    logits = LOGITS if one_hot else LOGITS[:, 0]
+    distribution = getattr(backend.names, name)(backend.array(T), logits=backend.array(logits))
+    program = reparametrised(backend, distribution.to_event(1))
     found = backend.language.trace(program, seed)
-    noise = "x_gumbel" if rows else "x_logistic"
+    noise = "x_gumbel" if one_hot else "x_logistic"
     assert kind(found[noise]) == "latent"
     assert found["x"]["type"] == "deterministic" or found["x"]["is_observed"]
     g = backend.numpy(found[noise]["value"])
-    u = (logits + g) / (T[:, None] if rows else T)
+    u = (logits + g) / (T[:, None] if one_hot else T)
     np.testing.assert_allclose(backend.numpy(found["x"]["value"]), view(name, u), rtol=1e-9)
-    density = (stats.gumbel_r if rows else stats.logistic).logpdf(g).sum()
+    density = (stats.gumbel_r if one_hot else stats.logistic).logpdf(g).sum()
     given = {noise: found[noise]["value"]}
     np.testing.assert_allclose(backend.language.log_density(program, given), density, rtol=1e-9)
 
 
 def test_gradient_of_a_hard_value(backend: Backend, seed: int) -> None:
-    """That of the soft one: with x = softmax(u), the gradient of x_0 by u / t."""
+    """It equals that of the soft value x = softmax(u), the gradient of x_0 by u / t."""
     t = 0.5
 
     def first(logits: Any) -> Any:
-        law = backend.names.RelaxedOneHotCategoricalStraightThrough(t, logits=logits)
-        return backend.language.values(reparametrised(backend, law), seed)["x"][0]
+        distribution = backend.names.RelaxedOneHotCategoricalStraightThrough(t, logits=logits)
+        return backend.language.values(reparametrised(backend, distribution), seed)["x"][0]
 
-    law = backend.names.RelaxedOneHotCategorical(t, logits=backend.array(LOGITS[0]))
-    x = backend.numpy(backend.language.values(reparametrised(backend, law), seed)["x"])
+    distribution = backend.names.RelaxedOneHotCategorical(t, logits=backend.array(LOGITS[0]))
+    x = backend.numpy(backend.language.values(reparametrised(backend, distribution), seed)["x"])
     (gradient,) = backend.grad(first, backend.array(LOGITS[0]))
     np.testing.assert_allclose(gradient, x[0] * (np.eye(3)[0] - x) / t, rtol=1e-9)
 
 
 def test_in_wrappers(backend: Backend) -> None:
-    """The noise of an expanded and masked law has its shapes, and its mask."""
-    law = backend.names.RelaxedOneHotCategorical(0.5, logits=backend.array(LOGITS[0]))
+    """The noise has the shapes and the mask of an expanded and masked distribution."""
+    distribution = backend.names.RelaxedOneHotCategorical(0.5, logits=backend.array(LOGITS[0]))
     mask = np.array([True, False])
-    program = reparametrised(backend, law.expand((2,)).mask(backend.array(mask, "bool")))
+    program = reparametrised(backend, distribution.expand((2,)).mask(backend.array(mask, "bool")))
     with backend.ppl.plate("rows", 2):
         found = backend.language.trace(program)
     site = found["x_gumbel"]
@@ -82,7 +82,7 @@ def test_in_wrappers(backend: Backend) -> None:
 
 
 def test_masked_category_of_a_relaxed_model(backend: Backend) -> None:
-    """On top of relax: the masked category's value is 0, its noise proper and finite."""
+    """On top of relax, a masked category has the value 0 and finite noise."""
     logits = backend.array([0.3, -np.inf, 1.0])
     names, h = backend.names, backend.handlers
 
@@ -101,13 +101,13 @@ def test_masked_category_of_a_relaxed_model(backend: Backend) -> None:
 
 
 def test_the_noise_is_exact(backend: Backend, seed: int) -> None:
-    """It is drawn as the library's own, in float32: not from a uniform, which ends at 16.6."""
+    """The noise equals the library's own in float32; from a uniform it would end at 16.6."""
     where = f"relaxed_dists_{backend.framework}.infer"
     module = importlib.import_module(f"{where}.gumbel_softmax_reparam")
-    for cls, rows in ((module._Gumbel, True), (module._Logistic, False)):
-        law = cls(backend.array(np.zeros(4), "float32"), 1.0)
-        expected = backend.numpy(backend.noise(rows, seed, (1000, 4), "float32"))
-        got = backend.numpy(backend.draw(law, seed, (1000,)))
+    for cls, one_hot in ((module._Gumbel, True), (module._Logistic, False)):
+        distribution = cls(backend.array(np.zeros(4), "float32"), 1.0)
+        expected = backend.numpy(backend.noise(one_hot, seed, (1000, 4), "float32"))
+        got = backend.numpy(backend.draw(distribution, seed, (1000,)))
         np.testing.assert_array_equal(got, expected)
 
 
@@ -115,18 +115,20 @@ def test_the_noise_is_exact(backend: Backend, seed: int) -> None:
     "name",
     [name for name in RELAXED if not name.startswith(("Exp", "Logit"))],
 )
-def test_pyros_own_laws(name: str, seed: int) -> None:
-    """They are taken as well, so that the import of Pyro's class can be exchanged for this one."""
+def test_pyros_own_distributions(name: str, seed: int) -> None:
+    """Pyro's own distributions work too, so that this class can replace Pyro's."""
     pytest.importorskip("pyro")
     import pyro.distributions as dist
 
     from harness import Torch
 
-    backend, rows = Torch(), "OneHot" in name
-    logits = LOGITS[0] if rows else LOGITS[:, 0]
-    law = getattr(dist, name)(backend.array(0.5), logits=backend.array(logits)).to_event(1 - rows)
-    found = backend.language.values(reparametrised(backend, law), seed)
-    g = backend.numpy(found["x_gumbel" if rows else "x_logistic"])
+    backend, one_hot = Torch(), "OneHot" in name
+    logits = LOGITS[0] if one_hot else LOGITS[:, 0]
+    distribution = getattr(dist, name)(backend.array(0.5), logits=backend.array(logits)).to_event(
+        1 - one_hot
+    )
+    found = backend.language.values(reparametrised(backend, distribution), seed)
+    g = backend.numpy(found["x_gumbel" if one_hot else "x_logistic"])
     # Pyro normalises the logits.
     expected = view(name, (logits + g) / 0.5)
     np.testing.assert_allclose(backend.numpy(found["x"]), expected, rtol=1e-6)
@@ -134,17 +136,17 @@ def test_pyros_own_laws(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", RELAXED)
 def test_initial_value_in_pyro(name: str) -> None:
-    """An initial value of the site becomes one of the noise, that gives it back."""
+    """An initial value of the site becomes an initial value of the noise, which gives it back."""
     pytest.importorskip("pyro")
     from pyro.infer.autoguide import AutoDelta, init_to_value
 
     from harness import Torch
 
-    backend, rows = Torch(), "OneHot" in name
-    u = np.array([0.2, -0.4, 0.9]) if rows else np.array(0.6)
-    logits = LOGITS[0] if rows else LOGITS[0, 0]
-    law = getattr(backend.names, name)(0.5, logits=backend.array(logits))
-    program = reparametrised(backend, law)
+    backend, one_hot = Torch(), "OneHot" in name
+    u = np.array([0.2, -0.4, 0.9]) if one_hot else np.array(0.6)
+    logits = LOGITS[0] if one_hot else LOGITS[0, 0]
+    distribution = getattr(backend.names, name)(0.5, logits=backend.array(logits))
+    program = reparametrised(backend, distribution)
     start = init_to_value(values={"x": backend.array(view(name, u))})
     guide = AutoDelta(program, init_loc_fn=start)
     guide()

@@ -1,4 +1,4 @@
-"""HardConcrete in use: gradients and their means, extremes, wrappers, ELBOs, what is refused."""
+"""HardConcrete in inference: gradients, extremes, wrappers, ELBOs and refusals."""
 
 import importlib
 from typing import Any
@@ -17,7 +17,7 @@ INF = np.inf
 
 
 def ratio(z: Any, p: Any, t: float, logits: float) -> Any:
-    """log p less the log density, or mass, of another law at z."""
+    """log p minus the log density, or mass, of another distribution at z."""
     q = masses(t, logits)[int(z)] if np.ndim(z) == 0 else density(z, t, logits)
     return np.log(np.maximum(p, 1e-300) / q)
 
@@ -34,10 +34,10 @@ def slopes(f: Any, t: float, logits: float, h: float = 1e-4) -> np.ndarray:
 
 
 def test_gradients_of_draws_are_unbiased(backend: Backend, seed: int) -> None:
-    """Of E z, of which they are 0 at 0 and 1, and of the KL divergence, which jumps there.
+    """For E z, whose gradients are 0 at 0 and 1, and the KL divergence, which jumps there.
 
-    100,000 draws, each with parameters of its own, half of them masked in the divergence: to 0.005
-    and 0.01. Without the masses behind a draw the divergence's gradient is off by 0.2.
+    With 100,000 draws, each with its own parameters, half of them masked in the divergence: within
+    0.005 and 0.01. Without the stored masses of a draw the divergence's gradient is off by 0.2.
     """
     n, t, logits, t_prior, prior = 100_000, 0.6, 0.4, 0.8, -1.0
     mask = np.arange(n) % 2 == 0
@@ -48,11 +48,11 @@ def test_gradients_of_draws_are_unbiased(backend: Backend, seed: int) -> None:
 
     def divergence(copy: bool) -> Any:
         def f(t: Any, logits: Any) -> Any:
-            law = backend.names.HardConcrete(t, logits=logits)
-            value = backend.draw(law, seed)
+            distribution = backend.names.HardConcrete(t, logits=logits)
+            value = backend.draw(distribution, seed)
             value = value + 0.0 if copy else value
-            laws = (x.mask(backend.array(mask, "bool")) for x in (law, theirs))
-            mine, its = (x.log_prob(value) for x in laws)
+            distributions = (x.mask(backend.array(mask, "bool")) for x in (distribution, theirs))
+            mine, its = (x.log_prob(value) for x in distributions)
             return (mine - its).sum()
 
         return f
@@ -75,13 +75,18 @@ def test_gradients_of_draws_are_unbiased(backend: Backend, seed: int) -> None:
 
 
 def test_gradients_of_the_exact_numbers(backend: Backend) -> None:
-    """Of mean, entropy, KL divergence and P(z != 0), by central differences, to 1e-6."""
+    """Mean, entropy, KL divergence and P(z != 0), by central differences, within 1e-6."""
     t, logits = 0.7, -0.4
     other = make(backend, 0.5, 0.3)
 
     def ours(t: Any, logits: Any) -> Any:
-        law = backend.names.HardConcrete(t, logits=logits)
-        parts = law.mean, law.entropy(), backend.divergence(law, other), law.prob_nonzero
+        distribution = backend.names.HardConcrete(t, logits=logits)
+        parts = (
+            distribution.mean,
+            distribution.entropy(),
+            backend.divergence(distribution, other),
+            distribution.prob_nonzero,
+        )
         return sum(weight * x for weight, x in zip((1.0, 2.0, 3.0, 4.0), parts, strict=True))
 
     def f(z: Any, p: Any) -> Any:
@@ -94,21 +99,33 @@ def test_gradients_of_the_exact_numbers(backend: Backend) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_extremes(backend: Backend, dtype: str) -> None:
-    """Sure gates, logits to 2^23 and the extreme temperatures: right at the ends, and never NaN.
+    """Sure gates, logits to 2^23 and extreme temperatures: right at the ends, never NaN.
 
-    The gradients are finite; those of bfloat16 are computed in float32 as well.
+    The gradients are finite; in bfloat16, float32 computes them.
     """
     t = np.array([[2.0**-20], [1.0], [2.0**20]])
     logits = np.array([-INF, INF, -(2.0**23), 2.0**23, 0.0, -90.0])
 
     def numbers(t: Any, logits: Any) -> list[Any]:
-        law = backend.names.HardConcrete(t, logits=logits, validate_args=False)
+        distribution = backend.names.HardConcrete(t, logits=logits, validate_args=False)
         other = backend.names.HardConcrete(0.5 * t, logits=-logits, validate_args=False)
-        z = backend.draw(law, 0)
+        z = backend.draw(distribution, 0)
         at = (backend.array(x, dtype) for x in (0.0, 1.0, 0.5))
-        scores = [law.log_prob(x) for x in at]
-        exact = [law.mean, law.variance, law.prob_nonzero, law.cdf(backend.array(0.5, dtype))]
-        return [*scores, z, *exact, law.log_prob(z), law.entropy(), backend.divergence(law, other)]
+        scores = [distribution.log_prob(x) for x in at]
+        exact = [
+            distribution.mean,
+            distribution.variance,
+            distribution.prob_nonzero,
+            distribution.cdf(backend.array(0.5, dtype)),
+        ]
+        return [
+            *scores,
+            z,
+            *exact,
+            distribution.log_prob(z),
+            distribution.entropy(),
+            backend.divergence(distribution, other),
+        ]
 
     arrays = backend.array(t, dtype), backend.array(logits, dtype)
     zero, one, half, z, mean, variance, nonzero, cdf, *rest = (
@@ -125,7 +142,9 @@ def test_extremes(backend: Backend, dtype: str) -> None:
     assert (zero[:, 1] == -INF).all()
     assert (one[:, 0] == -INF).all()
     assert (half[:, :2] == -INF).all()
-    np.testing.assert_allclose(z[2, 4:], 0.5, atol=0.01)  # so hot that the noise is nothing
+    np.testing.assert_allclose(
+        z[2, 4:], 0.5, atol=0.01
+    )  # at this temperature the noise has no effect
     np.testing.assert_allclose(mean[2, 4:], 0.5, atol=0.01)
     assert not any(np.isnan(x).any() for x in (zero, one, half, cdf, *rest))
 
@@ -137,7 +156,7 @@ def test_extremes(backend: Backend, dtype: str) -> None:
 
 
 def test_only_what_is_clipped_is_at_an_end(backend: Backend) -> None:
-    """The same noise gives zeros and ones in bfloat16 where it does in float32; a cast does not."""
+    """The same noise gives the same zeros and ones in bfloat16 and float32; a cast does not."""
     t, logits = 0.5, np.full(20_000, 0.5)
     fine, coarse = (
         backend.numpy(backend.draw(make(backend, t, logits, dtype), 0))
@@ -151,31 +170,33 @@ def test_only_what_is_clipped_is_at_an_end(backend: Backend) -> None:
 
 
 def test_wrappers_and_bounds(backend: Backend) -> None:
-    """Expanded, masked and made independent, with other ends: the paper's numbers."""
+    """Expanded, masked and independent gates with other ends have the paper's numbers."""
     logits, z = np.array([0.3, -1.0]), np.array([[0.0, 0.4], [1.0, 0.7], [0.2, 0.0]])
-    law = make(backend, 0.5, logits, low=-0.3, high=1.2)
+    distribution = make(backend, 0.5, logits, low=-0.3, high=1.2)
     mask = np.array([True, False, True])
-    wrapped = law.expand((3, 2)).to_event(1).mask(backend.array(mask, "bool"))
+    wrapped = distribution.expand((3, 2)).to_event(1).mask(backend.array(mask, "bool"))
     zero, one = masses(0.5, logits, -0.3, 1.2)
     inside = density(z, 0.5, logits, -0.3, 1.2)
     expected = np.log(np.where(z == 0, zero, np.where(z == 1, one, inside))).sum(-1) * mask
     found = backend.numpy(wrapped.log_prob(backend.array(z)))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert (law.low, law.high) == (-0.3, 1.2)
+    assert (distribution.low, distribution.high) == (-0.3, 1.2)
     assert tuple(backend.draw(wrapped, 0).shape) == (3, 2)
 
 
-def test_the_discrete_twin(backend: Backend, language: Language) -> None:
-    """The Bernoulli law of P(z != 0), also by discretize; the value's own kind is relaxed."""
-    law = make(backend, 0.5, np.array([0.3, -1.0]))
+def test_the_discrete_counterpart(backend: Backend, language: Language) -> None:
+    """The Bernoulli distribution of z != 0, also by discretize; the site's own kind is relaxed."""
+    distribution = make(backend, 0.5, np.array([0.3, -1.0]))
     expected = 1 - masses(0.5, np.array([0.3, -1.0]))[0]
-    np.testing.assert_allclose(backend.numpy(law.discrete.probs), expected, rtol=1e-12)
-    np.testing.assert_allclose(backend.numpy(law.discrete.expand((2,)).probs), expected, rtol=1e-12)
+    np.testing.assert_allclose(backend.numpy(distribution.discrete.probs), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        backend.numpy(distribution.discrete.expand((2,)).probs), expected, rtol=1e-12
+    )
     sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
-    assert sites.kind(law.to_event(1)) == "relaxed"
+    assert sites.kind(distribution.to_event(1)) == "relaxed"
 
     def model() -> None:
-        language.sample("z", law.to_event(1))
+        language.sample("z", distribution.to_event(1))
 
     found = language.trace(backend.names.discretize(model), 0)["z"]["fn"]
     assert sites.kind(found) == "discrete"
@@ -186,7 +207,7 @@ def test_the_discrete_twin(backend: Backend, language: Language) -> None:
 def test_svi_finds_the_best_gates(backend: Backend, elbo: str, seed: int) -> None:
     """Each of four gates within 0.2 of the logits of the largest exact ELBO, by SciPy.
 
-    Trained on copies, without the masses behind a draw, Trace_ELBO is off by 3.
+    Trained on copies of the draws, which lack the stored masses, Trace_ELBO is off by 3.
     """
     x, scale, t, t_prior, prior = np.array([-0.3, 0.2, 0.6, 1.1]), 0.5, 0.5, 2 / 3, -0.5
     ppl = backend.ppl
@@ -195,8 +216,8 @@ def test_svi_finds_the_best_gates(backend: Backend, elbo: str, seed: int) -> Non
 
     def model(temperature: Any) -> None:
         with ppl.plate("rows", 4):
-            law = names.HardConcrete(t_prior, logits=backend.array(prior))
-            z = ppl.sample("z", law)
+            distribution = names.HardConcrete(t_prior, logits=backend.array(prior))
+            z = ppl.sample("z", distribution)
             ppl.sample("x", dist.Normal(z, scale), obs=data)
 
     def guide(temperature: Any) -> None:
@@ -219,7 +240,7 @@ def test_svi_finds_the_best_gates(backend: Backend, elbo: str, seed: int) -> Non
     ("low", "high"), [(0.0, 1.1), (0.1, 1.1), (-0.1, 1.0), (-0.1, 0.9), (np.nan, 1.1), (-INF, 2.0)]
 )
 def test_bad_ends(backend: Backend, low: float, high: float) -> None:
-    """They do not reach beyond [0, 1], or are not finite; as little as an array may be one."""
+    """Ends inside [0, 1], infinite ends, and arrays are refused."""
     text = (
         "HardConcrete got low=.* and high=.*; expected Python numbers, low below 0 and high above"
     )
@@ -229,28 +250,34 @@ def test_bad_ends(backend: Backend, low: float, high: float) -> None:
 
 
 def test_what_is_refused(backend: Backend, language: Language) -> None:
-    """Values off [0, 1], divergences of unlike laws, a mode, and what moves through a density."""
-    law, names = make(backend, 0.5, np.zeros(2)), backend.names
+    """Values off [0, 1], divergences of other kinds, a mode, and inference by the density."""
+    distribution, names = make(backend, 0.5, np.zeros(2)), backend.names
     for bad in (-0.1, 1.1, np.nan):
         with pytest.raises(
             ValueError, match=r"HardConcrete.log_prob got .* from 0 to 1. Clip them"
         ):
-            law.log_prob(backend.array([bad, 0.5]))
+            distribution.log_prob(backend.array([bad, 0.5]))
     unchecked = make(backend, 0.5, np.zeros(3), validate_args=False)
     assert (backend.numpy(unchecked.log_prob(backend.array([-0.1, 1.1, np.nan]))) == -INF).all()
     with pytest.raises(ValueError, match=r"icdf got .* expected probabilities from 0 to 1"):
-        law.icdf(backend.array(1.5))
+        distribution.icdf(backend.array(1.5))
     with pytest.raises(ValueError, match=r"with low and high of \(-0.1, 1.1\) and \(-0.2, 1.1\)"):
-        backend.divergence(law, make(backend, 0.5, np.zeros(2), low=-0.2))
+        backend.divergence(distribution, make(backend, 0.5, np.zeros(2), low=-0.2))
     with pytest.raises(ValueError, match="different spaces"):
-        backend.divergence(law, names.RelaxedBernoulli(0.5, logits=backend.array(np.zeros(2))))
+        backend.divergence(
+            distribution, names.RelaxedBernoulli(0.5, logits=backend.array(np.zeros(2)))
+        )
     with pytest.raises(ValueError, match="a density has no divergence from a mass"):
-        backend.divergence(law, law.discrete)
+        backend.divergence(distribution, distribution.discrete)
     with pytest.raises(NotImplementedError, match=r"asked for its mode.* Use .deterministic for"):
-        _ = law.mode
+        _ = distribution.mode
 
     def model() -> None:
-        language.sample("x", language.normal(language.sample("z", law), 1 + law.mean), obs=law.mean)
+        language.sample(
+            "x",
+            language.normal(language.sample("z", distribution), 1 + distribution.mean),
+            obs=distribution.mean,
+        )
 
     with pytest.raises(ValueError, match="HardConcrete, whose point masses at 0 and 1 it would"):
         language.hmc("NUTS", model)

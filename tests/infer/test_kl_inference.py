@@ -1,4 +1,4 @@
-"""TraceMeanField_ELBO takes the exact KL of relaxed laws, however a site wraps them.
+"""TraceMeanField_ELBO takes the exact KL of relaxed distributions, however a site wraps them.
 
 The likelihood is constant, so that the loss is the KL and nothing else: two seeds give the same
 loss and the same gradient to the last bit, and the loss is that of Monte Carlo with the densities
@@ -29,30 +29,32 @@ DRAWS = 100_000
 Site = Callable[[Any, Any, Any, Any], Any]
 
 
-def in_plates(ppl: Any, h: Any, law: Any, mask: Any) -> Any:
-    """The events in a plate of their own, not in the site."""
+def in_plates(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
+    """The events in their own plate, instead of in the site."""
     with ppl.plate("events", 2, dim=-1), ppl.plate("rows", 3, dim=-2):
-        return ppl.sample("z", law.base_dist)
+        return ppl.sample("z", distribution.base_dist)
 
 
-def subsampled(ppl: Any, h: Any, law: Any, mask: Any) -> Any:
+def subsampled(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
     """Half of the rows, counted twice, and two thirds of those masked and scaled."""
     with ppl.plate("rows", 6, subsample_size=3), h.mask(mask=mask), h.scale(scale=0.3):
-        return ppl.sample("z", law)
+        return ppl.sample("z", distribution)
 
 
-def masked_event(ppl: Any, h: Any, law: Any, mask: Any) -> Any:
+def masked_event(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
     """Masked before the events are joined, in a plate."""
     with ppl.plate("rows", 3):
-        return ppl.sample("z", law.base_dist.expand((3, 2)).mask(mask[:, None]).to_event(1))
+        return ppl.sample(
+            "z", distribution.base_dist.expand((3, 2)).mask(mask[:, None]).to_event(1)
+        )
 
 
 def expanded(site: Site) -> Site:
-    """The site of a law that is expanded to the rows of the plate beforehand."""
+    """The site of a distribution that is already expanded to the rows of the plate."""
 
-    def at(ppl: Any, h: Any, law: Any, mask: Any) -> Any:
+    def at(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
         with ppl.plate("rows", 3):
-            return site(ppl, h, law.expand((3,)), mask)
+            return site(ppl, h, distribution.expand((3,)), mask)
 
     return at
 
@@ -63,7 +65,7 @@ EVERY = {name: expanded(SITES[name]) for name in ("alone", "mask", "mask handler
     "subsampled": subsampled,
     "masked event": masked_event,
 }
-# Each law in a plate, and two of them in every site.
+# Each distribution in a plate, and two of them in every site.
 CASES = [(name, "plate") for name in RELAXED]
 CASES += [(name, site) for name in VIEWS for site in EVERY if site != "plate"]
 WEIGHT = {"mask": MASK, "mask handler": MASK, "masked event": MASK} | {
@@ -73,18 +75,20 @@ WEIGHT = {"mask": MASK, "mask handler": MASK, "masked event": MASK} | {
 
 
 @functools.cache
-def monte_carlo(rows: bool, pair: tuple[float, float]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def monte_carlo(
+    one_hot: bool, pair: tuple[float, float]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The KL of each row and its slope along DIRECTION, each with its standard error."""
-    (t, t_prior), name = pair, SPACE["O" if rows else "B"]
-    shape = (DRAWS, *LOGITS.shape) if rows else (DRAWS, *LOGITS.shape[:-1])
+    (t, t_prior), name = pair, SPACE["O" if one_hot else "B"]
+    shape = (DRAWS, *LOGITS.shape) if one_hot else (DRAWS, *LOGITS.shape[:-1])
     noise = np.random.default_rng(0)
-    noise = noise.gumbel(size=shape) if rows else noise.logistic(size=shape)
-    part = slice(None) if rows else 0
+    noise = noise.gumbel(size=shape) if one_hot else noise.logistic(size=shape)
+    part = slice(None) if one_hot else 0
 
     def draws(step: float) -> np.ndarray:
         logits = (LOGITS + step * DIRECTION)[..., part]
         y = (logits + noise) / t
-        y = log_softmax(y, -1) if rows else y
+        y = log_softmax(y, -1) if one_hot else y
         ratio = density(name, y, t, logits) - density(name, y, t_prior, PRIOR[..., part])
         return ratio.sum(-1)
 
@@ -101,18 +105,19 @@ def run(
     elbo: str = "TraceMeanField_ELBO",
     **options: Any,
 ) -> np.ndarray:
-    """The loss less that of the constant likelihood, and the gradient for the guide's logits."""
+    """The loss minus that of the constant likelihood, and the gradient by the guide's logits."""
     ppl, h = backend.ppl, backend.handlers
     distributions = backend.dist
     column = slice(None) if letter(name) == "O" else 0
     start = backend.array(LOGITS[..., column])
     mask = backend.array(MASK, "bool")
-    # A straight-through value has lost its sample for any other straight-through law's site.
+    # A straight-through value has lost its sample for any other straight-through distribution's
+    # site.
     prior_name = name.removesuffix("StraightThrough")
 
     def sample(name: str, t: float, logits: Any) -> None:
-        law = getattr(backend.names, name)(backend.array(t), logits=logits).to_event(1)
-        EVERY[site](ppl, h, law, mask)
+        distribution = getattr(backend.names, name)(backend.array(t), logits=logits).to_event(1)
+        EVERY[site](ppl, h, distribution, mask)
 
     def model() -> None:
         sample(prior_name, pair[1], backend.array(PRIOR[..., column]))
@@ -137,11 +142,11 @@ def run(
 
 
 def check(name: str, site: str, pair: tuple[float, float], got: np.ndarray) -> None:
-    """Loss and slope are those of Monte Carlo, within 5 standard errors: 1 in 2 million."""
-    rows, weight = letter(name) == "O", WEIGHT.get(site, np.ones(3))
-    direction = DIRECTION if rows else DIRECTION[..., 0]
+    """Assert that loss and slope equal Monte Carlo within 5 standard errors: 1 in 2 million."""
+    one_hot, weight = letter(name) == "O", WEIGHT.get(site, np.ones(3))
+    direction = DIRECTION if one_hot else DIRECTION[..., 0]
     for what, x in {"loss": got[0], "slope": got[1:] @ direction.ravel()}.items():
-        mean, error = monte_carlo(rows, pair)[what]
+        mean, error = monte_carlo(one_hot, pair)[what]
         assert abs(x - weight @ mean) < 5 * np.sqrt(weight**2 @ error**2)
 
 
@@ -149,7 +154,7 @@ def check(name: str, site: str, pair: tuple[float, float], got: np.ndarray) -> N
 def test_the_loss_is_the_kl_without_noise(
     backend: Backend, name: str, site: str, seed: int
 ) -> None:
-    """Two seeds, the same bits; the gradient, too. Masked rows have no gradient."""
+    """Two seeds give the same loss and gradient, bit for bit. Masked rows have no gradient."""
     for pair in PAIRS if site == "plate" else PAIRS[:1]:
         got = run(backend, name, site, pair, seed)
         np.testing.assert_array_equal(got, run(backend, name, site, pair, seed + 1))
@@ -168,16 +173,16 @@ def test_particles(backend: Backend, seed: int) -> None:
 
 
 def test_an_estimate_is_told_apart(backend: Backend, seed: int) -> None:
-    """Trace_ELBO estimates the same KL: its loss is another one for another seed."""
+    """Trace_ELBO only estimates the KL, so its loss depends on the seed."""
     case = (backend, "RelaxedOneHotCategorical", "plate", PAIRS[0])
     losses = [run(*case, seed + n, elbo="Trace_ELBO")[0] for n in range(2)]
     assert abs(losses[0] - losses[1]) > 0.01
 
 
-@pytest.mark.parametrize("rows", [True, False])
-def test_another_kl_is_told_apart(rows: bool) -> None:
-    """That of equal temperatures, or of swapped ones, is far beyond what is allowed."""
-    mean, error = monte_carlo(rows, PAIRS[0])["loss"]
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_another_kl_is_told_apart(one_hot: bool) -> None:
+    """The KL of equal or swapped temperatures differs by far more than the tolerance."""
+    mean, error = monte_carlo(one_hot, PAIRS[0])["loss"]
     for pair in (PAIRS[1], PAIRS[0][::-1]):
-        wrong, _ = monte_carlo(rows, pair)["loss"]
+        wrong, _ = monte_carlo(one_hot, pair)["loss"]
         assert abs(wrong.sum() - mean.sum()) > 20 * np.sqrt(error @ error)

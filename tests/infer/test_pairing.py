@@ -1,4 +1,4 @@
-"""What is refused, since it optimises or samples nothing: the errors name what to write instead."""
+"""Refusals of pairs that train or sample nothing; the errors say what to write instead."""
 
 import importlib
 import itertools
@@ -13,8 +13,8 @@ from harness import Backend
 from languages import Language
 
 
-def laws(language: Language) -> dict[str, list[Any]]:
-    """Laws of one binary variable by their sort, the framework's own among them."""
+def distributions(language: Language) -> dict[str, list[Any]]:
+    """Distributions of one binary variable by kind, including the framework's own."""
     names, half = language.backend.names, language.backend.array(0.5)
     dist = importlib.import_module(f"{language.backend.framework}.distributions")
     return {
@@ -35,11 +35,11 @@ def laws(language: Language) -> dict[str, list[Any]]:
 def both(language: Language, prior: Any, posterior: Any) -> tuple[Any, Any]:
     """A model and a guide of one site, in a plate and made independent."""
 
-    def fn(law: Any) -> Callable[..., None]:
+    def fn(distribution: Any) -> Callable[..., None]:
         def call(temperature: Any) -> None:
             language.param("w")
             with language.plate("rows", 2, -1):
-                language.sample("z", law.expand((2, 3)).to_event(1))
+                language.sample("z", distribution.expand((2, 3)).to_event(1))
 
         return call
 
@@ -47,9 +47,9 @@ def both(language: Language, prior: Any, posterior: Any) -> tuple[Any, Any]:
 
 
 def test_a_mass_beside_a_density_is_refused(language: Language) -> None:
-    """In both directions, for each law: at the first step, with the site and three ways out."""
-    sorts = laws(language)
-    for relaxed, discrete in itertools.product(sorts["relaxed"], sorts["discrete"]):
+    """In both directions, for each distribution; the error names the site and three ways out."""
+    kinds = distributions(language)
+    for relaxed, discrete in itertools.product(kinds["relaxed"], kinds["discrete"]):
         for prior, posterior in ((relaxed, discrete), (discrete, relaxed)):
             with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'") as error:
                 language.first_step(*both(language, prior, posterior))
@@ -64,16 +64,16 @@ def test_a_mass_beside_a_density_is_refused(language: Language) -> None:
 
 
 def test_the_right_pairs_are_not_refused(language: Language) -> None:
-    """Relaxed with relaxed, and discrete with an estimator."""
-    sorts = laws(language)
-    language.first_step(*both(language, sorts["relaxed"][0], sorts["relaxed"][1]))
-    language.first_step(*both(language, sorts["discrete"][2], sorts["discrete"][1]))
+    """Two relaxed distributions, and two discrete ones of which one has an estimator."""
+    kinds = distributions(language)
+    language.first_step(*both(language, kinds["relaxed"][0], kinds["relaxed"][1]))
+    language.first_step(*both(language, kinds["discrete"][2], kinds["discrete"][1]))
 
 
 def test_a_mixture_asked_for_by_name(language: Language) -> None:
-    """It is taken, and another name does not help."""
-    sorts = laws(language)
-    mixed = both(language, sorts["discrete"][0], sorts["relaxed"][1])
+    """allow_mixed with the site's name allows it; another name does not."""
+    kinds = distributions(language)
+    mixed = both(language, kinds["discrete"][0], kinds["relaxed"][1])
     language.first_step(*mixed, allow_mixed=["z"])
     with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'"):
         language.first_step(*mixed, allow_mixed=["y"])
@@ -82,7 +82,7 @@ def test_a_mixture_asked_for_by_name(language: Language) -> None:
 
 
 def test_a_mixture_with_a_strict_prior(language: Language) -> None:
-    """This library's law refuses soft values where it sees them, and says how to go on."""
+    """This library's distribution refuses the soft values that it sees, and says how to go on."""
     names, half = language.backend.names, language.backend.array(0.5)
     with pytest.raises(ValueError, match=r"law's \(allow_mixed\) with validate_args=False"):
         names.Bernoulli(probs=half).log_prob(half)
@@ -92,18 +92,18 @@ def test_a_mixture_with_a_strict_prior(language: Language) -> None:
 
 
 def test_a_refused_step_is_refused_again(language: Language) -> None:
-    """Only a step that ends well is the last one looked at."""
-    sorts = laws(language)
-    step = language.steps(*both(language, sorts["discrete"][0], sorts["relaxed"][0]))
+    """The check is repeated until a step succeeds."""
+    kinds = distributions(language)
+    step = language.steps(*both(language, kinds["discrete"][0], kinds["relaxed"][0]))
     for _ in range(2):
         with pytest.raises(ValueError, match="AnnealedSVI got the site 'z'"):
             step()
 
 
 def test_relaxed_models_and_their_guides(language: Language) -> None:
-    """relax(model) with a guide of its auxiliary site, which a discrete guide of it is not."""
+    """relax(model) needs a relaxed guide of its auxiliary site; a discrete one is refused."""
     names = language.backend.names
-    prior = laws(language)["discrete"][0]
+    prior = distributions(language)["discrete"][0]
 
     def model(temperature: Any) -> None:
         names.relax(lambda: language.sample("z", prior), temperature)()
@@ -111,9 +111,9 @@ def test_relaxed_models_and_their_guides(language: Language) -> None:
     def guide(kind: str) -> Callable[..., None]:
         def call(temperature: Any) -> None:
             language.param("w")
-            law = getattr(names, kind)
+            distribution = getattr(names, kind)
             given = (temperature,) if "Relaxed" in kind else ()
-            language.sample("z_relaxed", law(*given, probs=language.backend.array(0.5)))
+            language.sample("z_relaxed", distribution(*given, probs=language.backend.array(0.5)))
 
         return call
 
@@ -126,14 +126,17 @@ def test_relaxed_models_and_their_guides(language: Language) -> None:
 @pytest.mark.parametrize("kernel", ["HMC", "NUTS"])
 @pytest.mark.parametrize("name", ["OneHotCategorical", "Bernoulli"])
 def test_hmc_refuses_an_estimator(language: Language, kernel: str, name: str) -> None:
-    """Also within wrappers and in a plate: the error says to use relax."""
+    """Also in wrappers and in a plate; the error says to use relax."""
     names = language.backend.names
     logits = language.backend.array(np.zeros(3))
-    law = getattr(names, name)(logits=logits, estimator=names.GumbelSoftmax(0.5))
+    distribution = getattr(names, name)(logits=logits, estimator=names.GumbelSoftmax(0.5))
 
     def model() -> None:
         with language.plate("rows", 2, -1):
-            z = language.sample("z", law.expand((2, 3)).to_event(1) if name == "Bernoulli" else law)
+            z = language.sample(
+                "z",
+                distribution.expand((2, 3)).to_event(1) if name == "Bernoulli" else distribution,
+            )
             loc = (z * logits).sum(-1)
             language.sample("x", language.normal(loc, loc + 1), obs=logits[:2])
 
@@ -142,12 +145,12 @@ def test_hmc_refuses_an_estimator(language: Language, kernel: str, name: str) ->
 
 
 def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
-    """As the error advises."""
+    """The advice of that error works."""
     names, zero = language.backend.names, language.backend.array(0.0)
-    law = names.Bernoulli(logits=zero, estimator=names.GumbelSoftmax(0.5))
+    distribution = names.Bernoulli(logits=zero, estimator=names.GumbelSoftmax(0.5))
 
     def model() -> None:
-        z = language.sample("z", law)
+        z = language.sample("z", distribution)
         language.sample("x", language.normal(z, zero + 1), obs=zero)
 
     draws = language.hmc("NUTS", names.relax(model, 0.5))
@@ -155,7 +158,7 @@ def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
 
 
 def test_hmc_enumerates_a_plain_site(language: Language) -> None:
-    """As each framework does it: the law without an estimator is discrete and enumerable."""
+    """A site without an estimator is discrete and enumerable, as each framework's own is."""
     names, zero = language.backend.names, language.backend.array(0.0)
 
     def model() -> None:
@@ -170,11 +173,11 @@ def test_hmc_enumerates_a_plain_site(language: Language) -> None:
         assert np.isfinite(language.hmc("NUTS", model)["w"]).all()
 
 
-@pytest.mark.parametrize("law", ["OneHotCategorical", "ExpRelaxedOneHotCategorical"])
+@pytest.mark.parametrize("distribution", ["OneHotCategorical", "ExpRelaxedOneHotCategorical"])
 def test_numpyro_does_not_enumerate_one_hot_values(
-    backend: Backend, language: Language, law: str
+    backend: Backend, language: Language, distribution: str
 ) -> None:
-    """It would give them the numbers 0, 1, 2, in HMC and in a scan, and sample something else."""
+    """NumPyro would give them the numbers 0, 1, 2, in HMC and in a scan, so it is refused."""
     if backend.framework == "pyro":
         pytest.skip("Pyro enumerates the values of the support")
     pytest.importorskip("funsor")
@@ -183,11 +186,13 @@ def test_numpyro_does_not_enumerate_one_hot_values(
     from numpyro.infer import NUTS, DiscreteHMCGibbs
 
     names, zero = backend.names, backend.array(0.0)
-    relaxed = (0.5,) if law.startswith("Exp") else ()
+    relaxed = (0.5,) if distribution.startswith("Exp") else ()
 
     def site(*_: Any) -> tuple[Any, Any]:
-        law_of_z = getattr(names, law)(*relaxed, logits=backend.array(np.zeros(3)))
-        return zero, language.sample("z", law_of_z)
+        distribution_of_z = getattr(names, distribution)(
+            *relaxed, logits=backend.array(np.zeros(3))
+        )
+        return zero, language.sample("z", distribution_of_z)
 
     def model() -> None:
         site()
@@ -206,8 +211,8 @@ def test_numpyro_does_not_enumerate_one_hot_values(
 
 
 def test_an_automatic_guide_is_a_right_pair(language: Language) -> None:
-    """AutoRelaxed draws with an estimator, so nothing is refused, and nothing warned of."""
-    prior = laws(language)["discrete"][0]
+    """AutoRelaxed draws with an estimator, so there is no error and no warning."""
+    prior = distributions(language)["discrete"][0]
 
     def model() -> None:
         with language.plate("rows", 2, -1):
@@ -217,10 +222,10 @@ def test_an_automatic_guide_is_a_right_pair(language: Language) -> None:
 
 
 def test_numpyro_warns_of_plain_sites_only(backend: Backend, language: Language) -> None:
-    """A discrete site without an estimator can't be trained by its samples; others can."""
+    """Only a discrete site without an estimator can't be trained by its samples."""
     if backend.framework == "pyro":
         pytest.skip("Pyro's ELBOs train plain discrete sites by their score function")
-    plain, estimated = laws(language)["discrete"][:2]
+    plain, estimated = distributions(language)["discrete"][:2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         language.first_step(*both(language, plain, estimated))

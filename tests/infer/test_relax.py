@@ -1,4 +1,4 @@
-"""A model relaxed as it is written: its density by hand, its values, and what composes with it."""
+"""relax: the density by hand, the values, and other handlers around and inside."""
 
 import importlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ WEIGHTS = np.array([-1.0, 0.5, 2.0])
 
 
 def one_hot(backend: Backend, own: bool, **parameters: Any) -> Any:
-    """A one-hot law, the framework's own if it has one."""
+    """A one-hot distribution, the framework's own if it has one."""
     module = backend.dist if own and isinstance(backend, Torch) else backend.names
     return module.OneHotCategorical(**parameters)
 
@@ -50,7 +50,7 @@ def plated(backend: Backend, own: bool = False) -> Callable[[], Any]:
 
 
 def by_hand(scaled: bool = True) -> float:
-    """The density of the relaxed model at Y and B, from the papers; without its scales a wrong one.
+    """The density of the relaxed model at Y and B, from the papers; or wrong, without scales.
 
     The rows count SIZE / SUBSAMPLE times, the Bernoulli site SCALE times, and only its first row.
     """
@@ -67,7 +67,7 @@ def by_hand(scaled: bool = True) -> float:
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("by_name", [True, False])
 def test_joint_density(backend: Backend, own: bool, by_name: bool) -> None:
-    """That of the papers by hand, each scale, mask and subsample counted once."""
+    """It equals the papers' density, with each scale, mask and subsample counted once."""
     names, model = backend.names, plated(backend, own)
     if by_name:
         config = {"z": names.RelaxedReparam(T), "b": names.RelaxedReparam(T)}
@@ -81,7 +81,7 @@ def test_joint_density(backend: Backend, own: bool, by_name: bool) -> None:
 
 
 def test_the_trace(backend: Backend) -> None:
-    """The relaxed site is latent, the site's own name deterministic, with the relaxed value."""
+    """The relaxed site is latent; the site's own name is deterministic, with the relaxed value."""
     found = backend.language.trace(backend.names.relax(plated(backend), T))
     kinds = {k: kind(v) for k, v in found.items() if v["type"] in ("sample", "deterministic")}
     kinds.pop("rows", None)
@@ -92,18 +92,18 @@ def test_the_trace(backend: Backend) -> None:
     np.testing.assert_allclose(drawn["b"], expit(drawn["b_relaxed"]), rtol=1e-12)
 
 
-def test_laws_in_wrappers(backend: Backend) -> None:
-    """An expanded, masked and independent law keeps its shapes; what is masked does not count."""
+def test_distributions_in_wrappers(backend: Backend) -> None:
+    """Expanded, masked and independent sites keep their shapes; masked elements do not count."""
     p, mask = backend.ppl, np.array([1, 0, 1, 1], bool)
     t = np.full((4, 2), T) * [[1.0], [0.5], [2.0], [1.0]]
 
     def model() -> Any:
-        for name, law in {
+        for name, distribution in {
             "z": backend.names.OneHotCategorical(logits=backend.array(LOGITS)),
             "b": backend.dist.Bernoulli(logits=backend.array(LOGIT)),
         }.items():
-            law = law.expand((4, 2)).to_event(1).mask(backend.array(mask, "bool"))
-            p.sample(name, law)
+            distribution = distribution.expand((4, 2)).to_event(1).mask(backend.array(mask, "bool"))
+            p.sample(name, distribution)
 
     relaxed = backend.names.relax(model, backend.array(t))
     with p.plate("rows", 4):
@@ -139,7 +139,7 @@ def test_values_and_gradients(backend: Backend, hard: bool, seed: int) -> None:
     """Soft values and their Jacobians by the paper; hard ones are corners with the same gradient.
 
     With the noise fixed, u = (logits + noise) / t, the gradient of sum w softmax(u) by the logits
-    is (w x - x (w . x)) / t, and that by t is the same with -u / t in its place.
+    is (w x - x (w . x)) / t, and that by t has -u / t as another factor.
     """
     logits = np.random.default_rng(seed).normal(0, 1, (4, 3))
     t, w = np.array([0.3, 0.5, 1.0, 2.0]), WEIGHTS
@@ -165,11 +165,11 @@ def test_values_and_gradients(backend: Backend, hard: bool, seed: int) -> None:
     np.testing.assert_allclose(by_t, expected, rtol=1e-8, atol=1e-10)
 
 
-def test_largest_entry_has_the_discrete_law(backend: Backend, seed: int) -> None:
-    """Frequencies of the largest entry, and of positive logits, at any temperature.
+def test_largest_entry_has_the_discrete_distribution(backend: Backend, seed: int) -> None:
+    """The largest entry, or a positive logit, has the discrete frequencies at any temperature.
 
-    A chi-squared test of 20,000 draws each, false alarms 1e-6; logits divided by the temperature
-    are refused by it.
+    A chi-squared test of 20,000 draws each, false alarms 1e-6; it refuses logits divided by the
+    temperature.
     """
     p, n = backend.ppl, 20_000
 
@@ -193,7 +193,7 @@ def test_largest_entry_has_the_discrete_law(backend: Backend, seed: int) -> None
 
 
 def test_masked_category(backend: Backend) -> None:
-    """Its value is exactly 0, its gradient finite, and the density that of the face."""
+    """It has the value 0 and finite gradients, and the density is that of the face."""
     logits = np.array([0.3, -np.inf, 1.0])
 
     def model(logits: Any) -> None:
@@ -230,7 +230,7 @@ def latent(backend: Backend, program: Any) -> set[str]:
 
 
 def test_ways_to_use_it(backend: Backend) -> None:
-    """As a function of a model, a decorator and a context manager; of all sites or those named."""
+    """A function, a decorator and a context manager; for all sites or the named ones."""
     relax, model = backend.names.relax, partial(two_sites, backend)
     both = {"z_relaxed", "b_relaxed"}
 
@@ -251,7 +251,7 @@ def test_ways_to_use_it(backend: Backend) -> None:
 
 
 def test_observed_inside(backend: Backend) -> None:
-    """A condition inside leaves the site discrete, with its mass; one on the relaxed site holds."""
+    """A condition inside keeps the site discrete; one outside works on the relaxed site."""
     h, relax = backend.handlers, backend.names.relax
     corner, y = backend.array(np.eye(3)[1]), backend.array(Y[0])
     model = partial(two_sites, backend)
@@ -272,7 +272,7 @@ def test_observed_inside(backend: Backend) -> None:
 
 
 def test_order_of_handlers(backend: Backend) -> None:
-    """Seeds, scales, masks, blocks and other reparameterisations stand on either side of it."""
+    """Seeds, scales, masks, blocks and other reparameterisations work outside and inside."""
     h, p, dist, relax = backend.handlers, backend.ppl, backend.dist, backend.names.relax
     reparams = importlib.import_module(f"{backend.framework}.infer.reparam")
     centred = {"m": reparams.LocScaleReparam(0.0)}
@@ -302,12 +302,14 @@ def test_order_of_handlers(backend: Backend) -> None:
 
 
 def test_already_relaxed(backend: Backend) -> None:
-    """A relaxed site is left alone, named or not."""
+    """A relaxed site does not change, named or not."""
     names = backend.names
 
     def model() -> None:
-        law = names.RelaxedOneHotCategoricalStraightThrough(T, logits=backend.array(LOGITS))
-        backend.ppl.sample("z", law)
+        distribution = names.RelaxedOneHotCategoricalStraightThrough(
+            T, logits=backend.array(LOGITS)
+        )
+        backend.ppl.sample("z", distribution)
 
     assert latent(backend, names.relax(model, T)) == {"z"}
     config = {"z": names.RelaxedReparam(T)}

@@ -1,4 +1,4 @@
-"""What relax can't do, or would do wrong, is refused: what was got, expected, and to do."""
+"""Refusals of relax: the errors say what was got, what was expected and what to do."""
 
 import re
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from harness import Backend, Torch
 CORNER = np.eye(3)[0]
 
 
-def model_of(backend: Backend, law: Any, observed: Any = None) -> Callable[[], None]:
+def model_of(backend: Backend, distribution: Any, observed: Any = None) -> Callable[[], None]:
     """A model with one site, z, and a Bernoulli one."""
 
     def model() -> None:
-        backend.ppl.sample("z", law, obs=observed)
+        backend.ppl.sample("z", distribution, obs=observed)
         backend.ppl.sample("b", backend.names.Bernoulli(logits=backend.array(0.4)))
 
     return model
@@ -28,7 +28,7 @@ def one_hot(backend: Backend) -> Callable[[], Any]:
 
 
 def refused(backend: Backend, program: Any, *words: str, error: type = ValueError) -> None:
-    """A run of the program fails with a message that has all the words."""
+    """Assert that a run of the program fails with a message that has all the words."""
     with pytest.raises(error) as caught:
         backend.language.trace(program)
     text = str(caught.value)
@@ -37,8 +37,8 @@ def refused(backend: Backend, program: Any, *words: str, error: type = ValueErro
     assert re.search(r"\. [A-Z][^.]+", text)  # what to do
 
 
-def test_laws_that_cannot_be_relaxed(backend: Backend) -> None:
-    """Integers that index, and other discrete laws, by relax and by its reparameterisation."""
+def test_distributions_that_cannot_be_relaxed(backend: Backend) -> None:
+    """Integers that index, and other discrete distributions; by relax and RelaxedReparam."""
     dist, names = backend.dist, backend.names
     zeros = backend.array(np.zeros(3))
     categorical = model_of(backend, dist.Categorical(logits=zeros).expand((2,)).to_event(1))
@@ -55,7 +55,7 @@ def test_laws_that_cannot_be_relaxed(backend: Backend) -> None:
 
 
 def test_names_of_sites(backend: Backend) -> None:
-    """One that is never drawn, observed or continuous; one name in place of a list."""
+    """A site that is never drawn, observed or continuous; one name instead of a list."""
     relax, model = backend.names.relax, one_hot(backend)
     refused(backend, relax(model, 0.5, sites=["z", "q"]), "['q']", "never", "['b', 'z']")
     observed = backend.handlers.condition(model, data={"z": backend.array(CORNER)})
@@ -67,7 +67,7 @@ def test_names_of_sites(backend: Backend) -> None:
 
 
 def test_temperatures(backend: Backend) -> None:
-    """Those that no law takes, and those that would make more events of the site."""
+    """Values out of range, and shapes that would add events to the site."""
     relax, model = backend.names.relax, one_hot(backend)
     refused(backend, relax(model), "temperature=None")
     refused(backend, relax(model, 0.0), "temperature=0.0")
@@ -78,7 +78,7 @@ def test_temperatures(backend: Backend) -> None:
 
 
 def outside(backend: Backend) -> dict[str, Callable[[Any], Any]]:
-    """The handlers that would give the site's own name a value, outside the relaxed model."""
+    """Handlers outside the relaxed model that give a value to the site's own name."""
     h, corner = backend.handlers, {"z": backend.array(CORNER)}
     ways: dict[str, Callable[[Any], Any]] = {"condition": lambda f: h.condition(f, data=corner)}
     if isinstance(backend, Torch):
@@ -112,7 +112,7 @@ def outside(backend: Backend) -> dict[str, Callable[[Any], Any]]:
 
 
 def test_a_value_for_the_sites_own_name_outside(backend: Backend) -> None:
-    """It would leave the relaxed site as it is; by relax and by its reparameterisation."""
+    """It would not change the relaxed site; by relax and by RelaxedReparam."""
     names, h, model = backend.names, backend.handlers, one_hot(backend)
     reparam = h.reparam(model, config={"z": names.RelaxedReparam(0.5)})
     for way, given in outside(backend).items():
@@ -123,7 +123,7 @@ def test_a_value_for_the_sites_own_name_outside(backend: Backend) -> None:
 
 
 def test_values_that_are_no_contradiction(backend: Backend) -> None:
-    """Where a block hides the site, or the relaxed site has a value as well, as in a prediction."""
+    """A block hides the site, or the relaxed site also has a value, as in a prediction."""
     h, relaxed = backend.handlers, backend.names.relax(one_hot(backend), 0.5)
     corner, y = backend.array(CORNER), backend.array(np.log([0.5, 0.25, 0.25]))
     hidden = h.condition(h.block(relaxed, hide=["z"]), data={"z": corner})
@@ -137,18 +137,18 @@ def test_values_that_are_no_contradiction(backend: Backend) -> None:
 
 
 def test_gumbel_softmax_reparam(backend: Backend) -> None:
-    """Sites that are not relaxed, or observed."""
+    """Sites that are observed or not relaxed."""
     names, h = backend.names, backend.handlers
     config = {"z": names.GumbelSoftmaxReparam()}
     refused(backend, h.reparam(one_hot(backend), config=config), "'z'", "OneHotCategorical")
-    law = names.RelaxedOneHotCategorical(0.5, logits=backend.array(np.zeros(3)))
-    observed = model_of(backend, law, backend.array([0.5, 0.25, 0.25]))
+    distribution = names.RelaxedOneHotCategorical(0.5, logits=backend.array(np.zeros(3)))
+    observed = model_of(backend, distribution, backend.array([0.5, 0.25, 0.25]))
     program = h.reparam(observed, config=config)
     refused(backend, program, "'z'", "observed", error=NotImplementedError)
 
 
 def test_control_flow() -> None:
-    """NumPyro's scan and cond, whose sites no handler outside changes; inside the body it works."""
+    """No handler outside changes sites in NumPyro's scan and cond; relax works inside."""
     pytest.importorskip("numpyro")
     import jax.numpy as jnp
     import numpyro
@@ -173,7 +173,7 @@ def test_control_flow() -> None:
 
 
 def test_initial_values_of_pyros_own_reparam() -> None:
-    """It asks for a discrete value first: init_to_value gives one, others fail and relax works."""
+    """It asks for a discrete value, which only init_to_value gives; relax does not ask."""
     pytest.importorskip("pyro")
     import torch
     from pyro import poutine

@@ -16,12 +16,12 @@ LOGITS, LOGIT = np.array([0.3, -0.5, 1.0]), 0.4
 CENTRES = np.array([-1.0, 0.5, 2.0])
 X, NOISE, T = 0.2, 0.8, 0.5
 ROWS = 64
-# On the outer centres. The middle one is a mixture of these, which the relaxed model can't tell.
+# The outer centres only: in the relaxed model the middle one is a mixture of them.
 CLEAR = np.array([-1.0, 2.0, 2.0, -1.0])
 
 
 def mixture(backend: Backend, data: np.ndarray, noise: float) -> Callable[..., Any]:
-    """A row for each datum: a one-hot site with an observation, and a Bernoulli one with another.
+    """For each datum a row: a one-hot and a Bernoulli site, each with its observation.
 
     The rows are independent, and so are the two sites of a row.
     """
@@ -46,7 +46,7 @@ def normal(x: Any, mean: Any, scale: float) -> Any:
 def posterior_means(relaxed: bool = True) -> tuple[np.ndarray, float]:
     """The means of z and b in the relaxed model given X, on a grid of log ratios and logits.
 
-    In the discrete model, which NUTS must not sample, by enumeration.
+    For the discrete model, which NUTS must not sample, enumeration gives them.
     """
     if not relaxed:
         p = np.exp(LOGITS + normal(X, CENTRES, NOISE))
@@ -71,7 +71,7 @@ def posterior_means(relaxed: bool = True) -> tuple[np.ndarray, float]:
 
 
 def test_the_grid() -> None:
-    """The log-ratio density that it sums is the paper's density on the simplex times its volume."""
+    """The grid's density of log ratios is the paper's density on the simplex times the volume."""
     x = np.array([0.2, 0.3, 0.5])
     scores = LOGITS - T * np.log(x)
     log_p = (scores - logsumexp(scores)).sum() + np.log(2 * T**2)
@@ -79,7 +79,7 @@ def test_the_grid() -> None:
 
 
 def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str, np.ndarray]:
-    """A short chain of NUTS: the latent sites' values, and the deterministic ones'."""
+    """The values of latent and deterministic sites from a short chain of NUTS."""
     infer = backend.infer
     if isinstance(backend, Torch):
         backend.ppl.set_rng_seed(seed)
@@ -103,10 +103,10 @@ def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str,
 
 
 def test_nuts(backend: Backend, seed: int) -> None:
-    """Posterior means against quadrature: of z in log space, of b by its noise.
+    """Posterior means equal quadrature: for z in log space, for b by its noise.
 
-    The 64 rows are independent copies, so their means give the error: 5 of it, a false alarm in
-    2e5. The discrete model's means are farther away than that.
+    The 64 rows are independent copies, so their means give the standard error. The limit is 5 of
+    it, a false alarm in 2e5; the discrete model's means are farther away.
     """
     program = backend.names.relax(mixture(backend, np.full(ROWS, X), NOISE), T)
     config = {"b_relaxed": backend.names.GumbelSoftmaxReparam()}
@@ -131,7 +131,7 @@ def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: An
         return [svi.step() for _ in range(steps)]
     import jax
 
-    # As a whole: what init does would be compiled operation by operation otherwise.
+    # Compile init as a whole instead of each of its operations.
     run = jax.jit(lambda key: svi.run(key, steps, progress_bar=False)[::2])
     guide.fitted, losses = run(jax.random.key(0))
     return losses.tolist()
@@ -151,7 +151,7 @@ def predicted(backend: Backend, program: Any, guide: Any, n: int) -> dict[str, n
 
 
 def test_initial_values(backend: Backend) -> None:
-    """Strategies start a guide inside the relaxed sites' supports, and values are taken."""
+    """Initial strategies start a guide inside the relaxed supports, and given values are used."""
     autoguide = backend.autoguide
     starts = importlib.import_module(
         "pyro.infer.autoguide" if isinstance(backend, Torch) else "numpyro.infer"
@@ -184,7 +184,7 @@ def test_initial_values(backend: Backend) -> None:
 
 
 def test_annealing(backend: Backend) -> None:
-    """AnnealedSVI, AutoNormal and the temperature as an argument find the discrete posterior.
+    """AnnealedSVI with AutoNormal and a temperature argument finds the discrete posterior.
 
     The data lie on centres, at noise 0.1, so that the enumerated posterior is a corner to 1e-5.
     """
@@ -218,7 +218,7 @@ def test_annealing(backend: Backend) -> None:
 
 
 def test_compiled(backend: Backend, seed: int) -> None:
-    """The density under jit, with the temperature traced; in Pyro an ELBO that is traced."""
+    """A jitted density with a traced temperature; in Pyro an ELBO that compiles."""
     model = mixture(backend, CLEAR, NOISE)
     if isinstance(backend, Torch):
         import warnings

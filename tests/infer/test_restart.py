@@ -15,14 +15,14 @@ SCRIPT = Path(restarting.__file__)
 
 
 def start(backend: Backend, path: Path, steps: int) -> "subprocess.Popen[str]":
-    """The training as a process of its own."""
+    """The training in its own process."""
     command = [sys.executable, str(SCRIPT), backend.framework, str(path), str(steps)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), *sys.path])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
 
 
 def parameters(backend: Backend, path: Path, steps: int, forget: bool = False) -> np.ndarray:
-    """Those after a step of a training in this process."""
+    """The parameters after each step of a training in this process."""
     run = restarting.training(backend, path, forget)
     return np.frombuffer(next(end for step, end in run if step == steps))
 
@@ -30,10 +30,10 @@ def parameters(backend: Backend, path: Path, steps: int, forget: bool = False) -
 def test_a_killed_training_ends_where_the_whole_one_does(
     backend: Backend, tmp_path: Path, seed: int
 ) -> None:
-    """SIGKILL at a random step, wherever the process is then; a new process takes 10 steps more.
+    """A process gets SIGKILL at a random step; a new one takes 10 more steps.
 
-    The parameters are those of as many steps without a break, bit for bit: temperatures, learning
-    rate, minibatches and noise have gone on. With the random stream forgotten they differ.
+    The parameters equal those of as many steps without a break, bit for bit, so temperatures,
+    learning rate, minibatches and noise have gone on. Without the saved random stream they differ.
     """
     path, at = tmp_path / "checkpoint", int(np.random.default_rng(seed).integers(3, 25))
     with start(backend, path, 10**6) as first:

@@ -44,7 +44,7 @@ SCHEDULES = {
         lambda s: 1.0 if s < 10 else 0.7 if s < 50 else 0.4,
     ),
     "join": (
-        # The exponential would overflow at the steps before its own, where it does not count.
+        # The exponential would overflow before its own steps, where it is not used.
         join([linear(2.0, 1.0, 10), constant(0.9), exponential(0.8, 99.0, 0.4)], [10, 50]),
         lambda s: 2.0 - 0.1 * s if s < 10 else 0.9 if s < 50 else 0.8 if s == 50 else 0.4,
     ),
@@ -59,7 +59,7 @@ every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
 def test_each_schedule_is_in_the_table_and_in_the_picture(tmp_path: Path) -> None:
-    """All public names but the type; the picture is drawn."""
+    """The picture shows all public names except the type."""
     names = set(schedules.__all__) - {"Schedule"}
     assert names <= set(SCHEDULES)
     pytest.importorskip("matplotlib")
@@ -93,7 +93,7 @@ def test_torch_steps(name: str) -> None:
 
 @every_schedule
 def test_jax_steps(name: str) -> None:
-    """Traced by jit, vmap and scan."""
+    """Schedules run under jit, vmap and scan."""
     jax = pytest.importorskip("jax")
     schedule, formula = SCHEDULES[name]
     expected, steps = [formula(s) for s in STEPS], jax.numpy.array(STEPS)
@@ -105,7 +105,7 @@ def test_jax_steps(name: str) -> None:
 
 @every_schedule
 def test_no_schedule_is_ever_below_its_last_temperature(name: str) -> None:
-    """In float32, at all steps and at a far one: 0.4 or 0.5 is the lowest, 0.7 of the constant."""
+    """In float32 no step, however late, is below 0.4 or 0.5 (0.7 for the constant)."""
     jax = pytest.importorskip("jax")
     steps = jax.numpy.array([*range(200), 10**6, 2**31 - 1])
     lowest = {"constant": 0.7, "exponential": 0.5}.get(name, 0.4)
@@ -135,7 +135,7 @@ def test_optax_agrees() -> None:
 
 
 def test_a_joined_schedule_of_python_steps_calls_one_schedule_with_a_python_step() -> None:
-    """A table looked up by its index is a schedule there, too."""
+    """A table with an index is a schedule there, too."""
     table = [0.9, 0.8, 0.7]
     schedule = warmup(join([constant(1.0), table.__getitem__], [5]), 2)
     assert [schedule(s) for s in range(6, 10)] == [1.0, 0.9, 0.8, 0.7]
@@ -180,6 +180,6 @@ def test_a_joined_schedule_of_python_steps_calls_one_schedule_with_a_python_step
     ],
 )
 def test_bad_input(make: object, text: str) -> None:
-    """What was got, what was expected, what to do."""
+    """The errors say what was got, what was expected and what to do."""
     with pytest.raises(ValueError, match=text):
         make()

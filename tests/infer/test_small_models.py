@@ -49,7 +49,7 @@ GAPS = {
 
 
 def turn(framework: str, name: str, estimator: str = "") -> bool:
-    """Whether it is the framework's turn, as the squares of a chessboard are black and white."""
+    """Whether a pair is the framework's turn, in a chessboard pattern."""
     at = list(MODELS).index(name) + [*ESTIMATORS, estimator].index(estimator)
     return at % 2 == list(BACKENDS).index(framework)
 
@@ -63,7 +63,7 @@ def rows_after(
     program: Any = None,
     auto: bool = False,
 ) -> np.ndarray:
-    """The log probabilities that annealed SVI ends at, of a guide by hand or of an AutoRelaxed."""
+    """The last log probabilities of annealed SVI, with a manual guide or AutoRelaxed."""
     model = MODELS[name]
     made, run = ESTIMATORS[estimator], functools.partial(program or model.program, backend)
     if not auto:
@@ -72,13 +72,18 @@ def rows_after(
     guide = backend.names.AutoRelaxed(run, estimator=functools.partial(made, backend.names))
     params = fit(backend, run, guide, schedule, seed)
     found = backend.language.ask(guide, "discrete_posterior", params)
-    inside = {site: getattr(law, "base_dist", law) for site, law in found.items()}
-    return model.rows({site: backend.numpy(law.logits) for site, law in inside.items()})
+    inside = {
+        site: getattr(distribution, "base_dist", distribution)
+        for site, distribution in found.items()
+    }
+    return model.rows(
+        {site: backend.numpy(distribution.logits) for site, distribution in inside.items()}
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_best_bound_by_another_optimiser(name: str) -> None:
-    """Quasi-Newton steps over logits come to the ELBO of coordinate ascent, none to a higher."""
+    """Quasi-Newton steps over logits reach the ELBO of coordinate ascent, and no higher one."""
     model = MODELS[name]
     rng = np.random.default_rng(1)
 
@@ -94,7 +99,7 @@ def test_the_best_bound_by_another_optimiser(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*MODELS, "linear chain"])
 def test_both_ways_of_writing_a_model_are_one(backend: Backend, name: str) -> None:
-    """The program's log joint is NumPy's, at five of the joint values; rtol 1e-12."""
+    """The program's log joint equals NumPy's at five joint values; rtol 1e-12."""
     model = MODELS[name.removeprefix("linear ")]
     program = linear_chain if name == "linear chain" else model.program
     for at in np.random.default_rng(0).choice(len(model.choices), 5, replace=False):
@@ -107,7 +112,7 @@ def test_both_ways_of_writing_a_model_are_one(backend: Backend, name: str) -> No
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_annealed_svi(backend: Backend, name: str, estimator: str, seed: int) -> None:
-    """The gap is as small as the estimator's bias allows; a uniform law's and a reversed one's not.
+    """The estimator's bias bounds the gap; uniform and reversed guides have larger ones.
 
     Half of the pairs of an estimator and a model are Pyro's and half NumPyro's, as the squares of
     a chessboard are black and white; --whole runs all pairs in both. Of the two models that an
@@ -122,13 +127,13 @@ def test_annealed_svi(backend: Backend, name: str, estimator: str, seed: int) ->
 
 
 def test_straight_through_in_a_linear_model(backend: Backend, seed: int) -> None:
-    """Where the log joint is linear in each site it has no bias; the largest gap seen is 0.0022."""
+    """There is no bias if the log joint is linear in each site; the largest gap is 0.0022."""
     rows = rows_after(backend, "chain", "StraightThrough", seed, program=linear_chain)
     assert MODELS["chain"].best - MODELS["chain"].bound(rows) < 0.01
 
 
 def test_straight_through_ends_where_its_bias_leads(backend: Backend, seed: int) -> None:
-    """In the mixture its mean gradient is 0 at p_k ~ w_k exp(m_k (x - sum_j p_j m_j)).
+    """In the mixture the mean gradient is 0 at p_k ~ w_k exp(m_k (x - sum_j p_j m_j)).
 
     The largest difference seen is 0.018, and the posterior is 0.2 away.
     """
@@ -143,7 +148,7 @@ def test_straight_through_ends_where_its_bias_leads(backend: Backend, seed: int)
 
 
 def test_soft_samples_at_temperature_1_miss(backend: Backend, seed: int) -> None:
-    """Without annealing, the soft objective has its best point elsewhere: 1.5 and more away."""
+    """Without annealing, the soft objective has its optimum at least 1.5 nats away."""
     model = MODELS["gates"]
     rows = rows_after(backend, "gates", "soft GumbelSoftmax", seed, constant(1.0))
     assert model.best - model.bound(rows) > 1

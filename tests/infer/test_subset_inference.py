@@ -1,4 +1,4 @@
-"""Subsets and permutations in models and guides: what counts, what is exact, what is refused."""
+"""Subsets and permutations in models and guides: losses, exact numbers and refusals."""
 
 import importlib
 import itertools
@@ -16,12 +16,12 @@ WORTH = np.array([1.0, -0.5, 2.0, 0.3])
 SEEN = 2.2
 
 
-def model_of(language: Language, law: Any, weights: np.ndarray = WORTH) -> Any:
-    """A normal variable around the sum of what is chosen, seen once."""
+def model_of(language: Language, distribution: Any, weights: np.ndarray = WORTH) -> Any:
+    """One observation of a normal variable around the sum of the chosen weights."""
     array = language.backend.array
 
     def model() -> None:
-        z = language.sample("z", law)
+        z = language.sample("z", distribution)
         total = (z * array(weights)).sum()
         language.sample("x", language.normal(total, array(1.0)), obs=array(SEEN))
 
@@ -44,8 +44,8 @@ def loss(language: Language, name: str, model: Any, guide: Any, seed: int, **giv
     return elbo(**given).loss(jax.random.key(seed), {}, model, guide)
 
 
-def law(backend: Backend, what: str, logits: Any, **given: Any) -> Any:
-    """A relaxed law of that name."""
+def distribution(backend: Backend, what: str, logits: Any, **given: Any) -> Any:
+    """The distribution of that name."""
     size = (2,) if what == "Subset" else ()
     return getattr(backend.names, f"Relaxed{what}")(0.5, *size, logits=logits, **given)
 
@@ -53,7 +53,7 @@ def law(backend: Backend, what: str, logits: Any, **given: Any) -> Any:
 @pytest.mark.parametrize("what", ["Subset", "Permutation"])
 @pytest.mark.parametrize("elbo", ["Trace_ELBO", "TraceMeanField_ELBO"])
 def test_mask_false_counts_as_zero(language: Language, what: str, elbo: str, seed: int) -> None:
-    """In model and guide: the ELBO is the likelihood's, its gradient the pathwise one.
+    """Masked in model and guide, the site leaves the likelihood and its pathwise gradient.
 
     The value is all but certain for the first check; the gradient is that of the loss by central
     differences, the noise fixed.
@@ -65,7 +65,7 @@ def test_mask_false_counts_as_zero(language: Language, what: str, elbo: str, see
 
     @backend.compiled
     def objective(logits: Any) -> Any:
-        site = law(backend, what, logits).mask(False)
+        site = distribution(backend, what, logits).mask(False)
         guide = lambda: language.sample("z", site)  # noqa: E731
         return loss(language, elbo, model_of(language, site, weights), guide, seed)
 
@@ -84,16 +84,16 @@ def test_mask_false_counts_as_zero(language: Language, what: str, elbo: str, see
 
 
 def test_without_a_mask_the_density_is_asked_for(language: Language, seed: int) -> None:
-    """And the error says what to write."""
+    """The error says what to write."""
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
-        site = law(language.backend, what, language.backend.array(np.zeros(n)))
+        site = distribution(language.backend, what, language.backend.array(np.zeros(n)))
         guide = lambda site=site: language.sample("z", site)  # noqa: E731
         with pytest.raises(NotImplementedError, match=r"law.mask\(False\)"):
             loss(language, "Trace_ELBO", model_of(language, site), guide, seed)
 
 
 def test_subsets_are_scored_exactly(language: Language, seed: int) -> None:
-    """exact_evidence by enumeration, evidence_bounds of relaxed model and guide by discrete twins.
+    """exact_evidence enumerates; evidence_bounds takes the counterparts of relaxed distributions.
 
     The expected numbers are sums over the six subsets, each a sum over orders; the bound of 4,000
     samples is within 5 standard errors (false alarms: 6e-7).
@@ -115,12 +115,12 @@ def test_subsets_are_scored_exactly(language: Language, seed: int) -> None:
     np.testing.assert_allclose(language.exact(enumerated), evidence, rtol=1e-6)
 
     def relaxed_model() -> None:
-        z = language.sample("z", law(backend, "Subset", backend.array(prior)))
+        z = language.sample("z", distribution(backend, "Subset", backend.array(prior)))
         total = (z * backend.array(WORTH)).sum(-1)
         language.sample("x", language.normal(total, backend.array(1.0)), obs=backend.array(SEEN))
 
     def relaxed_guide() -> None:
-        language.sample("z", law(backend, "Subset", backend.array(posterior)))
+        language.sample("z", distribution(backend, "Subset", backend.array(posterior)))
 
     bounds = language.bounds(relaxed_model, relaxed_guide, seed, num_samples=4000)
     expected = (np.exp(q) * (likelihood + p - q)).sum()
@@ -146,7 +146,7 @@ def test_the_score_functions_gradient(language: Language, seed: int) -> None:
     scores = np.array([(log_q(at + s) - log_q(at - s)) / 2e-5 for s in 1e-5 * np.eye(4)])
     f, q = likelihood + p - log_q(at), np.exp(log_q(at))
     exact = (q * f * scores).sum(-1)
-    spread = np.sqrt((q * ((f - (q * f).sum()) * scores - exact[:, None]) ** 2).sum(-1) / n)
+    standard_error = np.sqrt((q * ((f - (q * f).sum()) * scores - exact[:, None]) ** 2).sum(-1) / n)
 
     def model() -> None:
         z = language.sample("z", backend.names.Subset(2, logits=backend.array(prior)))
@@ -158,7 +158,7 @@ def test_the_score_functions_gradient(language: Language, seed: int) -> None:
         guide = lambda: language.sample("z", backend.names.Subset(2, logits=logits))  # noqa: E731
         return loss(language, "LeaveOneOut_ELBO", model, guide, seed, num_particles=n)
 
-    hard = law(backend, "Subset", backend.array(at), hard=True).mask(False)
+    hard = distribution(backend, "Subset", backend.array(at), hard=True).mask(False)
     with pytest.raises(ValueError, match=r"LeaveOneOut_ELBO got .* RelaxedSubset, .* is biased"):
         loss(
             language,
@@ -169,15 +169,15 @@ def test_the_score_functions_gradient(language: Language, seed: int) -> None:
             num_particles=2,
         )
     (gradient,) = backend.grad(objective, backend.array(at))
-    assert (abs(-gradient - exact) < 5.5 * spread).all()
-    assert (abs(exact) > 20 * spread).any()
+    assert (abs(-gradient - exact) < 5.5 * standard_error).all()
+    assert (abs(exact) > 20 * standard_error).any()
 
 
 def test_discretize(language: Language, seed: int) -> None:
-    """Each site draws from its twin, its wrappers as they were."""
+    """Each site draws from its counterpart, in the same wrappers."""
     backend = language.backend
     for what, n in (("Subset", (3, 4)), ("Permutation", (3, 4, 4))):
-        site = law(backend, what, backend.array(np.zeros(n))).to_event(1).mask(False)
+        site = distribution(backend, what, backend.array(np.zeros(n))).to_event(1).mask(False)
         model = backend.names.discretize(lambda site=site: language.sample("z", site))
         found = language.trace(model, seed)["z"]
         value = backend.numpy(found["value"])
@@ -187,10 +187,10 @@ def test_discretize(language: Language, seed: int) -> None:
 
 
 def test_mixed_pairs_are_refused(language: Language) -> None:
-    """By AnnealedSVI, masked or not, with what to write; alike laws are not."""
+    """AnnealedSVI refuses them, masked or not; pairs of the same kind are allowed."""
     backend = language.backend
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
-        soft = law(backend, what, backend.array(np.zeros(n)))
+        soft = distribution(backend, what, backend.array(np.zeros(n)))
         for one, other in itertools.permutations([soft.mask(False), soft.discrete.mask(False)]):
 
             def guide(temperature: Any, site: Any = other) -> None:
@@ -209,9 +209,9 @@ def test_mixed_pairs_are_refused(language: Language) -> None:
 
 
 def test_what_relaxes_one_hot_sites_refuses_others(language: Language, seed: int) -> None:
-    """relax, AutoRelaxed and GumbelSoftmaxReparam name the law that they can't take."""
+    """relax, AutoRelaxed and GumbelSoftmaxReparam name the distribution that they can't take."""
     backend, names = language.backend, language.backend.names
-    soft = law(backend, "Subset", backend.array(np.zeros(4)))
+    soft = distribution(backend, "Subset", backend.array(np.zeros(4)))
     hard = model_of(language, soft.discrete)
     with pytest.raises(ValueError, match="'z' can't be relaxed: it got a Subset; expected a One"):
         language.trace(names.relax(hard, 0.5), seed)
@@ -219,7 +219,7 @@ def test_what_relaxes_one_hot_sites_refuses_others(language: Language, seed: int
         language.trace(names.AutoRelaxed(hard, names.StraightThrough()), seed)
     handlers = backend.handlers
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
-        model = model_of(language, law(backend, what, backend.array(np.zeros(n))))
+        model = model_of(language, distribution(backend, what, backend.array(np.zeros(n))))
         noisy = handlers.reparam(model, config={"z": names.GumbelSoftmaxReparam()})
         with pytest.raises(ValueError, match=f"GumbelSoftmaxReparam got .*Relaxed{what}"):
             language.trace(noisy, seed)
@@ -227,15 +227,15 @@ def test_what_relaxes_one_hot_sites_refuses_others(language: Language, seed: int
 
 @pytest.mark.parametrize("what", ["Subset", "Permutation"])
 def test_samplers_are_refused(language: Language, what: str) -> None:
-    """NUTS has no density to follow, masked or not."""
+    """NUTS has no density, masked or not."""
     shape = (4,) if what == "Subset" else (4, 4)
-    site = law(language.backend, what, language.backend.array(np.zeros(shape)))
+    site = distribution(language.backend, what, language.backend.array(np.zeros(shape)))
     with pytest.raises(NotImplementedError, match=f"got a site of Relaxed{what}, which has no"):
         language.hmc("NUTS", model_of(language, site.mask(False)))
 
 
 def test_numpyros_enumeration_is_refused() -> None:
-    """It would give the site the numbers 0, 1, 2 and so on."""
+    """NumPyro would give the site the numbers 0, 1, 2 and so on."""
     numpyro = pytest.importorskip("numpyro")
     import jax
 

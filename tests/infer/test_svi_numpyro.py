@@ -1,6 +1,6 @@
-"""AnnealedSVI in NumPyro, and SVI with the relaxed laws on posteriors known by enumeration."""
+"""AnnealedSVI in NumPyro, and SVI with relaxed sites on posteriors known by enumeration."""
 
-# ruff: noqa: E402 - the framework may be missing, and is looked for first
+# ruff: noqa: E402 - the imports stand below the skip for a missing framework
 
 import functools
 import re
@@ -41,7 +41,7 @@ PRIOR_OF_ONE, LIKELIHOOD_OF_ONE = 0.3, np.array([0.2, 1.0])  # of z = 0 and z = 
 POSTERIOR_OF_ONE = 0.3 * 1.0 / (0.3 * 1.0 + 0.7 * 0.2)
 
 
-# The temperature that model and guide are called with.
+# The temperatures that model and guide got.
 
 
 def loss_is_temperature(temperature: Any) -> None:
@@ -69,7 +69,7 @@ def reads(schedule: Callable[[Any], Any]) -> AnnealedSVI:
 )
 @pytest.mark.parametrize("progress_bar", [True, False])
 def test_run_follows_the_schedule(schedule: Any, progress_bar: bool) -> None:
-    """The losses of run are the schedule's temperatures, the first that of step 0; rtol 1e-6.
+    """The losses of run equal the schedule's temperatures from step 0 on; rtol 1e-6.
 
     A share: each schedule, and each of the two loops.
     """
@@ -78,7 +78,7 @@ def test_run_follows_the_schedule(schedule: Any, progress_bar: bool) -> None:
 
 
 def test_an_optax_schedule_is_a_temperature() -> None:
-    """An optax schedule stands in the schedule's place: 1 - 0.05 s, to 0.5 from step 10."""
+    """An optax schedule works: 1 - 0.05 s, and 0.5 from step 10 on."""
     svi = reads(optax.linear_schedule(1.0, 0.5, 10))
     expected = 1.0 - 0.05 * np.minimum(np.arange(15), 10)
     losses = svi.run(random.key(0), 15, progress_bar=False).losses
@@ -88,7 +88,7 @@ def test_an_optax_schedule_is_a_temperature() -> None:
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("method", ["update", "stable_update"])
 def test_updates_and_evaluate_follow_the_schedule(method: str, jit: bool) -> None:
-    """Each update, and evaluate before it, is at the temperature of the state's step."""
+    """update and evaluate use the temperature of the state's step."""
     svi = reads(linear(1.0, 0.5, 10))
     update, evaluate = getattr(svi, method), svi.evaluate
     if jit:
@@ -115,7 +115,7 @@ def test_a_scan_follows_the_schedule() -> None:
 
 @pytest.mark.parametrize("method", ["update", "stable_update", "evaluate", "run"])
 def test_a_given_temperature_stands_in_the_schedules_place(method: str) -> None:
-    """temperature= given to a method is the one seen, even where the schedule's is refused."""
+    """temperature= given to a method replaces the schedule's, even if that is refused."""
     svi = reads(lambda step: step - 100.0)
     state = svi.init(random.key(0), temperature=1.0)
     calls = {
@@ -128,13 +128,13 @@ def test_a_given_temperature_stands_in_the_schedules_place(method: str) -> None:
 
 
 class Recorder:
-    """Functions of several kinds that note the temperature they are called with."""
+    """Functions of several kinds that note the temperature of each call."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
     def note(self, temperature: Any) -> None:
-        """Note it, and have a parameter to fit."""
+        """Notes the temperature, and has a parameter to fit."""
         self.seen.append(float(temperature))
         numpyro.sample("x", dist.Normal(numpyro.param("loc", 0.0), 1.0))
 
@@ -202,7 +202,7 @@ def test_a_guide_that_takes_temperature_gets_it_and_the_model_that_does_not_is_s
 def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_spared(
     wrap: Any,
 ) -> None:
-    """The other way round, a guide behind a handler among them."""
+    """Only the guide takes it, also inside a handler."""
     record = Recorder()
     svi = AnnealedSVI(
         record.named, wrap(latent), optax.adam(0.1), Trace_ELBO(), temperature=constant(0.5)
@@ -213,7 +213,7 @@ def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_s
 
 
 def test_an_autoguide_hands_the_temperature_to_its_model() -> None:
-    """An AutoGuide's own signature says nothing: its model's does."""
+    """The signature of its model decides, not its own."""
     record = Recorder()
     guide = AutoNormal(record.named)
     svi = AnnealedSVI(
@@ -259,13 +259,13 @@ def test_a_model_and_a_guide_without_temperature_are_refused(guide: Any) -> None
 
 
 def bad_schedule(low: float, at: int) -> Callable[[Any], Any]:
-    """1 up to a step, then a bad number."""
+    """A schedule that is 1 up to a step, and then a bad number."""
     return lambda step: jnp.where(jnp.asarray(step) < at, 1.0, low)
 
 
 @pytest.mark.parametrize("low", [0.0, -0.5, np.nan])
 def test_a_schedule_that_is_not_positive_is_refused_by_run_before_the_loop(low: float) -> None:
-    """The model is never called: the error comes before any step, and names the temperature."""
+    """The error names the temperature, and comes before any call of the model."""
     called: list[Any] = []
 
     def model(temperature: Any) -> None:
@@ -283,7 +283,7 @@ def test_a_schedule_that_is_not_positive_is_refused_by_run_before_the_loop(low: 
 
 
 def test_run_looks_only_at_the_steps_it_takes() -> None:
-    """A schedule that ends at zero after the run is fine; from a later state it is refused."""
+    """A schedule may reach zero after the run; a run from a later state is refused."""
     svi = reads(bad_schedule(0.0, 7))
     result = svi.run(random.key(0), 7, progress_bar=False)
     np.testing.assert_allclose(result.losses, np.ones(7))
@@ -293,7 +293,7 @@ def test_run_looks_only_at_the_steps_it_takes() -> None:
 
 @pytest.mark.parametrize("method", ["update", "stable_update", "evaluate", "current_temperature"])
 def test_an_eager_step_at_a_bad_temperature_is_refused(method: str) -> None:
-    """Outside jit the step is known, and so is the temperature."""
+    """The temperature is checked outside jit, where the step is known."""
     svi = reads(bad_schedule(-0.5, 1))
     state, _ = svi.update(svi.init(random.key(0)))
     with pytest.raises(ValueError, match=r"The temperature schedule yielded -0\.5; expected"):
@@ -306,7 +306,7 @@ def test_init_at_a_bad_temperature_is_refused() -> None:
         reads(bad_schedule(0.0, 0)).init(random.key(0))
 
 
-# One trajectory, however it is cut.
+# One trajectory, in one or several parts.
 
 
 def gate_model(temperature: Any) -> None:
@@ -318,8 +318,8 @@ def gate_model(temperature: Any) -> None:
 def gate_guide(temperature: Any) -> None:
     """A relaxed guide with logits to fit.
 
-    Its values are soft, so that the rounding of differently compiled programs stays rounding: in a
-    hard value one ulp can flip a category, and the trajectories part.
+    Its values are soft, so that programs that are compiled differently differ only by rounding: in
+    a hard value one ulp can change a category, and then the whole trajectory.
     """
     logits = numpyro.param("logits", jnp.zeros(3))
     numpyro.sample("z", RelaxedOneHotCategorical(temperature, logits=logits))
@@ -369,7 +369,7 @@ def test_one_trajectory_by_run_by_updates_and_cut_in_two(optimiser: str, particl
 
 
 def test_a_run_whose_temperature_starts_again_ends_elsewhere() -> None:
-    """What the tolerances above would miss: the step count of the second part set to 0."""
+    """The tolerances above detect a step count that starts again at 0 in the second part."""
     svi = gate_svi("numpyro")
     whole = svi.run(random.key(0), 800, progress_bar=False)
     half = svi.run(random.key(0), 360, progress_bar=False).state
@@ -380,16 +380,16 @@ def test_a_run_whose_temperature_starts_again_ends_elsewhere() -> None:
 
 @pytest.mark.parametrize("stable", [True, False])
 def test_run_with_a_progress_bar_is_run_without(stable: bool) -> None:
-    """The loop in Python and the loop in XLA take the same steps; stable_update changes none."""
+    """The loops in Python and in XLA take the same steps, also with stable_update."""
     svi = gate_svi("numpyro")
-    shown = svi.run(random.key(0), 100, progress_bar=True, stable_update=stable)
+    with_bar = svi.run(random.key(0), 100, progress_bar=True, stable_update=stable)
     hidden = svi.run(random.key(0), 100, progress_bar=False)
-    np.testing.assert_allclose(shown.params["logits"], hidden.params["logits"], rtol=1e-4)
-    np.testing.assert_allclose(np.array(shown.losses), hidden.losses, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(with_bar.params["logits"], hidden.params["logits"], rtol=1e-4)
+    np.testing.assert_allclose(np.array(with_bar.losses), hidden.losses, rtol=1e-3, atol=1e-4)
 
 
 def test_stable_update_keeps_the_parameters_where_the_loss_is_not_finite() -> None:
-    """A NaN in the loss leaves parameters, step and therefore temperature as they were."""
+    """A NaN loss changes neither parameters, nor step, nor temperature."""
 
     def model(scale: Any, temperature: Any) -> None:
         numpyro.factor("t", -temperature * scale * numpyro.param("w", 1.0))
@@ -402,11 +402,11 @@ def test_stable_update_keeps_the_parameters_where_the_loss_is_not_finite() -> No
         temperature=linear(1.0, 0.5, 10),
     )
     start = svi.init(random.key(0), 1.0)
-    kept, loss = jax.jit(svi.stable_update)(start, jnp.nan)
+    state, loss = jax.jit(svi.stable_update)(start, jnp.nan)
     moved, _ = jax.jit(svi.stable_update)(start, 1.0)
     assert np.isnan(loss)
-    assert float(svi.get_params(kept)["w"]) == 1.0
-    assert float(svi.current_temperature(kept)) == 1.0
+    assert float(svi.get_params(state)["w"]) == 1.0
+    assert float(svi.current_temperature(state)) == 1.0
     np.testing.assert_allclose(svi.get_params(moved)["w"], 0.9, rtol=1e-6)
     np.testing.assert_allclose(svi.current_temperature(moved), 0.95, rtol=1e-6)
 
@@ -422,7 +422,7 @@ ELBOS = {"Trace_ELBO": Trace_ELBO, "TraceMeanField_ELBO": TraceMeanField_ELBO}
 
 
 def fit(
-    rows: bool,
+    one_hot: bool,
     estimator: str,
     elbo: str,
     likelihood: Callable[[Any], Any],
@@ -432,18 +432,20 @@ def fit(
     """The probabilities of a guide, after 600 steps with 64 particles."""
 
     def model() -> None:
-        if rows:
+        if one_hot:
             z = numpyro.sample("z", OneHotCategorical(probs=jnp.asarray(PRIOR)))
         else:
             z = numpyro.sample("z", Bernoulli(probs=PRIOR_OF_ONE))
-        # Not stop_gradient(z), which init refuses: a gradient too small to matter.
+        # A negligible gradient, since init refuses stop_gradient(z).
         still = jax.lax.stop_gradient(z)
         likelihood(still + 1e-6 * (z - still) if detached else z)
 
     def guide(temperature: Any) -> None:
-        law = OneHotCategorical if rows else Bernoulli
-        logits = numpyro.param("logits", jnp.zeros(3) if rows else jnp.array(0.0))
-        numpyro.sample("z", law(logits=logits, estimator=ESTIMATORS[estimator](temperature)))
+        distribution = OneHotCategorical if one_hot else Bernoulli
+        logits = numpyro.param("logits", jnp.zeros(3) if one_hot else jnp.array(0.0))
+        numpyro.sample(
+            "z", distribution(logits=logits, estimator=ESTIMATORS[estimator](temperature))
+        )
 
     svi = AnnealedSVI(
         model,
@@ -453,7 +455,7 @@ def fit(
         temperature=exponential(1.0, rate=0.01, floor=0.2),
     )
     logits = svi.run(random.key(seed), 600, progress_bar=False).params["logits"]
-    return np.asarray(jax.nn.softmax(logits) if rows else jax.nn.sigmoid(logits))
+    return np.asarray(jax.nn.softmax(logits) if one_hot else jax.nn.sigmoid(logits))
 
 
 def mixture_of_rows(z: Any) -> None:
@@ -503,23 +505,23 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str, 
 
 
 @pytest.mark.share
-@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("one_hot", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_guide_without_its_gradient_stays_at_the_prior(
-    estimator: str, rows: bool, seed: int
+    estimator: str, one_hot: bool, seed: int
 ) -> None:
-    """The tests above can fail: with z detached only the KL is left, and the prior is its best.
+    """The tests above can fail: with z detached only the KL is trained, which ends at the prior.
 
     A share: each estimator, one-hot or binary.
     """
-    likelihood = mixture_of_rows if rows else mixture_of_two
-    found = fit(rows, estimator, "TraceMeanField_ELBO", likelihood, seed, detached=True)
-    prior, posterior = (PRIOR, POSTERIOR) if rows else (PRIOR_OF_ONE, POSTERIOR_OF_ONE)
+    likelihood = mixture_of_rows if one_hot else mixture_of_two
+    found = fit(one_hot, estimator, "TraceMeanField_ELBO", likelihood, seed, detached=True)
+    prior, posterior = (PRIOR, POSTERIOR) if one_hot else (PRIOR_OF_ONE, POSTERIOR_OF_ONE)
     assert np.abs(found - prior).max() < 0.02
     assert np.abs(found - posterior).max() > 0.35
 
 
-# The relaxed laws on both sides.
+# Relaxed sites in model and guide.
 
 GUIDES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 LOGITS = np.random.default_rng(0).normal(0, 1, (2, 4, 3))  # of the model and of the guide
@@ -529,20 +531,20 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
     """A model and a guide, each with one site of a batch of four (by three if binary)."""
     dims = 0 if "OneHot" in name else 1
 
-    def site(law: Any) -> Any:
-        law = {
-            "plate": lambda: law.to_event(dims),
-            "to_event": lambda: law.to_event(dims + 1),
-            "mask": lambda: law.to_event(dims).mask(jnp.array([True, False, True, True])),
+    def site(distribution: Any) -> Any:
+        distribution = {
+            "plate": lambda: distribution.to_event(dims),
+            "to_event": lambda: distribution.to_event(dims + 1),
+            "mask": lambda: distribution.to_event(dims).mask(jnp.array([True, False, True, True])),
         }[shape]()
         if shape == "to_event":
-            return numpyro.sample("z", law)
+            return numpyro.sample("z", distribution)
         with numpyro.plate("rows", 4):
-            return numpyro.sample("z", law)
+            return numpyro.sample("z", distribution)
 
     def model() -> Any:
-        law = getattr(relaxed, name + model_suffix)
-        return site(law(0.7, logits=jnp.asarray(LOGITS[0])))
+        distribution = getattr(relaxed, name + model_suffix)
+        return site(distribution(0.7, logits=jnp.asarray(LOGITS[0])))
 
     def guide() -> Any:
         logits = numpyro.param("logits", jnp.asarray(LOGITS[1]))
@@ -559,7 +561,7 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 @pytest.mark.parametrize("suffix", ["", "StraightThrough"])
 @pytest.mark.parametrize("shape", ["plate", "to_event", "mask"])
 @pytest.mark.parametrize("name", GUIDES)
-def test_relaxed_laws_on_both_sides_have_finite_losses_and_gradients(
+def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
     """In plates, with to_event, masks and vectorised particles; masked rows have no gradient.
@@ -610,13 +612,13 @@ def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
     used = np.array([1, shape != "mask", 1, 1])[:, None]
     expected = ((log_q - log_p).reshape(particles, 4, -1) * used).sum() / particles
     assert losses[0] == losses[1]
-    # What is expected is read off float32 values, which round the distance to 1.
+    # The expected numbers come from float32 values, which round the distance to 1.
     np.testing.assert_allclose(losses[0], expected, rtol=3e-4)
     assert set(np.unique(values[1])) == {0.0, 1.0}
 
 
 def test_plain_svi_takes_the_straight_through_guide() -> None:
-    """Nothing of ours is needed around NumPyro's own SVI."""
+    """The distributions also work under NumPyro's own SVI."""
     sides = relaxed_sides(GUIDES[0], "plate", "", "StraightThrough")
     svi = SVI(*sides, numpyro.optim.Adam(0.1), Trace_ELBO(num_particles=3))
     losses = svi.run(random.key(0), 5, progress_bar=False).losses

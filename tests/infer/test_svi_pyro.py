@@ -1,6 +1,6 @@
-"""AnnealedSVI in Pyro, and SVI with the relaxed laws on posteriors known by enumeration."""
+"""AnnealedSVI in Pyro, and SVI with relaxed sites on posteriors known by enumeration."""
 
-# ruff: noqa: E402 - the framework may be missing, and is looked for first
+# ruff: noqa: E402 - the imports stand below the skip for a missing framework
 
 import copy
 import functools
@@ -55,7 +55,7 @@ def adam(lr: float = 0.1) -> Any:
     return pyro.optim.Adam({"lr": lr})
 
 
-# The temperature that model and guide are called with.
+# The temperatures that model and guide got.
 
 
 def latent() -> None:
@@ -64,13 +64,13 @@ def latent() -> None:
 
 
 class Recorder:
-    """Functions of several kinds that note the temperature they are called with."""
+    """Functions of several kinds that note the temperature of each call."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
     def note(self, temperature: Any) -> None:
-        """Note it, and have a parameter to fit."""
+        """Notes the temperature, and has a parameter to fit."""
         self.seen.append(float(temperature))
         pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
 
@@ -153,7 +153,7 @@ def test_a_guide_that_takes_temperature_gets_it_and_the_model_that_does_not_is_s
 def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_spared(
     wrap: Any,
 ) -> None:
-    """The other way round, a guide behind a handler among them."""
+    """Only the guide takes it, also inside a handler."""
     record = Recorder()
     svi = AnnealedSVI(record.named, wrap(latent), adam(), Trace_ELBO(), temperature=constant(0.5))
     svi.step()
@@ -161,7 +161,7 @@ def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_s
 
 
 def test_model_and_guide_get_the_same_temperature() -> None:
-    """Both take it: both see the schedule's, once a step."""
+    """Model and guide both get the schedule's temperature, once a step."""
     model, guide = Recorder(), Recorder()
     svi = AnnealedSVI(
         model.named, guide.named, adam(), Trace_ELBO(), temperature=cosine(1.0, 0.5, 4)
@@ -174,7 +174,7 @@ def test_model_and_guide_get_the_same_temperature() -> None:
 
 
 def test_an_autoguide_hands_the_temperature_to_its_model() -> None:
-    """An AutoGuide's own signature says nothing: its model's does."""
+    """The signature of its model decides, not its own."""
     record = Recorder()
     svi = AnnealedSVI(
         record.named, AutoNormal(record.named), adam(), Trace_ELBO(), temperature=constant(0.5)
@@ -247,7 +247,7 @@ def test_the_parameters_of_a_module_guide_are_fitted() -> None:
 @pytest.mark.parametrize("low", [0.0, -0.5, float("nan"), float("inf")])
 @pytest.mark.parametrize("method", ["step", "evaluate_loss"])
 def test_a_schedule_that_is_not_positive_is_refused(method: str, low: float) -> None:
-    """The step at which it is so is refused and not counted; the model is not called."""
+    """A bad step is refused, is not counted, and does not call the model."""
     record = Recorder()
     svi = AnnealedSVI(
         latent, record.named, adam(), Trace_ELBO(), temperature=lambda s: 1.0 if s < 2 else low
@@ -263,7 +263,7 @@ def test_a_schedule_that_is_not_positive_is_refused(method: str, low: float) -> 
 
 
 def test_a_given_temperature_stands_in_the_schedules_place() -> None:
-    """temperature= given to a method is the one seen, even where the schedule's is refused."""
+    """temperature= given to a method replaces the schedule's, even if that is refused."""
     record = Recorder()
     svi = AnnealedSVI(latent, record.named, adam(), Trace_ELBO(), temperature=lambda s: s - 100.0)
     svi.step(temperature=0.7)
@@ -306,12 +306,12 @@ def gate_svi(particles: int) -> AnnealedSVI:
 
 
 def gate_logits() -> np.ndarray:
-    """The logits now."""
+    """The current logits."""
     return pyro.param("logits").detach().numpy().copy()
 
 
 def cut_in_two(particles: int, path: Path, lost: str) -> np.ndarray:
-    """70 steps, all to disk and away, and 50 steps more by a new SVI; something may be lost."""
+    """The logits after 70 steps, a save, a load without a part, and 50 steps by a new SVI."""
     svi = gate_svi(particles)
     for _ in range(70):
         svi.step()
@@ -335,7 +335,7 @@ def test_a_run_cut_in_two_by_a_file_ends_where_the_whole_one_does(
 ) -> None:
     """120 steps = 70 steps, everything on disk, a new SVI, 50 steps: bit for bit.
 
-    Without any of what the file holds it ends more than 1e-3 elsewhere.
+    Without any part of the file the result differs by more than 1e-3.
     """
     svi = gate_svi(particles)
     for _ in range(120):
@@ -352,8 +352,8 @@ def test_a_run_cut_in_two_by_a_file_ends_where_the_whole_one_does(
 def test_a_state_goes_back_into_an_svi_that_has_gone_on(seed: int) -> None:
     """In one process: 20 steps, a copy of the state, 20 steps; then back, and the same 20 steps.
 
-    Pyro's optimisers that exist already take no state: new ones are made. A state that waits for
-    them is saved again, if no step comes in between.
+    Pyro's existing optimisers take no state, so new ones are made. A save before the next step has
+    the state that waits for them.
     """
     svi = gate_svi(1)
     for _ in range(20):
@@ -372,7 +372,7 @@ def test_a_state_goes_back_into_an_svi_that_has_gone_on(seed: int) -> None:
 @pytest.mark.filterwarnings("ignore:.*registered as constants in the trace")
 @pytest.mark.parametrize("loss", [Trace_ELBO, JitTrace_ELBO])
 def test_what_draws_at_its_first_call_goes_on(loss: type, tmp_path: Path) -> None:
-    """An automatic guide looks at the model, and a compiler runs it, anew after a restart."""
+    """After a restart, automatic guides and compilers run the model again."""
 
     def model(temperature: float) -> None:
         gate = pyro.sample("gate", Bernoulli(probs=torch.tensor(0.3)))
@@ -432,7 +432,7 @@ ELBOS = {"Trace_ELBO": Trace_ELBO, "TraceMeanField_ELBO": TraceMeanField_ELBO}
 
 
 def fit(
-    rows: bool,
+    one_hot: bool,
     estimator: str,
     elbo: str,
     likelihood: Callable[[Any], Any],
@@ -441,17 +441,17 @@ def fit(
     """The probabilities of a guide, after 500 steps with 64 particles."""
 
     def model() -> None:
-        if rows:
+        if one_hot:
             z = pyro.sample("z", OneHotCategorical(probs=torch.tensor(PRIOR)))
         else:
             z = pyro.sample("z", Bernoulli(probs=torch.tensor(PRIOR_OF_ONE, dtype=torch.float64)))
-        # Not z.detach(), which the first step refuses: a gradient too small to matter.
+        # A negligible gradient, since the first step refuses z.detach().
         likelihood(z.detach() + 1e-6 * (z - z.detach()) if detached else z)
 
     def guide(temperature: Any) -> None:
-        law = OneHotCategorical if rows else Bernoulli
-        logits = pyro.param("logits", torch.zeros(3 if rows else (), dtype=torch.float64))
-        pyro.sample("z", law(logits=logits, estimator=ESTIMATORS[estimator](temperature)))
+        distribution = OneHotCategorical if one_hot else Bernoulli
+        logits = pyro.param("logits", torch.zeros(3 if one_hot else (), dtype=torch.float64))
+        pyro.sample("z", distribution(logits=logits, estimator=ESTIMATORS[estimator](temperature)))
 
     svi = AnnealedSVI(
         model,
@@ -463,7 +463,7 @@ def fit(
     for _ in range(500):
         svi.step()
     logits = pyro.param("logits").detach()
-    return (torch.softmax(logits, -1) if rows else torch.sigmoid(logits)).numpy()
+    return (torch.softmax(logits, -1) if one_hot else torch.sigmoid(logits)).numpy()
 
 
 def mixture_of_rows(z: Any) -> None:
@@ -513,21 +513,21 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str) 
 
 
 @pytest.mark.share
-@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("one_hot", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_guide_without_its_gradient_stays_at_the_prior(estimator: str, rows: bool) -> None:
-    """The tests above can fail: with z detached only the KL is left, and the prior is its best.
+def test_a_guide_without_its_gradient_stays_at_the_prior(estimator: str, one_hot: bool) -> None:
+    """The tests above can fail: with z detached only the KL is trained, which ends at the prior.
 
     A share: each estimator, one-hot or binary.
     """
-    likelihood = mixture_of_rows if rows else mixture_of_two
-    found = fit(rows, estimator, "TraceMeanField_ELBO", likelihood, detached=True)
-    prior, posterior = (PRIOR, POSTERIOR) if rows else (PRIOR_OF_ONE, POSTERIOR_OF_ONE)
+    likelihood = mixture_of_rows if one_hot else mixture_of_two
+    found = fit(one_hot, estimator, "TraceMeanField_ELBO", likelihood, detached=True)
+    prior, posterior = (PRIOR, POSTERIOR) if one_hot else (PRIOR_OF_ONE, POSTERIOR_OF_ONE)
     assert np.abs(found - prior).max() < 0.02
     assert np.abs(found - posterior).max() > 0.35
 
 
-# The relaxed laws on both sides.
+# Relaxed sites in model and guide.
 
 GUIDES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 LOGITS = np.random.default_rng(0).normal(0, 1, (2, 4, 3))  # of the model and of the guide
@@ -535,23 +535,25 @@ LOGITS = np.random.default_rng(0).normal(0, 1, (2, 4, 3))  # of the model and of
 
 def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -> tuple[Any, Any]:
     """A model and a guide, each with one site of a batch of four (by three if binary)."""
-    rows = "OneHot" in name
-    dims = 0 if rows else 1
+    one_hot = "OneHot" in name
+    dims = 0 if one_hot else 1
 
-    def site(law: Any) -> Any:
-        law = {
-            "plate": lambda: law.to_event(dims),
-            "to_event": lambda: law.to_event(dims + 1),
-            "mask": lambda: law.to_event(dims).mask(torch.tensor([True, False, True, True])),
+    def site(distribution: Any) -> Any:
+        distribution = {
+            "plate": lambda: distribution.to_event(dims),
+            "to_event": lambda: distribution.to_event(dims + 1),
+            "mask": lambda: distribution.to_event(dims).mask(
+                torch.tensor([True, False, True, True])
+            ),
         }[shape]()
         if shape == "to_event":
-            return pyro.sample("z", law)
+            return pyro.sample("z", distribution)
         with pyro.plate("rows", 4):
-            return pyro.sample("z", law)
+            return pyro.sample("z", distribution)
 
     def model() -> Any:
-        law = getattr(relaxed, name + model_suffix)
-        return site(law(torch.tensor(0.7), logits=torch.tensor(LOGITS[0])))
+        distribution = getattr(relaxed, name + model_suffix)
+        return site(distribution(torch.tensor(0.7), logits=torch.tensor(LOGITS[0])))
 
     def guide() -> Any:
         logits = pyro.param("logits", torch.tensor(LOGITS[1]))
@@ -565,7 +567,7 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 @pytest.mark.parametrize("suffix", ["", "StraightThrough"])
 @pytest.mark.parametrize("shape", ["plate", "to_event", "mask"])
 @pytest.mark.parametrize("name", GUIDES)
-def test_relaxed_laws_on_both_sides_have_finite_losses_and_gradients(
+def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
     """In plates, with to_event, masks and vectorised particles; masked rows have no gradient."""
@@ -607,6 +609,6 @@ def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
 
 
 def test_plain_svi_takes_the_straight_through_guide() -> None:
-    """Nothing of ours is needed around Pyro's own SVI."""
+    """The distributions also work under Pyro's own SVI."""
     svi = SVI(*relaxed_sides(GUIDES[0], "plate", "", "StraightThrough"), adam(), Trace_ELBO())
     assert np.isfinite([svi.step() for _ in range(3)]).all()
