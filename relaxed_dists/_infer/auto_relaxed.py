@@ -39,31 +39,6 @@ class Site:
         return made.to_event(self.extra)
 
 
-@dataclass
-class Backend:
-    """The functions and classes of a backend that make the sites.
-
-    Args:
-        is_discrete: Whether a message comes from a latent discrete site.
-        refused: The classes that no autoguide can draw from.
-        xp: The framework's module with broadcast_to, where and zeros_like.
-        ops: The backend's operations.
-        sites: The backend's module for distributions of sites.
-        array: Makes an array of a value, with the dtype and device of another array.
-        repeat: The framework's periodic_repeat.
-        known: Whether the numbers of an array can be read, which they can't under tracing.
-    """
-
-    is_discrete: Callable[[Any], bool]
-    refused: tuple[type, ...]
-    xp: Any
-    ops: Ops
-    sites: Sites
-    array: Callable[[Any, Array], Array]
-    repeat: Callable[[Array, int, int], Array]
-    known: Callable[[Array], bool] = lambda x: True
-
-
 def _takes(fn: Callable[..., Any], count: int) -> bool:
     try:
         inspect.signature(fn).bind(*[None] * count)
@@ -130,40 +105,63 @@ def fixed(ops: Ops, logits: Array, one_hot: bool) -> Array:
 
 
 class Guide:
-    """The treatment of a model's latent sites in both AutoRelaxed classes."""
+    """The treatment of a model's latent sites in both AutoRelaxed classes.
+
+    Attributes:
+        _xp: The framework's module with broadcast_to, where and zeros_like.
+        _ops: The backend's operations.
+        _base_sites: The backend's module for distributions of sites.
+        _refused: The classes that no autoguide can draw from.
+        _of_density: The autoguides that compute the model's density.
+        _is_discrete: Whether a message comes from a latent discrete site.
+        _array: Makes an array of a value, with the dtype and device of another array.
+        _repeat: The framework's periodic_repeat.
+        _known: Whether the numbers of an array can be read, which they can't under tracing.
+        _full_size: The full size of a plate, from its frame.
+    """
 
     estimator: Any
     continuous: Any
+    init_loc_fn: Any
     prototype_trace: Any
+    _xp: Any
+    _ops: Ops
+    _base_sites: Sites
+    _refused: tuple[type, ...]
+    _of_density: tuple[type, ...]
+    _is_discrete: Callable[[Any], bool]
+    _array: Callable[[Any, Array], Array]
+    _repeat: Callable[[Array, int, int], Array]
+    _known: Callable[[Array], bool]
+    _full_size: Callable[[Any], int]
 
     @property
     def _needs_temperature(self) -> bool:
         """Whether a call without a temperature is an error: the estimator is made from it."""
         return callable(self.estimator)
 
-    def _find(
-        self,
-        backend: Backend,
-        latent: Mapping[str, Any],
-        init: Callable[[Any], Any] | None,
-        sizes: Callable[[Any], int],
-    ) -> dict[str, Array]:
+    def _guide_continuous(self, make: Callable[..., Any] | None, model: Any) -> None:
+        """Make the guide of the continuous sites, for a model without the discrete ones."""
+        self.continuous = None if make is None else make(model)
+        if isinstance(self.continuous, self._of_density):
+            raise ValueError(
+                f"AutoRelaxed got continuous={type(self.continuous).__name__}, which computes the "
+                "density of the model, whose discrete sites are hidden; expected an autoguide with "
+                "parameters only. Use AutoNormal or AutoMultivariateNormal."
+            )
+
+    def _find(self, latent: Mapping[str, Any]) -> dict[str, Array]:
         """Find the discrete sites, and return the logits that they start from.
 
         Args:
-            backend: The backend's functions and classes.
             latent: The latent sites, in the order in which the model draws them.
-            init: None, or a function that returns a value for a site or None.
-            sizes: Returns the full size of a plate, from its frame.
 
         Raises:
             ValueError: If there are no discrete sites, or latent sites that no guide draws.
         """
-        bases = {name: backend.sites.innermost(msg["fn"]) for name, msg in latent.items()}
-        refused = {
-            k: type(base).__name__ for k, base in bases.items() if isinstance(base, backend.refused)
-        }
-        discrete = [name for name, msg in latent.items() if backend.is_discrete(msg)]
+        bases = {name: self._base_sites.innermost(msg["fn"]) for name, msg in latent.items()}
+        refused = {k: type(b).__name__ for k, b in bases.items() if isinstance(b, self._refused)}
+        discrete = [name for name, msg in latent.items() if self._is_discrete(msg)]
         if refused and not (discrete and self.continuous is not None):
             name, cls = next(iter(refused.items()))
             raise ValueError(
@@ -189,9 +187,42 @@ class Guide:
             )
         # TraceMeanField_ELBO warns if the guide draws in another order than the model.
         self._discrete_first = next(iter(latent)) in discrete
-        found = {name: site_of(backend, latent[name], init, sizes) for name in discrete}
+        found = {name: self._site(latent[name]) for name in discrete}
         self._sites = {name: site for name, (site, _) in found.items()}
         return {name: logits for name, (_, logits) in found.items()}
+
+    def _site(self, msg: Any) -> tuple[Site, Array]:
+        """A latent discrete site and the logits that it starts from, for all rows of its plates."""
+        xp, ops, fn = self._xp, self._ops, msg["fn"]
+        base = self._base_sites.innermost(fn)
+        counterpart = self._base_sites.discrete(base)
+        if counterpart is None:
+            raise ValueError(
+                f"AutoRelaxed got the latent site '{msg['name']}' of {type(base).__name__}; "
+                "expected OneHotCategorical or Bernoulli, whose values carry a pathwise gradient. "
+                "Write OneHotCategorical where the value is a category, and multiply by it instead "
+                "of indexing; or hide the site from this guide with block."
+            )
+        one_hot, event_dim = len(counterpart.event_shape) > 0, fn.event_dim
+        site = Site(type(counterpart), event_dim - one_hot, event_dim, msg["cond_indep_stack"])
+        prior, shape = ops.stop_gradient(counterpart.logits), fn.shape()
+        zeros = xp.broadcast_to(xp.zeros_like(prior), shape)
+        value = None if self.init_loc_fn is None else self.init_loc_fn(msg)
+        logits = zeros if value is None else start(ops, self._array(value, zeros), one_hot)
+        zeros = fixed(ops, prior, one_hot) if self._known(prior) else zeros
+        zeros = xp.broadcast_to(zeros, shape)
+        for frame in site.frames:
+            size, axis = self._full_size(frame), frame.dim - event_dim
+            if len(logits.shape) < -axis or logits.shape[axis] != size:
+                logits = self._repeat(xp.broadcast_to(logits, shape), size, axis)
+            if size != frame.size:
+                # The rows outside the subsample get the zeros that all its rows have.
+                row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
+                zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
+                shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
+                zeros = xp.broadcast_to(zeros, shape)
+        site.fixed = zeros if self._known(zeros) and bool(zeros.any()) else None
+        return site, xp.broadcast_to(logits, shape)
 
     def _check_fixed(self, dependencies: Callable[[], Mapping[str, Any]]) -> None:
         """Forget the zeros of priors whose parameters depend on other latent sites."""
@@ -225,57 +256,3 @@ class Guide:
         if self.continuous is not None and self._discrete_first:
             result.update(self.continuous(*args, **kwargs))
         return result
-
-
-def site_of(
-    backend: Backend, msg: Any, init: Callable[[Any], Any] | None, sizes: Callable[[Any], int]
-) -> tuple[Site, Array]:
-    """A latent discrete site and the logits that it starts from, for all rows of its plates.
-
-    Args:
-        backend: The backend's functions and classes.
-        msg: The site, in a trace of the model.
-        init: None, or a function that returns a value for the site or None.
-        sizes: Returns the full size of a plate, from its frame.
-    """
-    xp, ops, fn = backend.xp, backend.ops, msg["fn"]
-    base = backend.sites.innermost(fn)
-    counterpart = backend.sites.discrete(base)
-    if counterpart is None:
-        raise ValueError(
-            f"AutoRelaxed got the latent site '{msg['name']}' of {type(base).__name__}; expected "
-            "OneHotCategorical or Bernoulli, whose values carry a pathwise gradient. Write "
-            "OneHotCategorical where the value is a category, and multiply by it instead of "
-            "indexing; or hide the site from this guide with block."
-        )
-    one_hot = len(counterpart.event_shape)
-    site = Site(type(counterpart), fn.event_dim - one_hot, fn.event_dim, msg["cond_indep_stack"])
-    prior, shape = ops.stop_gradient(counterpart.logits), fn.shape()
-    zeros = xp.broadcast_to(xp.zeros_like(prior), shape)
-    value = None if init is None else init(msg)
-    logits = zeros if value is None else start(ops, backend.array(value, zeros), bool(one_hot))
-    zeros = fixed(ops, prior, bool(one_hot)) if backend.known(prior) else zeros
-    zeros = xp.broadcast_to(zeros, shape)
-    for frame in site.frames:
-        size, axis = sizes(frame), frame.dim - fn.event_dim
-        if len(logits.shape) < -axis or logits.shape[axis] != size:
-            logits = backend.repeat(xp.broadcast_to(logits, shape), size, axis)
-        if size != frame.size:  # the other rows get the zeros that all rows of the subsample have
-            row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
-            zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
-            shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
-            zeros = xp.broadcast_to(zeros, shape)
-    site.fixed = zeros if backend.known(zeros) and bool(zeros.any()) else None
-    return site, xp.broadcast_to(logits, shape)
-
-
-# The messages.
-
-
-def needs_the_density(name: str) -> ValueError:
-    """A guide for the continuous sites that computes the model's density."""
-    return ValueError(
-        f"AutoRelaxed got continuous={name}, which computes the density of the model, whose "
-        "discrete sites are hidden; expected an autoguide with parameters only. Use AutoNormal or "
-        "AutoMultivariateNormal."
-    )

@@ -130,7 +130,8 @@ def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Ite
 
 SMOOTHLY = (
     "Write z @ table for table[z.argmax(-1)], z[..., k] * a + (1 - z[..., k]) * b for "
-    "where(z[..., k] == 1, a, b), and z itself for its rounding"
+    "where(z[..., k] == 1, a, b), and z itself for its rounding; or train a discrete guide by "
+    "LeaveOneOut_ELBO, which needs no derivative."
 )
 
 
@@ -144,7 +145,7 @@ def no_gradient(name: str, site: str) -> NoGradient:
         f"{name} got the site {site!r}, on whose value other densities depend, but none by a "
         "derivative, as after an argmax, a rounding, a comparison or an index: no gradient reaches "
         "it, so that it would not be trained; expected a model that is a smooth function of it. "
-        f"{SMOOTHLY}; or train a discrete guide by LeaveOneOut_ELBO, which needs no derivative."
+        f"{SMOOTHLY}"
     )
 
 
@@ -153,6 +154,5 @@ def zero_gradient(name: str, site: str) -> str:
     return (
         f"{name} got the site {site!r}, on whose value other densities depend, though all their "
         "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "
-        f"everywhere, no gradient reaches it, so that it is not trained. {SMOOTHLY}; or train a "
-        "discrete guide by LeaveOneOut_ELBO, which needs no derivative."
+        f"everywhere, no gradient reaches it, so that it is not trained. {SMOOTHLY}"
     )

@@ -54,7 +54,6 @@ class Relaxation:
         self, ops: Ops, one_hot: bool, logits: Array, noise: Array, temperature: Array
     ) -> None:
         self._ops, self._one_hot = ops, one_hot
-        self.logits, self.noise = logits, noise
         self._two = logits if one_hot else formulas.bernoulli_log_probs(ops, logits)
         self._noise = noise if one_hot else ops.stack(noise, 0.0 * noise)
         self._temperature = temperature

@@ -305,9 +305,8 @@ def test_mutable_state_is_kept(backend: Backend) -> None:
         sides.model(x, temperature)
 
     args = model, sides.guide, adam(backend), elbo(backend, "one particle"), TWO
-    expected = two(0)["prior"] + sum(
-        two(step)["prior"] for step in range(10)
-    )  # init counts as well
+    steps = [0, *range(10)]  # init counts as well
+    expected = sum(two(step)["prior"] for step in steps)
     for bar in (True, False):
         result = backend.names.AnnealedSVI(*args).run(jax.random.key(0), 10, x, progress_bar=bar)
         updates = result.state.mutable_state["counter"]["updates"]

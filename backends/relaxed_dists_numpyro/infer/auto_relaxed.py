@@ -28,13 +28,6 @@ from ..distributions.subset import RelaxedSubset
 from .svi import _unwrap
 from .unbiased import latent
 
-_OF_THE_DENSITY = (
-    autoguide.AutoDAIS,
-    autoguide.AutoLaplaceApproximation,
-    autoguide.AutoSemiDAIS,
-    autoguide.AutoSurrogateLikelihoodDAIS,
-)
-
 
 def _is_discrete(msg: Any) -> bool:
     return latent(msg) and sites.kind(msg["fn"]) in ("estimated", "discrete")
@@ -43,18 +36,6 @@ def _is_discrete(msg: Any) -> bool:
 def _not_continuous(msg: Any) -> bool:
     """Whether to hide a message from the guide of the continuous sites."""
     return msg["type"] == "deterministic" or _is_discrete(msg)
-
-
-_BACKEND = auto_relaxed.Backend(
-    _is_discrete,
-    (HardConcrete, RelaxedSubset, RelaxedPermutation),
-    jnp,
-    ops,
-    sites,
-    lambda x, like: jnp.asarray(x, like.dtype),
-    periodic_repeat,
-    known,
-)
 
 
 class _WithoutEstimators(Messenger):
@@ -128,6 +109,18 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         (3,)
     """
 
+    _xp, _ops, _base_sites = jnp, ops, sites
+    _refused = HardConcrete, RelaxedSubset, RelaxedPermutation
+    _of_density = (
+        autoguide.AutoDAIS,
+        autoguide.AutoLaplaceApproximation,
+        autoguide.AutoSemiDAIS,
+        autoguide.AutoSurrogateLikelihoodDAIS,
+    )
+    _is_discrete, _repeat = staticmethod(_is_discrete), staticmethod(periodic_repeat)
+    _array = staticmethod(lambda x, like: jnp.asarray(x, like.dtype))
+    _known = staticmethod(known)
+
     def __init__(
         self,
         model: Callable[..., Any],
@@ -142,12 +135,8 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         model = auto_relaxed.with_temperature(model, estimator, _unwrap)
         super().__init__(model, prefix=prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
         self.estimator = estimator
-        self.continuous = None
-        if continuous is not None:
-            self.continuous = continuous(handlers.block(model, hide_fn=_not_continuous))
-            if isinstance(self.continuous, _OF_THE_DENSITY):
-                raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
-            # Its own plates would draw another subsample.
+        self._guide_continuous(continuous, handlers.block(model, hide_fn=_not_continuous))
+        if self.continuous is not None:  # its own plates would draw another subsample
             self.continuous.create_plates = self._shared_plates
 
     def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
@@ -172,8 +161,10 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         found = {name: site for name, site in trace.items() if latent(site)}
         for site in found.values():
             self._prototype_frames.update({f.name: f for f in site["cond_indep_stack"]})
-        sizes = self._prototype_frame_full_sizes
-        self._starts = self._find(_BACKEND, found, self.init_loc_fn, lambda f: sizes[f.name])
+        self._starts = self._find(found)
+
+    def _full_size(self, frame: Any) -> int:
+        return self._prototype_frame_full_sizes[frame.name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Draw the latent sites.

@@ -60,8 +60,8 @@ def terms_of(model_trace: Any, guide_trace: Any) -> Any:
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
         for site in trace.values():
             if site["type"] == "sample":
-                one_hot = in_plates(site, sign * site["log_prob"])
-                terms.add((site["cond_indep_stack"], one_hot))
+                log_prob = in_plates(site, sign * site["log_prob"])
+                terms.add((site["cond_indep_stack"], log_prob))
     return terms
 
 

@@ -34,17 +34,6 @@ def _is_discrete(msg: Any) -> bool:
     return latent and msg["fn"].support.is_discrete
 
 
-_BACKEND = auto_relaxed.Backend(
-    _is_discrete,
-    (HardConcrete, RelaxedSubset, RelaxedPermutation),
-    torch,
-    ops,
-    sites,
-    lambda x, like: torch.as_tensor(x).to(like),
-    periodic_repeat,
-)
-
-
 class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
 
@@ -104,6 +93,14 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         torch.Size([3])
     """
 
+    _xp, _ops, _base_sites = torch, ops, sites
+    _refused = HardConcrete, RelaxedSubset, RelaxedPermutation
+    _of_density = (AutoLaplaceApproximation,)
+    _is_discrete, _repeat = staticmethod(_is_discrete), staticmethod(periodic_repeat)
+    _array = staticmethod(lambda x, like: torch.as_tensor(x).to(like))
+    _known = staticmethod(lambda x: True)
+    _full_size = staticmethod(lambda frame: frame.full_size or frame.size)
+
     def __init__(
         self,
         model: Callable[..., Any],
@@ -118,11 +115,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         super().__init__(model, create_plates=create_plates)
         self.estimator = estimator
         self.init_loc_fn = init_loc_fn
-        self.continuous = None
-        if continuous is not None:
-            self.continuous = continuous(poutine.block(model, hide_fn=_is_discrete))
-            if isinstance(self.continuous, AutoLaplaceApproximation):
-                raise auto_relaxed.needs_the_density(type(self.continuous).__name__)
+        self._guide_continuous(continuous, poutine.block(model, hide_fn=_is_discrete))
 
     def _check_prototype(self, part_trace: Any) -> None:
         """Accept the guide of the continuous sites, which has a part of the same model."""
@@ -131,13 +124,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         super()._setup_prototype(*args, **kwargs)
         trace: Any = self.prototype_trace
         self.logits = PyroModule()
-        starts = self._find(
-            _BACKEND,
-            dict(trace.iter_stochastic_nodes()),
-            self.init_loc_fn,
-            lambda frame: frame.full_size or frame.size,
-        )
-        for name, start in starts.items():
+        for name, start in self._find(dict(trace.iter_stochastic_nodes())).items():
             logits = start.clone(memory_format=torch.contiguous_format)
             event_dim = self._sites[name].event_dim
             deep_setattr(self.logits, name, PyroParam(logits, constraints.real, event_dim))

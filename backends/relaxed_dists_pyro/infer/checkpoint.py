@@ -287,9 +287,8 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         zero_grads(site["value"].unconstrained() for site in sites.values())
     finally:
         set_rng_state(rng)
-        for name in (
-            store.keys() - before.keys()
-        ):  # the next call makes them again, from the same draws
+        # The next call makes the new ones again, from the same draws.
+        for name in store.keys() - before.keys():
             store._param_to_name.pop(store._params.pop(name), None)
             del store._constraints[name]
         _fill(held_tensors(svi), held)

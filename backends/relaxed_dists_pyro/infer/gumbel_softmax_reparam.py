@@ -99,10 +99,8 @@ class GumbelSoftmaxReparam(Reparam):
         if msg["is_observed"]:
             raise relax.noise_observed(name)
         logits, temperature = base._parameters()
-        one_hot, logs = (
-            base._rows,
-            isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli),
-        )
+        one_hot = base._rows
+        real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
         zero = torch.zeros_like(logits)
         noise = _Gumbel(zero, 1.0).to_event(1) if one_hot else _Logistic(zero, 1.0)
         around = rewrapped(fn, lambda _: noise)
@@ -110,11 +108,11 @@ class GumbelSoftmaxReparam(Reparam):
         if value is None:
             draw = pyro.sample(site, around)
             hard = isinstance(base, _HardValue)
-            y = relax.from_noise(ops, logits, temperature, draw, one_hot, logs, hard)
-            y = y if logs or one_hot else y.clone()  # like a draw, safe to write to
+            y = relax.from_noise(ops, logits, temperature, draw, one_hot, real, hard)
+            y = y if real or one_hot else y.clone()  # like a draw, safe to write to
             value = base._as_value(y)
         else:
-            y = value if logs else inside(value, one_hot)
+            y = value if real else inside(value, one_hot)
             temperature = temperature[..., None] if one_hot else temperature
             draw = torch.where(logits.isfinite(), temperature * y.to(logits.dtype) - logits, 0.0)
             pyro.sample(site, around, obs=draw, infer={"is_observed": False})

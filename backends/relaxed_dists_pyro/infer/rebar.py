@@ -131,19 +131,11 @@ class _WithControlVariate(Unbiased):
         """Refuse, at the first call, a site whose value the model uses without a derivative."""
         key = ("checked", *leaves)
         for name, leaf in leaves.items() if key not in self._known else ():
-            others = [
-                site["log_prob_sum"]
-                for trace in soft
-                for site in trace.nodes.values()
-                if site["type"] == "sample" and site["name"] != name
-            ]
-            rest: Any = sum(others)
+            sites = [site for trace in soft for site in trace.nodes.values()]
+            others = [s for s in sites if s["type"] == "sample" and s["name"] != name]
+            rest = sum((site["log_prob_sum"] for site in others), start=torch.zeros(()))
             how: Any = {"retain_graph": True, "allow_unused": True}
-            if (
-                not others
-                or not rest.requires_grad
-                or None in torch.autograd.grad(rest, leaf, **how)
-            ):
+            if not rest.requires_grad or None in torch.autograd.grad(rest, leaf, **how):
                 raise unbiased.no_derivative(type(self).__name__, name)
         self._known[key] = []
 

@@ -70,11 +70,11 @@ def deterministic(value: Tensor, event_dim: int) -> Any:
     return {"fn": fn, "value": value, "is_observed": True}
 
 
-def inside(value: Tensor, one_hot: bool, tiny: float = NEAR) -> Tensor:
+def inside(value: Tensor, one_hot: bool) -> Tensor:
     """The log or logit of an initial value, which is moved away from the border."""
-    return (
-        value.clamp(tiny).log().log_softmax(-1) if one_hot else value.clamp(tiny, 1 - tiny).logit()
-    )
+    if one_hot:
+        return value.clamp(NEAR).log().log_softmax(-1)
+    return value.clamp(NEAR, 1 - NEAR).logit()
 
 
 class RelaxedReparam(Reparam):

@@ -52,10 +52,9 @@ class HardDraws(Messenger):
 
     def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
         """Give the site its value."""
+        batch = logits.shape[: logits.dim() - base._rows]
         temperature = base.estimator.temperature.detach().to(logits.dtype)
-        temperature = detach_provenance(temperature).expand(
-            logits.shape[: logits.dim() - base._rows]
-        )
+        temperature = detach_provenance(temperature).expand(batch)
         draw = Relaxation(ops, base._rows, logits.detach(), noise, temperature)
         self.found[name], self.logits[name] = draw, logits
         hard = draw.hard.to(base.logits.dtype)
