@@ -115,8 +115,8 @@ def test_annealed_svi(backend: Backend, name: str, estimator: str, seed: int) ->
     """The estimator's bias bounds the gap; uniform and reversed guides have larger ones.
 
     Half of the pairs of an estimator and a model are Pyro's and half NumPyro's, as the squares of
-    a chessboard are black and white; --whole runs all pairs in both. Of the two models that an
-    estimator has in a framework one has a guide made by AutoRelaxed, the other one by hand.
+    a chessboard are black and white; --whole runs all pairs in both. An
+    estimator has two models in a framework: one with AutoRelaxed, one with a manual guide.
     """
     model, at = MODELS[name], list(MODELS).index(name)
     auto = (at // 2 + list(ESTIMATORS).index(estimator) // 2) % 2 == 0

@@ -124,17 +124,17 @@ def evidence_bounds(
         found = traces(arrays, params, key)
         sites = _sites(found)
         deltas = evidence.deltas(_sites_module, dist.Delta, sites)
-        fine = {name: jnp.all(fn.support(value)) for name, fn, value in deltas}
+        valid = {name: jnp.all(fn.support(value)) for name, fn, value in deltas}
         stacks[:] = [site["cond_indep_stack"] for _, site, _ in sites]
         numbers = sum(jnp.size(site["value"]) for _, site, _ in sites)
         scales = [1.0 if site["scale"] is None else site["scale"] for _, site, _ in sites]
         names[:] = [name for name, _, _ in sites]
         plates = [site for t in found for site in t.values() if site["type"] == "plate"]
-        return scales, {site["name"]: site["value"] for site in plates}, fine
+        return scales, {site["name"]: site["value"] for site in plates}, valid
 
-    scales, fixed, fine = look(arrays, params, key)
-    for name, right in fine.items():
-        if not right:
+    scales, fixed, valid = look(arrays, params, key)
+    for name, is_valid in valid.items():
+        if not is_valid:
             raise evidence.soft_guide(name)
     scale = evidence.common(list(zip(names, scales, strict=True)))
     dims = {frame.dim for frame in evidence.shared(stacks)}

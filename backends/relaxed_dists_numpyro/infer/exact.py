@@ -69,7 +69,7 @@ def exact_evidence(
             raise ValueError(
                 f"exact_evidence got a mask at the latent site '{name}', of which NumPyro's "
                 "enumeration sums the values that are masked out as well; expected latent sites "
-                "without masks. Evaluate the data that are kept alone, or take evidence_bounds."
+                "without masks. Evaluate the unmasked data alone, or take evidence_bounds."
             )
     depth = _evidence.check_enumerable(_sites, found)
 

@@ -132,8 +132,8 @@ def evidence_bounds(
         for _, site, sign in _sites(found):
             if is_validation_enabled():
                 check_site_shape(site, depth + (size > 1))
-            kept = dims | ({-1 - depth} if size > 1 else set())
-            total = total + sign * evidence.summed(site["log_prob"], kept) / scale
+            axes = dims | ({-1 - depth} if size > 1 else set())
+            total = total + sign * evidence.summed(site["log_prob"], axes) / scale
         return total.expand(size, *total.shape[1:]) if size > 1 else total[None]
 
     def right(weights: Tensor) -> bool:
