@@ -1,4 +1,4 @@
-"""The time of the exact KL of relaxed laws, against the sampled KL that it replaces.
+"""The time of the exact KL of relaxed distributions, against the sampled KL that it replaces.
 
 A round runs each once, in turn; the table has the medians over the rounds. The sampled KL is
 log q - log p of a draw and its gradient, less the draw and its gradient, which stay. Run as
@@ -19,26 +19,26 @@ GOALS = {"equal temperatures": 3.0, "unequal temperatures": 10.0}
 
 
 def torch_steps() -> dict[str, Callable[[], object]]:
-    """Each step in torch: forward and backward to both laws' logits."""
+    """Each step in torch: forward and backward to both distributions' logits."""
     import torch
     from torch.distributions import kl_divergence
 
-    from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.pyro import RelaxedOneHotCategorical as Relaxed
 
     torch.manual_seed(0)
     logits, other = (torch.randn(SHAPE, requires_grad=True) for _ in range(2))
     t, u = torch.tensor(T), torch.tensor(U)
 
     def draw() -> None:
-        Law(t, logits=logits).rsample().sum().backward()
+        Relaxed(t, logits=logits).rsample().sum().backward()
 
     def sampled() -> None:
-        q, p = Law(t, logits=logits), Law(u, logits=other)
+        q, p = Relaxed(t, logits=logits), Relaxed(u, logits=other)
         value = q.rsample()
         (value.sum() + (q.log_prob(value) - p.log_prob(value)).sum()).backward()
 
     def exact(u: object) -> None:
-        kl_divergence(Law(t, logits=logits), Law(u, logits=other)).sum().backward()
+        kl_divergence(Relaxed(t, logits=logits), Relaxed(u, logits=other)).sum().backward()
 
     return {
         "draw": draw,
@@ -53,21 +53,21 @@ def jax_steps() -> dict[str, Callable[[], object]]:
     import jax
     from numpyro.distributions import kl_divergence
 
-    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Relaxed
 
     logits, other = (jax.random.normal(jax.random.key(i), SHAPE) for i in range(2))
     key = jax.random.key(2)
 
     def draw(x: object, z: object, t: object, u: object) -> object:
-        return Law(t, logits=x).sample(key).sum()
+        return Relaxed(t, logits=x).sample(key).sum()
 
     def sampled(x: object, z: object, t: object, u: object) -> object:
-        q, p = Law(t, logits=x), Law(u, logits=z)
+        q, p = Relaxed(t, logits=x), Relaxed(u, logits=z)
         value = q.sample(key)
         return value.sum() + (q.log_prob(value) - p.log_prob(value)).sum()
 
     def exact(x: object, z: object, t: object, u: object) -> object:
-        return kl_divergence(Law(t, logits=x), Law(u, logits=z)).sum()
+        return kl_divergence(Relaxed(t, logits=x), Relaxed(u, logits=z)).sum()
 
     compiled = {f: jax.jit(jax.value_and_grad(f, (0, 1))) for f in (draw, sampled, exact)}
 

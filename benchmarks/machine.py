@@ -1,4 +1,4 @@
-"""What the benchmarks run on."""
+"""The machine and the packages that the benchmarks run on."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ def free_memory() -> int:
 
 
 def versions(*packages: str) -> str:
-    """What is installed of these."""
+    """The versions of these packages that are installed."""
     found = [f"Python {platform.python_version()}"]
     for package in packages:
         try:

@@ -32,5 +32,5 @@ def show(
         table.add_column(name, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
-    # Of a fixed width, since output to a file has none, and no markup: names have brackets.
+    # A fixed width, since output to a file has none, and no markup: names have brackets.
     Console(width=150, markup=False, highlight=False).print(table)

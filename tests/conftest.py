@@ -111,7 +111,7 @@ def language(backend: Backend) -> Language:
 
 @pytest.fixture(autouse=True, scope="module")
 def _frozen() -> Iterator[None]:
-    """What a file leaves, JAX's caches above all, the garbage collector need not walk again."""
+    """Spare the garbage collector what a file leaves, JAX's caches above all."""
     yield
     gc.collect()
     gc.freeze()

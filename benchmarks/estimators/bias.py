@@ -94,9 +94,9 @@ def torch_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
     tiled = np.broadcast_to(problem.logits, (draws, *problem.logits.shape)).copy()
     logits = torch.tensor(tiled, requires_grad=True)
     if estimator is None:  # the score function, REINFORCE
-        law = OneHotCategorical(logits=logits)
-        z = law.sample()
-        loss = (problem.f(torch, z) * law.log_prob(z).sum(-1)).sum()
+        d = OneHotCategorical(logits=logits)
+        z = d.sample()
+        loss = (problem.f(torch, z) * d.log_prob(z).sum(-1)).sum()
     else:
         loss = problem.f(
             torch, OneHotCategorical(logits=logits, estimator=estimator).rsample()
@@ -114,10 +114,10 @@ def jax_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
     from relaxed_dists.numpyro import OneHotCategorical
 
     def loss(logits: Any) -> Any:
-        law = OneHotCategorical(logits=logits, estimator=estimator)
-        z = law.sample(jax.random.key(0))
+        d = OneHotCategorical(logits=logits, estimator=estimator)
+        z = d.sample(jax.random.key(0))
         if estimator is None:
-            return (problem.f(jnp, z) * law.log_prob(z).sum(-1)).sum()
+            return (problem.f(jnp, z) * d.log_prob(z).sum(-1)).sum()
         return problem.f(jnp, z).sum()
 
     with jax.enable_x64(True):

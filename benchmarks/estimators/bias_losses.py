@@ -1,7 +1,7 @@
 """The unbiased losses on the functions of `bias.py`, run as they are in training.
 
-The ELBO of a model whose prior is the guide's law, with f as a factor, is the mean of f, and its
-gradient that of the mean of f: the gradient of a divergence is 0 where it is.
+A model whose prior is the guide's distribution, with f as a factor, has the mean of f as its ELBO,
+and its gradient: the gradient of a divergence is 0 where the divergence is.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Loss:
         return self.name == "RELAX_ELBO"
 
     def estimator(self, names: Any) -> Any:
-        """What the guide's site asks for."""
+        """The estimator of the guide's site."""
         return None if self.temperature is None else names.GumbelSoftmax(self.temperature)
 
 
@@ -74,9 +74,9 @@ def torch_gradients(problem: Any, loss: Loss, draws: int) -> np.ndarray:
                 pyro.factor("f", problem.f(torch, z))
 
         def guide() -> None:
-            law = names.OneHotCategorical(logits=pyro.param("logits"), estimator=estimator)
+            d = names.OneHotCategorical(logits=pyro.param("logits"), estimator=estimator)
             with pyro.plate("draws", draws):
-                pyro.sample("z", law.to_event(1))
+                pyro.sample("z", d.to_event(1))
 
         pyro.set_rng_seed(seed)
         made.loss_and_grads(model, guide)
@@ -118,9 +118,9 @@ def jax_gradients(problem: Any, loss: Loss, draws: int) -> np.ndarray:
 
         def guide() -> None:
             logits = numpyro.param("logits", prior)
-            law = names.OneHotCategorical(logits=logits, estimator=estimator)
+            d = names.OneHotCategorical(logits=logits, estimator=estimator)
             with numpyro.plate("draws", draws):
-                numpyro.sample("z", law.to_event(1))
+                numpyro.sample("z", d.to_event(1))
 
         params = {"logits": prior, "w": w}
         return jax.grad(lambda p: made.loss(jax.random.key(seed), p, model, guide))(params)

@@ -1,4 +1,4 @@
-"""What each estimator costs, relative to plain straight-through: time and saved memory.
+"""The cost of each estimator, relative to plain straight-through: time and saved memory.
 
     python -m benchmarks.estimators.cost [--seconds 4] [--markdown]
 
@@ -47,8 +47,8 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object],
     logits, weights = torch.randn(shape, requires_grad=True), torch.randn(shape)
 
     def forward(estimator: Any) -> torch.Tensor:
-        law = names.OneHotCategorical(logits=logits, estimator=estimator)
-        return (law.rsample() * weights).sum()
+        d = names.OneHotCategorical(logits=logits, estimator=estimator)
+        return (d.rsample() * weights).sum()
 
     def saved(estimator: Any) -> float:
         kept: list[weakref.ref[torch.Tensor]] = []
@@ -59,7 +59,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object],
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             loss = forward(estimator)
-        # What no gradient needs, as the validation's, is gone while the loss is there.
+        # Tensors that no gradient needs, like the validation's, are gone while the loss lives.
         alive = [x for x in (ref() for ref in kept) if x is not None]
         storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in alive}
         loss.backward()
@@ -84,10 +84,10 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], f
 
     def made(estimator: Any) -> tuple[Callable[[], object], float]:
         def forward(logits: Any, key: Any) -> Any:
-            law = names.OneHotCategorical(logits=logits, estimator=estimator)
-            return (law.sample(key) * weights).sum()
+            d = names.OneHotCategorical(logits=logits, estimator=estimator)
+            return (d.sample(key) * weights).sum()
 
-        # Of the value too, which needs the noise; of the key, whose noise XLA else might fold.
+        # The value's too, which needs the noise; by the key, whose noise XLA might fold else.
         gradient = jax.jit(jax.value_and_grad(forward))
         _, back = jax.eval_shape(lambda x: jax.vjp(lambda x: forward(x, key), x), logits)
         saved = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))

@@ -4,8 +4,8 @@
 
 All are trained by the same optimiser for the same number of steps, with each seed from the same
 start and on the same minibatches. The temperature t is annealed as in the demo. The estimators take
-the exact KL of the discrete laws, the unbiased losses the sampled one. The digits held out are
-scored by the discrete model with 100 samples each. A framework has a process and a core to itself;
+the exact KL of the discrete distributions, the unbiased losses the sampled one. The discrete model
+scores the digits held out with 100 samples each. A framework has a process and a core to itself;
 its times are those of the processor.
 """
 
@@ -40,7 +40,7 @@ class Way(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What takes steps, one for each row of indices of images, and what tests the model."""
+    """A function that takes a step for each row of indices of images, and one that tests."""
 
     advance: Callable[[np.ndarray], object]
     test: Callable[[], tuple[float, float]]
@@ -93,11 +93,9 @@ def in_pyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
 
         def guide(self, images: Any, temperature: Any = 1.0) -> None:
             pyro.module("vae", self)
-            law = OneHotCategorical(
-                logits=self.encoder(images), estimator=way.estimator(temperature)
-            )
+            d = OneHotCategorical(logits=self.encoder(images), estimator=way.estimator(temperature))
             with pyro.plate("images", len(images)):
-                pyro.sample("z", law.to_event(1))
+                pyro.sample("z", d.to_event(1))
 
     def start(seed: int) -> Training:
         pyro.clear_param_store()
@@ -153,9 +151,9 @@ def in_numpyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
             logits = self.encoder(images)
             if getattr(loss, "surrogate", None):
                 network(images, logits)  # only declares its parameters
-            law = OneHotCategorical(logits=logits, estimator=way.estimator(temperature))
+            d = OneHotCategorical(logits=logits, estimator=way.estimator(temperature))
             with numpyro.plate("images", len(images)):
-                numpyro.sample("z", law.to_event(1))
+                numpyro.sample("z", d.to_event(1))
 
     vae, adam = VAE(digits.train), numpyro.optim.Adam(demo.LEARNING_RATE)
     svi = AnnealedSVI(vae.model, vae.guide, adam, loss, annealed(steps))

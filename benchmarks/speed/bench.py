@@ -123,7 +123,7 @@ def added_by_import(root: str, rounds: int = 5) -> float:
 
 
 def in_process(framework: str, threads: int, seconds: float) -> list[dict[str, Any]]:
-    """What is measured in a process of its own."""
+    """Measurements in a process of their own."""
     command = [sys.executable, "-m", "benchmarks.speed.bench", "--child", "--only", framework]
     command += ["--threads", str(threads), "--seconds", str(seconds)]
     platform = {} if threads == GPU else {"JAX_PLATFORMS": "cpu"}

@@ -1,4 +1,4 @@
-"""What is timed in JAX, under jit: ours, a hand-written version, TFP's and NumPyro's laws."""
+"""The subjects timed in JAX, under jit: ours, a hand-written version, TFP's and NumPyro's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ Draw = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def density(x: Array, logits: Array) -> Array:
-    """By hand: the log density, as the paper writes it."""
+    """The log density by hand, as the paper writes it."""
     k, scores = logits.shape[-1], logits - T * jnp.log(x)
     constant = gammaln(float(k)) + (k - 1) * jnp.log(T)
     return constant + (scores - jnp.log(x)).sum(-1) - k * logsumexp(scores, -1)
@@ -40,30 +40,30 @@ def plain_hard(key: Array, logits: Array) -> tuple[Array, Array]:
 
 
 def of(make: Callable[[Array], Any]) -> Draw:
-    """The draw and the density of a law of ours, as NumPyro asks for them."""
+    """The draw and the density of a distribution of ours, as NumPyro asks for them."""
 
     def draw(key: Array, logits: Array) -> tuple[Array, Array]:
-        law = make(logits)
-        x, intermediates = law.sample_with_intermediates(key)
-        return x, law.log_prob(x, intermediates)
+        d = make(logits)
+        x, intermediates = d.sample_with_intermediates(key)
+        return x, d.log_prob(x, intermediates)
 
     return draw
 
 
 def of_numpyro(key: Array, logits: Array) -> tuple[Array, Array]:
-    """The draw and the density of NumPyro's binary law."""
-    law = dist.RelaxedBernoulliLogits(T, logits)
-    x = law.sample(key)
-    return x, law.log_prob(x)
+    """The draw and the density of NumPyro's binary distribution."""
+    d = dist.RelaxedBernoulliLogits(T, logits)
+    x = d.sample(key)
+    return x, d.log_prob(x)
 
 
 def of_tfp(name: str) -> Draw:
-    """The draw and the density of a law of TFP's."""
+    """The draw and the density of a distribution of TFP's."""
 
     def draw(key: Array, logits: Array) -> tuple[Array, Array]:
-        law = getattr(tfp_distributions(), name)(T, logits=logits)
-        x = law.sample(seed=key)
-        return x, law.log_prob(x)
+        d = getattr(tfp_distributions(), name)(T, logits=logits)
+        x = d.sample(seed=key)
+        return x, d.log_prob(x)
 
     return draw
 
@@ -78,7 +78,7 @@ def has_tfp() -> bool:
 
 
 def numbers(outcome: Any) -> Any:
-    """What a step computed, in NumPy."""
+    """The result of a step, in NumPy."""
     return np.asarray(outcome)
 
 
@@ -100,18 +100,18 @@ def cases(shape: tuple[int, ...]) -> Cases:
         jnp.broadcast_to(random.normal(random.key(i), shape[-1:]), shape) for i in range(2)
     )
     key = random.key(2)
-    laws: dict[str, Callable[[Array], Any]] = {
+    distributions: dict[str, Callable[[Array], Any]] = {
         "ours": lambda x: ours.RelaxedOneHotCategorical(T, logits=x),
         "binary, ours": lambda x: ours.RelaxedBernoulli(T, logits=x),
         "binary, NumPyro": lambda x: dist.RelaxedBernoulliLogits(T, x),
         "hard, ours": lambda x: ours.RelaxedOneHotCategoricalStraightThrough(T, logits=x),
     }
-    soft = {"by hand": plain, "ours": of(laws["ours"])}
-    hard = {"by hand": plain_hard, "ours": of(laws["hard, ours"])}
-    binary = {"NumPyro": of_numpyro, "ours": of(laws["binary, ours"])}
+    soft = {"by hand": plain, "ours": of(distributions["ours"])}
+    hard = {"by hand": plain_hard, "ours": of(distributions["hard, ours"])}
+    binary = {"NumPyro": of_numpyro, "ours": of(distributions["binary, ours"])}
     if has_tfp():
         tfp = tfp_distributions()
-        laws["TFP"] = lambda x: tfp.RelaxedOneHotCategorical(T, logits=x)
+        distributions["TFP"] = lambda x: tfp.RelaxedOneHotCategorical(T, logits=x)
         soft["TFP"] = of_tfp("RelaxedOneHotCategorical")
         binary["TFP"] = of_tfp("RelaxedBernoulli")
     same_density(logits, key)
@@ -136,7 +136,9 @@ def cases(shape: tuple[int, ...]) -> Cases:
             f"{kind}ELBO term": {k: backward(d, True) for k, d in subjects.items()},
         }
 
-    found: Cases = {"construct": {k: (lambda make=make: make(logits)) for k, make in laws.items()}}
+    found: Cases = {
+        "construct": {k: (lambda make=make: make(logits)) for k, make in distributions.items()}
+    }
     found |= every(soft, "") | every(hard, "hard, ") | every(binary, "binary, ")
     bits = jax.jit(lambda key, x: random.uniform(key, x.shape) + x)
     found["forward"]["limit: a uniform draw"] = lambda: jax.block_until_ready(bits(key, logits))

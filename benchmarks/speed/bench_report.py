@@ -1,4 +1,4 @@
-"""What the benchmarks say: the goals beside the ratios, the times of everything, a picture."""
+"""The report of the benchmarks: the goals beside the ratios, the times of everything, a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def name(shape: tuple[int, ...]) -> str:
 
 
 def on(threads: int) -> str:
-    """What it runs on."""
+    """The machine it runs on."""
     return "GPU" if threads == GPU else f"{threads} thread{'s' * (threads > 1)}"
 
 

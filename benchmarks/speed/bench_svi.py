@@ -1,4 +1,4 @@
-"""What is timed of whole training steps: a VAE of 784-200-(20x10)-200-784, batches of 100."""
+"""Whole training steps that are timed: a VAE of 784-200-(20x10)-200-784, batches of 100."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def torch_steps() -> dict[str, Step]:
 
     x = torch.as_tensor(images())
 
-    def made(who: str, law: Any) -> Step:
+    def made(who: str, cls: Any) -> Step:
         torch.manual_seed(0)
         encode, decode = (
             nn.Sequential(nn.Linear(a, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, b))
@@ -36,7 +36,7 @@ def torch_steps() -> dict[str, Step]:
         def model(x: Tensor) -> None:
             pyro.module(f"decode {who}", decode)
             with pyro.plate("data", BATCH):
-                prior = law(t, logits=torch.zeros(LATENTS, CLASSES)).to_event(1)
+                prior = cls(t, logits=torch.zeros(LATENTS, CLASSES)).to_event(1)
                 z = pyro.sample("z", prior)
                 pixels = dist.Bernoulli(logits=decode(z.flatten(-2)), validate_args=False)
                 pyro.sample("x", pixels.to_event(1), obs=x)
@@ -45,7 +45,7 @@ def torch_steps() -> dict[str, Step]:
             pyro.module(f"encode {who}", encode)
             with pyro.plate("data", BATCH):
                 logits = encode(x).unflatten(-1, (LATENTS, CLASSES))
-                pyro.sample("z", law(t, logits=logits).to_event(1))
+                pyro.sample("z", cls(t, logits=logits).to_event(1))
 
         optim = pyro.optim.Adam({"lr": 1e-4})
         svi = pyro.infer.SVI(model, guide, optim, pyro.infer.Trace_ELBO())
@@ -103,10 +103,10 @@ def jax_steps() -> dict[str, Step]:
         )
         return x @ weight + numpyro.param(f"{name}_b", jnp.zeros(width))
 
-    def made(law: Any) -> Step:
+    def made(cls: Any) -> Step:
         def model(x: Any) -> None:
             with numpyro.plate("data", BATCH):
-                z = numpyro.sample("z", law(T, logits=jnp.zeros((LATENTS, CLASSES))).to_event(1))
+                z = numpyro.sample("z", cls(T, logits=jnp.zeros((LATENTS, CLASSES))).to_event(1))
                 hidden = jnp.tanh(dense("d1", z.reshape(BATCH, -1), HIDDEN))
                 pixels = dist.Bernoulli(logits=dense("d2", hidden, PIXELS)).to_event(1)
                 numpyro.sample("x", pixels, obs=x)
@@ -115,7 +115,7 @@ def jax_steps() -> dict[str, Step]:
             with numpyro.plate("data", BATCH):
                 hidden = jnp.tanh(dense("e1", x, HIDDEN))
                 logits = dense("e2", hidden, LATENTS * CLASSES).reshape(BATCH, LATENTS, CLASSES)
-                numpyro.sample("z", law(T, logits=logits).to_event(1))
+                numpyro.sample("z", cls(T, logits=logits).to_event(1))
 
         loss = numpyro.infer.Trace_ELBO()
         svi = numpyro.infer.SVI(model, guide, numpyro.optim.Adam(1e-4), loss)

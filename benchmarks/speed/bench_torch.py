@@ -1,4 +1,4 @@
-"""What is timed in torch: ours, torch's own laws, Pyro's, and two limits."""
+"""The subjects timed in torch: ours, torch's own distributions, Pyro's, and two limits."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Cases = dict[str, dict[str, Step]]  # operation: subject: what is timed
 
 
 def drawn(make: Callable[[Tensor], Any], logits: Tensor) -> Step:
-    """A draw, its law made first."""
+    """A draw, its distribution made first."""
     return lambda: make(logits).rsample()
 
 
@@ -31,15 +31,15 @@ def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tenso
     """A function of a draw, and the density of the draw."""
 
     def term(logits: Tensor) -> Tensor:
-        law = make(logits)
-        z = law.rsample()
-        return (z * weights).sum() + law.log_prob(z).sum()
+        d = make(logits)
+        z = d.rsample()
+        return (z * weights).sum() + d.log_prob(z).sum()
 
     return term
 
 
 def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
-    """The gradient of a function by the logits; None of a law that refuses its own draw."""
+    """The gradient of a function by the logits; None if the distribution refuses its own draw."""
 
     def step() -> object:
         # torch's and Pyro's validation does so where rounding leaves the simplex: many categories
@@ -54,13 +54,13 @@ def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
 
 
 def same_density(one: Any, other: Any, logits: Tensor, categories: int) -> None:
-    """Whether two laws are the same, at points where float32 says something of both.
+    """Whether two distributions are the same, at points where float32 says something of both.
 
     Raises:
         AssertionError: If their densities differ.
     """
     x = 0.9 * one(logits).sample() + 0.1 / categories  # a copy, away from the ends
-    p, q = (law(logits).log_prob(x) for law in (one, other))
+    p, q = (d(logits).log_prob(x) for d in (one, other))
     torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5 * categories * (1 + categories) ** 0.5)
 
 
@@ -70,7 +70,7 @@ def finished(step: Step) -> Step:
 
 
 def numbers(outcome: Any) -> Any:
-    """What a step computed, in NumPy."""
+    """The result of a step, in NumPy."""
     outcome = outcome[0] if isinstance(outcome, tuple) else outcome
     return outcome.detach().cpu().numpy() if isinstance(outcome, Tensor) else outcome
 

@@ -28,7 +28,7 @@ SERIES = {
     "categories": [10**i for i in range(1, 6)],
     "particles": [1, 10, 100, 1000],
 }
-# What the numbers are along, and how many elements one of them stands for.
+# The name of each axis, and how many elements one unit of it stands for.
 ALONG = {
     "elements": ("elements (rows of 10)", 1),
     "categories": ("categories (1,000,000 elements)", 0),
@@ -47,24 +47,24 @@ def torch_step(shape: tuple[int, ...] | None, particles: int) -> Step:
     import torch
 
     from benchmarks.speed.bench_torch import elbo_term, gradient
-    from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.pyro import RelaxedOneHotCategorical as Relaxed
 
     t = torch.tensor(T)
     if shape:
         logits = torch.full(shape, 0.1, requires_grad=True)
-        term = elbo_term(lambda x: Law(t, logits=x), torch.full(shape, 0.2))
+        term = elbo_term(lambda x: Relaxed(t, logits=x), torch.full(shape, 0.2))
         return gradient(term, logits)
     means, x = torch.arange(10.0), torch.zeros(DATA)
 
     def model() -> None:
         with pyro.plate("data", DATA):
-            z = pyro.sample("z", Law(t, logits=torch.zeros(10)))
+            z = pyro.sample("z", Relaxed(t, logits=torch.zeros(10)))
             pyro.sample("x", pyro.distributions.Normal(z @ means, 1.0), obs=x)
 
     def guide() -> None:
         logits = pyro.param("logits", torch.zeros(DATA, 10))
         with pyro.plate("data", DATA):
-            pyro.sample("z", Law(t, logits=logits))
+            pyro.sample("z", Relaxed(t, logits=logits))
 
     loss = pyro.infer.Trace_ELBO(particles, max_plate_nesting=1, vectorize_particles=True)
     return pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), loss).step
@@ -76,7 +76,7 @@ def jax_step(shape: tuple[int, ...] | None, particles: int) -> Step:
     import jax.numpy as jnp
     import numpyro
 
-    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Relaxed
 
     def ready(f: Callable[..., object], *arguments: object) -> Step:
         compiled = jax.jit(f).lower(*arguments).compile()
@@ -86,22 +86,22 @@ def jax_step(shape: tuple[int, ...] | None, particles: int) -> Step:
     if shape:
 
         def term(logits: jax.Array, weights: jax.Array, key: jax.Array) -> jax.Array:
-            law = Law(T, logits=logits)
-            z, intermediates = law.sample_with_intermediates(key)
-            return (z * weights).sum() + law.log_prob(z, intermediates).sum()
+            d = Relaxed(T, logits=logits)
+            z, intermediates = d.sample_with_intermediates(key)
+            return (z * weights).sum() + d.log_prob(z, intermediates).sum()
 
         return ready(jax.grad(term), jnp.full(shape, 0.1), jnp.full(shape, 0.2), key)
     means, x = jnp.arange(10.0), jnp.zeros(DATA)
 
     def model() -> None:
         with numpyro.plate("data", DATA):
-            z = numpyro.sample("z", Law(T, logits=jnp.zeros(10)))
+            z = numpyro.sample("z", Relaxed(T, logits=jnp.zeros(10)))
             numpyro.sample("x", numpyro.distributions.Normal(z @ means, 1.0), obs=x)
 
     def guide() -> None:
         logits = numpyro.param("logits", jnp.zeros((DATA, 10)))
         with numpyro.plate("data", DATA):
-            numpyro.sample("z", Law(T, logits=logits))
+            numpyro.sample("z", Relaxed(T, logits=logits))
 
     loss = numpyro.infer.Trace_ELBO(particles)
     svi = numpyro.infer.SVI(model, guide, numpyro.optim.Adam(1e-3), loss)
@@ -120,7 +120,7 @@ def point(framework: str, what: str, number: int) -> tuple[float, int]:
     make = torch_step if framework == "torch" else jax_step
     shapes = {"elements": (number // 10, 10), "categories": (FIXED // number, number)}
     step = make(shapes.get(what), number)
-    # What a framework sets up once is not the call's.
+    # A framework's own set-up is not the call's.
     make((1, 10) if what in shapes else None, 1)()
     with contextlib.suppress(OSError):  # Linux forgets the peak so far, that of the imports
         Path("/proc/self/clear_refs").write_text("5")

@@ -1,4 +1,4 @@
-"""What each idea that makes the relaxed one-hot law fast brings: the time without it to with it.
+"""The gain of each idea that makes the one-hot distributions fast: time without it to with it.
 
     python -m benchmarks.speed.ideas [--seconds 1] [--markdown]
 
@@ -21,10 +21,10 @@ SHAPES = (*bench.SHAPES, (16384, 512))
 
 
 def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
-    """By operation and idea; a step takes its idea out while it runs."""
+    """Steps by operation and idea; a step takes its idea out while it runs."""
     import torch
 
-    from relaxed_dists.pyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.pyro import RelaxedOneHotCategorical as Relaxed
     from relaxed_dists.pyro import RelaxedOneHotCategoricalStraightThrough
     from relaxed_dists_pyro._torch import noise as _noise
     from relaxed_dists_pyro._torch import ops as _ops
@@ -61,7 +61,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "one function a pass": lambda: patch.object(_ops, "eager", lambda: False),
         "by hand, in place": by_torch,
         "blocks": lambda: blocks(2**62),
-        "own density": lambda: patch.object(Law, "_own", lambda self, y: False),
+        "own density": lambda: patch.object(Relaxed, "_own", lambda self, y: False),
     }
 
     def less(idea: Any, step: Step) -> Step:
@@ -71,16 +71,16 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
         return run
 
-    def law(x: torch.Tensor) -> Any:
-        return Law(t, logits=x)
+    def soft(x: torch.Tensor) -> Any:
+        return Relaxed(t, logits=x)
 
     def hard(x: torch.Tensor) -> Any:
         return RelaxedOneHotCategoricalStraightThrough(t, logits=x)
 
     operations = {
-        "forward": drawn(law, leaf.detach()),
-        "forward and backward": backward(law, leaf, weights),
-        "ELBO term": gradient(elbo_term(law, weights), leaf),
+        "forward": drawn(soft, leaf.detach()),
+        "forward and backward": backward(soft, leaf, weights),
+        "ELBO term": gradient(elbo_term(soft, weights), leaf),
         "hard, ELBO term": gradient(elbo_term(hard, weights), leaf),
     }
     # With all of them in, something is patched too, which takes as long as a small draw.
@@ -100,13 +100,13 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from benchmarks.speed.bench_jax import of
     from relaxed_dists._distributions import formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
-    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Law
+    from relaxed_dists.numpyro import RelaxedOneHotCategorical as Relaxed
     from relaxed_dists_numpyro._jax import noise as _noise
     from relaxed_dists_numpyro._jax import ops as _ops
     from relaxed_dists_numpyro.distributions import bernoulli
 
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
-    drawn_by, draw = random.key(2), of(lambda x: Law(0.5, logits=x))
+    drawn_by, draw = random.key(2), of(lambda x: Relaxed(0.5, logits=x))
     binary = of(lambda x: RelaxedBernoulli(0.5, logits=x))
     rounds: Any = _noise._threefry
 
@@ -132,7 +132,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "both words, drawn flat": patch.object(_noise, "_bits", shaped),
         "JAX's rounds for a few": patch.object(_noise, "FEW", 0),
         "flat binary values": patch.object(bernoulli, "flat", unflat),
-        "own density": patch.object(Law, "_own", lambda self, y: False),
+        "own density": patch.object(Relaxed, "_own", lambda self, y: False),
         "noise apart": patch.object(formulas, "hardest", masked),
         "the first of the largest": patch.object(_ops._JaxOps, "one_hot_argmax", argmax),
     }

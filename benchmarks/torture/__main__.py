@@ -38,14 +38,14 @@ draws and half flat. log_prob and its gradients by mpmath at 50 digits; far out 
 
 @dataclass
 class Results:
-    """What one backend's run found."""
+    """The findings of one backend's run."""
 
     counts: list[tuple[Subject, bool, grid.Counts]] = field(default_factory=list)
     errors: list[tuple[Subject, list[tuple[float, ...]]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def wrong(self) -> list[str]:
-        """What of ours is off."""
+        """Our distributions' failures."""
         found = [
             f"{subject.name} ({subject.backend}): {grid.CHECKS[check]}"
             for subject, _, counts in self.counts

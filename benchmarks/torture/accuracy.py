@@ -49,18 +49,18 @@ def reference(space: str, logits: Any, t: float, value: Any) -> tuple[Any, Any, 
 
 
 def points(space: str, dtype: str, quick: bool) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
-    """Logits, a temperature and values in the dtype: half of them the law's own draws, half flat.
+    """Logits, a temperature and values in the dtype: half of them own draws, half flat.
 
     All are inside and normal numbers: a draw that is not is replaced by a flat point. The quick
     part has half as many points of a row, and of the temperatures the ends and every second one,
     by turns: all of them with one number of categories or the other.
     """
     tiny = float(np.finfo(dtype).tiny)
-    rows = space in ("log", "simplex")
+    one_hot = space in ("log", "simplex")
     for k, n in (
-        ((2, 8), (10, 8 if rows else 32)) if quick else ((2, 16), (3, 16), (10, 16), (1000, 1))
+        ((2, 8), (10, 8 if one_hot else 32)) if quick else ((2, 16), (3, 16), (10, 16), (1000, 1))
     ):
-        if not (rows or k == 10):
+        if not (one_hot or k == 10):
             continue
         scales = np.tile(np.repeat([0, 1, 10], n), 2)
         temperatures = FULL.temperatures[2]
@@ -69,7 +69,7 @@ def points(space: str, dtype: str, quick: bool) -> Iterator[tuple[np.ndarray, An
             temperatures = (temperatures[0], *inner, temperatures[-1])
         for t in temperatures:
             rng = np.random.default_rng(k)
-            if rows:
+            if one_hot:
                 logits = rng.normal(size=(len(scales), k)) * scales[:, None]
                 own = log_softmax((logits + rng.gumbel(size=logits.shape)) / t, -1)
                 flat = np.log(rng.dirichlet(np.ones(k), len(scales)))
@@ -119,8 +119,8 @@ def measure(subject: Subject, dtype: str, quick: bool) -> tuple[float, ...]:
             density, by_logits, by_t = (np.array(x) for x in zip(*exact, strict=True))
             arrays = [framework.array(x, dtype) for x in (t, logits, value)]
             ours, t_gradient, gradient = framework.score(subject, *arrays)
-            law = subject.make(*arrays[:2], False)
-            own = framework.numpy(law.log_prob(framework.draw(law, seed)))
+            d = subject.make(*arrays[:2], False)
+            own = framework.numpy(d.log_prob(framework.draw(d, seed)))
             plain = [framework.array(x, dtype) for x in (STANDARD, np.zeros_like(logits))]
             standard = framework.numpy(framework.draw(subject.make(*plain, False), seed))
             expected = own_density(subject.space, logits.astype(float), float(t), standard)

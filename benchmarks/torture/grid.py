@@ -37,7 +37,7 @@ FULL = Size(
     dtypes=("float32", "float64", "bfloat16", "float16"),
     draws=64,
 )
-# As many rows as the accuracy's quick part has, for which JAX has compiled then.
+# The accuracy's quick part has as many rows, for which JAX has then compiled.
 QUICK = Size({10: (1e-3, 0.1, 10.0)}, (), ("float32", "float16"), draws=12)
 
 
@@ -56,7 +56,7 @@ class Counts:
 
 
 class Torch:
-    """What the grid needs of torch."""
+    """All that the grid needs of torch."""
 
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
         """Nothing to set."""
@@ -72,27 +72,27 @@ class Torch:
         """The tensor's numbers."""
         return x.detach().double().numpy()
 
-    def draw(self, law: Any, seed: int) -> Any:
+    def draw(self, d: Any, seed: int) -> Any:
         """A draw without a gradient."""
         import torch
 
         torch.manual_seed(seed)
-        return law.sample()
+        return d.sample()
 
-    def accepts(self, law: Any, value: Any) -> np.ndarray:
-        """What the law's support says of each value."""
-        return law.support.check(value).numpy()
+    def accepts(self, d: Any, value: Any) -> np.ndarray:
+        """Whether the distribution's support accepts each value."""
+        return d.support.check(value).numpy()
 
     def run(self, subject: Subject, compiled: bool) -> Callable[..., list[np.ndarray]]:
         """A function to densities, with the value attached and not, and their gradients."""
         import torch
 
         def forward(t: Any, logits: Any, weights: Any) -> tuple[Any, ...]:
-            law = subject.make(t, logits, False)
-            value = law.rsample()
+            d = subject.make(t, logits, False)
+            value = d.rsample()
             with torch.no_grad():
-                detached = law.sample()
-            densities = law.log_prob(value), law.log_prob(detached)
+                detached = d.sample()
+            densities = d.log_prob(value), d.log_prob(detached)
             total = (value * weights).sum() + densities[0].sum() + densities[1].sum()
             return *(x.detach() for x in densities), total
 
@@ -119,7 +119,7 @@ class Torch:
 
 
 class Jax:
-    """What the grid needs of JAX."""
+    """All that the grid needs of JAX."""
 
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
         """JAX makes float32 of float64 otherwise."""
@@ -137,15 +137,15 @@ class Jax:
         """The array's numbers."""
         return np.asarray(x, np.float64)
 
-    def draw(self, law: Any, seed: int) -> Any:
+    def draw(self, d: Any, seed: int) -> Any:
         """A draw."""
         import jax
 
-        return _sample(law, jax.random.key(seed))
+        return _sample(d, jax.random.key(seed))
 
-    def accepts(self, law: Any, value: Any) -> np.ndarray:
-        """What the law's support says of each value."""
-        return np.asarray(law.support(value))
+    def accepts(self, d: Any, value: Any) -> np.ndarray:
+        """Whether the distribution's support accepts each value."""
+        return np.asarray(d.support(value))
 
     def run(self, subject: Subject, compiled: bool) -> Callable[..., list[np.ndarray]]:
         """A function to densities, with the value attached and not, and their gradients."""
@@ -156,9 +156,9 @@ class Jax:
             detached = _sample(subject.make(t, logits, False), second)
 
             def total(t: Any, logits: Any) -> tuple[Any, list[Any]]:
-                law = subject.make(t, logits, False)
-                value = _sample(law, first)
-                densities = [law.log_prob(value), law.log_prob(detached)]
+                d = subject.make(t, logits, False)
+                value = _sample(d, first)
+                densities = [d.log_prob(value), d.log_prob(detached)]
                 return (value * weights).sum() + sum(x.sum() for x in densities), densities
 
             gradients, densities = jax.grad(total, (0, 1), has_aux=True)(t, logits)
@@ -183,8 +183,8 @@ class Jax:
         return [self.numpy(x) for x in (density, *gradients)]
 
 
-def _sample(law: Any, key: Any) -> Any:
-    return law.sample(seed=key) if "tensorflow_prob" in type(law).__module__ else law.sample(key)
+def _sample(d: Any, key: Any) -> Any:
+    return d.sample(seed=key) if "tensorflow_prob" in type(d).__module__ else d.sample(key)
 
 
 FRAMEWORKS: dict[str, type[Torch] | type[Jax]] = {"pyro": Torch, "numpyro": Jax}
@@ -193,10 +193,10 @@ FRAMEWORKS: dict[str, type[Torch] | type[Jax]] = {"pyro": Torch, "numpyro": Jax}
 def _points(subject: Subject, size: Size) -> Iterator[tuple[int, tuple[float, ...], np.ndarray]]:
     """Numbers of categories, their temperatures and logits of all scales, a row a draw."""
     for k, temperatures in size.temperatures.items():
-        if not (subject.rows or k == 10):
+        if not (subject.one_hot or k == 10):
             continue
         draws = max(2, min(size.draws, 2**15 // k))
-        shape = (len(SCALES), draws, k) if subject.rows else (len(SCALES), size.draws * 4)
+        shape = (len(SCALES), draws, k) if subject.one_hot else (len(SCALES), size.draws * 4)
         logits = np.random.default_rng(k).normal(size=shape)
         logits = logits * np.reshape(SCALES, (-1,) + (1,) * (len(shape) - 1))
         yield k, temperatures, logits.reshape(-1, *shape[2:])
@@ -249,18 +249,18 @@ def _score(
 ) -> None:
     """Check own draws under validation, and copies made of their numbers alone."""
     try:
-        law = subject.make(t, logits, True)
-        value = framework.draw(law, seed)
+        d = subject.make(t, logits, True)
+        value = framework.draw(d, seed)
     except Exception:
         counts.add("validation", np.ones(len(logits)))
         counts.add("copy", np.ones(len(logits)))
         return
-    if hasattr(law, "support"):  # TFP's laws have none, and refuse a batch as a whole
+    if hasattr(d, "support"):  # TFP's distributions have none, and refuse a batch as a whole
         refused = np.zeros(len(logits), bool)
         try:
-            law.log_prob(value)
+            d.log_prob(value)
         except Exception:
-            refused = refused | subject.ours | ~framework.accepts(law, value)
+            refused = refused | subject.ours | ~framework.accepts(d, value)
         counts.add("validation", refused)
     copy = framework.array(framework.numpy(value), dtype)
     try:

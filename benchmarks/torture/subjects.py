@@ -20,7 +20,7 @@ class Subject:
     hard: bool = False  # whether its values are rounded, so that numbers alone say no density
 
     @property
-    def rows(self) -> bool:
+    def one_hot(self) -> bool:
         """Whether its values are vectors over categories."""
         return self.space in ("log", "simplex")
 

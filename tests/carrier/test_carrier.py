@@ -36,9 +36,9 @@ def test_a_value_is_scored_by_the_relaxed_sample_behind_it(
 
     A share: each temperature and each shape with each distribution and framework.
     """
-    law, value, y = pair(backend, name, seed, t, shape)
+    d, value, y = pair(backend, name, seed, t, shape)
     for _ in range(2):  # a second look finds it as well
-        np.testing.assert_allclose(backend.numpy(law.log_prob(value)), density(name, y, t), 1e-9)
+        np.testing.assert_allclose(backend.numpy(d.log_prob(value)), density(name, y, t), 1e-9)
 
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
@@ -56,15 +56,15 @@ def test_own_densities_are_finite_where_the_value_underflows(
 
     rtol 1e-4 of the density of the same log value; its float32 rounding is in both.
     """
-    law = make(backend, name, 0.01, "float32")
-    value = backend.draw(law, seed, (500,))
-    log_law = make(backend, SPACE[letter(name)], 0.01, "float32")
-    y = backend.numpy(backend.draw(log_law, seed, (500,)))
+    d = make(backend, name, 0.01, "float32")
+    value = backend.draw(d, seed, (500,))
+    log_d = make(backend, SPACE[letter(name)], 0.01, "float32")
+    y = backend.numpy(backend.draw(log_d, seed, (500,)))
     logits = LOGITS.astype("float32").astype("float64")
     numbers = backend.numpy(value)
     assert ((numbers == 0) | (numbers == 1)).mean() > 0.4
     expected = density(name, y, float(np.float32(0.01)), logits)
-    np.testing.assert_allclose(backend.numpy(law.log_prob(value)), expected, 1e-4)
+    np.testing.assert_allclose(backend.numpy(d.log_prob(value)), expected, 1e-4)
 
 
 @pytest.mark.share("backend")
@@ -77,15 +77,15 @@ def test_in_half_precision_the_sample_behind_is_in_single(
 
     A share: each dtype and each distribution in each framework.
     """
-    law = make(backend, name, TEMPERATURE, dtype)
-    value = backend.draw(law, seed, (200,))
+    d = make(backend, name, TEMPERATURE, dtype)
+    value = backend.draw(d, seed, (200,))
     logits = backend.numpy(backend.array(LOGITS, dtype))
     exact = getattr(backend.names, SPACE[letter(name)])(
         backend.array(TEMPERATURE, "float32"), logits=backend.array(logits, "float32")
     )
     y = backend.numpy(backend.draw(exact, seed, (200,)))
     assert str(value.dtype).endswith(dtype)
-    actual = backend.numpy(law.log_prob(value))
+    actual = backend.numpy(d.log_prob(value))
     np.testing.assert_allclose(actual, density(name, y, TEMPERATURE, logits), 1e-5, 1e-5)
 
 
@@ -97,8 +97,8 @@ def test_a_copy_of_a_relaxed_value_is_scored_by_its_numbers(
 
     At 0.01 in float32 many are rounded, and refused; finite where nobody validates.
     """
-    law, value, y = pair(backend, name, seed, shape=(50,))
-    actual = backend.numpy(law.log_prob(backend.array(backend.numpy(value))))
+    d, value, y = pair(backend, name, seed, shape=(50,))
+    actual = backend.numpy(d.log_prob(backend.array(backend.numpy(value))))
     np.testing.assert_allclose(actual, density(name, y, TEMPERATURE), 1e-6, 1e-6)
     cold = make(backend, name, 0.01, "float32")
     again = backend.array(backend.numpy(backend.draw(cold, seed, (500,))), "float32")
@@ -111,10 +111,10 @@ def test_a_copy_of_a_relaxed_value_is_scored_by_its_numbers(
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_a_value_made_elsewhere_is_refused(backend: Backend, name: str) -> None:
     """A one-hot or a bit that no draw made has no relaxed sample."""
-    law = make(backend, name)
+    d = make(backend, name)
     value = backend.array(hard(name, LOGITS))
     with pytest.raises(ValueError, match=lost(name)):
-        law.log_prob(value)
+        d.log_prob(value)
 
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
@@ -129,19 +129,21 @@ def test_a_value_of_another_family_is_not_taken_for_ones_own(
 
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
-def test_another_law_scores_the_same_relaxed_sample(backend: Backend, name: str, seed: int) -> None:
-    """What the model's side of an ELBO asks: its own density, at the guide's relaxed sample."""
+def test_another_distribution_scores_the_same_relaxed_sample(
+    backend: Backend, name: str, seed: int
+) -> None:
+    """The model's side of an ELBO asks for its own density, at the guide's relaxed sample."""
     _, value, y = pair(backend, name, seed, shape=(6,))
-    for law in (name, name.replace("StraightThrough", "")):
-        actual = backend.numpy(make(backend, law, 0.9).log_prob(value))
+    for d in (name, name.replace("StraightThrough", "")):
+        actual = backend.numpy(make(backend, d, 0.9).log_prob(value))
         np.testing.assert_allclose(actual, density(name, y, 0.9), 1e-9)
 
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
-def test_the_discrete_twin_scores_every_copy(backend: Backend, name: str, seed: int) -> None:
+def test_the_discrete_counterpart_scores_every_copy(backend: Backend, name: str, seed: int) -> None:
     """The third way that the error names: the mass of the hard value, from any copy."""
-    law, value, y = pair(backend, name, seed, shape=(6,))
-    actual = backend.numpy(law.discrete.log_prob(backend.array(backend.numpy(value))))
+    d, value, y = pair(backend, name, seed, shape=(6,))
+    actual = backend.numpy(d.discrete.log_prob(backend.array(backend.numpy(value))))
     rows = log_softmax(LOGITS, -1)
     binary = np.where(y > 0, np.log(expit(LOGITS)), np.log(expit(-LOGITS)))
     expected = (hard(name, y) * rows).sum(-1) if letter(name) == "O" else binary
@@ -156,8 +158,8 @@ def test_the_gradient_of_an_own_density_is_that_of_the_whole_path(
     _, _, y = pair(backend, name, seed)
 
     def total(logits: Any) -> Any:
-        law = getattr(backend.names, name)(backend.array(TEMPERATURE), logits=logits)
-        return law.log_prob(backend.draw(law, seed)).sum()
+        d = getattr(backend.names, name)(backend.array(TEMPERATURE), logits=logits)
+        return d.log_prob(backend.draw(d, seed)).sum()
 
     (grad,) = backend.grad(total, backend.array(LOGITS))
     np.testing.assert_allclose(grad, -(1 - 4 * np.exp(y)) / TEMPERATURE, 1e-8, 1e-8)

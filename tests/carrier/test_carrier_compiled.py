@@ -60,7 +60,7 @@ def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
         "log_prob got a value that has lost the relaxed sample behind it, since compiled code "
         "wrote to it in place; expected the value as it was drawn. Write to a copy of it."
     )
-    # As it is compiled; torch wraps the ValueError in an error of its own.
+    # The compiler raises it; torch wraps the ValueError in an error of its own.
     with pytest.raises(torch._dynamo.exc.InternalTorchDynamoError, match=re.escape(text)):
         writing(backend.array(LOGITS))
 
@@ -74,8 +74,8 @@ def test_out_of_compiled_code(name: str, there: str) -> None:
     A value on the simplex is scored by its new numbers outside; rtol 1e-6.
     """
     backend = Torch()
-    law = make(backend, name)
-    score = {"outside": law.log_prob, "compiled": lambda z: compiled(law.log_prob, z)}[there]
+    d = make(backend, name)
+    score = {"outside": d.log_prob, "compiled": lambda z: compiled(d.log_prob, z)}[there]
     value, y, _ = compiled(inside(backend, name), backend.array(LOGITS))
     check(RIGHT, lambda: score(value), density(name, backend.numpy(y), TEMPERATURE), backend)
     # Rows of hard values may be equal to each other; none is equal to its complement.

@@ -1,8 +1,8 @@
 """The relaxed sample behind a value in the frameworks' ELBOs.
 
-An ELBO of laws that carry the relaxed sample is that of a program that needs no carrier: a site of
-the log-space or logit-space law with ``straight_through`` after it, the same noise in both. The
-Jacobians of the two sides cancel.
+An ELBO of distributions that carry the relaxed sample equals that of a program that needs no
+carrier: a site of the log-space or logit-space distribution with ``straight_through`` after it,
+with the same noise. The Jacobians of the two sides cancel.
 """
 
 import importlib.util
@@ -47,18 +47,18 @@ class Program:
 
     def latent(self, name: str, temperature: float, logits: Any) -> Any:
         """The value of the site z: drawn so, or made of a site of the log space."""
-        names, rows = self.backend.names, letter(self.name) == "O"
-        law = getattr(names, name if self.carried else SPACE[letter(name)])
-        law = law(self.backend.array(temperature), logits=logits).to_event(0 if rows else 1)
+        names, one_hot = self.backend.names, letter(self.name) == "O"
+        cls = getattr(names, name if self.carried else SPACE[letter(name)])
+        d = cls(self.backend.array(temperature), logits=logits).to_event(0 if one_hot else 1)
         mask = self.backend.array(MASK, "bool")
-        value = SITES[self.site](self.ppl, self.handlers, law, mask)
+        value = SITES[self.site](self.ppl, self.handlers, d, mask)
         if self.carried:
             return value
         ops = self.backend.private.ops
-        soft = ops.exp(value) if rows else 1 / (1 + ops.exp(-value))
+        soft = ops.exp(value) if one_hot else 1 / (1 + ops.exp(-value))
         if self.name in VIEWS:
             return soft
-        hard = ops.one_hot_argmax(value) if rows else (value > 0) * 1.0
+        hard = ops.one_hot_argmax(value) if one_hot else (value > 0) * 1.0
         return names.straight_through(hard, soft)
 
     def model(self) -> None:
@@ -66,17 +66,17 @@ class Program:
         z = self.latent(self.prior, WARM, self.backend.array(PRIOR))
         mean = (z * self.backend.array(WEIGHTS)).sum(-1)
         with self.ppl.plate("data", 3):
-            law = self.backend.dist.Normal(mean, self.backend.array(1.0))
-            self.ppl.sample("x", law, obs=self.backend.array(DATA))
+            d = self.backend.dist.Normal(mean, self.backend.array(1.0))
+            self.ppl.sample("x", d, obs=self.backend.array(DATA))
 
     def guide(self) -> None:
-        """The law whose logits are fitted."""
+        """The distribution whose logits are fitted."""
         logits = self.ppl.param("logits", self.backend.array(LOGITS))
         self.latent(self.name, TEMPERATURE, logits)
 
     def loss(self, elbo: Any, seed: int) -> np.ndarray:
         """The loss, and its gradient with respect to the guide's logits."""
-        # As in NumPyro's SVI, which compiles neither one particle nor a loop.
+        # NumPyro's SVI, too, compiles neither one particle nor a loop.
         whole = elbo.num_particles > 1 and elbo.vectorize_particles
         slopes = self.backend.language.slopes(elbo, self.model, self.guide, seed, whole)
         loss, grads = slopes({"logits": self.backend.array(LOGITS)})
@@ -137,7 +137,7 @@ def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
     """
     elbo, options, cell = ELBOS[framework][way]
     backend, context = enter(framework)
-    # The straight-through law scores as the relaxed one does, but never by the numbers of a copy.
+    # Straight-through scores as the relaxed one does, but never by the numbers of a copy.
     prior = name if cell == LOST else VIEWS[STRAIGHT_THROUGH.index(name)]
     with context:
         made = make_elbo(backend, elbo, options)
@@ -164,7 +164,7 @@ def test_each_site_of_an_elbo(framework: str, way: str, name: str, seed: int) ->
 def test_the_elbo_is_the_other_frameworks_and_the_papers(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """A draw here: the loss by this framework's ELBO, by the other's log-space laws, and in NumPy.
+    """A draw here: the loss by this framework's ELBO, by the other's log-space ones, and in NumPy.
 
     rtol 1e-9. The order of drawing is the framework's own, so one site and one particle.
     """
@@ -180,9 +180,9 @@ def test_the_elbo_is_the_other_frameworks_and_the_papers(
         if importlib.util.find_spec(framework) is not None:
             there, context = enter(framework)
             with context:
-                law = getattr(there.names, SPACE[letter(name)])
-                p = law(there.array(WARM), logits=there.array(PRIOR))
-                q = law(there.array(TEMPERATURE), logits=there.array(LOGITS))
+                cls = getattr(there.names, SPACE[letter(name)])
+                p = cls(there.array(WARM), logits=there.array(PRIOR))
+                q = cls(there.array(TEMPERATURE), logits=there.array(LOGITS))
                 at = there.array(y.copy())  # JAX's own can't be written to
                 ratio = there.numpy(p.log_prob(at) - q.log_prob(at))
             np.testing.assert_allclose(loss, -(ratio.sum() + likelihood), 1e-9)

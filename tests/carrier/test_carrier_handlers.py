@@ -66,12 +66,12 @@ def test_each_way_of_a_handler(framework: str, way: str, name: str, site: str, s
     backend, context = enter(framework)
     ppl, h = backend.ppl, backend.handlers
     with context:
-        law, value, y = pair(backend, name, seed)
-        law = law.to_event(0 if letter(name) == "O" else 1)
+        d, value, y = pair(backend, name, seed)
+        d = d.to_event(0 if letter(name) == "O" else 1)
         mask = backend.array(MASK, "bool")
 
         def program() -> Any:
-            return SITES[site](ppl, h, law, mask)
+            return SITES[site](ppl, h, d, mask)
 
         drawn = h.trace(h.condition(program, data={"z": value})).get_trace()
         getattr(drawn, "nodes", drawn)["z"]["is_observed"] = False  # as if it was drawn there

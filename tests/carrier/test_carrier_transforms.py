@@ -108,15 +108,15 @@ def test_each_side_of_a_transformation(framework: str, way: str, name: str, seed
     transform, (within, given, closed, out) = TRANSFORMS[framework][way]
     backend, context = enter(framework)
     with context:
-        law, value, y = pair(backend, name, seed)
+        d, value, y = pair(backend, name, seed)
         expected, logits = density(name, y, TEMPERATURE), backend.array(LOGITS)
         result = transform(inside(backend, name), logits)
         assert within == RIGHT
         check_inside(backend, name, result)
         drawn = density(name, backend.numpy(result[1]), TEMPERATURE)
-        check(out, lambda: law.log_prob(result[0]), drawn, backend)
-        check(given, lambda: transform(law.log_prob, value), expected, backend)
-        check(closed, lambda: transform(lambda x: law.log_prob(value), logits), expected, backend)
+        check(out, lambda: d.log_prob(result[0]), drawn, backend)
+        check(given, lambda: transform(d.log_prob, value), expected, backend)
+        check(closed, lambda: transform(lambda x: d.log_prob(value), logits), expected, backend)
 
 
 # In torch a value can be written to in place inside a transformation, too.
@@ -145,7 +145,7 @@ def test_a_write_inside_a_transformation_is_noticed(way: str, write: str, whole:
 @needs_torch
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_inside_torch_func_grad_the_gradient_is_autograds(name: str, seed: int) -> None:
-    """Of the value and of its density."""
+    """Gradients of the value and of its density."""
 
     def total(logits: Any) -> Any:
         torch.manual_seed(seed)
@@ -169,22 +169,22 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
 
     gc.collect()
     before = set(carrier._behind)
-    law = make(Jax(), STRAIGHT_THROUGH[0], dtype="float32")
+    d = make(Jax(), STRAIGHT_THROUGH[0], dtype="float32")
 
     def total(logits: Any, key: Any) -> Any:
-        inner = type(law)(TEMPERATURE, logits=logits)
+        inner = type(d)(TEMPERATURE, logits=logits)
         value = inner(rng_key=key)
         return inner.log_prob(value).sum() + value.sum()
 
     keys = jax.random.split(jax.random.key(seed), 3)
-    value = law(rng_key=keys[0])
+    value = d(rng_key=keys[0])
     assert id(value) in set(carrier._behind) - before
     gradient = jax.grad(total)
-    gradient(law.logits, keys[0])
-    jax.jit(jax.vmap(gradient, (None, 0)))(law.logits, keys)
-    jax.lax.scan(lambda c, key: (c, total(law.logits, key)), 0, keys)
+    gradient(d.logits, keys[0])
+    jax.jit(jax.vmap(gradient, (None, 0)))(d.logits, keys)
+    jax.lax.scan(lambda c, key: (c, total(d.logits, key)), 0, keys)
     with jax.checking_leaks():
-        jax.jit(lambda key: total(law.logits, key))(keys[1])
+        jax.jit(lambda key: total(d.logits, key))(keys[1])
     del value
     gc.collect()
     assert set(carrier._behind) <= before
@@ -197,10 +197,10 @@ def test_a_new_array_at_an_old_ones_address_has_no_relaxed_sample(seed: int) -> 
     import jax.numpy as jnp
 
     backend, name = Jax(), STRAIGHT_THROUGH[0]
-    law, corner = make(backend, name, dtype="float32"), hard(name, LOGITS)
+    d, corner = make(backend, name, dtype="float32"), hard(name, LOGITS)
     addresses, others = set(), []
     for i in range(300):
-        addresses.add(id(law(rng_key=jax.random.key(seed + i))))
+        addresses.add(id(d(rng_key=jax.random.key(seed + i))))
         others.append(jnp.asarray(corner, "float32"))
     assert addresses & set(map(id, others))
-    assert all(outcome(lambda z=z: law.log_prob(z)) is LOST for z in others)
+    assert all(outcome(lambda z=z: d.log_prob(z)) is LOST for z in others)

@@ -116,12 +116,12 @@ def test_each_way_that_a_value_travels(framework: str, way: str, name: str, seed
     travel, cell = TRAVEL[framework][way]
     backend, context = enter(framework)
     with context:
-        law, value, y = pair(backend, name, seed, shape=(2,))
+        d, value, y = pair(backend, name, seed, shape=(2,))
         expected = density(name, y, TEMPERATURE)
         moved = travel(value)
-        check(cell, lambda: law.log_prob(moved), expected, backend)
+        check(cell, lambda: d.log_prob(moved), expected, backend)
         written = "write" in way or moved is value
-        check(cell if written else RIGHT, lambda: law.log_prob(value), expected, backend)
+        check(cell if written else RIGHT, lambda: d.log_prob(value), expected, backend)
 
 
 @needs_torch
@@ -130,9 +130,9 @@ def test_a_relaxed_value_that_was_written_to_is_scored_by_its_new_numbers(
     name: str, seed: int
 ) -> None:
     """In torch; rtol 1e-6 of the density of the new log value."""
-    law, value, y = pair(Torch(), name, seed)
+    d, value, y = pair(Torch(), name, seed)
     value.copy_(value.flip(0))
-    actual = Torch().numpy(law.log_prob(value))
+    actual = Torch().numpy(d.log_prob(value))
     np.testing.assert_allclose(actual, density(name, y[::-1], TEMPERATURE), 1e-6)
 
 
@@ -142,10 +142,10 @@ def test_detach_in_place_detaches_the_relaxed_sample_too(name: str, seed: int) -
     """The gradient of the density is then that of its own parameters, not of the path."""
     backend = Torch()
     logits = backend.array(LOGITS).requires_grad_()
-    law = getattr(backend.names, name)(TEMPERATURE, logits=logits)
-    value = backend.draw(law, seed).detach_()
+    d = getattr(backend.names, name)(TEMPERATURE, logits=logits)
+    value = backend.draw(d, seed).detach_()
     y = backend.draw(make(backend, SPACE[letter(name)]), seed)
     space = getattr(backend.names, SPACE[letter(name)])(TEMPERATURE, logits=logits)
     expected = torch.autograd.grad(space.log_prob(y).sum(), logits)[0]
-    actual = torch.autograd.grad(law.log_prob(value).sum(), logits)[0]
+    actual = torch.autograd.grad(d.log_prob(value).sum(), logits)[0]
     np.testing.assert_allclose(actual, expected, 1e-9, 1e-12)

@@ -33,8 +33,8 @@ def test_v1_two_masks_on_a_site_count_as_one(seed: int) -> None:
     from relaxed_dists.numpyro import RelaxedBernoulli
 
     def site(logit: Any, masks: int) -> None:
-        law = RelaxedBernoulli(0.05, logits=logit * jnp.ones(N))
-        draw = lambda: numpyro.sample("z", law)  # noqa: E731
+        d = RelaxedBernoulli(0.05, logits=logit * jnp.ones(N))
+        draw = lambda: numpyro.sample("z", d)  # noqa: E731
         for _ in range(masks):
             draw = handlers.mask(draw, mask=jnp.ones(N, bool))
         with numpyro.plate("n", N):
@@ -64,10 +64,10 @@ def test_f2_a_masked_hard_concrete_that_plates_expand(seed: int) -> None:
     logits = jnp.array([[1.0], [-1.0]])
 
     def site(logits: Any, way: str) -> Any:
-        law = HardConcrete(0.7, logits=logits)
+        d = HardConcrete(0.7, logits=logits)
         with numpyro.plate("a", 2, dim=-2), numpyro.plate("b", 3, dim=-1):
-            law = law if way == "masked" else law.expand((2, 3))
-            return numpyro.sample("z", law if way == "bare" else law.mask(jnp.array(True)))
+            d = d if way == "masked" else d.expand((2, 3))
+            return numpyro.sample("z", d if way == "bare" else d.mask(jnp.array(True)))
 
     def loss(logits: Any, way: str) -> Any:
         def model() -> None:
@@ -97,12 +97,12 @@ def test_e6_to_event_inside_vmap() -> None:
 
     mapped = jax.vmap(inside)(jnp.zeros((5, 4, 3)))
     masked = jax.vmap(lambda logits: inside(logits).mask(logits.sum() == 0))(jnp.zeros((5, 4, 3)))
-    for law in (mapped, masked, mapped.mask(True), mapped.mask(jnp.ones(5, bool)).mask(True)):
-        assert (law.batch_shape, law.event_shape) == ((5,), (4, 3))
-        assert law.sample(jax.random.key(0), (2,)).shape == (2, 5, 4, 3)
-        assert (law.to_event(1).batch_shape, law.to_event().event_shape) == ((), (5, 4, 3))
-        assert (law.expand((2, 5)).batch_shape, law.expand_by((2,)).event_shape) == ((2, 5), (4, 3))
-        shapes = jax.vmap(lambda law: jnp.zeros(law.batch_shape + law.event_shape))(law)
+    for d in (mapped, masked, mapped.mask(True), mapped.mask(jnp.ones(5, bool)).mask(True)):
+        assert (d.batch_shape, d.event_shape) == ((5,), (4, 3))
+        assert d.sample(jax.random.key(0), (2,)).shape == (2, 5, 4, 3)
+        assert (d.to_event(1).batch_shape, d.to_event().event_shape) == ((), (5, 4, 3))
+        assert (d.expand((2, 5)).batch_shape, d.expand_by((2,)).event_shape) == ((2, 5), (4, 3))
+        shapes = jax.vmap(lambda d: jnp.zeros(d.batch_shape + d.event_shape))(d)
         assert shapes.shape == (5, 4, 3)
 
 
@@ -114,13 +114,13 @@ def in_a_scan(name: str, wrap: Any, logit: Any, t: float, length: int = N) -> No
 
     def step(carry: None, _: None) -> tuple[None, Any]:
         logits = jnp.stack([logit, 0.0 * logit]) if "OneHot" in name else logit
-        law = getattr(names, name)(t, logits=logits)
-        return carry, numpyro.sample("z", wrap(law))
+        d = getattr(names, name)(t, logits=logits)
+        return carry, numpyro.sample("z", wrap(d))
 
     scan(step, None, None, length=length)
 
 
-# The relaxed laws' divergence is the same on all of these spaces, as that of two categories is.
+# The relaxed distributions' divergence is the same on all of these spaces.
 SCANNED = [
     "RelaxedBernoulli",
     "RelaxedBernoulliStraightThrough",
@@ -145,8 +145,8 @@ def test_v2_a_cond_scores_the_guides_sample(name: str, seed: int) -> None:
         logits = logit * jnp.ones(20)
         if "OneHot" in name:
             logits = jnp.stack([logits, 0.0 * logits], -1)
-        law = getattr(names, name)(0.05, logits=logits).to_event(1)
-        draw = lambda _: numpyro.sample("z", law)  # noqa: E731
+        d = getattr(names, name)(0.05, logits=logits).to_event(1)
+        draw = lambda _: numpyro.sample("z", d)  # noqa: E731
         cond(True, draw, draw, None)
 
     key, guide = jax.random.key(seed), lambda: program(LOGIT)
@@ -218,7 +218,7 @@ def ways() -> dict[str, Any]:
 @needs_jax
 @pytest.mark.parametrize("way", ["mixture", "transform", "their mask", "multi"])
 def test_v2_a_compiled_elbo_refuses_a_value_that_lost_its_sample(way: str) -> None:
-    """As it is traced, where numbers can't be seen; HardConcrete by its own error."""
+    """Refused while it is traced, where numbers can't be seen; HardConcrete has its own error."""
     seen = "may be rounded, which cannot be seen in a compiled ELBO"
     with pytest.raises(ValueError, match=rounded("RelaxedBernoulli", seen)[:-1]):  # JAX adds a note
         reached(**ways()[way])
@@ -236,18 +236,18 @@ def test_v2_what_the_user_gives_is_scored_as_it_is(seed: int) -> None:
 
     from relaxed_dists.numpyro import RelaxedBernoulli
 
-    x, law = jnp.array([0.2, 0.9]), RelaxedBernoulli(0.5, logits=jnp.array([0.5, -1.0]))
-    expected = law.log_prob(x)
-    np.testing.assert_allclose(jax.jit(lambda x: law.log_prob(x))(x), expected, 1e-5)
-    mapped = jax.vmap(lambda law, x: law.log_prob(x))(law, x)
+    x, d = jnp.array([0.2, 0.9]), RelaxedBernoulli(0.5, logits=jnp.array([0.5, -1.0]))
+    expected = d.log_prob(x)
+    np.testing.assert_allclose(jax.jit(lambda x: d.log_prob(x))(x), expected, 1e-5)
+    mapped = jax.vmap(lambda d, x: d.log_prob(x))(d, x)
     np.testing.assert_allclose(mapped, expected, 1e-5)
 
     def observed(x: Any) -> None:
-        numpyro.sample("w", law.to_event(1))
-        numpyro.sample("x", law.to_event(1), obs=x)
+        numpyro.sample("w", d.to_event(1))
+        numpyro.sample("x", d.to_event(1), obs=x)
 
     def latent(*_: Any) -> None:
-        numpyro.sample("w", law.to_event(1))
+        numpyro.sample("w", d.to_event(1))
 
     automatic, key = AutoNormal(latent), jax.random.key(seed)
     with handlers.seed(rng_seed=seed):
@@ -262,7 +262,7 @@ def test_v2_what_the_user_gives_is_scored_as_it_is(seed: int) -> None:
 
 @needs_jax
 def test_v2_a_scan_under_the_mean_field_elbo(seed: int) -> None:
-    """It takes the divergence; where only the model is masked it scores that one first: refused."""
+    """The ELBO takes the divergence; a model that alone is masked is scored first, and refused."""
 
     def loss(logit: Any, masked: bool) -> Any:
         def wrap(fn: Any) -> Any:
@@ -320,8 +320,8 @@ def test_v2_which_numbers_hold_their_density(backend: Backend) -> None:
     one_hot, binary = backend.names.RelaxedOneHotCategorical, backend.names.RelaxedBernoulli
 
     def score(made: Any, logits: Any, value: Any) -> float:
-        law = made(0.5, logits=backend.array(logits))
-        return float(law.log_prob(backend.array(value)))
+        d = made(0.5, logits=backend.array(logits))
+        return float(d.log_prob(backend.array(value)))
 
     inf, tiny = np.inf, np.finfo(float).tiny
     for logits, value in (

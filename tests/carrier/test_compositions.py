@@ -43,7 +43,7 @@ def compositions(length: int) -> list[Composition]:
     ]
 
 
-def law(backend: Backend, name: str, side: str, logits: Any, expand: Any = None) -> Any:
+def built(backend: Backend, name: str, side: str, logits: Any, expand: Any = None) -> Any:
     """The guide's distribution (q) or the model's (p), or one of a larger batch shape."""
     names, (name, *kind) = backend.names, name.split(" ")
     t = backend.array(COLD[side])
@@ -54,8 +54,8 @@ def law(backend: Backend, name: str, side: str, logits: Any, expand: Any = None)
         made = getattr(names, name)(logits=logits)
     elif "Subset" in name or "Permutation" in name:
         size = {"k": 2} if "Subset" in name else {}
-        heat = (t,) if "Relaxed" in name else ()
-        made = getattr(names, name)(*heat, logits=logits, **size)
+        temperature = (t,) if "Relaxed" in name else ()
+        made = getattr(names, name)(*temperature, logits=logits, **size)
     else:
         made = getattr(names, name)(t, logits=logits)
     made = made if expand is None else made.expand(expand)
@@ -183,7 +183,7 @@ def program(
             shape.expanded(larger)
             shape.weights = shape.weights * (size / 2)
         elif handler == "scan":
-            # Of NumPyro alone, which can't nest them, nor take the parameters of a transform.
+            # NumPyro alone can't nest them, nor take the parameters of a transform.
             if backend.framework == "pyro" or {"scan", "transform"} & {*handlers[:i], *wrappers}:
                 raise Impossible
 
@@ -200,16 +200,16 @@ def program(
 def plain(
     backend: Backend, name: str, shape: tuple[int, ...], seed: int, slope: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """By hand, for the bare distribution of a shape: the draw, and for each element the term.
+    """The bare distribution of a shape, by hand: the draw, and for each element the term.
 
     The terms are log p - log q at the same value; or their slopes by the guide's logits.
     """
     q, p = (logits_of(backend, name, side) for side in "qp")
 
     def terms(logits: Any) -> tuple[Any, Any]:
-        guide = law(backend, name, "q", logits, shape)
+        guide = built(backend, name, "q", logits, shape)
         value = backend.draw(guide, seed)
-        return law(backend, name, "p", p, shape).log_prob(value) - guide.log_prob(value), value
+        return built(backend, name, "p", p, shape).log_prob(value) - guide.log_prob(value), value
 
     if not slope:
         term, value = terms(q)
@@ -226,8 +226,8 @@ def plain(
 def elbo(backend: Backend, name: str, case: Composition, logits: Any, seed: int) -> Any:
     """An ELBO of one site, and its value."""
     prior, values = logits_of(backend, name, "p"), []
-    model, _ = program(backend, lambda: law(backend, name, "p", prior), case, seed)
-    guide, _ = program(backend, lambda: law(backend, name, "q", logits), case, seed)
+    model, _ = program(backend, lambda: built(backend, name, "p", prior), case, seed)
+    guide, _ = program(backend, lambda: built(backend, name, "q", logits), case, seed)
     h = backend.handlers
     loss = backend.infer.Trace_ELBO()
 
@@ -247,7 +247,7 @@ def elbo(backend: Backend, name: str, case: Composition, logits: Any, seed: int)
 
 
 def result(score: Callable[[], Any]) -> Any:
-    """What it returns, or LOST where an error of ours refuses the value."""
+    """Its result, or LOST where an error of ours refuses the value."""
     try:
         return score()
     except ValueError as error:
@@ -260,7 +260,7 @@ def by_numbers(backend: Backend, name: str, mixture: bool, value: np.ndarray) ->
     """The terms at a value's numbers alone."""
     both = []
     for side in "pq":
-        fn = law(backend, name, side, logits_of(backend, name, side), (2, 2) if mixture else None)
+        fn = built(backend, name, side, logits_of(backend, name, side), (2, 2) if mixture else None)
         events = len(fn.event_shape)
         at = np.expand_dims(value, value.ndim - events) if mixture else value
         terms = backend.numpy(fn.log_prob(backend.array(at)))
@@ -279,7 +279,7 @@ def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool
     if "mixture" in case[0] and any(word in name for word in unfit):
         raise Impossible
     q = logits_of(backend, name, "q")
-    _, shape = program(backend, lambda: law(backend, name, "q", q), case, seed)
+    _, shape = program(backend, lambda: built(backend, name, "q", q), case, seed)
     weights, scanned, wrappers = shape.weights, "scan" in case[1], case[0]
     got = result(lambda: elbo(backend, name, case, q, seed))
     if got is LOST:
@@ -318,7 +318,7 @@ def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool
 def run(
     backend: Backend, name: str, cases: list[Composition], seed: int, slopes: int, least: int
 ) -> None:
-    """The law of each composition that there is, at least so many; of one in so many the slope."""
+    """Each composition that there is, at least so many, and the slope of one in so many."""
     ran = 0
     for i, case in enumerate(cases):
         try:
@@ -355,17 +355,19 @@ def test_compositions(backend: Backend, name: str, seed: int, whole: bool) -> No
 def test_a_wrapper_that_copies_the_value_fails(
     backend: Backend, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The law fails if a mask hands on a copy, whether it is then refused or not."""
+    """The comparison fails if a mask hands on a copy, whether that is then refused or not."""
     dist = backend.dist
 
     class Copying(dist.MaskedDistribution):
         def log_prob(self, value: Any, *intermediates: Any) -> Any:
             return super().log_prob(value + 0)
 
-    made = type(law(backend, "RelaxedBernoulli", "q", logits_of(backend, "RelaxedBernoulli", "q")))
+    made = type(
+        built(backend, "RelaxedBernoulli", "q", logits_of(backend, "RelaxedBernoulli", "q"))
+    )
     case = (("expand", "expand", "mask"), ())  # four values count, and one is rounded
     check(backend, "RelaxedBernoulli", case, seed)
-    monkeypatch.setattr(made, "mask", lambda law, mask: Copying(law, mask))
+    monkeypatch.setattr(made, "mask", lambda d, mask: Copying(d, mask))
     with pytest.raises(AssertionError):
         check(backend, "RelaxedBernoulli", case, seed)
     monkeypatch.setattr(made, "_refuse_rounded", lambda *args: None)

@@ -33,7 +33,7 @@ def test_density_is_the_papers(backend: Backend, case: Case) -> None:
     )
     def check(seed: int, k: int, n: int, t: float) -> None:
         rng = np.random.default_rng(seed)
-        logits, x = parameters(rng, case.rows, k, (n,)), interior(rng, case, k, n)
+        logits, x = parameters(rng, case.one_hot, k, (n,)), interior(rng, case, k, n)
         expected = np.log(case.density(logits, np.full(n, t), x))
         ours = log_prob(backend, case, t, logits, case.to_value(x))
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
@@ -45,7 +45,11 @@ def test_density_is_the_papers(backend: Backend, case: Case) -> None:
 def test_density_is_numpys(backend: Backend, case: Case) -> None:
     """The shared formulas over NumPy give the same number, a temperature a row."""
     rng, ops = np.random.default_rng(0), NumpyOps()
-    logits, x, t = parameters(rng, case.rows, 5, (3,)), interior(rng, case, 5, 3), [0.1, 1.0, 7.0]
+    logits, x, t = (
+        parameters(rng, case.one_hot, 5, (3,)),
+        interior(rng, case, 5, 3),
+        [0.1, 1.0, 7.0],
+    )
     formula = {
         "ExpRelaxedOneHotCategorical": formulas.exp_concrete_log_prob,
         "RelaxedOneHotCategorical": formulas.concrete_log_prob,
@@ -69,7 +73,7 @@ def test_density_is_the_frameworks_own(case: Case) -> None:
     if own is None:
         from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli as own
     backend, rng = BACKENDS["pyro"](), np.random.default_rng(2)
-    logits, x = parameters(rng, case.rows, 4, (5,)), interior(rng, case, 4, 5)
+    logits, x = parameters(rng, case.one_hot, 4, (5,)), interior(rng, case, 4, 5)
     value = case.to_value(x)
     theirs = own(backend.array(0.5), logits=backend.array(logits), validate_args=False)
     expected = backend.numpy(theirs.log_prob(backend.array(value)))
@@ -158,7 +162,7 @@ def test_the_backends_agree(case: Case) -> None:
     """The same density from both, to rounding."""
     pytest.importorskip("pyro"), pytest.importorskip("numpyro")
     rng = np.random.default_rng(5)
-    logits, x = parameters(rng, case.rows, 6, (7,)), interior(rng, case, 6, 7)
+    logits, x = parameters(rng, case.one_hot, 6, (7,)), interior(rng, case, 6, 7)
     value, t = case.to_value(x), np.linspace(0.1, 3, 7)
     first, second = (made() for made in BACKENDS.values())
     with second.double():

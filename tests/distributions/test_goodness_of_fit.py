@@ -46,7 +46,7 @@ def density(backend: type[Backend], name: str) -> Callable[..., Any]:
 
 def two(case: Case, x: np.ndarray) -> np.ndarray:
     """Numbers of a vector's categories: of a logit its own, and zero."""
-    return x if case.rows else np.stack([x, np.zeros_like(x)], -1)
+    return x if case.one_hot else np.stack([x, np.zeros_like(x)], -1)
 
 
 def cells(backend: Backend, case: Case, t: float, logits: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ settings = pytest.mark.parametrize(("t", "k"), [(0.5, 2), (2.5, 3)])
 @settings
 def test_density_integrates_to_one(backend: Backend, case: Case, t: float, k: int) -> None:
     """Over two or three categories; without its factor t or (K - 1)! it would not."""
-    logits = parameters(np.random.default_rng(1), case.rows, k, ())
+    logits = parameters(np.random.default_rng(1), case.one_hot, k, ())
     assert abs(cells(backend, case, t, logits).sum() - 1) < 1e-9
 
 
@@ -113,7 +113,7 @@ def test_draws_follow_the_density(
 
     So is a density without the factor t of each dimension.
     """
-    logits = parameters(np.random.default_rng(1), case.rows, k, ())
+    logits = parameters(np.random.default_rng(1), case.one_hot, k, ())
     mass = cells(backend, case, t, logits)
     right, wrong = (
         counts(case, t, logits, draws(backend, case.name, drawn, logits, seed, 100_000))
@@ -132,8 +132,8 @@ def test_density_of_draws(backend: Backend, case: Case, seed: int) -> None:
     density without (K - 1)! or t^(K - 1), or with the logits negated, is rejected.
     """
     n, t = 50_000, 0.4
-    logits = parameters(np.random.default_rng(3), case.rows, 6, ())
-    e = np.random.default_rng(seed + 1).exponential(size=(n, 6 if case.rows else 2))
+    logits = parameters(np.random.default_rng(3), case.one_hot, 6, ())
+    e = np.random.default_rng(seed + 1).exponential(size=(n, 6 if case.one_hot else 2))
     k = e.shape[-1]
     expected = special.gammaln(k) + (k - 1) * np.log(t)
     expected = expected + np.log(e).sum(-1) - k * np.log(e.sum(-1))
@@ -144,7 +144,7 @@ def test_density_of_draws(backend: Backend, case: Case, seed: int) -> None:
     found = log_prob(backend, case, t, logits, x)
     assert stats.ks_2samp(found, expected).pvalue > ALARM
     wrong = [found - (k - 1) * np.log(t), log_prob(backend, case, t, -logits, x)]
-    wrong += [found - special.gammaln(k)] if case.rows else []
+    wrong += [found - special.gammaln(k)] if case.one_hot else []
     for other in wrong:
         assert stats.ks_2samp(other, expected).pvalue < ALARM
 
@@ -161,7 +161,7 @@ def test_entropy_of_draws(backend: Backend, case: Case, seed: int) -> None:
     That of the discrete law, the tempting substitute, is rejected.
     """
     n, t = 100_000, 0.3
-    logits = parameters(np.random.default_rng(4), case.rows, 5, ())
+    logits = parameters(np.random.default_rng(4), case.one_hot, 5, ())
     law = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
     terms = -log_prob(backend, case, t, logits, draws(backend, case.name, t, logits, seed, n))
     assert abs(backend.numpy(law.entropy()) - terms.mean()) < slack(terms)

@@ -78,15 +78,15 @@ def test_change_of_variables(backend: Backend, log_case: Case, case: Case) -> No
     @examples
     def check(seed: int, k: int, t: float, scale: float) -> None:
         rng = np.random.default_rng(seed)
-        logits, x = scale * parameters(rng, case.rows, k, (N,)), values(rng, case.name, k, N)
-        jacobian = np.log(x).sum(-1) if case.rows else np.log(x) + np.log1p(-x)
+        logits, x = scale * parameters(rng, case.one_hot, k, (N,)), values(rng, case.name, k, N)
+        jacobian = np.log(x).sum(-1) if case.one_hot else np.log(x) + np.log1p(-x)
         there = log_prob(backend, log_case.name, t, logits, case.to_log(x))
         close(log_prob(backend, case.name, t, logits, x), there - jacobian)
         draws = [
             backend.numpy(backend.draw(make(backend, name, t, logits), seed))
             for name in (case.name, log_case.name)
         ]
-        close(draws[0], np.exp(draws[1]) if case.rows else special.expit(draws[1]))
+        close(draws[0], np.exp(draws[1]) if case.one_hot else special.expit(draws[1]))
 
     check()
 
@@ -244,9 +244,9 @@ def test_at_low_temperature_a_draw_is_the_discrete_one(backend: Backend, case: C
     @fewer
     @given(seed=st.integers(0, 10**6), t=st.sampled_from([1e-4, 1e-3, 0.01, 0.1, 1.0]))
     def check(seed: int, t: float) -> None:
-        logits = parameters(np.random.default_rng(seed), case.rows, 5, (20,))
-        scores = logits + backend.numpy(backend.noise(case.rows, seed, logits.shape))
-        top = np.sort(scores, -1) if case.rows else np.sort(two(scores), -1)
+        logits = parameters(np.random.default_rng(seed), case.one_hot, 5, (20,))
+        scores = logits + backend.numpy(backend.noise(case.one_hot, seed, logits.shape))
+        top = np.sort(scores, -1) if case.one_hot else np.sort(two(scores), -1)
         bound = (top.shape[-1] - 1) * np.exp((top[:, -2] - top[:, -1]) / t) + 1e-12
         soft, hard = (
             backend.numpy(backend.draw(make(backend, name, t, logits), seed))

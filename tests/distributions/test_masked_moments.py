@@ -1,7 +1,7 @@
 """Masked categories: entropies, moments and KL are those of the categories left.
 
-The gradient of a masked logit or prob is exactly 0. Of each distribution in each framework both
-dtypes and both parameters, but not each with each, which --whole takes.
+The gradient of a masked logit or prob is exactly 0. Each distribution in each framework
+is run with both dtypes and both parameters, but not with each pair of them, which --whole takes.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ import pytest
 from harness import Backend
 from masked import (
     INF,
-    KEPT,
+    UNMASKED,
     WEIGHTS,
     T,
     W,
     by,
+    each,
     gradient,
-    laws,
     make,
     parameter,
     precise,
@@ -27,16 +27,16 @@ from masked import (
 )
 
 
-@pytest.mark.share("backend", "law")
-@laws
+@pytest.mark.share("backend", "name")
+@each
 @by
 @precise
-def test_entropy(backend: Backend, law: str, by: str, dtype: str, rtol: float) -> None:
+def test_entropy(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
     """That of the categories left, and its gradient."""
-    left = backend.array(parameter(by)[KEPT], dtype)
+    left = backend.array(parameter(by)[UNMASKED], dtype)
 
     def entropy(x: Any) -> Any:
-        return make(backend, law, by, x).entropy() + 0 * x[0]  # it may not depend on x
+        return make(backend, name, by, x).entropy() + 0 * x[0]  # it may not depend on x
 
     value, found = value_and_gradient(backend, entropy, by, dtype)
     of_left, expected = backend.with_gradient(entropy, left)
@@ -44,24 +44,24 @@ def test_entropy(backend: Backend, law: str, by: str, dtype: str, rtol: float) -
     np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
 
 
-@pytest.mark.share("backend", "law")
-@pytest.mark.parametrize("law", ["simplex", "discrete"])
+@pytest.mark.share("backend", "name")
+@pytest.mark.parametrize("name", ["simplex", "discrete"])
 @by
 @precise
-def test_mean_and_variance(backend: Backend, law: str, by: str, dtype: str, rtol: float) -> None:
+def test_mean_and_variance(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
     """0 where masked; elsewhere those of the categories left, and their gradients."""
-    full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[KEPT]))
-    laws = [make(backend, law, by, x) for x in (full, left)]
+    full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[UNMASKED]))
+    each = [make(backend, name, by, x) for x in (full, left)]
     for moment in ("mean", "variance"):
-        ours, theirs = (backend.numpy(getattr(made, moment)) for made in laws)
+        ours, theirs = (backend.numpy(getattr(made, moment)) for made in each)
         np.testing.assert_array_equal(ours[[1, 3]], 0)
-        np.testing.assert_allclose(ours[KEPT], theirs, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(ours[UNMASKED], theirs, rtol=rtol, atol=rtol)
 
     def f(x: Any, weights: np.ndarray) -> Any:
-        made = make(backend, law, by, x)
+        made = make(backend, name, by, x)
         return ((made.mean - 2 * made.variance) * backend.array(weights, dtype)).sum()
 
-    _, expected = backend.with_gradient(lambda x: f(x, W[KEPT]), left)
+    _, expected = backend.with_gradient(lambda x: f(x, W[UNMASKED]), left)
     _, found = value_and_gradient(backend, lambda x: f(x, W), by, dtype)
     np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
 
@@ -75,48 +75,48 @@ def test_gradient_by_the_temperature(backend: Backend, dtype: str, rtol: float) 
         rows, t = backend.array([logits, logits], dtype), backend.array([T, 2.0], dtype)
 
         def f(t: Any) -> Any:
-            law = backend.names.RelaxedOneHotCategorical
-            made, other = law(t, logits=rows), law(1.0, logits=2 * rows)
+            name = backend.names.RelaxedOneHotCategorical
+            made, other = name(t, logits=rows), name(1.0, logits=2 * rows)
             kl = backend.divergence(made, other)  # at ratios of 2 and 1/2
             return ((made.mean - 2 * made.variance)[:, 0] + made.entropy() + kl).sum()
 
         return backend.with_gradient(f, t)[1]
 
-    expected = slopes(reference(backend), parameter("logits")[KEPT])
+    expected = slopes(reference(backend), parameter("logits")[UNMASKED])
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(slopes(backend, parameter("logits")), expected, rtol=10 * rtol)
 
 
-@pytest.mark.share("backend", "law")
-@pytest.mark.parametrize(("law", "t"), [("log space", T), ("simplex", 0.8)])
+@pytest.mark.share("backend", "name")
+@pytest.mark.parametrize(("name", "t"), [("log space", T), ("simplex", 0.8)])
 @by
 @precise
-def test_kl_of_relaxed_laws(
-    backend: Backend, law: str, t: float, by: str, dtype: str, rtol: float
+def test_kl_of_relaxed_distributions(
+    backend: Backend, name: str, t: float, by: str, dtype: str, rtol: float
 ) -> None:
     """At equal temperatures and others: that of the categories left; infinite between faces."""
-    name = {"log space": "Exp", "simplex": ""}[law] + "RelaxedOneHotCategorical"
+    cls = {"log space": "Exp", "simplex": ""}[name] + "RelaxedOneHotCategorical"
     other = np.array([1.0, 0.0, 0.2, 0.0, 0.7])
 
     def second(backend: Backend, probs: np.ndarray) -> Any:
-        return getattr(backend.names, name)(t, probs=backend.array(probs, dtype))
+        return getattr(backend.names, cls)(t, probs=backend.array(probs, dtype))
 
     def f(backend: Backend, x: Any, probs: np.ndarray) -> Any:
-        made, prior = make(backend, law, by, x), second(backend, probs)
+        made, prior = make(backend, name, by, x), second(backend, probs)
         return backend.divergence(made, prior) + backend.divergence(prior, made)
 
     known = reference(backend)
     ours, found = value_and_gradient(backend, lambda x: f(backend, x, other), by, dtype)
     theirs, expected = known.with_gradient(
-        lambda x: f(known, x, other[KEPT]), known.array(parameter(by)[KEPT], dtype)
+        lambda x: f(known, x, other[UNMASKED]), known.array(parameter(by)[UNMASKED], dtype)
     )
     np.testing.assert_allclose(ours, theirs, rtol=rtol)
     np.testing.assert_allclose(found, expected, rtol=10 * rtol, atol=10 * rtol)
-    open_law = second(backend, np.ones(5))
+    whole = second(backend, np.ones(5))
 
     def between_faces(x: Any) -> Any:
-        made = make(backend, law, by, x)
-        return backend.divergence(made, open_law), backend.divergence(open_law, made)
+        made = make(backend, name, by, x)
+        return backend.divergence(made, whole), backend.divergence(whole, made)
 
     assert [
         backend.numpy(x)
@@ -127,21 +127,21 @@ def test_kl_of_relaxed_laws(
 @pytest.mark.share("backend")
 @by
 @precise
-def test_kl_of_discrete_laws(backend: Backend, by: str, dtype: str, rtol: float) -> None:
+def test_kl_of_discrete_distributions(backend: Backend, by: str, dtype: str, rtol: float) -> None:
     """That of the categories left; infinite where p keeps what q masks; gradients of both."""
     cls, other = backend.names.OneHotCategorical, np.array([1.0, 0.5, 0.2, 0.0, 0.7])
     p, q = WEIGHTS / WEIGHTS.sum(), other / other.sum()
-    expected = (p[KEPT] * np.log(p[KEPT] / q[KEPT])).sum()
+    expected = (p[UNMASKED] * np.log(p[UNMASKED] / q[UNMASKED])).sum()
     masked = cls(**{by: backend.array(parameter(by), dtype)})
     wide = cls(probs=backend.array(other, dtype))
     np.testing.assert_allclose(backend.kl(masked, wide), expected, rtol=rtol)
     assert backend.kl(wide, masked) == INF
     # For logits p (log p/q - KL); q - p for those of q.
-    chain = WEIGHTS[KEPT] if by == "probs" else 1.0
+    chain = WEIGHTS[UNMASKED] if by == "probs" else 1.0
     found = gradient(backend, lambda x: backend.divergence(cls(**{by: x}), wide), by, dtype)
-    slope = p[KEPT] * (np.log(p[KEPT] / q[KEPT]) - expected) / chain
+    slope = p[UNMASKED] * (np.log(p[UNMASKED] / q[UNMASKED]) - expected) / chain
     np.testing.assert_allclose(found, slope, rtol=10 * rtol, atol=10 * rtol)
     narrow = cls(probs=backend.array([0.2, 0.0, 0.3, 0.0, 0.5], dtype))
     found = gradient(backend, lambda x: backend.divergence(narrow, cls(**{by: x})), by, dtype)
-    slope = (p[KEPT] - np.array([0.2, 0.3, 0.5])) / chain
+    slope = (p[UNMASKED] - np.array([0.2, 0.3, 0.5])) / chain
     np.testing.assert_allclose(found, slope, rtol=10 * rtol, atol=10 * rtol)

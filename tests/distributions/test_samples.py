@@ -87,8 +87,8 @@ def test_shapes_change_no_number(backend: Backend, name: str) -> None:
 def test_gradient_of_a_draw(backend: Backend, case: Case) -> None:
     """Against central differences with the noise held fixed, to 1e-6."""
     rng, h = np.random.default_rng(0), 1e-5
-    logits, t = parameters(rng, case.rows, 4, (3,)), np.array([0.5, 1.0, 2.0])
-    weights = rng.normal(size=(3, 4) if case.rows else (3,))
+    logits, t = parameters(rng, case.one_hot, 4, (3,)), np.array([0.5, 1.0, 2.0])
+    weights = rng.normal(size=(3, 4) if case.one_hot else (3,))
 
     def f(logits: object, t: object) -> object:
         value = backend.draw(getattr(backend.names, case.name)(t, logits=logits), 7)
@@ -112,8 +112,8 @@ def test_gradient_of_a_draw(backend: Backend, case: Case) -> None:
 def test_straight_through_gradient_is_the_relaxed_one(backend: Backend, case: Case) -> None:
     """The same noise: the value is the rounding, the gradient that of the relaxed value."""
     rng = np.random.default_rng(0)
-    logits, t = parameters(rng, case.rows, 4, (50,)), np.array(0.5)
-    weights = backend.array(rng.normal(size=(50, 4) if case.rows else (50,)))
+    logits, t = parameters(rng, case.one_hot, 4, (50,)), np.array(0.5)
+    weights = backend.array(rng.normal(size=(50, 4) if case.one_hot else (50,)))
 
     def through(name: str) -> list[np.ndarray]:
         def f(logits: object, t: object) -> object:
@@ -128,7 +128,7 @@ def test_straight_through_gradient_is_the_relaxed_one(backend: Backend, case: Ca
         backend.numpy(backend.draw(make(backend, name, t, logits), 3))
         for name in (case.straight_through, case.name)
     )
-    rounded = np.eye(4)[soft.argmax(-1)] if case.rows else (soft > 0.5).astype(float)
+    rounded = np.eye(4)[soft.argmax(-1)] if case.one_hot else (soft > 0.5).astype(float)
     np.testing.assert_array_equal(hard, rounded)
 
 

@@ -116,7 +116,7 @@ def test_a_number_is_the_first_of_two_categories(backend: Backend, estimator: An
     np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
-# What the papers prove. The expectation over the hard sample is a sum; k categories, and n draws
+# The papers' theorems. The expectation over the hard sample is a sum; k categories, and n draws
 # of further noise for those that take it.
 
 K, N = 4, 40_000
@@ -300,8 +300,8 @@ def test_masked_far_apart_and_in_half_precision(
     """
 
     def f(logits: Any) -> Any:
-        law = backend.names.OneHotCategorical(logits=logits, estimator=estimator)
-        draw = backend.draw(law, 0, (7,))
+        d = backend.names.OneHotCategorical(logits=logits, estimator=estimator)
+        draw = backend.draw(d, 0, (7,))
         binary = backend.names.Bernoulli(logits=logits, estimator=estimator)
         numbers = backend.draw(binary, 0)
         return (draw * backend.array(np.arange(4.0), "float32")).sum() + numbers.sum()
@@ -317,8 +317,8 @@ def test_many_categories(backend: Backend) -> None:
     for estimator in ALL:
 
         def f(logits: Any, estimator: Any = estimator) -> Any:
-            law = backend.names.OneHotCategorical(logits=logits, estimator=estimator)
-            return (backend.draw(law, 0) * logits).sum() - (law.logits * 0).sum()
+            d = backend.names.OneHotCategorical(logits=logits, estimator=estimator)
+            return (backend.draw(d, 0) * logits).sum() - (d.logits * 0).sum()
 
         gradient = backend.grad(backend.compiled(f), logits)[0]
         assert np.isfinite(gradient).all()
@@ -356,18 +356,18 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
     alone = backend.numpy(slope(x[2], gumbel[2], more[2]))
     np.testing.assert_allclose(found[2], alone, atol=1e-14)
 
-    law = backend.names.OneHotCategorical
+    cls = backend.names.OneHotCategorical
 
     if backend.framework == "pyro":
         torch._dynamo.reset()  # a function that is compiled often is given up on
         torch.manual_seed(0)
-        plain = backend.grad(lambda x: law(logits=x, estimator=estimator).rsample()[0, 0], x)[0]
-        whole = compiled(lambda x: law(logits=x, estimator=estimator).rsample()[0, 0])
+        plain = backend.grad(lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0], x)[0]
+        whole = compiled(lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0])
         torch.manual_seed(0)
         np.testing.assert_allclose(backend.grad(whole, x)[0], plain, atol=1e-14)
     else:
-        # The sample of a compiled function is tested everywhere else: here, its law goes through.
-        made = jax.jit(lambda x: law(logits=x, estimator=estimator))(x)
+        # Compiled samples are tested everywhere else: here, the distribution goes through.
+        made = jax.jit(lambda x: cls(logits=x, estimator=estimator))(x)
         assert type(made.estimator) is type(estimator)
         assert made.estimator.draws == estimator.draws
 
@@ -383,15 +383,15 @@ def test_own(backend: Backend) -> None:
         e = backend.private.ops.exp(logits)
         return names.straight_through(one_hot, e / e.sum(-1)[..., None])
 
-    def f(estimator: Any, rows: bool) -> Callable[[Any], Any]:
-        law = names.OneHotCategorical if rows else names.Bernoulli
-        return lambda x: (backend.draw(law(logits=x, estimator=estimator), 0)[0] * x[1]).sum()
+    def f(estimator: Any, one_hot: bool) -> Callable[[Any], Any]:
+        cls = names.OneHotCategorical if one_hot else names.Bernoulli
+        return lambda x: (backend.draw(cls(logits=x, estimator=estimator), 0)[0] * x[1]).sum()
 
     x = backend.array([[0.0, 1, 2], [0.5, -1, 0]])
-    for rows in (True, False):
-        expected = backend.grad(backend.compiled(f(names.StraightThrough(), rows)), x)[0]
-        np.testing.assert_allclose(backend.grad(f(own, rows), x)[0], expected, atol=1e-14)
-        compiled = backend.compiled(f(own, rows))
+    for one_hot in (True, False):
+        expected = backend.grad(backend.compiled(f(names.StraightThrough(), one_hot)), x)[0]
+        np.testing.assert_allclose(backend.grad(f(own, one_hot), x)[0], expected, atol=1e-14)
+        compiled = backend.compiled(f(own, one_hot))
         np.testing.assert_allclose(backend.grad(compiled, x)[0], expected, atol=1e-14)
 
 
@@ -421,7 +421,7 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @pytest.mark.parametrize("label", BAD)
 def test_errors(backend: Backend, label: str) -> None:
-    """What was got, expected, and what to do."""
+    """The errors say what was got, what was expected and what to do."""
     make, text = BAD[label]
     with pytest.raises(ValueError, match=text):
         make(backend.names)
@@ -429,12 +429,12 @@ def test_errors(backend: Backend, label: str) -> None:
 
 @pytest.mark.parametrize("estimator", [ReinMax(), ReinMaxRao(T)], ids=repr)
 def test_no_second_derivative(backend: Backend, estimator: Any) -> None:
-    """It is refused for those whose gradient is that of no function, and only then."""
+    """Refused where the gradient is that of no function, and only there."""
     x = backend.array([0.3, -1, 2])
 
     def f(x: Any) -> Any:
-        law = backend.names.OneHotCategorical(logits=x, estimator=estimator)
-        return (backend.draw(law, 0) * backend.array([1.0, 2, 3])).sum() ** 2
+        d = backend.names.OneHotCategorical(logits=x, estimator=estimator)
+        return (backend.draw(d, 0) * backend.array([1.0, 2, 3])).sum() ** 2
 
     if backend.framework == "pyro":
         import torch

@@ -39,7 +39,7 @@ def surrogate(backend: Backend, name: str) -> Callable[..., Any]:
 
 
 def losses(backend: Backend, name: str) -> dict[str, Any]:
-    """By their names in tests."""
+    """The losses, by their names in tests."""
     ours, r = backend.names, surrogate(backend, name)
     return {
         "leave-one-out": ours.LeaveOneOut_ELBO(2, vectorize_particles=name == "plates"),
@@ -119,23 +119,23 @@ def test_wrong_versions_are_biased(
     assert worst(one(backend, "chain", loss, seed), PROBLEMS["chain"].exact()) > 8
 
 
-@pytest.mark.parametrize("rows", [True, False])
-def test_pathwise_gradients_of_a_fixed_draw(rows: bool) -> None:
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_pathwise_gradients_of_a_fixed_draw(one_hot: bool) -> None:
     """The derivative of c(s(z)) - c(s(z~ given b)), by central differences, of the papers' z~.
 
     For categories Paulus et al. (2021), equation 6; for one logit Tucker et al. (2017), appendix.
     """
     rng = np.random.default_rng(0)
-    theta = rng.normal(0, 1.5, (50, 4) if rows else 50)
-    noise = rng.gumbel(size=theta.shape) if rows else rng.logistic(size=50)
-    heat, slope = rng.uniform(0.3, 1.5, 50), rng.normal(size=theta.shape)
-    draw = Relaxation(NumpyOps(), rows, theta, noise, heat)
+    theta = rng.normal(0, 1.5, (50, 4) if one_hot else 50)
+    noise = rng.gumbel(size=theta.shape) if one_hot else rng.logistic(size=50)
+    temperature, slope = rng.uniform(0.3, 1.5, 50), rng.normal(size=theta.shape)
+    draw = Relaxation(NumpyOps(), one_hot, theta, noise, temperature)
 
     def soft(z: np.ndarray) -> np.ndarray:
-        return softmax(z / heat[:, None], -1) if rows else expit(z / heat)
+        return softmax(z / temperature[:, None], -1) if one_hot else expit(z / temperature)
 
-    p = softmax(theta, -1) if rows else expit(theta)
-    if rows:
+    p = softmax(theta, -1) if one_hot else expit(theta)
+    if one_hot:
         z = np.log(p) + noise
         assert (draw.hard == (z == z.max(-1, keepdims=True))).all()
         top = np.exp(-z.max(-1, keepdims=True))
@@ -156,11 +156,11 @@ def test_pathwise_gradients_of_a_fixed_draw(rows: bool) -> None:
 
     np.testing.assert_allclose(soft(given(theta)), soft(z), rtol=1e-9)
     np.testing.assert_allclose(draw.soft, soft(z), rtol=1e-9)
-    expected, by = np.zeros_like(theta), np.eye(4) * 1e-6 if rows else np.full((1, 50), 1e-6)
+    expected, by = np.zeros_like(theta), np.eye(4) * 1e-6 if one_hot else np.full((1, 50), 1e-6)
     for k, step in enumerate(by):
         ends = [soft(x + noise) - soft(given(x)) for x in (theta + step, theta - step)]
         moved = slope * (ends[0] - ends[1]) / 2e-6
-        expected[(..., k) if rows else ...] = moved.sum(-1) if rows else moved
+        expected[(..., k) if one_hot else ...] = moved.sum(-1) if one_hot else moved
     np.testing.assert_allclose(draw.correction(slope), expected, rtol=1e-6, atol=1e-8)
 
 
@@ -236,7 +236,7 @@ def ordinary(pp: Backend, **how: Any) -> tuple[Any, Any]:
     """A model of one site in a plate of two and its guide, some of their parts exchanged."""
     estimator = how.get("estimator", pp.names.GumbelSoftmax(0.5))
 
-    def law() -> Any:
+    def site() -> Any:
         return pp.names.Bernoulli(logits=pp.ppl.param("theta"), estimator=estimator)
 
     def model() -> None:
@@ -247,7 +247,7 @@ def ordinary(pp: Backend, **how: Any) -> tuple[Any, Any]:
 
     def guide() -> None:
         with pp.ppl.plate("rows", 2):
-            pp.ppl.sample("z", how.get("law", law)())
+            pp.ppl.sample("z", how.get("site", site)())
 
     return model, guide
 
@@ -291,12 +291,12 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Backend], dict[str, Any]], 
     ),
     "straight-through": (
         lambda n: n.LeaveOneOut_ELBO(),
-        lambda pp: {"law": lambda: pp.names.RelaxedBernoulliStraightThrough(0.5, 0.5)},
+        lambda pp: {"site": lambda: pp.names.RelaxedBernoulliStraightThrough(0.5, 0.5)},
         "got the site 'z', RelaxedBernoulliStraightThrough, whose pathwise gradient is biased",
     ),
     "and REBAR": (
         lambda n: n.REBAR_ELBO(),
-        lambda pp: {"law": lambda: pp.names.RelaxedBernoulliStraightThrough(0.5, 0.5)},
+        lambda pp: {"site": lambda: pp.names.RelaxedBernoulliStraightThrough(0.5, 0.5)},
         "REBAR_ELBO got the site 'z', RelaxedBernoulliStraightThrough, whose",
     ),
     "counts": (
@@ -317,14 +317,14 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[Backend], dict[str, Any]], 
 
 @pytest.mark.parametrize("label", BAD)
 def test_errors(backend: Backend, language: Language, label: str) -> None:
-    """What was got, expected, and what to do."""
+    """The errors say what was got, what was expected and what to do."""
     make, how, text = BAD[label]
     model, guide = ordinary(backend, **how(backend))
     with pytest.raises(ValueError, match=text):
         language.slopes(make(backend.names), model, guide, 0)({"theta": backend.array([0.3, 0.1])})
 
 
-def test_a_law_that_is_right(backend: Backend) -> None:
+def test_a_model_that_is_right(backend: Backend) -> None:
     """The model and guide that the errors are made of, as they are, go through."""
     slopes = backend.language.slopes(backend.names.REBAR_ELBO(), *ordinary(backend), 0)
     _, found = slopes({"theta": backend.array([0.3, 0.1])})
@@ -337,9 +337,9 @@ def test_a_site_in_control_flow(backend: Backend, label: str) -> None:
     """NumPyro's handlers don't reach into scan, where the site would keep its biased gradient."""
     from numpyro.contrib.control_flow import scan
 
-    def program(law: Any) -> None:
+    def program(made: Any) -> None:
         theta = backend.ppl.param("theta")
-        scan(lambda carry, x: (carry, backend.ppl.sample("z", law(x))), 0.0, theta)
+        scan(lambda carry, x: (carry, backend.ppl.sample("z", made(x))), 0.0, theta)
 
     def model() -> None:
         program(lambda x: backend.names.Bernoulli(probs=0.5))

@@ -12,7 +12,7 @@ from test_package import FACADES
 pytest.importorskip("pyro"), pytest.importorskip("numpyro")
 PYRO, NUMPYRO = (importlib.import_module(facade) for facade in FACADES)
 
-# What Pyro's alone takes, and NumPyro's alone. Pyro itself keeps random state and parameters.
+# Arguments of Pyro's alone, and of NumPyro's alone. Pyro itself keeps random state and parameters.
 ALONE = {
     "AnnealedSVI": ("", "static_kwargs"),  # as in NumPyro's SVI
     "AnnealedSVI.evaluate": ("", "svi_state"),
@@ -30,7 +30,7 @@ ALONE = {
     "evidence_bounds": ("", "rng_key params"),
     "exact_evidence": ("", "params"),
     "gumbel_softmax": ("key", "key"),  # a generator, if any, and a key always
-    # Of any law.
+    # Methods of any distribution.
     ".expand": ("_instance", ""),  # as in torch's
     ".log_prob": ("", "intermediates"),
     ".rsample": ("", "key"),
@@ -58,7 +58,7 @@ def calls(name: str) -> Iterator[tuple[str, Any, Any]]:
 def arguments(f: Callable[..., Any], alone: str) -> list[tuple[Any, ...]]:
     """Names, defaults and kinds in order, without those of one framework, which must be there.
 
-    In torch's laws validate_args may be given by its place, in NumPyro's by its name alone.
+    torch's distributions take validate_args by its place, too, NumPyro's by its name alone.
     """
     found = inspect.signature(f).parameters
     assert set(alone.split()) <= found.keys()

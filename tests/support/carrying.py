@@ -1,7 +1,7 @@
-"""What the tests of the carrier share: draws, their densities by the papers, and the named error.
+"""Shared by the tests of the carrier: draws, their densities by the papers, and the named error.
 
 Expected densities are the papers' formulas, in NumPy, at the log value that the log-space or
-logit-space law draws with the same seed.
+logit-space distribution draws with the same seed.
 """
 
 import importlib.util
@@ -26,11 +26,11 @@ RIGHT, LOST = "right", "lost"
 MASK = np.array([True, False, True])
 # The ways in which a site's distribution meets a mask or a plate: framework, handlers, both.
 SITES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
-    "alone": lambda ppl, h, law, mask: ppl.sample("z", law),
-    "plate": lambda ppl, h, law, mask: ppl.plate("rows", 3)(lambda: ppl.sample("z", law))(),
-    "mask": lambda ppl, h, law, mask: ppl.sample("z", law.mask(mask)),
-    "mask handler": lambda ppl, h, law, mask: h.mask(lambda: ppl.sample("z", law), mask=mask)(),
-    "scale": lambda ppl, h, law, mask: h.scale(lambda: ppl.sample("z", law), scale=0.3)(),
+    "alone": lambda ppl, h, d, mask: ppl.sample("z", d),
+    "plate": lambda ppl, h, d, mask: ppl.plate("rows", 3)(lambda: ppl.sample("z", d))(),
+    "mask": lambda ppl, h, d, mask: ppl.sample("z", d.mask(mask)),
+    "mask handler": lambda ppl, h, d, mask: h.mask(lambda: ppl.sample("z", d), mask=mask)(),
+    "scale": lambda ppl, h, d, mask: h.scale(lambda: ppl.sample("z", d), scale=0.3)(),
 }
 FACTOR = {"mask": MASK, "mask handler": MASK, "scale": 0.3}
 
@@ -66,7 +66,7 @@ def letter(name: str) -> str:
 
 
 def make(backend: Backend, name: str, t: float = TEMPERATURE, dtype: str = "float64") -> Any:
-    """The named law at the logits above."""
+    """The named distribution at the logits above."""
     logits = backend.array(LOGITS, dtype)
     return getattr(backend.names, name)(backend.array(t, dtype), logits=logits)
 
@@ -89,11 +89,11 @@ def hard(name: str, y: np.ndarray) -> np.ndarray:
 def pair(
     backend: Backend, name: str, seed: int, t: float = TEMPERATURE, shape: tuple[int, ...] = ()
 ) -> tuple[Any, Any, np.ndarray]:
-    """A law, a draw of it, and the log value of the same seed in NumPy."""
-    law = make(backend, name, t)
-    value = backend.draw(law, seed, shape)
+    """A distribution, a draw of it, and the log value of the same seed in NumPy."""
+    d = make(backend, name, t)
+    value = backend.draw(d, seed, shape)
     y = backend.numpy(backend.draw(make(backend, SPACE[letter(name)], t), seed, shape))
-    return law, value, y
+    return d, value, y
 
 
 def lost(name: str) -> str:
@@ -125,7 +125,7 @@ def rounded(name: str, what: str | None = None) -> str:
 
 
 def outcome(score: Callable[[], Any]) -> Any:
-    """What a function returns, or LOST where it raises the error that says so (no other error).
+    """The result of a function, or LOST where it raises the error that says so (no other error).
 
     A framework may wrap the error in one of its own (a compiler, a handler that names the site).
     """
@@ -154,22 +154,22 @@ def compiled(f: Any, x: Any) -> Any:
 
 def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Callable[[Any], Any]:
     """A function of logits: a draw, the relaxed sample behind it, and its score once written to."""
-    law_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
+    class_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
 
     def in_torch(logits: Any) -> Any:
         from relaxed_dists_pyro._torch.carrier import behind
 
-        law = law_of(TEMPERATURE, logits=logits)
-        value = law.rsample()
+        d = class_of(TEMPERATURE, logits=logits)
+        value = d.rsample()
         sample = behind(value, "log_simplex" if letter(name) == "O" else "logit")
         write(value)
-        return value, sample, law.log_prob(value)
+        return value, sample, d.log_prob(value)
 
     def in_jax(logits: Any) -> Any:
         key = jax.random.key((1e6 * abs(logits).sum()).astype(int))  # one for each row
-        law = law_of(TEMPERATURE, logits=logits)
-        value = law(rng_key=key)
-        return value, space_of(TEMPERATURE, logits=logits)(rng_key=key), law.log_prob(value)
+        d = class_of(TEMPERATURE, logits=logits)
+        value = d(rng_key=key)
+        return value, space_of(TEMPERATURE, logits=logits)(rng_key=key), d.log_prob(value)
 
     return in_torch if backend.framework == "pyro" else in_jax
 

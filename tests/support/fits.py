@@ -21,10 +21,10 @@ def mean_field(
     def guide(temperature: Any) -> None:
         for name, shape in model.shapes.items():
             logits = ppl.param(f"{name}_logits", backend.array(np.zeros(shape)))
-            law = ours.Bernoulli if model.binary else ours.OneHotCategorical
-            law = law(logits=logits, estimator=estimator(ours, temperature))
+            cls = ours.Bernoulli if model.binary else ours.OneHotCategorical
+            d = cls(logits=logits, estimator=estimator(ours, temperature))
             with ppl.plate(model.plate, shape[0]) if model.plate else nullcontext():
-                ppl.sample(name, law.to_event(1) if model.event else law)
+                ppl.sample(name, d.to_event(1) if model.event else d)
 
     return guide
 

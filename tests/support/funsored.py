@@ -1,4 +1,4 @@
-"""What funsor makes of each distribution, in a process of its own: it has one backend a process."""
+"""Each distribution in funsor, in a process of its own: funsor has one backend a process."""
 
 import sys
 
@@ -12,25 +12,25 @@ from machinery import NAMES, made
 def main(framework: str) -> None:
     """Compare the discrete distributions with the framework's own, and print what is refused."""
     backend = BACKENDS[framework]()
-    laws = {name: made(backend, name, dtype="float32") for name in NAMES}
+    distributions = {name: made(backend, name, dtype="float32") for name in NAMES}
     import funsor  # NumPyro has not loaded it before
 
     funsor.set_backend({"pyro": "torch", "numpyro": "jax"}[framework])
-    laws["Bernoulli"] = made(backend, "Bernoulli", dtype="float32")
+    distributions["Bernoulli"] = made(backend, "Bernoulli", dtype="float32")
     taken = DISCRETE if framework == "pyro" else ["Bernoulli"]
-    for name, law in laws.items():
+    for name, d in distributions.items():
         if name in taken:
             theirs = getattr(backend.dist, name)
-            own = theirs(logits=law.logits)
-            mine, theirs = (funsor.to_funsor(d, funsor.Real, {-1: "row"}) for d in (law, own))
+            own = theirs(logits=d.logits)
+            mine, theirs = (funsor.to_funsor(x, funsor.Real, {-1: "row"}) for x in (d, own))
             assert type(mine) is type(theirs)
             for row in (0, 1):
-                found, expected = (f(value=law.mode[0], row=row).data for f in (mine, theirs))
+                found, expected = (f(value=d.mode[0], row=row).data for f in (mine, theirs))
                 np.testing.assert_allclose(found, expected, rtol=1e-5)
             print(name, "taken")
             continue
         try:
-            funsor.to_funsor(law)
+            funsor.to_funsor(d)
         except ValueError as error:
             print(error)
 

@@ -19,14 +19,14 @@ STEPS = (WEIGHTS / 2 * np.diff(Z)[:, None]).ravel()
 
 
 def make(backend: Backend, t: Any, logits: Any, dtype: str = "float64", **more: Any) -> Any:
-    """The law, of NumPy's parameters."""
+    """The distribution, of NumPy's parameters."""
     parameters = backend.array(t, dtype), backend.array(logits, dtype)
     return backend.names.HardConcrete(parameters[0], logits=parameters[1], **more)
 
 
-def log_prob(backend: Backend, law: Any, z: np.ndarray, dtype: str = "float64") -> np.ndarray:
-    """The law's, compiled as a whole."""
-    return backend.numpy(backend.compiled(lambda v: law.log_prob(v))(backend.array(z, dtype)))
+def log_prob(backend: Backend, d: Any, z: np.ndarray, dtype: str = "float64") -> np.ndarray:
+    """The distribution's, compiled as a whole."""
+    return backend.numpy(backend.compiled(lambda v: d.log_prob(v))(backend.array(z, dtype)))
 
 
 def before(z: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -35,7 +35,7 @@ def before(z: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def masses(t: Any, logits: Any, low: float = LOW, high: float = HIGH) -> tuple[Any, Any]:
-    """P(z = 0) and P(z = 1): of the relaxed Bernoulli law's cdf, sigmoid(t logit(s) - logits)."""
+    """P(z = 0) and P(z = 1), by the cdf of the relaxed Bernoulli, sigmoid(t logit(s) - logits)."""
     zero, one = (np.log(s / (1 - s)) for s in (before(0.0, low, high), before(1.0, low, high)))
     return expit(t * zero - logits), expit(logits - t * one)
 

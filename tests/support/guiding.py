@@ -24,7 +24,7 @@ def fit(
     elbo = say.make_elbo("TraceMeanField_ELBO", 2, **options)
     schedule = () if stop is None else (linear(1.0, stop, steps),)
     svi = (svi_class or ours.AnnealedSVI)(model, guide, say.adam(0.05), elbo, *schedule)
-    # As a whole, except where a framework's own guide would keep what init computes.
+    # Compiled as a whole, except where a framework's own guide would keep what init computes.
     whole = isinstance(guide, ours.AutoRelaxed) and guide.continuous is None
     return say.fit(svi, steps, seed, whole)
 
@@ -32,7 +32,7 @@ def fit(
 def probs(backend: Backend, guide: Any, params: dict[str, Any]) -> dict[str, np.ndarray]:
     """The probabilities of the guide's discrete distributions."""
     found = backend.language.ask(guide, "discrete_posterior", params)
-    return {k: backend.numpy(getattr(law, "base_dist", law).probs) for k, law in found.items()}
+    return {k: backend.numpy(getattr(d, "base_dist", d).probs) for k, d in found.items()}
 
 
 def gap(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:

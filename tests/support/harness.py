@@ -41,7 +41,7 @@ class Room:
 
 
 class Backend:
-    """What the tests need of a framework."""
+    """All that the tests need of a framework."""
 
     framework: str
     room: str  # of this library, where the framework's operations are
@@ -78,12 +78,12 @@ class Backend:
         """The framework's array as NumPy's."""
         raise NotImplementedError
 
-    def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
+    def draw(self, d: Any, seed: int, shape: Sequence[int] = ()) -> Any:
         """A draw, as the sample statement makes it, with its gradient where it has one."""
         raise NotImplementedError
 
-    def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
-        """The Gumbel (rows) or logistic noise that a draw with this seed is made of."""
+    def noise(self, one_hot: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
+        """The Gumbel (one_hot) or logistic noise that a draw with this seed is made of."""
         raise NotImplementedError
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
@@ -130,13 +130,13 @@ class Torch(Backend):
     def numpy(self, x: Any) -> np.ndarray:
         return x.detach().double().numpy()
 
-    def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
+    def draw(self, d: Any, seed: int, shape: Sequence[int] = ()) -> Any:
         torch.manual_seed(seed)
-        return law(torch.Size(shape))
+        return d(torch.Size(shape))
 
-    def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
+    def noise(self, one_hot: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
         torch.manual_seed(seed)
-        draw = self.noises.gumbel if rows else self.noises.logistic
+        draw = self.noises.gumbel if one_hot else self.noises.logistic
         return draw(torch.Size(shape), self.array(0.0, dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
@@ -174,11 +174,11 @@ class Jax(Backend):
     def numpy(self, x: Any) -> np.ndarray:
         return np.asarray(x, np.float64)
 
-    def draw(self, law: Any, seed: int, shape: Sequence[int] = ()) -> Any:
-        return law(rng_key=jax.random.key(seed), sample_shape=tuple(shape))
+    def draw(self, d: Any, seed: int, shape: Sequence[int] = ()) -> Any:
+        return d(rng_key=jax.random.key(seed), sample_shape=tuple(shape))
 
-    def noise(self, rows: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
-        draw = self.noises.gumbel if rows else self.noises.logistic
+    def noise(self, one_hot: bool, seed: int, shape: Sequence[int], dtype: str = "float64") -> Any:
+        draw = self.noises.gumbel if one_hot else self.noises.logistic
         return draw(jax.random.key(seed), tuple(shape), jnp.dtype(dtype))
 
     def grad(self, f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:

@@ -12,16 +12,16 @@ Params = dict[str, Any]
 
 
 class Language:
-    """What a model, and a test of one, needs of a framework."""
+    """All that a model, and a test of one, needs of a framework."""
 
     mean_field: str  # an ELBO that knows more of a discrete guide than its samples
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
-    def sample(self, name: str, law: Any, obs: Any = None) -> Any:
+    def sample(self, name: str, d: Any, obs: Any = None) -> Any:
         """A sample statement."""
-        return self.backend.ppl.sample(name, law, obs=obs)
+        return self.backend.ppl.sample(name, d, obs=obs)
 
     def plate(self, name: str, size: int, dim: int, subsample: int | None = None) -> Any:
         """A plate."""
@@ -39,10 +39,10 @@ class Language:
         """A normal distribution."""
         return self.backend.dist.Normal(loc, scale)
 
-    def sigmoid_of(self, law: Any) -> Any:
+    def sigmoid_of(self, d: Any) -> Any:
         """The distribution of the logistic function of a draw."""
         dist = self.backend.dist
-        return dist.TransformedDistribution(law, [dist.transforms.SigmoidTransform()])
+        return dist.TransformedDistribution(d, [dist.transforms.SigmoidTransform()])
 
     def exp(self, x: Any) -> Any:
         """The exponential."""

@@ -38,7 +38,7 @@ def event_dim(name: str) -> int:
 
 
 def arguments(name: str, logits: Any, temperature: Any = 0.5) -> dict[str, Any]:
-    """What the class takes, without an estimator."""
+    """The arguments of the class, without an estimator."""
     given = {"logits": logits}
     if name in ("Subset", "RelaxedSubset"):
         given["k"] = 2

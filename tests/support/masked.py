@@ -1,4 +1,4 @@
-"""Laws with two of five categories masked, by logits of -inf or probs of exactly 0."""
+"""Distributions with two of five categories masked, by logits of -inf or probs of exactly 0."""
 
 import importlib.util
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import pytest
 from harness import BACKENDS, Backend
 
 INF, T = np.inf, 0.5
-KEPT = np.array([0, 2, 4])
+UNMASKED = np.array([0, 2, 4])
 WEIGHTS = np.array([0.5, 0.0, 1.5, 0.0, 2.0])  # as logits, those of 0 are -inf
 W = np.array([0.3, -1.0, 0.7, 2.0, -0.4])  # of a linear function of the value
 
-LAWS: dict[str, Callable[..., Any]] = {
+DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
     "log space": lambda names, **p: names.ExpRelaxedOneHotCategorical(T, **p),
     "simplex": lambda names, **p: names.RelaxedOneHotCategorical(T, **p),
     "straight-through": lambda names, **p: names.RelaxedOneHotCategoricalStraightThrough(T, **p),
@@ -29,7 +29,7 @@ LAWS: dict[str, Callable[..., Any]] = {
         estimator=names.GumbelSoftmax(T, hard=False), **p
     ),
 }
-laws = pytest.mark.parametrize("law", LAWS)
+each = pytest.mark.parametrize("name", DISTRIBUTIONS)
 precise = pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-5), ("float64", 1e-12)])
 by = pytest.mark.parametrize("by", ["logits", "probs"])
 
@@ -40,16 +40,16 @@ def parameter(by: str) -> np.ndarray:
         return np.log(WEIGHTS) if by == "logits" else WEIGHTS
 
 
-def make(backend: Backend, law: str, by: str, x: Any) -> Any:
-    """A law from the framework's array."""
-    return LAWS[law](backend.names, **{by: x})
+def make(backend: Backend, name: str, by: str, x: Any) -> Any:
+    """A distribution from the framework's array."""
+    return DISTRIBUTIONS[name](backend.names, **{by: x})
 
 
 def gradient(backend: Backend, f: Callable[..., Any], by: str, dtype: str) -> np.ndarray:
-    """Of f at the masking parameter: exactly 0 there, and the gradient at the others."""
+    """The gradient of f at the unmasked categories; at the masked ones it is exactly 0."""
     (found,) = backend.grad(f, backend.array(parameter(by), dtype))
     np.testing.assert_array_equal(found[[1, 3]], 0)
-    return found[KEPT]
+    return found[UNMASKED]
 
 
 def value_and_gradient(
@@ -58,7 +58,7 @@ def value_and_gradient(
     """f and that gradient."""
     value, found = backend.with_gradient(f, backend.array(parameter(by), dtype))
     np.testing.assert_array_equal(found[[1, 3]], 0)
-    return value, found[KEPT]
+    return value, found[UNMASKED]
 
 
 def reference(backend: Backend) -> Backend:

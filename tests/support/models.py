@@ -98,8 +98,8 @@ def gates(pp: Backend) -> None:
     x = pp.array(FEATURES)
     covariance = (x * z[..., None, :]) @ x.T + NOISE**2 * pp.array(np.eye(8))
     loc = 0 * covariance[..., 0]  # of its batch shape, which NumPyro does not broadcast
-    law = pp.dist.MultivariateNormal(loc, covariance)
-    pp.ppl.sample("y", law, obs=pp.array(TARGETS))
+    d = pp.dist.MultivariateNormal(loc, covariance)
+    pp.ppl.sample("y", d, obs=pp.array(TARGETS))
 
 
 def gates_joint(z: Values) -> np.ndarray:
@@ -173,7 +173,7 @@ class Model:
         return float(np.exp(log_q) @ (self.joint - log_q))
 
     def ascent(self, rows: np.ndarray) -> np.ndarray:
-        """Coordinate ascent: 100 times the best law of each variable, given all others."""
+        """Coordinate ascent: 100 times the best distribution of each variable, given all others."""
         rows, variables = rows.copy(), np.arange(len(rows))
         for variable in np.tile(variables, 100):
             log_q = rows[variables, self.choices]

@@ -42,7 +42,7 @@ def grouped_moments(
 ) -> np.ndarray:
     """Mean and second moment of a category of each group: plain sums over a fine even grid.
 
-    The law of G + t H by convolution in the narrower variable, on 4,000 by 4,000 points.
+    The distribution of G + t H by convolution in the narrower variable, on 4,000 by 4,000 points.
     """
     values, counts = np.array(given_values), np.array(given_counts)
     scale, narrow = max(1.0, t), min(t, 1 / t)
@@ -50,7 +50,7 @@ def grouped_moments(
     g = np.linspace(-4, 42, 4001)
     weights = np.exp(-g - np.exp(-g)) * (g[1] - g[0])
 
-    def law(at: np.ndarray) -> tuple[np.ndarray, ...]:
+    def tables(at: np.ndarray) -> tuple[np.ndarray, ...]:
         cdf, density, slope = (np.empty_like(at) for _ in range(3))
         for i, point in enumerate(at):
             x = np.exp(np.minimum(narrow * g - point, 300))
@@ -64,12 +64,12 @@ def grouped_moments(
         return cdf, density, slope
 
     offsets = (values - values.max()) / scale
-    laws = [law(z - offset) for offset in offsets]
+    groups = [tables(z - offset) for offset in offsets]
     log_p = sum(
-        n * np.log(np.maximum(cdf, 1e-300)) for n, (cdf, _, _) in zip(counts, laws, strict=True)
+        n * np.log(np.maximum(cdf, 1e-300)) for n, (cdf, _, _) in zip(counts, groups, strict=True)
     )
     moments = []
-    for cdf, density, slope in laws:
+    for cdf, density, slope in groups:
         share = np.exp(log_p - np.log(np.maximum(cdf, 1e-300)))
         mean = (density * share).sum() * (z[1] - z[0])
         moments.append((mean, mean + min(1.0, t) * (slope * share).sum() * (z[1] - z[0])))

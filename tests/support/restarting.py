@@ -2,8 +2,8 @@
 
     python restarting.py FRAMEWORK CHECKPOINT STEPS
 
-goes on from the checkpoint, if there is one, for so many steps. It prints the number of each step
-when it is on disk, and the parameters at the end.
+goes on from the checkpoint, if there is one, for so many steps. The script prints the number of
+each step when it is on disk, and the parameters at the end.
 """
 
 import sys
@@ -23,14 +23,14 @@ class Mixture(Sides):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend, minibatch=5)
-        self.law = backend.names.RelaxedOneHotCategorical
+        self.relaxed = backend.names.RelaxedOneHotCategorical
 
     def model(self, x: Any, temperature: Any) -> None:
         """Each row belongs to one of three components."""
         self.calls += 1
         probs, means = self.array([0.5, 0.3, 0.2]), self.array([-1.0, 0.0, 2.0])
         with self.rows() as i:
-            z = self.ppl.sample("z", self.law(temperature["prior"], probs=probs))
+            z = self.ppl.sample("z", self.relaxed(temperature["prior"], probs=probs))
             self.ppl.sample("x", self.normal(z @ means, 1.0), obs=x[i])
 
     def guide(self, x: Any, temperature: Any) -> None:
@@ -39,7 +39,7 @@ class Mixture(Sides):
         positive = self.ppl.distributions.constraints.positive
         scale = self.ppl.param("scale", self.array(1.0), constraint=positive)
         with self.rows() as i:
-            self.ppl.sample("z", self.law(temperature["posterior"], logits=scale * logits[i]))
+            self.ppl.sample("z", self.relaxed(temperature["posterior"], logits=scale * logits[i]))
 
 
 def make(backend: Backend) -> Any:
@@ -52,7 +52,7 @@ def make(backend: Backend) -> Any:
 
 
 def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
-    """Steps without end, each saved; what they come to. It can forget the random generators."""
+    """Steps without end, each saved, and the parameters after it; it may forget the generators."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     svi = make(backend)

@@ -64,8 +64,8 @@ def components(x: Any, scale: Any = 0.5) -> None:
 def codes(logits: Any, temperature: float) -> None:
     """The guide of it."""
     with pyro.plate("rows", len(logits)):
-        law = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature))
-        pyro.sample("z", law)
+        d = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature))
+        pyro.sample("z", d)
 
 
 def regression(x: Any) -> None:
@@ -341,7 +341,7 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "module": infer.JitTrace_ELBO,
     "surrogate": lambda: RELAX_ELBO(variate(nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)))),
 }
-# What can't be right, or be tried, before the first call of the SVI: buffers that move with each
+# These can't be right, or be tried, before the first call of the SVI: buffers that move with each
 # call, and the buffers of a module that a guide makes in its first call.
 LATE = {"normalised", "methods", "surrogate", FLOW}
 
@@ -389,7 +389,7 @@ def again(svi: Any, path: Path) -> list[float]:
 
 
 def resumed(folder: Path, name: str) -> dict[str, Any]:
-    """What a program comes to from its checkpoint, from other initial values and other noise."""
+    """The end of a program from its checkpoint, from other initial values and other noise."""
     pyro.set_rng_seed(99)
     svi = make(name)
     svi.load(folder / name)

@@ -1,4 +1,4 @@
-"""What the tests of subsets share: draws, and the sum over orders and sorting to compare with."""
+"""Shared by the tests of subsets: draws, and sums over orders and sorting to compare with."""
 
 import itertools
 from collections.abc import Iterable
@@ -28,6 +28,6 @@ def k_hot(scores: np.ndarray, k: int) -> np.ndarray:
     return (scores >= np.sort(scores, -1)[..., -k, None]).astype(float)
 
 
-def drawn(backend: Backend, law: Any, seed: int, shape: tuple[int, ...] = ()) -> np.ndarray:
-    """A draw in NumPy. Of one shape as far as may be, for which JAX compiles it once."""
-    return backend.numpy(backend.draw(law, seed, shape))
+def drawn(backend: Backend, d: Any, seed: int, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """A draw in NumPy. Ask for one shape where you can: JAX compiles each shape anew."""
+    return backend.numpy(backend.draw(d, seed, shape))

@@ -60,8 +60,8 @@ def elbo(backend: Backend, kind: str) -> Any:
 class Sides:
     """A model and a guide with two temperatures, in a minibatch; they count their calls.
 
-    The temperatures are scales of Normals here: AnnealedSVI does not look at the laws, and these
-    compile in no time.
+    The temperatures are scales of Normals here: AnnealedSVI does not look at the distributions, and
+    Normals compile in no time.
     """
 
     def __init__(self, backend: Backend, minibatch: int | None = None, samples: int = 0) -> None:
@@ -86,5 +86,5 @@ class Sides:
         positive = self.ppl.distributions.constraints.positive
         scale = self.ppl.param("scale", self.array(1.0), constraint=positive)
         with self.rows() as i:
-            law = self.normal(locs[i], scale * temperature["posterior"])
-            self.ppl.sample("z", law.expand([self.samples, *i.shape]) if self.samples else law)
+            d = self.normal(locs[i], scale * temperature["posterior"])
+            self.ppl.sample("z", d.expand([self.samples, *i.shape]) if self.samples else d)

@@ -45,7 +45,7 @@ def plates(pp: Backend, copies: int) -> None:
 
 
 def plates_guide(pp: Backend, copies: int, estimator: Any) -> None:
-    """Of sites that don't depend on one another, with a masked category."""
+    """Sites that don't depend on one another, with a masked category."""
     theta = pp.ppl.param("theta")
     masked = pp.array(np.full((copies, 1, 1), -np.inf))
     theta = pp.xp.concatenate([theta, masked], -1)
