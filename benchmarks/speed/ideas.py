@@ -38,7 +38,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         y = torch.log_softmax((x + noise) / t, -1)
         return y, _ops.ops.one_hot_argmax(y) if hard else y.exp()
 
-    def summed(x: Any, t: Any, y: Any, simplex: bool, own: bool) -> Any:
+    def summed(x: Any, t: Any, y: Any, simplex: bool, own: bool, *link: Any) -> Any:
         return (torch.log_softmax(x - t * y, -1) - y).sum(-1)
 
     def by_torch() -> Any:
