@@ -55,7 +55,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         guide: A NumPyro guide.
         optim: A NumPyro or optax optimiser.
         loss: A NumPyro ELBO.
-        temperature: A schedule: any callable from a (traced) step to a positive number. Or a dict,
+        temperature: A schedule: any callable from a step to a positive number. Or a dict,
             list or tuple of schedules and numbers: then model and guide get the same structure of
             numbers. Or None, for an estimator without a temperature, or for a loop that passes
             ``temperature=`` to each method.

@@ -92,7 +92,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         guide: A Pyro guide.
         optim: A Pyro optimiser.
         loss: A Pyro ELBO.
-        temperature: A schedule: any callable from the step to a positive number. Or a dict, list or
+        temperature: A schedule: any callable from a step to a positive number. Or a dict, list or
             tuple of schedules and numbers: then model and guide get the same structure of numbers.
             Or None, for an estimator without a temperature, or for a loop that passes
             ``temperature=`` to each method.
