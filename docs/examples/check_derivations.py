@@ -23,7 +23,7 @@ def pyro() -> Framework:
     """torch and Pyro."""
     import torch
 
-    from relaxed_dists import pyro as laws
+    from relaxed_dists import pyro as names
     from relaxed_dists_pyro._torch.ops import ops
 
     def array(x: Any) -> Any:
@@ -34,7 +34,7 @@ def pyro() -> Framework:
         return torch.autograd.grad(f(leaf).sum(), leaf)[0]
 
     kl = torch.distributions.kl_divergence
-    return Framework("Pyro", laws, ops, array, kl, gradient, lambda f: f())
+    return Framework("Pyro", names, ops, array, kl, gradient, lambda f: f())
 
 
 def numpyro() -> Framework:
@@ -43,7 +43,7 @@ def numpyro() -> Framework:
     import jax.numpy as jnp
     from numpyro.distributions import kl_divergence
 
-    from relaxed_dists import numpyro as laws
+    from relaxed_dists import numpyro as names
     from relaxed_dists_numpyro._jax.ops import ops
 
     jax.config.update("jax_enable_x64", True)
@@ -57,7 +57,7 @@ def numpyro() -> Framework:
     def array(x: Any) -> Any:
         return jnp.asarray(np.asarray(x, np.float64))
 
-    return Framework("NumPyro", laws, ops, array, kl_divergence, gradient, run)
+    return Framework("NumPyro", names, ops, array, kl_divergence, gradient, run)
 
 
 FRAMEWORKS = {"pyro": pyro, "numpyro": numpyro}

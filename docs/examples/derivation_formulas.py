@@ -19,10 +19,10 @@ ERRORS = 5  # standard errors that a mean of draws may be off: by chance once in
 
 @dataclass(frozen=True)
 class Framework:
-    """What the checks need of one."""
+    """All that the checks need of one."""
 
     name: str
-    laws: Any
+    names: Any
     ops: Any
     array: Callable[[Any], Any]
     kl: Callable[[Any, Any], Any]
@@ -32,7 +32,7 @@ class Framework:
 
 @dataclass(frozen=True)
 class Formula:
-    """What a formula should give, and how far off it may be."""
+    """The values that a formula should give, and how far off it may be."""
 
     name: str
     reference: Any
@@ -51,7 +51,7 @@ class Formula:
         return [float(x.flat[i]) for x in (library, reference, difference, bound)]
 
 
-# What the library computes in one go, and what it should be. (JAX compiles it once.)
+# The values that the library computes in one go, and the expected ones. (JAX compiles it once.)
 Group = tuple[Callable[[Framework], list[Any]], list[Formula]]
 
 
@@ -84,7 +84,7 @@ def own_samples() -> Group:
 
 
 def line(quick: bool) -> Group:
-    """The law of H + r G, by the tables."""
+    """The distribution of H + r G, by the tables."""
     rule, points = quadrature._DOUBLE, np.array([-2.0, 0.5, 6.0])
     r = np.array([1, 0.3]) if quick else np.array([1, 0.3, 4, -0.5, -1, -4])
     wide = np.maximum(1, abs(r))
@@ -117,17 +117,17 @@ def many_categories() -> Group:
 
     def library(f: Framework) -> list[Any]:
         tiled = f.array(np.tile(rows, (len(r), 1)))
-        law = f.laws.RelaxedOneHotCategorical(f.array(t), logits=tiled[: len(t)])
-        mean, variance = law.mean[:, last], law.variance[:, last]
+        d = f.names.RelaxedOneHotCategorical(f.array(t), logits=tiled[: len(t)])
+        mean, variance = d.mean[:, last], d.variance[:, last]
         return [quadrature.expected_logsumexp(f.ops, tiled, f.array(r)), mean, variance + mean**2]
 
     values = [expected.line_law(a, count, x)[0] for x in r]
     bound = np.where(r == -20, 1e-8, 1e-10)  # there the cdf of the largest is steep for the nodes
-    laws = [expected.line_law(a / x, count, 1 / x) for x in t]
+    lines = [expected.line_law(a / x, count, 1 / x) for x in t]
     return library, [
         Formula("E logsumexp(a + r G), K = 1,000", values, bound),
-        Formula("mean, K = 1,000", [law[1] for law in laws]),
-        Formula("second moment, K = 1,000", [law[2] for law in laws]),
+        Formula("mean, K = 1,000", [line[1] for line in lines]),
+        Formula("second moment, K = 1,000", [line[2] for line in lines]),
     ]
 
 
@@ -142,24 +142,24 @@ def few_categories(number: int) -> Group:
     r = np.array([-2, -0.5, 0.3, 1])
 
     def library(f: Framework) -> list[Any]:
-        log_law, t_, logits_ = f.laws.ExpRelaxedOneHotCategorical, f.array(t), f.array(logits)
-        law, other_law = (
-            log_law(t_, logits=logits_),
-            log_law(f.array(other_t), logits=f.array(other)),
+        log_space, t_, logits_ = f.names.ExpRelaxedOneHotCategorical, f.array(t), f.array(logits)
+        d, other_d = (
+            log_space(t_, logits=logits_),
+            log_space(f.array(other_t), logits=f.array(other)),
         )
-        simplex = f.laws.RelaxedOneHotCategorical(t_, logits=logits_)
+        simplex = f.names.RelaxedOneHotCategorical(t_, logits=logits_)
         mean = simplex.mean
         second = simplex.variance + mean**2
-        log_mean, log_second = law.mean, law.variance + law.mean**2
-        entropies = law.entropy(), simplex.entropy()
-        values = [mean, second, log_mean, log_second, *entropies, f.kl(law, other_law)]
+        log_mean, log_second = d.mean, d.variance + d.mean**2
+        entropies = d.entropy(), simplex.entropy()
+        values = [mean, second, log_mean, log_second, *entropies, f.kl(d, other_d)]
         a, r_ = f.array(np.tile(logits[:1], (4, 1))), f.array(r)
         s = functools.partial(quadrature.expected_logsumexp, f.ops)
         by_r, by_a = f.gradient(lambda r: s(a, r), r_), f.gradient(lambda a: s(a, r_), a)[:, :3]
         return [*(x[:3] for x in values), s(a, r_), by_r, by_a, *(x[3] for x in values)]
 
     rows = zip(logits[:3], t, other, other_t, strict=False)
-    laws = [expected.expectations(*law) for law in rows]
+    found = [expected.expectations(*row) for row in rows]
     names = (
         "mean",
         "second moment",
@@ -169,7 +169,7 @@ def few_categories(number: int) -> Group:
         "entropy, simplex",
         "KL, two temperatures",
     )
-    exact = zip(names, zip(*laws, strict=True), strict=True)
+    exact = zip(names, zip(*found, strict=True), strict=True)
     drawn = expected.by_draws(number, rng, logits[3], t[3], other[3], other_t[3])
     s = zip(*(expected.logsumexp_mean(logits[0, :3], x) for x in r), strict=True)
     return library, [
@@ -193,13 +193,13 @@ def binary() -> Group:
     t, other_t = np.array([0.5, 2 / 3, 3]), np.array([0.7, 0.4, 1])
 
     def library(f: Framework) -> list[Any]:
-        law = f.laws.RelaxedBernoulli(f.array(t), logits=f.array(logits))
-        kl = f.kl(law, f.laws.RelaxedBernoulli(f.array(other_t), logits=f.array(other)))
-        return [law.mean, law.variance, law.entropy(), kl]
+        d = f.names.RelaxedBernoulli(f.array(t), logits=f.array(logits))
+        kl = f.kl(d, f.names.RelaxedBernoulli(f.array(other_t), logits=f.array(other)))
+        return [d.mean, d.variance, d.entropy(), kl]
 
     pairs = [np.stack([x, 0 * x], -1) for x in (logits, other)]
-    laws = zip(pairs[0], t, pairs[1], other_t, strict=True)
-    values = [expected.expectations(*law) for law in laws]
+    parameters = zip(pairs[0], t, pairs[1], other_t, strict=True)
+    values = [expected.expectations(*given) for given in parameters]
     mean, second, *_, entropy, kl = (np.array(x) for x in zip(*values, strict=True))
     return library, [
         Formula("mean, (0, 1)", mean[:, 0]),
@@ -210,7 +210,7 @@ def binary() -> Group:
 
 
 def one_temperature() -> Group:
-    """KL at one temperature, of laws that are close and far apart, and of unequal faces."""
+    """KL at one temperature, of distributions close and far apart, and of unequal faces."""
     k = 12
     shape = np.random.default_rng(SEED).standard_normal(k)
     a = np.array([[1e-6], [1e-3], [1], [10], [80]]) * shape
@@ -221,7 +221,7 @@ def one_temperature() -> Group:
     logits, other = np.concatenate([0 * a, faces]), np.concatenate([a, others])
 
     def library(f: Framework) -> list[Any]:
-        rows, pair = f.laws.ExpRelaxedOneHotCategorical, f.laws.LogitRelaxedBernoulli
+        rows, pair = f.names.ExpRelaxedOneHotCategorical, f.names.LogitRelaxedBernoulli
         kl = f.kl(rows(0.5, logits=f.array(logits)), rows(0.5, logits=f.array(other)))
         two = f.kl(pair(0.5, logits=f.array(0 * d)), pair(0.5, logits=f.array(d)))
         return [kl[:5], kl[0], kl[5:], two, two[2:]]
@@ -231,7 +231,7 @@ def one_temperature() -> Group:
     closed = [float(expected.coth_kl(x)) for x in d]
     return library, [
         Formula("KL, one temperature (relative)", fractions, 1e-9, True),
-        Formula("its limit, close laws (relative)", limit, 1e-5, True),
+        Formula("its limit, close distributions (relative)", limit, 1e-5, True),
         Formula("KL, unequal faces; equal points", [INF, INF, INF, 0]),
         Formula("d coth(d/2) - 2 (relative)", closed, 1e-12, True),
         Formula("the same, by its definition", [float(expected.binary_kl(x)) for x in d[2:]]),

@@ -1,9 +1,9 @@
 """Expected values for the page of derivations, by means that share nothing with the library.
 
-An expectation under a relaxed law is one over the uniform law of the simplex: a Gumbel is -log of a
-standard exponential, exponentials divided by their sum are uniform there, and the sum cancels. A
-product rule integrates over it for a few categories, NumPy draws from it for many. What one
-integral over the line gives is done by mpmath, or by the trapezoidal rule.
+An expectation under a relaxed distribution is one over the uniform distribution of the simplex: a
+Gumbel is -log of a standard exponential, exponentials divided by their sum are uniform there, and
+the sum cancels. A product rule integrates over it for a few categories, NumPy draws from it for
+many. Integrals over the line are done by mpmath, or by the trapezoidal rule.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = np.ndarray
 
 
 def uniform_rule(k: int, number: int = 160) -> tuple[Array, Array]:
-    """Logs of points of the simplex of k corners, and the weights of their uniform law.
+    """Logs of points of the simplex of k corners, and the weights of their uniform distribution.
 
     Sticks are broken, each by a tanh-sinh rule: both its parts are known in logs, to rounding.
     """
@@ -48,9 +48,9 @@ def own_density(e: Array, t: Array) -> Array:
     return gammaln(k) + (k - 1) * np.log(t) + np.log(e).sum(-1) - k * np.log(e.sum(-1))
 
 
-def _values(log_s: Array, *law: Any) -> list[Array]:
+def _values(log_s: Array, *given: Any) -> list[Array]:
     """Sample, its log, both squared, -log density of the log and the sample, log density ratio."""
-    logits, t, other, other_t = law
+    logits, t, other, other_t = given
     y = log_softmax((logits - log_s) / t, -1)
     x, log_q = np.exp(y), log_density(logits, t, y)
     ratio = log_q - log_density(other, other_t, y)
@@ -69,10 +69,10 @@ def expectations(logits: Array, t: float, other: Array, other_t: float) -> list[
     return [*rows, *values[4:]]
 
 
-def by_draws(number: int, rng: np.random.Generator, *law: Any) -> list[tuple[Any, Any]]:
+def by_draws(number: int, rng: np.random.Generator, *given: Any) -> list[tuple[Any, Any]]:
     """The same by draws, each with its standard error."""
-    e = rng.standard_exponential((number, len(law[0])))
-    values = _values(np.log(e) - np.log(e.sum(-1, keepdims=True)), *law)
+    e = rng.standard_exponential((number, len(given[0])))
+    values = _values(np.log(e) - np.log(e.sum(-1, keepdims=True)), *given)
     return [(f.mean(0), f.std(0) / number**0.5) for f in values]
 
 
@@ -131,7 +131,7 @@ def cdf(r: float, t: float) -> list[Any]:
 
 
 def bessel_cdf(t: float) -> list[Any]:
-    """F(t) and f(t) of H + G: the product of two exponentials has a Bessel function's law."""
+    """F(t) and f(t) of H + G: the density of a product of two exponentials is a Bessel function."""
     z = 2 * mp.exp(-mp.mpf(t) / 2)
     return [z * mp.besselk(1, z), z * z / 2 * mp.besselk(0, z)]
 
@@ -151,7 +151,7 @@ def kl_by_fractions(a: Array) -> Any:
 
 
 def binary_kl(d: float) -> Any:
-    """The KL of two logistic laws d apart, by its definition."""
+    """The KL of two logistic distributions d apart, by its definition."""
     log_q = lambda u: -u - 2 * mp.log1p(mp.exp(-u))  # noqa: E731
     f = lambda u: mp.exp(log_q(u)) * (log_q(u) - log_q(u - d))  # noqa: E731
     return mp.quad(f, [-200, -60, -20, -5, 0, 5, 20, 60, 200])

@@ -61,7 +61,7 @@ def fitted(x: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
 def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The posterior of each gate: given the gates y is Gaussian, so the evidence is a sum."""
     gates = np.array(list(product([0, 1], repeat=x.shape[1])))
-    # Of the feature space's dimension: y matters through its projection on the features alone.
+    # As many dimensions as features: y matters through its projection on the features alone.
     basis, x = np.linalg.qr(x)
     target = basis.T @ y
     noise = NOISE**2 * np.eye(len(target))

@@ -1,8 +1,8 @@
 """Train a categorical VAE on handwritten digits, in Pyro and in NumPyro.
 
 Run ``python digits_vae.py --help`` for the options. The models are in ``digits_vae_pyro.py`` and
-``digits_vae_numpyro.py``; this file trains them, prints the table and draws the picture. It loads
-the frameworks late, so that it can say first what it is about to do.
+``digits_vae_numpyro.py``; this file trains them, prints the table and draws the picture. The
+frameworks are loaded late, so that the script can say first what it is about to do.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class DigitsVAE:
         return OneHotCategorical(logits=jnp.zeros((self.latents, CLASSES))).to_event(1)
 
     def pixels(self, z: jax.Array) -> dist.Distribution:
-        """The law of an image, given its code."""
+        """The distribution of an image, given its code."""
         return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
 
     def model(self, images: jax.Array, batch_size: int | None = None) -> None:

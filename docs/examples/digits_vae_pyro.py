@@ -54,7 +54,7 @@ class DigitsVAE(nn.Module):
         return OneHotCategorical(logits=torch.zeros(self.latents, CLASSES)).to_event(1)
 
     def pixels(self, z: Tensor) -> dist.Distribution:
-        """The law of an image, given its code."""
+        """The distribution of an image, given its code."""
         return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
 
     def model(self, images: Tensor, batch_size: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Measure what the exact KL of relaxed laws changes in a VAE, in Pyro and in NumPyro.
+"""Measure what the exact KL of relaxed distributions changes in a VAE, in Pyro and in NumPyro.
 
 Prior and posterior are relaxed, at two temperatures. TraceMeanField_ELBO takes their exact KL;
 Trace_ELBO estimates it from the sample. At the same parameters, before and after a training with
@@ -24,7 +24,7 @@ from rich.table import Table
 from digits_data import BATCH, CLASSES, LEARNING_RATE, Array, load
 
 LATENTS = 6
-POSTERIOR = 0.5  # the temperature of the guide's law
+POSTERIOR = 0.5  # the temperature of the guide's distribution
 PRIORS = (2 / 3, POSTERIOR)  # that of the model's; the first one is trained with
 SHAPE = (BATCH, LATENTS, CLASSES)  # of the logits
 ELBOS = ("Trace_ELBO", "TraceMeanField_ELBO")
@@ -79,8 +79,8 @@ def rows(trained: int, measure: Callable[[str, float, float], Gradient]) -> Iter
         yield Row(trained, prior, sampled, exact, measure(ELBOS[1], prior, NOTHING))
 
 
-def relaxed(base: Any, ppl: Any, scale: Any, law: Any, zeros: Any) -> Any:
-    """The VAE of a framework with relaxed laws on both sides, and with a weight of the KL."""
+def relaxed(base: Any, ppl: Any, scale: Any, cls: Any, zeros: Any) -> Any:
+    """A framework's VAE with relaxed distributions on both sides, and with a weight of the KL."""
 
     class RelaxedVAE(base):
         """Model and guide; the shift is added to the encoder's logits, for their gradient."""
@@ -90,14 +90,14 @@ def relaxed(base: Any, ppl: Any, scale: Any, law: Any, zeros: Any) -> Any:
         def model(self, prior: Any, weight: Any, shift: Any = 0.0) -> None:
             with ppl.plate("images", len(self.images), subsample_size=BATCH) as batch:
                 with scale(scale=weight):
-                    z = ppl.sample("z", law(prior, logits=zeros).to_event(1))
+                    z = ppl.sample("z", cls(prior, logits=zeros).to_event(1))
                 ppl.sample("x", self.pixels(z), obs=self.images[batch])
 
         def guide(self, prior: Any, weight: Any, shift: Any = 0.0) -> None:
             with ppl.plate("images", len(self.images), subsample_size=BATCH) as batch:
                 logits = self.encoder(self.images[batch]) + shift
                 with scale(scale=weight):
-                    ppl.sample("z", law(POSTERIOR, logits=logits).to_event(1))
+                    ppl.sample("z", cls(POSTERIOR, logits=logits).to_event(1))
 
     return RelaxedVAE
 

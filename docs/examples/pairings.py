@@ -70,7 +70,7 @@ class Simplex:
         return float(logsumexp(self.log_weight + self.log_prior + self.log_likelihood))
 
     def objectives(self, logits: Array) -> dict[str, float]:
-        """What each pairing optimises, at the logits of a guide."""
+        """The objective of each pairing, at the logits of a guide."""
         log_mass, log_q = log_softmax(logits), self.density(logits)
         mass, q = np.exp(log_mass), np.exp(self.log_weight + log_q)
         likelihood, hard = q @ self.log_likelihood, mass @ JOINT
@@ -117,13 +117,13 @@ def estimate(framework: str, name: str, logits: Array, seed: int) -> tuple[float
     def guide() -> None:
         with ppl.plate("draws", DRAWS):
             if name == "relaxed / relaxed":
-                law = ours.RelaxedOneHotCategorical(t, logits=logits)
-            elif in_guide == "relaxed":  # a hard value, so that the discrete law can score it
-                law = ours.RelaxedOneHotCategoricalStraightThrough(t, logits=logits)
+                d = ours.RelaxedOneHotCategorical(t, logits=logits)
+            elif in_guide == "relaxed":  # a hard value, which the discrete one can score
+                d = ours.RelaxedOneHotCategoricalStraightThrough(t, logits=logits)
             else:
                 estimator = ours.GumbelSoftmax(t, hard=in_guide == "hard")
-                law = ours.OneHotCategorical(logits=logits, estimator=estimator)
-            ppl.sample("z", law)
+                d = ours.OneHotCategorical(logits=logits, estimator=estimator)
+            ppl.sample("z", d)
 
     elbo = getattr(infer, PAIRINGS[name][0])()
     # The mixed pairs are refused otherwise, under the framework's own SVI as well.

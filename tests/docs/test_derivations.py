@@ -40,7 +40,7 @@ def test_every_formula_holds() -> None:
 
 @pytest.mark.parametrize("error", ["1e-6", "float('nan')"])
 def test_a_wrong_formula_is_found(error: str) -> None:
-    """It fails where a formula is off by a millionth, or NaN."""
+    """The check fails where a formula is off by a millionth, or NaN."""
     name = "pyro" if find_spec("pyro") else "numpyro"
     result = run("-c", WRONG.format(folder=str(SCRIPT.parent), name=name, error=error))
     assert result.returncode == 1, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""What each pairing of model and guide optimises: the script that prints it, and the page."""
+"""The objective of each pairing of model and guide: the script that prints it, and the page."""
 
 import functools
 import re
@@ -24,7 +24,7 @@ NUMBER = r"-?\d+\.\d{3}"
 
 @functools.cache
 def printed(seed: int = 0) -> str:
-    """What the script prints: one run for all tests, with the frameworks that are installed."""
+    """The script's output: one run for all tests, with the frameworks that are installed."""
     pytest.importorskip("rich")
     here = [name for name in FRAMEWORKS if find_spec(name)]
     backend = "both" if len(here) == 2 else (*here, "none")[0]

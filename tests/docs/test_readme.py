@@ -12,7 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.mark.parametrize("framework", ["pyro", "numpyro"])
 def test_example(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It ends near the exact posterior: within 0.15 (the start is off by 2/3)."""
+    """The example ends near the exact posterior: within 0.15 (the start is off by 2/3)."""
     pytest.importorskip(framework)
     if framework == "pyro":
         pytest.importorskip("pyro").set_rng_seed(0)
