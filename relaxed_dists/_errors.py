@@ -373,3 +373,27 @@ UNCOUNTED = (
     "To draw from it where no density is needed, add .mask(False): "
     'sample("z", law.mask(False)), in the model and in the guide, counts as 0 in an ELBO'
 )
+
+
+def mixed(name: str, model: str, guide: str, who: str = "AnnealedSVI") -> ValueError:
+    """A site with a mass on one side and a density on the other."""
+    both = model + guide
+    got = f"got the site '{name}', which the model draws from {model} and the guide from {guide}"
+    expected = "expected two relaxed distributions or two discrete ones"
+    if "Subset" in both or "Permutation" in both:
+        hard = "Subset" if "Subset" in both else "Permutation"
+        exact = f"{hard} in both, whose log_prob is exact; or " if hard == "Subset" else ""
+        return ValueError(
+            f"AnnealedSVI {got}; {expected}. Write {exact}Relaxed{hard}(...).mask(False) in both, "
+            f"which counts as 0. To go on with the mixture, name the site: allow_mixed=['{name}']."
+        )
+    binary = "Bernoulli" in both
+    relaxed = "RelaxedBernoulli" if binary else "RelaxedOneHotCategorical"
+    hard = "Bernoulli" if binary else "OneHotCategorical"
+    return ValueError(
+        f"{who} {got}; {expected}, since a density and a mass make no bound. Write one of three: "
+        f"{relaxed} in both; {hard} in both, with an estimator in the guide, {hard}(..., "
+        "estimator=GumbelSoftmax(temperature)); or relax(model, temperature), whose site is "
+        f"'{name.removesuffix('_relaxed')}_relaxed', with a guide of it. To go on with the "
+        f"mixture, name the site: AnnealedSVI(..., allow_mixed=['{name}'])."
+    )

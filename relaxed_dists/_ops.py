@@ -9,62 +9,22 @@ Array = Any  # of the framework whose operations are passed in
 class Ops(Protocol):
     """The array operations that the formulas need. Reductions are over the last axis."""
 
+    kernels: dict[str, Callable[..., Any]]
+    """The framework's own ways of formulas, by name: see ``formulas.hot``."""
+
     def exp(self, x: Array, /) -> Array: ...
     def log(self, x: Array, /) -> Array: ...
     def log1p(self, x: Array, /) -> Array: ...
     def expm1(self, x: Array, /) -> Array: ...
     def softplus(self, x: Array, /) -> Array: ...
+    def sigmoid(self, x: Array, /) -> Array: ...
     def lgamma(self, x: Array, /) -> Array: ...
     def digamma(self, x: Array, /) -> Array: ...
     def log_softmax(self, x: Array, /) -> Array: ...
-    def softmaxes_at(
-        self,
-        x: Array,
-        temperature: Array,
-        noise: Array | float = 0.0,
-        hard: bool = False,
-        /,
-    ) -> tuple[Array, Array]:
-        """log_softmax((x + noise) / temperature), and softmax.
-
-        If hard, the softmax is straight through: its one-hot argmax with its gradient.
-        """
-
-    def sum_log_softmax(
-        self,
-        x: Array,
-        t: Array,
-        y: Array,
-        simplex: bool,
-        own: bool,
-        value: Array | None = None,
-        /,
-    ) -> Array:
-        """sum(log_softmax(x - t y) - y), on the simplex; in log space without the last.
-
-        Of an own y the scores are constants for gradients.
-        """
-
-    def logistic_terms(
-        self, x: Array, t: Array, y: Array, unit: bool, value: Array | None = None, /
-    ) -> Array:
-        """d - 2 softplus(d) with d = x - t y; on (0, 1) plus 2 softplus(y) - y."""
-
-    def linked(self, y: Array, value: Array | None, one_hot: bool, /) -> Array:
-        """The log (or logit) y behind a value, with a gradient by the value as well."""
-
-    def own(self, scores: Array, value: Array | None, /) -> Array:
-        """The scores of an own sample, constants for gradients but for that by the value."""
-
-    def plain(self, x: Array, /) -> bool:
-        """Whether all numbers are seen to be smaller than HUGE; false where that isn't cheap."""
-
     def sum(self, x: Array, /) -> Array: ...
     def max(self, x: Array, /) -> Array: ...
     def stack(self, x: Array, y: Array, /) -> Array: ...
-    def where(self, condition: Array | bool, x: Array | float, y: Array | float, /) -> Array:
-        """x itself where the condition is True."""
-
+    def where(self, condition: Array, x: Array | float, y: Array | float, /) -> Array: ...
     def clip(self, x: Array, low: float, high: float, /) -> Array: ...
     def one_hot_argmax(self, x: Array, /) -> Array: ...
     def top(self, x: Array, k: int, /) -> Array:

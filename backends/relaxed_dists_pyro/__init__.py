@@ -12,16 +12,20 @@ from relaxed_dists._distributions.estimators import (
 from relaxed_dists._infer.evidence import EvidenceBounds
 
 from .distributions import kl  # noqa: F401  (registers the divergences)
-from .distributions.bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
+from .distributions.bernoulli import (
+    LogitRelaxedBernoulli,
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
+)
 from .distributions.discrete import Bernoulli, OneHotCategorical
 from .distributions.functional import gumbel_softmax, straight_through
 from .distributions.hard_concrete import HardConcrete
-from .distributions.one_hot import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
-from .distributions.permutation import Permutation, RelaxedPermutation
-from .distributions.straight_through import (
-    RelaxedBernoulliStraightThrough,
+from .distributions.one_hot import (
+    ExpRelaxedOneHotCategorical,
+    RelaxedOneHotCategorical,
     RelaxedOneHotCategoricalStraightThrough,
 )
+from .distributions.permutation import Permutation, RelaxedPermutation
 from .distributions.subset import RelaxedSubset, Subset
 from .infer.auto_relaxed import AutoRelaxed
 from .infer.discretize import discretize

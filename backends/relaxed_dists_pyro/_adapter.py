@@ -1,7 +1,7 @@
-"""What all distributions share in torch: parameters and their checks, expand, noise, values."""
+"""A distribution of Pyro made from a family: parameters and checks, expand, draws, densities."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -15,12 +15,16 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
-from relaxed_dists._distributions.missing import Missing
+from relaxed_dists._distributions.from_family import FromFamily
 
+from ._torch import quadrature  # noqa: F401 (its integrals stand among the operations' kernels)
+from ._torch.carrier import attach, behind, version
 from ._torch.input import real, result_dtype
+from ._torch.kernels import all_finite
 from ._torch.noise import gumbel, logistic
 from ._torch.ops import compute_dtype, ops
-from ._torch.state import compiling, holds, known
+from ._torch.softmax import linked
+from ._torch.state import compiling, eager, holds, known, numbers, transformed
 
 
 def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
@@ -35,103 +39,109 @@ def _expanded(x: Tensor, shape: Size) -> Tensor:
     return x if x.shape == shape else x.expand(shape)
 
 
-def inspecting() -> bool:
-    """Whether Pyro's inspection of a model asks, which compiled code can't tell."""
-    return not compiling() and machinery.inspecting("pyro")
+class _Framework:
+    """torch and Pyro, as the common part of distributions asks for them."""
+
+    ops = ops
+    known, holds = staticmethod(known), staticmethod(holds)
+    compute_dtype = staticmethod(compute_dtype)
+    broadcast_shapes = staticmethod(torch.broadcast_shapes)
+
+    @staticmethod
+    def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.to(dtype)
+
+    @staticmethod
+    def limits(dtype: torch.dtype) -> tuple[float, float, float]:
+        finfo = torch.finfo(dtype)
+        return finfo.tiny, finfo.eps, finfo.max
+
+    @staticmethod
+    def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.expand(shape)
+
+    @staticmethod
+    def inspecting() -> bool:
+        # Compiled code can't tell.
+        return not compiling() and machinery.inspecting("pyro")
+
+    @staticmethod
+    def relaxed_site(ours: bool) -> tuple[str, Any, bool] | None:
+        relaxed = (RelaxedDistribution,) if ours else (RelaxedDistribution, *THEIRS)
+        return None if compiling() else relaxed_site(ELBO, relaxed)
+
+    @staticmethod
+    def differentiable(value: Tensor) -> bool:
+        return value.requires_grad
 
 
-class LogitsDistribution(Missing, TorchDistribution):
-    """A law with logits, and with a temperature unless it is None."""
+class LogitsDistribution(FromFamily, TorchDistribution):
+    """A distribution with logits, and with a temperature unless it is None."""
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
-    _rows = True  # whether the last axis of the logits holds categories
-    _square = False  # whether a matrix of scores, of their last two axes, is one event
-    _static: tuple[str, ...] = ()  # the names of what else the law has, Python's own values
+    arg_constraints: ClassVar[dict[str, Any]] = {
+        "probs": constraints.simplex,
+        "logits": constraints.real_vector,
+    }
     logits: Tensor
-    temperature: Any
+    temperature: Any = None
+    estimator: Any
+
+    _framework = _Framework()
 
     def __init__(
-        self, probs: Any, logits: Any, temperature: Any = None, validate_args: bool | None = None
+        self, temperature: Any, probs: Any, logits: Any, validate_args: bool | None = None
     ) -> None:
-        name = type(self).__name__
+        name, event_dim = type(self).__name__, self._family.event_dim
         _errors.one_of(name, probs, logits)
         validate = type(self)._validate_args if validate_args is None else validate_args
         what, given = ("logits", logits) if probs is None else ("probs", probs)
         given = real(given, name, what, temperature)
-        heat = 0.0 if temperature is None else real(temperature, name, "temperature", given)
-        dtype = result_dtype(given, heat)
-        device = getattr(given, "device", None) or getattr(heat, "device", None)
+        raw = 0.0 if temperature is None else real(temperature, name, "temperature", given)
+        dtype = result_dtype(given, raw)
+        device = getattr(given, "device", None) or getattr(raw, "device", None)
         given = _tensor(given, dtype, device)
-        if self._rows and 0 in (given.dim(), *given.shape[-1:]):
+        if event_dim and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
-        if probs is None and ops.plain(given):
-            pass  # nothing to check, or to tame
+        if probs is None and all_finite(given):
+            pass  # nothing to check, or to sanitize
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
         else:
-            given = formulas.tame(ops, given, self._rows)
+            given = formulas.sanitize_logits(ops, given, event_dim > 0)
         if probs is not None:
-            log = formulas.log_probs if self._rows else formulas.logit
+            log = formulas.log_probs if event_dim else formulas.logit
             given = log(ops, given.to(compute_dtype(given))).to(dtype)
-        event = max(given.dim() - self._rows - self._square, 0)
-        batch_shape = given.shape[:event]
+        split = max(given.dim() - event_dim, 0)
+        batch_shape, event_shape = given.shape[:split], given.shape[split:]
         if temperature is not None:
-            self.temperature = self._checked_temperature(heat, given, validate)
+            self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-        event_shape = given.shape[event:]
         self.logits = _expanded(given, batch_shape + event_shape)
         # torch's own checks would build probs, a softmax of all the logits, to look at it.
         TorchDistribution.__init__(self, batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
+        if self._family.checks_logits:
+            family = self._family = self._family.checked(name, event_shape)
+            if validate and known(self.logits) and not family.possible(numbers(self.logits)):
+                raise family.impossible(name, self.logits)
 
     def _theirs(self) -> Any:
         """Pyro's own distribution in place of this one, for funsor; else an error."""
         raise _errors.no_funsor(type(self).__name__, "pyro")
 
-    def _checked_temperature(self, heat: Tensor | float, like: Tensor, validate: bool) -> Tensor:
-        temperature = _tensor(heat, compute_dtype(like), like.device)
+    def _checked_temperature(self, given: Any, like: Tensor, validate: bool) -> Tensor:
+        given = real(given, type(self).__name__, "temperature", like)
+        temperature = _tensor(given, compute_dtype(like), like.device)
         if not validate or not known(temperature):
-            return formulas.warm(ops, temperature)
+            return formulas.clamp_temperature(ops, temperature)
         low, high = formulas.COLDEST, formulas.HOTTEST
         if not temperature.dim():  # a number, as it nearly always is: four operations less
             fine = low <= temperature.item() <= high
         else:
             fine = bool(((temperature >= low) & (temperature <= high)).all())
         if not fine:
-            raise _errors.bad_temperature(type(self).__name__, heat)
+            raise _errors.bad_temperature(type(self).__name__, given)
         return temperature
-
-    def _check_logits(self, logits: Tensor) -> None:
-        # One reduction reads them once: NaN and +inf pass through amax; a row of -inf shows as one.
-        top = logits.amax(-1) if self._rows else logits
-        if not holds((abs(top) if self._rows else top) < formulas.HUGE):
-            raise _errors.bad_logits(type(self).__name__, logits, self._rows)
-
-    def _check_probs(self, probs: Tensor) -> None:
-        if self._rows:
-            total = probs.sum(-1, dtype=compute_dtype(probs))
-            fine = (probs.amin(-1) >= 0) & (total > 0) & (total < torch.inf)
-        else:
-            fine = (probs >= 0) & (probs <= 1)
-        if not holds(fine):
-            raise _errors.bad_probs(type(self).__name__, probs, self._rows)
-
-    def _joint_shape(self, temperature: Size, batch_shape: Size) -> Size:
-        if not temperature:
-            return batch_shape
-        try:
-            return torch.broadcast_shapes(temperature, batch_shape)
-        except RuntimeError as error:
-            name = type(self).__name__
-            raise _errors.bad_temperature_shape(name, temperature, batch_shape) from error
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities, normalised."""
-        if not self._rows:
-            return torch.sigmoid(self.logits)
-        logits = self.logits.to(compute_dtype(self.logits))
-        return formulas.softmax(ops, logits).to(self.logits.dtype)
 
     @classmethod
     def infer_shapes(cls, *args: Any, **kwargs: Any) -> tuple[Size, Size]:
@@ -141,7 +151,7 @@ class LogitsDistribution(Missing, TorchDistribution):
             args: Shapes of the arguments, in the order of the signature.
             kwargs: Shapes of arguments by name. Arguments that are not arrays need none.
         """
-        batch, event = machinery.infer_shapes(cls, cls._rows + cls._square, args, kwargs)
+        batch, event = machinery.infer_shapes(cls, cls._family.event_dim, args, kwargs)
         return Size(batch), Size(event)
 
     @property
@@ -150,10 +160,10 @@ class LogitsDistribution(Missing, TorchDistribution):
         return self.logits.shape
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
-        """The same law with its parameters expanded to a batch shape, without a copy."""
+        """The same distribution with its parameters expanded to a batch shape, without a copy."""
         new: Self = self._get_checked_instance(type(self), _instance)
-        for name in self.__dict__.keys() & {"temperature", "estimator", *self._static}:
-            setattr(new, name, getattr(self, name))
+        for name in self.__dict__.keys() & {"temperature", "estimator", "_family", "has_rsample"}:
+            new.__dict__[name] = self.__dict__[name]
         try:
             new.logits = _expanded(self.logits, Size(batch_shape) + self.event_shape)
         except RuntimeError as error:
@@ -161,51 +171,90 @@ class LogitsDistribution(Missing, TorchDistribution):
             raise _errors.cannot_expand(name, self.batch_shape, batch_shape) from error
         TorchDistribution.__init__(new, Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
-        if "has_rsample" in self.__dict__:  # set by has_rsample_
-            new.has_rsample = self.has_rsample
         return new
 
-    def _twin(self, cls: Any) -> Any:
-        """The discrete law of a class with the same logits, which are checked already."""
+    def _as_discrete(self, cls: Any, family: Any = None) -> Any:
+        """A discrete distribution of a class, with the logits of the family's counterpart."""
         new = cls.__new__(cls)
-        new.logits, new.estimator = self.logits, None
-        for name in cls._static:
-            setattr(new, name, getattr(self, name))
+        logits = self._family.discrete_logits(ops, self._parameters())
+        new.logits, new.estimator = logits.to(self.logits.dtype), None
+        new._family = cls._family if family is None else family
         TorchDistribution.__init__(new, self.batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
-    def _parameters(self) -> tuple[Tensor, Tensor]:
-        """Logits and temperature in the dtype to compute in, which is that of densities."""
-        dtype = compute_dtype(self.logits)  # which a parameter's may change, by module.double()
-        return self.logits.to(dtype), self.temperature.to(dtype)
-
-    def _dtype(self) -> torch.dtype:
-        """The dtype of values."""
-        return self.logits.dtype
-
-    def _as_value(self, x: Tensor) -> Tensor:
-        """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
-        dtype = self._dtype()
-        if dtype.itemsize < x.dtype.itemsize:
-            top = torch.finfo(dtype).max
-            x = torch.where(x.abs() < torch.inf, x.clip(-top, top), x)
-        return x.to(dtype)
-
     def _noise(
         self, sample_shape: Sequence[int], like: Tensor, key: torch.Generator | None = None
     ) -> Tensor:
-        draw = gumbel if self._rows else logistic
+        draw = gumbel if self._family.event_dim else logistic
         return draw(self._extended_shape(Size(sample_shape)), like, key)
 
+    def _draw(self, sample_shape: Sequence[int]) -> Tensor:
+        p = self._parameters()
+        return self._keep(*self._family.draw(ops, p, self._noise(sample_shape, p.logits)))
+
+    def _keep(self, value: Tensor, sample: Tensor | None) -> Tensor:
+        value = self._as_value(value)
+        if sample is None:
+            return value
+        if self._family.own_log_prob and sample.requires_grad and eager():
+            sample._drawn_from = self._versions()  # type: ignore[attr-defined]
+        return attach(value, sample, self._family.space)
+
+    def _versions(self) -> list[tuple[Tensor, bool, int]]:
+        """The parameters as they are now: an in-place write shows."""
+        return [(x, x.requires_grad, version(x)) for x in (self.logits, self.temperature)]
+
+    def _own(self, sample: Tensor) -> bool:
+        """Whether a sample was drawn from these parameters, with a graph to them."""
+        drawn = getattr(sample, "_drawn_from", None)
+        return drawn is not None and all(
+            x is y and note == now
+            for (x, *note), (y, *now) in zip(drawn, self._versions(), strict=True)
+        )
+
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """A draw with a gradient, if there is one."""
-        raise _errors.missing(type(self).__name__, "rsample")
+        """Draw with a gradient to the parameters.
+
+        Args:
+            sample_shape: The shape of independent draws.
+
+        Returns:
+            Values of shape ``sample_shape + batch_shape + event_shape``.
+        """
+        if not self.has_rsample:
+            raise _errors.missing(type(self).__name__, "rsample")
+        return self._draw(sample_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw without a gradient. Args and Returns as those of rsample."""
         with torch.no_grad():
-            return self.rsample(Size(sample_shape))
+            return self._draw(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density of a value, by the relaxed sample behind it if there is one.
+
+        Args:
+            value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+        """
+        return self._log_prob(value, *self._found(value), self._is_soft(value))
+
+    def _is_soft(self, value: Any) -> bool:
+        """Whether a value of a discrete distribution is an estimator's soft one."""
+        return False
+
+    def _found(self, value: Any) -> tuple[Any, bool]:
+        """The sample behind a value, and whether it is one of these very parameters."""
+        family = self._family
+        sample = behind(value, family.space) if family.space else None
+        if sample is None or family.scores_value:
+            return sample, False
+        own = family.own_log_prob is not None and eager() and self._own(sample)
+        own = own and not (value.requires_grad and transformed())
+        return linked(sample, value, family.event_dim > 0), own
 
     def _check_value(self, value: Any) -> Tensor:
         """The value as a floating tensor, if its shape fits."""
@@ -225,24 +274,23 @@ class LogitsDistribution(Missing, TorchDistribution):
             raise _errors.bad_shape(type(self).__name__, value.shape, expected)
         return value
 
-    def _no_density(self, value: Tensor, error: Exception) -> Tensor:
-        """Raise the error; in render_model and the like, a number made from all it depends on."""
-        if not inspecting():
-            raise error
-        event = tuple(range(-self.event_dim, 0))
-        total = value.sum(event) + self.logits.sum(event)
-        return total + getattr(self, "temperature", 0.0)
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of at most the value.
 
-    def _refuse(self, value: Tensor, fine: Tensor, support: str, remedy: str) -> None:
-        if not holds(fine):
-            raise _errors.off_support(type(self).__name__, value, support, remedy)
+        Args:
+            value: Numbers of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Probabilities of shape ``sample_shape + batch_shape``.
+        """
+        return self._cdf(value, self._found(value)[0])
 
 
 machinery.tell_funsor(LogitsDistribution)  # which Pyro has loaded, if it is installed
 
 
 class RelaxedDistribution(LogitsDistribution):
-    """A law with a temperature, whose draws carry a gradient."""
+    """A distribution with a temperature, whose draws carry a gradient."""
 
     has_rsample = True
 
@@ -255,14 +303,7 @@ class RelaxedDistribution(LogitsDistribution):
     ) -> None:
         if temperature is None:
             raise _errors.bad_temperature(type(self).__name__, temperature)
-        super().__init__(probs, logits, temperature, validate_args)
-
-    def _refuse_rounded(self, rounded: Any, value: Tensor) -> None:
-        """Refuse a value that has lost its sample, where the formula says that it is rounded."""
-        if self._validate_args:
-            lost = rounded(ops, self.logits, value, float(torch.finfo(value.dtype).tiny))
-            if bool(lost.any()) if known(lost) else in_relaxed_elbo():
-                raise _errors.rounded(type(self).__name__, seen=known(lost))
+        super().__init__(temperature, probs, logits, validate_args)
 
 
 THEIRS = (
@@ -271,10 +312,3 @@ THEIRS = (
     ExpRelaxedCategorical,
     LogitRelaxedBernoulli,
 )
-
-
-def in_relaxed_elbo() -> bool:
-    """Whether an ELBO scores a latent value that a relaxed distribution draws in the guide."""
-    if compiling():
-        return False
-    return relaxed_site(ELBO, (RelaxedDistribution, *THEIRS)) is not None

@@ -26,13 +26,12 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Relaxed
     from relaxed_dists.pyro import RelaxedOneHotCategoricalStraightThrough
+    from relaxed_dists_pyro._torch import kernels, softmax
     from relaxed_dists_pyro._torch import noise as _noise
     from relaxed_dists_pyro._torch import ops as _ops
-    from relaxed_dists_pyro._torch import softmax
 
     torch.set_num_threads(1)
     leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(0.5)
-    plain = _ops.ops.plain
 
     def softmaxes(x: Any, noise: Any, t: Any, hard: bool) -> Any:
         y = torch.log_softmax((x + noise) / t, -1)
@@ -54,8 +53,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         return stack
 
     without: dict[str, Callable[[], Any]] = {
-        "a look in place of masks": lambda: patch.object(_ops.ops, "plain", lambda x: False),
-        "a look once": lambda: patch.object(_ops.ops, "plain", lambda x: plain(x.detach())),
+        "a look in place of masks": lambda: patch.object(kernels, "all_finite", lambda x: False),
         "words of random bits": lambda: patch.object(_noise, "_single", lambda like: False),
         "NumPy's generator": lambda: patch.object(_noise, "MANY", 2**62),
         "one function a pass": lambda: patch.object(_ops, "eager", lambda: False),
@@ -98,12 +96,11 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from jax import random
 
     from benchmarks.speed.bench_jax import of
-    from relaxed_dists._distributions import formulas
+    from relaxed_dists._distributions import bernoulli, formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Relaxed
     from relaxed_dists_numpyro._jax import noise as _noise
     from relaxed_dists_numpyro._jax import ops as _ops
-    from relaxed_dists_numpyro.distributions import bernoulli
 
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
     drawn_by, draw = random.key(2), of(lambda x: Relaxed(0.5, logits=x))
@@ -116,11 +113,11 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     def shaped(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         return random.bits(key, shape, jnp.uint32), 32
 
-    def unflat(formula: Any, *arrays: Any) -> Any:
-        return formula(_ops.ops, *arrays)
+    hots = (bernoulli.logit_concrete, bernoulli.binary_concrete, bernoulli.binary_concrete_log_prob)
+    flat = {formula.name: formula.formula for formula in hots}
 
     def masked(ops: Any, logits: Any, noise: Any = 0.0) -> Any:
-        kept, finite = formulas._finite(ops, logits)
+        kept, finite = formulas.finite_or(ops, logits)
         scores = ops.where(kept, finite + noise, -jnp.inf)
         return ops.where(kept, ops.one_hot_argmax(scores), 0.0)
 
@@ -131,9 +128,9 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "both words of Threefry": patch.object(_noise, "_threefry", one_word),
         "both words, drawn flat": patch.object(_noise, "_bits", shaped),
         "JAX's rounds for a few": patch.object(_noise, "FEW", 0),
-        "flat binary values": patch.object(bernoulli, "flat", unflat),
+        "flat binary values": patch.dict(_ops.ops.kernels, flat),
         "own density": patch.object(Relaxed, "_own", lambda self, y: False),
-        "noise apart": patch.object(formulas, "hardest", masked),
+        "noise apart": patch.dict(_ops.ops.kernels, {formulas.hard_argmax.name: masked}),
         "the first of the largest": patch.object(_ops._JaxOps, "one_hot_argmax", argmax),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import derivation_references as expected
-from relaxed_dists._distributions import formulas, quadrature
+from relaxed_dists._distributions import one_hot, quadrature
 
 INF = np.inf
 SEED = 0
@@ -60,11 +60,11 @@ def own_samples() -> Group:
     rng, (rows, k) = np.random.default_rng(SEED), (20, 5)
     e, logits = rng.standard_exponential((rows, k)), 3 * rng.standard_normal((rows, k))
     t = rng.uniform(0.01, 2, rows)
-    log, simplex = formulas.exp_concrete_log_prob, formulas.concrete_log_prob
+    log, simplex = one_hot.exp_concrete_log_prob, one_hot.concrete_log_prob
 
     def library(f: Framework) -> list[Any]:
         def own(formula: Any, logits: Any, t: Any) -> Any:
-            value = formulas.concrete(f.ops, logits, t, f.array(-np.log(e)))[0]
+            value = one_hot.concrete(f.ops, logits, t, f.array(-np.log(e)))[0]
             return formula(f.ops, logits, t, value)
 
         logits_, t_ = f.array(logits), f.array(t)

@@ -13,12 +13,13 @@ from relaxed_dists._distributions.formulas import (
     EULER,
     HUGE,
     LOWEST,
-    _count,
-    _finite,
-    exp_concrete_entropy,
+    count,
+    finite_or,
+    hot,
+    normaliser,
 )
 from relaxed_dists._distributions.quadrature import expected_logsumexp, nodes
-from relaxed_dists._ops import Array, QuadratureOps
+from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 # At equal temperatures V is logistic, and R takes the tail off: fewer points do.
 _SINGLE = nodes(22, -12.0, 8.0)  # off by 3e-7 of the KL at most
@@ -47,27 +48,37 @@ def check_shapes(p: Any, q: Any) -> None:
         raise _errors.unlike_shapes(p, q)
 
 
+def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
+    """-lgamma(K) - (K-1) log t + K (gamma + digamma(K)): it does not depend on the logits."""
+    unmasked, logits = finite_or(ops, logits)
+    k = count(ops, unmasked, logits)
+    return k * (EULER + ops.digamma(k)) - normaliser(ops, k, temperature)
+
+
+@hot
 def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
     """The entropy on the simplex: that of log space, plus E sum_k log x_k."""
-    kept, finite = _finite(ops, logits)
+    kept, finite = finite_or(ops, logits)
     a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
     a = ops.where(kept, a, -math.inf)
-    k = _count(ops, kept, logits)
+    k = count(ops, kept, logits)
     total = ops.sum(ops.where(kept, a, 0.0)) + k * EULER / temperature
     mean_log = total - k * expected_logsumexp(ops, a, 1 / temperature)
     return exp_concrete_entropy(ops, logits, temperature) + ops.where(k > 1, mean_log, 0.0)
 
 
+@hot
 def binary_concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
     """The entropy on (0, 1): the case of two categories."""
-    spread, finite = _finite(ops, logits)
-    entropy = concrete_entropy(ops, ops.stack(finite, 0.0 * finite), temperature)
+    spread, finite = finite_or(ops, logits)
+    entropy = concrete_entropy.formula(ops, ops.stack(finite, 0.0 * finite), temperature)
     return ops.where(spread, entropy, 0.0)
 
 
 # KL divergences, the same in log space and on the simplex. Unequal faces make them infinite.
 
 
+@hot
 def concrete_kl(
     ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
@@ -76,9 +87,9 @@ def concrete_kl(
     K (S(a, -rho) - digamma(K) + gamma (rho - 1)) - sum a - (K - 1) log rho,
     where S(a, r) is E logsumexp(a + r G).
     """
-    kept, finite = _finite(ops, logits)
-    within, other_finite = _finite(ops, other)
-    k, rho = _count(ops, kept, logits), other_temperature / temperature
+    kept, finite = finite_or(ops, logits)
+    within, other_finite = finite_or(ops, other)
+    k, rho = count(ops, kept, logits), other_temperature / temperature
     a = other_finite - rho[..., None] * finite
     a = ops.where(kept & within, a - ops.stop_gradient(ops.max(a))[..., None], -math.inf)
     each = expected_logsumexp(ops, a, -rho) - ops.digamma(k) + EULER * (rho - 1)
@@ -97,8 +108,8 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
     it is K (c + int R - P dt) for P(t) = prod sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
     """
     points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
-    kept, finite = _finite(ops, logits)
-    within, other_finite = _finite(ops, other)
+    kept, finite = finite_or(ops, logits)
+    within, other_finite = finite_or(ops, other)
 
     def function(wanted: Sequence[bool], given: Array) -> list[Array | None]:
         a = ops.columns(given)
@@ -135,13 +146,14 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
     return _on_one_face(ops, kept, within, ops.with_gradient(function, a))
 
 
+@hot
 def logit_concrete_kl(
     ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
     """The binary pair at any two temperatures: the case of two categories."""
-    (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
+    (_, finite), (_, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     row, other_row = ops.stack(finite, 0.0 * finite), ops.stack(other_finite, 0.0 * other_finite)
-    kl = concrete_kl(ops, row, temperature, other_row, other_temperature)
+    kl = concrete_kl.formula(ops, row, temperature, other_row, other_temperature)
     return _of_points(ops, logits, other, kl)
 
 
@@ -153,7 +165,7 @@ def _of_points(ops: QuadratureOps, logits: Array, other: Array, kl: Array) -> Ar
 
 def logit_concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
     """d coth(d / 2) - 2, d the difference of the logits."""
-    (_, finite), (_, other_finite) = _finite(ops, logits), _finite(ops, other)
+    (_, finite), (_, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     d = abs(other_finite - finite)
     small = d < 1
     # Near 0 the two terms cancel: the series of x coth x - 1 at x = d / 2.

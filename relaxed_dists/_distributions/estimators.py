@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions import bernoulli, formulas, one_hot
 from relaxed_dists._ops import Array, Ops
 
 __all__ = [
@@ -34,9 +34,9 @@ def shown(x: Any) -> str:
         return str(tuple(x.shape))
 
 
-def value(ops: Ops, estimator: Any, rows: bool, logits: Array, noise: Array, more: Any) -> Array:
+def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
     """An estimator's value, one-hot or binary: a number is the first of two categories."""
-    if rows:
+    if one_hot:
         return estimator.one_hot(ops, logits, noise, more)
     if hasattr(estimator, "binary"):
         return estimator.binary(ops, logits, noise)
@@ -62,7 +62,7 @@ def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
     return replace(estimator, **new)
 
 
-def _heat(temperature: Any, gumbel: Array) -> Array:
+def _broadcast(temperature: Any, gumbel: Array) -> Array:
     """A temperature for each row of the noise."""
     return 0.0 * gumbel[..., 0] + temperature
 
@@ -78,7 +78,7 @@ def _held(ops: Ops, temperature: Any) -> Any:
 
 def _relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
     """softmax((logits + noise) / temperature)."""
-    return formulas.concrete(ops, logits, _heat(temperature, noise), noise)[1]
+    return one_hot.concrete(ops, logits, _broadcast(temperature, noise), noise)[1]
 
 
 class Estimator:
@@ -130,7 +130,7 @@ class Own(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """The function's value."""
-        return self.function(logits, formulas.hardest(ops, logits, gumbel), gumbel)
+        return self.function(logits, formulas.hard_argmax(ops, logits, gumbel), gumbel)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class StraightThrough(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A one-hot value with the gradient of softmax(logits)."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         return formulas.straight_through(ops, hard, formulas.softmax(ops, logits))
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
@@ -203,12 +203,12 @@ class GumbelSoftmax(Estimator):
             return _relaxed(ops, logits, self.temperature, gumbel)
         soft = _relaxed(ops, logits, _held(ops, self.temperature), gumbel)
         # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
-        return formulas.straight_through(ops, formulas.hardest(ops, logits, gumbel), soft)
+        return formulas.straight_through(ops, formulas.hard_argmax(ops, logits, gumbel), soft)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
         """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
         temperature = _held(ops, self.temperature) if self.hard else self.temperature
-        y = formulas.logit_concrete(ops, logits, temperature, logistic)
+        y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
         soft = ops.exp(-ops.softplus(-y))
         if not self.hard:
             return soft
@@ -292,7 +292,7 @@ class GumbelRao(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A one-hot value with the mean gradient of soft values that have it as their argmax."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         noise = formulas.conditional_gumbel(ops, logits, hard, more)
         soft = _relaxed(ops, logits, _held(ops, self.temperature), noise).mean(0)
         return formulas.straight_through(ops, hard, soft)
@@ -334,7 +334,7 @@ class GappedStraightThrough(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A one-hot value with the gradient of a softmax that it leads."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         move = formulas.gap(ops, logits, hard, self.gap)
         soft = _relaxed(ops, logits, _held(ops, self.temperature), move)
         return formulas.straight_through(ops, hard, soft)
@@ -376,7 +376,7 @@ class ReinMax(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A one-hot value with Heun's gradient."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
         temperature = _held(ops, self.temperature)
         pi_d = (_relaxed(ops, logits, temperature, 0.0 * gumbel) + hard) / 2
@@ -415,12 +415,12 @@ class ReinMaxRao(Estimator):
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A one-hot value with Heun's gradient, averaged."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
         middle = formulas.log_middle(ops, logits, hard)
         noise = formulas.conditional_gumbel(ops, middle, hard, more)
         temperature = _held(ops, self.temperature)
         x = _relaxed(ops, middle, temperature, noise)
-        scale = 2 / _heat(temperature, x)[..., None]
+        scale = 2 / _broadcast(temperature, x)[..., None]
         slope = (scale * ops.slope(logits, x)).mean(0) - ops.slope(logits, pi) / 2
         return ops.stop_gradient(hard) + slope

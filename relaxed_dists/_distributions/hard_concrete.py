@@ -8,18 +8,19 @@ the masses keep their digits where they are small.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import (
-    _finite,
+from relaxed_dists._distributions.bernoulli import (
+    logit_concrete,
     logit_concrete_cdf,
     logit_concrete_log_prob,
-    straight_through,
 )
+from relaxed_dists._distributions.family import Family, Parameters
+from relaxed_dists._distributions.formulas import finite_or, hot, logit, straight_through
 from relaxed_dists._errors import LOSES
-from relaxed_dists._ops import Array, QuadratureOps
+from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 NEAREST, FARTHEST = 2.0**-20, 2.0**20
 
@@ -65,7 +66,7 @@ def _stretched(ops: QuadratureOps, y: Array, stretch: Stretch) -> tuple[Array, A
 
 def _log_below(ops: QuadratureOps, logits: Array, temperature: Array, y: float) -> Array:
     """log P((logits + L) / t <= y)."""
-    spread, finite = _finite(ops, logits)
+    spread, finite = finite_or(ops, logits)
     mass = -ops.softplus(finite - temperature * y)
     return ops.where(spread, mass, ops.where(logits < 0, 0.0 * mass, -math.inf))
 
@@ -78,17 +79,20 @@ def _log_masses(
     return _log_below(ops, logits, temperature, stretch.zero), one
 
 
+@hot
 def masses(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """P(z = 0) and P(z = 1) on a last axis of two."""
     zero, one = _log_masses(ops, logits, temperature, stretch)
     return ops.stack(ops.exp(zero), ops.exp(one))
 
 
+@hot
 def prob_nonzero(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """sigmoid(logits - t log(-low / high))."""
     return ops.exp(_log_below(ops, -logits, temperature, -stretch.zero))
 
 
+@hot
 def prob_one(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """sigmoid(logits - t log((1 - low) / (high - 1)))."""
     return ops.exp(_log_masses(ops, logits, temperature, stretch)[1])
@@ -99,6 +103,7 @@ def _distances(value: Array, stretch: Stretch) -> tuple[Array, Array]:
     return value - stretch.low, (1 - value) + (stretch.high - 1)
 
 
+@hot
 def log_prob(
     ops: QuadratureOps, logits: Array, temperature: Array, value: Array, stretch: Stretch
 ) -> Array:
@@ -116,6 +121,7 @@ def log_prob(
     return ops.where(inside, density, ends)
 
 
+@hot
 def crossing(
     ops: QuadratureOps, logits: Array, temperature: Array, moved: Array, stretch: Stretch
 ) -> Array:
@@ -124,7 +130,7 @@ def crossing(
     The log density jumps at 0 and 1. Where the masses there, ``moved`` of the law that drew, grow,
     the mean gains by the jump; of a single draw's gradient, 0 where it is clipped, that is no part.
     """
-    spread, finite = _finite(ops, logits)
+    spread, finite = finite_or(ops, logits)
 
     def density(y: float) -> Array:
         slope = math.log(stretch.high - stretch.low) - np.logaddexp(0, y) - np.logaddexp(0, -y)
@@ -137,6 +143,7 @@ def crossing(
     return ops.sum(jumps * (moved - ops.stop_gradient(moved)))
 
 
+@hot
 def cdf(
     ops: QuadratureOps, logits: Array, temperature: Array, value: Array, stretch: Stretch
 ) -> Array:
@@ -197,20 +204,21 @@ def _integrate(
     return ops.integrate(terms, *(_DOUBLE if ops.is_double(like) else _SINGLE), like)
 
 
+@hot
 def moments(
     ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array]:
     """Mean and variance, from E z = int P(z > x) dx and E z^2 = int 2 x P(z > x) dx."""
-    spread, finite = _finite(ops, logits)
+    spread, finite = finite_or(ops, logits)
     centre, low, high = _reached(ops, finite, temperature, stretch)
-    heat = ops.stop_gradient(temperature)
+    held = ops.stop_gradient(temperature)
 
     def tail(y: Array) -> list[Array]:
         z, log_slope = _stretched(ops, y, stretch)
         share = ops.exp(log_slope - ops.softplus(temperature * y - finite))
         return [share, 2 * z * share]
 
-    first, second = _integrate(ops, tail, [(centre, low, heat), (centre, high, heat)], finite)
+    first, second = _integrate(ops, tail, [(centre, low, held), (centre, high, held)], finite)
     sure = ops.where(low > stretch.zero, _stretched(ops, low, stretch)[0], 0.0)  # where P is 1
     mean, square = ops.clip(sure + first, 0.0, 1.0), sure * sure + second
     edge = ops.where(logits > 0, 0.0 * mean + 1.0, 0.0)
@@ -218,21 +226,23 @@ def moments(
     return ops.where(spread, mean, edge), ops.where(spread, variance, 0.0)
 
 
+@hot
 def entropy(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """-E log_prob."""
-    spread, finite = _finite(ops, logits)
+    spread, finite = finite_or(ops, logits)
     centre, low, high = _reached(ops, finite, temperature, stretch)
-    heat = ops.stop_gradient(temperature)
+    held = ops.stop_gradient(temperature)
 
     def surprise(y: Array) -> list[Array]:
         log_q = logit_concrete_log_prob(ops, finite, temperature, y)
         return [ops.exp(log_q) * (_stretched(ops, y, stretch)[1] - log_q)]
 
-    (inside,) = _integrate(ops, surprise, [(centre, low, heat), (centre, high, heat)], finite)
+    (inside,) = _integrate(ops, surprise, [(centre, low, held), (centre, high, held)], finite)
     zero, one = _log_masses(ops, finite, temperature, stretch)
     return ops.where(spread, inside - ops.exp(zero) * zero - ops.exp(one) * one, 0.0)
 
 
+@hot
 def kl(
     ops: QuadratureOps,
     logits: Array,
@@ -242,18 +252,18 @@ def kl(
     stretch: Stretch,
 ) -> Array:
     """KL(p, q) of two laws that are stretched alike, whose slopes cancel."""
-    (spread, finite), (within, other_finite) = _finite(ops, logits), _finite(ops, other)
+    (spread, finite), (within, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     centre, low, high = _reached(ops, finite, temperature, stretch)
     theirs, *_ = _reached(ops, other_finite, other_temperature, stretch)
     theirs = _within(ops, theirs, low, high)
     left = centre < theirs
-    heats = ops.stop_gradient(temperature), ops.stop_gradient(other_temperature)
+    temperatures = ops.stop_gradient(temperature), ops.stop_gradient(other_temperature)
     middle = (centre + theirs) / 2
     panels = [
-        (centre, middle, heats[0]),
-        (theirs, middle, heats[1]),
-        (centre, ops.where(left, low, high), heats[0]),
-        (theirs, ops.where(left, high, low), heats[1]),
+        (centre, middle, temperatures[0]),
+        (theirs, middle, temperatures[1]),
+        (centre, ops.where(left, low, high), temperatures[0]),
+        (theirs, ops.where(left, high, low), temperatures[1]),
     ]
 
     def ratio(y: Array) -> list[Array]:
@@ -319,3 +329,74 @@ def lost(name: str) -> ValueError:
         f"distribution drew: {LOSES}. Draw the site from {name} itself, and write the rest of the "
         "model after it."
     )
+
+
+class HardConcrete(Family):
+    """A number in [0, 1] with masses at the ends, which keeps these masses behind it."""
+
+    event_dim = 0
+    space = "masses"
+    noun = "numbers from 0 to 1"
+    remedy = "Clip them."
+    scores_value = True
+    support_name = "Gates(lower_bound=0.0, upper_bound=1.0)"
+    lost = staticmethod(lost)
+    lacks: ClassVar = {"mode": no_mode}
+
+    def __init__(self, stretch: Stretch) -> None:
+        self.stretch = stretch
+
+    def _at(self, ops: QuadratureOps, p: Parameters, y: Array) -> Array:
+        return hard_concrete(ops, y, self.stretch, p.tiny, p.eps)
+
+    def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, Array]:
+        y = logit_concrete(ops, p.logits, p.temperature, noise)
+        return self._at(ops, p, y), masses(ops, p.logits, p.temperature, self.stretch)
+
+    def log_prob(self, ops: QuadratureOps, p: Parameters, value: Array, sample: Any) -> Array:
+        density = log_prob(ops, p.logits, p.temperature, value, self.stretch)
+        if sample is None:
+            return density
+        return density + crossing(ops, p.logits, p.temperature, sample, self.stretch)
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return (value >= 0) & (value <= 1)
+
+    def cdf(self, ops: QuadratureOps, p: Parameters, value: Array, sample: Any) -> Array:
+        return cdf(ops, p.logits, p.temperature, value, self.stretch)
+
+    def icdf(self, ops: QuadratureOps, p: Parameters, q: Array) -> tuple[Array, None]:
+        y = logit_concrete(ops, p.logits, p.temperature, logit(ops, q))
+        return self._at(ops, p, y), None
+
+    def prob_nonzero(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return prob_nonzero(ops, p.logits, p.temperature, self.stretch)
+
+    def prob_one(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return prob_one(ops, p.logits, p.temperature, self.stretch)
+
+    def deterministic(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return self._at(ops, p, p.logits)
+
+    def mean(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return moments(ops, p.logits, p.temperature, self.stretch)[0]
+
+    def variance(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return moments(ops, p.logits, p.temperature, self.stretch)[1]
+
+    def entropy(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return entropy(ops, p.logits, p.temperature, self.stretch)
+
+    def kl(self, ops: QuadratureOps, other: Any, p: Parameters, q: Parameters) -> Array:
+        if self.stretch != other.stretch:
+            raise unlike_stretches(self.stretch[:2], other.stretch[:2])
+        return kl(ops, p.logits, p.temperature, q.logits, q.temperature, self.stretch)
+
+    def discrete_logits(self, ops: Ops, p: Parameters) -> Array:
+        return p.logits - p.temperature * self.stretch.zero
+
+    def feasible(self, event_shape: Any) -> Any:
+        return 0.5
+
+    def no_transform(self) -> Exception:
+        return no_transform()

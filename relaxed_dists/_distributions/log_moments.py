@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import EULER, _count, _finite
+from relaxed_dists._distributions.formulas import EULER, count, finite_or, hot
 from relaxed_dists._distributions.quadrature import (
     _DOUBLE,
     _SINGLE,
@@ -87,6 +87,7 @@ def _at_high_temperature(ops: QuadratureOps, a: Array, r: Array) -> Array:
     return r * r * (VARIANCE * second - THIRD * r * third)
 
 
+@hot
 def exp_concrete_moments(
     ops: QuadratureOps, logits: Array, temperature: Array
 ) -> tuple[Array, Array]:
@@ -116,8 +117,8 @@ def exp_concrete_moments(
     variance = (square - excess * excess)[..., None] - 2 * of_g * covariance
     very_high = (temperature > (2000.0 if ops.is_double(logits) else 32.0))[..., None]
     variance = ops.where(very_high, _at_high_temperature(ops, offsets, narrow[..., None]), variance)
-    unmasked, _ = _finite(ops, logits)
-    several = (_count(ops, unmasked, logits) > 1)[..., None]  # where one is left, both are 0
+    unmasked, _ = finite_or(ops, logits)
+    several = (count(ops, unmasked, logits) > 1)[..., None]  # where one is left, both are 0
     mean = ops.where(several, (offsets - excess[..., None]) / unit, 0.0)
     variance = ops.where(several, ops.clip(variance / unit**2, 0.0, math.inf), 0.0)
     return ops.where(unmasked, mean, -math.inf), ops.where(unmasked, variance, 0.0)

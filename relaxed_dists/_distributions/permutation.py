@@ -3,13 +3,14 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import FAR, _finite, straight_through
-from relaxed_dists._errors import UNCOUNTED
-from relaxed_dists._ops import Array, QuadratureOps
+from relaxed_dists._distributions.family import Family, Parameters
+from relaxed_dists._distributions.formulas import FAR, finite_or, hot, softmaxes, straight_through
+from relaxed_dists._errors import UNCOUNTED, missing
+from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 
 def rounds(name: str, iterations: Any) -> int:
@@ -50,11 +51,12 @@ def matching(ops: QuadratureOps, logits: Array, noise: Array | float) -> Array:
 
     An entry that is masked is 0; so is a row where the masks leave no permutation.
     """
-    kept, finite = _finite(ops, logits)
-    scores = ops.stop_gradient(ops.where(kept, finite + noise, -math.inf))
-    return ops.where(kept, ops.matching(scores), 0.0)
+    unmasked, finite = finite_or(ops, logits)
+    scores = ops.stop_gradient(ops.where(unmasked, finite + noise, -math.inf))
+    return ops.where(unmasked, ops.matching(scores), 0.0)
 
 
+@hot
 def relaxed(
     ops: QuadratureOps,
     iterations: int,
@@ -67,24 +69,24 @@ def relaxed(
 
     Mena et al. (2018), section 2. The columns come last, so their sums are 1 to rounding.
     """
-    kept, finite = _finite(ops, logits, FAR)
-    scores = ops.where(kept, finite + gumbel, FAR)
+    unmasked, finite = finite_or(ops, logits, FAR)
+    scores = ops.where(unmasked, finite + gumbel, FAR)
 
     def normalise(x: Array, _: Any) -> tuple[Array, None]:
         return ops.log_softmax(ops.log_softmax(x).mT).mT, None
 
-    start = ops.softmaxes_at(scores, temperature[..., None, None])[0]
+    start = softmaxes(ops, scores, temperature[..., None, None])[0]
     x, _ = ops.scan(normalise, start, None, iterations)
-    value = ops.where(kept, ops.exp(x), 0.0)
+    value = ops.where(unmasked, ops.exp(x), 0.0)
     return straight_through(ops, matching(ops, logits, gumbel), value) if hard else value
 
 
 def possible(logits: Any) -> bool:
     """Whether the masks of each matrix leave a permutation, in NumPy."""
-    kept = np.abs(logits) < -FAR / 4
-    if kept.all():
+    unmasked = np.abs(logits) < -FAR / 4
+    if unmasked.all():
         return True
-    return bool((assignment(np.where(kept, 0.0, -np.inf)) <= kept).all())
+    return bool((assignment(np.where(unmasked, 0.0, -np.inf)) <= unmasked).all())
 
 
 # The messages.
@@ -151,3 +153,63 @@ def no_transform(name: str) -> NotImplementedError:
         f"HMC, NUTS or an autoguide got a site of {name}, which has no density; expected one that "
         "has. Write the guide's site yourself, or draw Gumbel noise and compute the value of it."
     )
+
+
+class Permutation(Family):
+    """Permutation matrices."""
+
+    event_dim = 2
+    noun = "permutation matrices"
+    lacks: ClassVar = {"log_prob": no_permutation_density, "probs": no_probs}
+    is_discrete = True
+    checks_logits = True
+    support_name = "PermutationMatrix()"
+
+    def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return matching(ops, p.logits, noise), None
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        binary = ((value == 0) | (value == 1)).all(-1).all(-1)
+        return binary & (value.sum(-1) == 1).all(-1) & (value.sum(-2) == 1).all(-1)
+
+    def checked(self, name: str, event_shape: Any) -> Family:
+        square(name, event_shape)
+        return self
+
+    def possible(self, logits: Any) -> bool:
+        return possible(logits)
+
+    def impossible(self, name: str, logits: Any) -> Exception:
+        return no_permutation(name, logits)
+
+    def feasible(self, event_shape: Any) -> Any:
+        return np.eye(event_shape[-1])
+
+    def mode(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return matching(ops, p.logits, 0.0)
+
+
+class RelaxedPermutation(Permutation):
+    """Matrices whose columns sum to 1 and whose rows nearly do, or permutations."""
+
+    is_discrete = False
+    support_name = "DoublyStochastic()"
+
+    def __init__(self, iterations: int, hard: bool) -> None:
+        self.iterations, self.hard = iterations, hard
+
+    def no_transform(self) -> Exception:
+        return no_transform("RelaxedPermutation")
+
+    def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return relaxed(ops, self.iterations, self.hard, p.logits, p.temperature, noise), None
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        columns = abs(value.sum(-2) - 1) <= slack
+        return (value >= 0).all(-1).all(-1) & columns.all(-1)
+
+    def method(self, what: str, name: str) -> Any:
+        """The method of that name; the mode is known of hard values only."""
+        if what == "mode" and not self.hard:
+            raise missing(name, what)
+        return super().method(what, name)

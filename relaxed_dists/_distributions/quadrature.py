@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import EULER, LOWEST, _finite
+from relaxed_dists._distributions.formulas import EULER, LOWEST, finite_or, hot
 from relaxed_dists._ops import Array, QuadratureOps
 
 
@@ -265,6 +265,7 @@ def moments_from(
     return mean, ops.clip(second - mean * mean, 0.0, 1.0)
 
 
+@hot
 def concrete_moments(ops: QuadratureOps, logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance of softmax((logits + G) / temperature), for each category."""
     rule, narrow, offsets = moment_places(ops, logits, temperature)
@@ -277,15 +278,12 @@ def concrete_moments(ops: QuadratureOps, logits: Array, temperature: Array) -> t
     return moments_from(ops, temperature, *integrals)
 
 
+@hot
 def binary_concrete_moments(
-    ops: QuadratureOps,
-    logits: Array,
-    temperature: Array,
-    moments: Callable[[Array, Array], tuple[Array, Array]] | None = None,
+    ops: QuadratureOps, logits: Array, temperature: Array
 ) -> tuple[Array, Array]:
     """Mean and variance of sigmoid((logits + L) / temperature): the case of two categories."""
-    of_rows = moments or functools.partial(concrete_moments, ops)
-    spread, finite = _finite(ops, logits)
-    mean, variance = of_rows(ops.stack(finite, 0.0 * finite), temperature)
+    finite, theta = finite_or(ops, logits)
+    mean, variance = concrete_moments(ops, ops.stack(theta, 0.0 * theta), temperature)
     edge = ops.where(logits > 0, 0.0 * mean[..., 0] + 1.0, 0.0)
-    return ops.where(spread, mean[..., 0], edge), ops.where(spread, variance[..., 0], 0.0)
+    return ops.where(finite, mean[..., 0], edge), ops.where(finite, variance[..., 0], 0.0)

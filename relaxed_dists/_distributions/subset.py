@@ -7,13 +7,24 @@ after the other, each out of those that are left (Plackett-Luce, its order forgo
 import itertools
 import math
 import operator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from relaxed_dists._distributions.formulas import FAR, LOWEST, _finite, straight_through
-from relaxed_dists._errors import UNCOUNTED
-from relaxed_dists._ops import Array, QuadratureOps
+from relaxed_dists._distributions.family import Family, Parameters
+from relaxed_dists._distributions.formulas import (
+    FAR,
+    HUGE,
+    LOWEST,
+    finite_or,
+    hot,
+    softmax,
+    softmaxes,
+    straight_through,
+)
+from relaxed_dists._distributions.permutation import no_transform
+from relaxed_dists._errors import UNCOUNTED, missing
+from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 LIMIT = 2**20  # more subsets than that are not enumerated
 WORK = 2**14  # how many numbers the integral of inclusion holds at a time, for each row
@@ -33,36 +44,38 @@ def size(name: str, k: Any, categories: int) -> int:
     return number
 
 
-def hardest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> Array:
-    """The k-hot vector of the largest logits + noise among the categories kept, all if fewer."""
-    kept, finite = _finite(ops, logits)
-    return ops.where(kept, ops.top(ops.where(kept, finite + noise, -math.inf), k), 0.0)
+@hot
+def largest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> Array:
+    """The k-hot vector of the largest logits + noise among the unmasked, all if fewer."""
+    unmasked, finite = finite_or(ops, logits)
+    return ops.where(unmasked, ops.top(ops.where(unmasked, finite + noise, -math.inf), k), 0.0)
 
 
+@hot
 def relaxed(
     ops: QuadratureOps, k: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
 ) -> Array:
     """k rounds of softmax of the scores, each then less what it took: Xie and Ermon, algorithm 1.
 
-    Where no more than k categories are kept there is one subset, of all of them.
+    Where no more than k categories are unmasked there is one subset, of all of them.
     """
-    kept, finite = _finite(ops, logits, FAR)
-    heat = temperature[..., None]
-    scores = ops.where(kept, finite + gumbel, FAR)
+    unmasked, finite = finite_or(ops, logits, FAR)
+    temperature = temperature[..., None]
+    scores = ops.where(unmasked, finite + gumbel, FAR)
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
         scores, taken = carry
-        log_a, a = ops.softmaxes_at(scores, heat)
+        log_a, a = softmaxes(ops, scores, temperature)
         return (scores + _log1m(ops, log_a), taken + a), None
 
     (_, value), _ = ops.scan(take, (scores, 0.0 * scores), None, k)
-    value = ops.where(_number(ops, kept) > k, value, 1.0)
-    value = ops.where(kept, value, 0.0)
-    return straight_through(ops, hardest(ops, logits, gumbel, k), value) if hard else value
+    value = ops.where(_number(ops, unmasked) > k, value, 1.0)
+    value = ops.where(unmasked, value, 0.0)
+    return straight_through(ops, largest(ops, logits, gumbel, k), value) if hard else value
 
 
-def _number(ops: QuadratureOps, kept: Array) -> Array:
-    return ops.sum(ops.where(kept, 1.0, 0.0))[..., None]
+def _number(ops: QuadratureOps, unmasked: Array) -> Array:
+    return ops.sum(ops.where(unmasked, 1.0, 0.0))[..., None]
 
 
 def _log1m(ops: QuadratureOps, log_a: Array) -> Array:
@@ -91,6 +104,7 @@ def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
     return u - np.exp(-u), (1 + np.exp(-u)) * ((high - low) / (int(number) - 1)), peaks
 
 
+@hot
 def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     """The log mass of a k-hot vector: with w = exp(logits) and W the sum of w outside the subset S,
 
@@ -98,10 +112,10 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     first category outside comes, if each comes after an exponential time of rate w. Kool et al.
     (2020), appendix B, have u = exp(-x). No gradient comes by the value.
     """
-    kept, finite = _finite(ops, logits, FAR)
-    inside, outside = kept & (value == 1), kept & (value == 0)
+    unmasked, finite = finite_or(ops, logits, FAR)
+    inside, outside = unmasked & (value == 1), unmasked & (value == 0)
     on = ops.sum(ops.where(inside | (value == 0), 0.0, 1.0)) == 0
-    on = on & (_number(ops, inside) == ops.clip(_number(ops, kept), 0.0, k))[..., 0]
+    on = on & (_number(ops, inside) == ops.clip(_number(ops, unmasked), 0.0, k))[..., 0]
 
     most = ops.stop_gradient(ops.max(ops.where(outside, finite, FAR)))[..., None]
     rest = ops.sum(ops.exp(ops.where(outside, finite - most, FAR)))[..., None]
@@ -151,6 +165,7 @@ def _arrivals(k: int, categories: int, double: bool) -> Any:
     return nodes.reshape(2, pieces, -1).transpose(1, 0, 2)
 
 
+@hot
 def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
     """The probability of each category to be in the subset: the mean of the k-hot vector.
 
@@ -161,8 +176,8 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
     g_i (1 - A_i). A_i is a sum of products: the probability mass of how many of the categories
     before i have arrived, times the cdf of how many of those after it have.
     """
-    unmasked, finite = _finite(ops, logits, FAR)
-    first = hardest(ops, logits, 0.0, k) > 0
+    unmasked, finite = finite_or(ops, logits, FAR)
+    first = largest(ops, logits, 0.0, k) > 0
     last = -ops.max(ops.where(first, -finite, LOWEST))  # the k-th largest logit
     offsets = ops.columns(finite - ops.stop_gradient(last)[..., None])[..., None, None]
     top = offsets[..., 0] > 1
@@ -198,6 +213,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
     return ops.where(unmasked, share, 0.0)
 
 
+@hot
 def entropy(ops: QuadratureOps, k: int, logits: Array, values: Array) -> Array:
     """Minus the sum of P(S) log P(S) over all k-hot vectors, one by one: no recursion is known."""
     mass = log_prob(ops, k, logits[..., None, :], values)
@@ -272,3 +288,100 @@ def no_subset_density(name: str) -> NotImplementedError:
         f"law with one. {UNCOUNTED}; Subset (.discrete) has the exact log_prob of a hard value; "
         "and for k=1 take RelaxedOneHotCategorical."
     )
+
+
+class Subset(Family):
+    """k-hot vectors."""
+
+    is_discrete = True
+    checks_logits = True
+    remedy = "Round a relaxed value, or draw it with hard=True."
+
+    def __init__(self, k: Any) -> None:
+        self.k = k
+
+    @property
+    def noun(self) -> str:  # type: ignore[override]
+        return f"{self.k}-hot vectors"
+
+    @property
+    def support_name(self) -> str:
+        return f"KHot(k={self.k})"
+
+    def checked(self, name: str, event_shape: Any) -> Family:
+        return Subset(size(name, self.k, event_shape[-1]))
+
+    def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return largest(ops, p.logits, noise, self.k), None
+
+    def log_prob(self, ops: QuadratureOps, p: Parameters, value: Array, sample: Any) -> Array:
+        return log_prob(ops, self.k, p.logits, ops.stop_gradient(value))
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == self.k)
+
+    def enumerate_support(self, categories: int) -> Any:
+        return support("Subset", self.k, categories)
+
+    def possible(self, logits: Any) -> bool:
+        return bool(((logits > -HUGE).sum(-1) >= self.k).all())
+
+    def impossible(self, name: str, logits: Any) -> Exception:
+        return too_few(name, self.k, logits)
+
+    def no_integers(self, name: str) -> Exception:
+        return no_subset_integers()
+
+    def feasible(self, event_shape: Any) -> Any:
+        return np.arange(event_shape[-1]) < self.k
+
+    def probs(self, ops: Ops, p: Parameters) -> Array:
+        return softmax(ops, p.logits)
+
+    def mean(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return inclusion(ops, self.k, p.logits)
+
+    def variance(self, ops: QuadratureOps, p: Parameters) -> Array:
+        mean = self.mean(ops, p)
+        return mean * (1 - mean)
+
+    def entropy(self, ops: QuadratureOps, p: Parameters) -> Array:
+        values = self.enumerate_support(p.logits.shape[-1])
+        return entropy(ops, self.k, p.logits, ops.constant(values, p.logits))
+
+    def mode(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return largest(ops, p.logits, 0.0, self.k)
+
+
+class RelaxedSubset(Subset):
+    """Vectors that sum to k, or k-hot ones with their gradient."""
+
+    is_discrete = False
+    enumerate_support: Any = None
+    lacks: ClassVar = {"log_prob": no_subset_density}
+
+    def __init__(self, k: Any, hard: bool) -> None:
+        super().__init__(k)
+        self.hard = hard
+
+    def checked(self, name: str, event_shape: Any) -> Family:
+        return RelaxedSubset(size(name, self.k, event_shape[-1]), self.hard)
+
+    def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return relaxed(ops, self.k, self.hard, p.logits, p.temperature, noise), None
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return (value >= 0).all(-1) & (abs(value.sum(-1) - self.k) <= self.k * slack)
+
+    @property
+    def support_name(self) -> str:
+        return f"RelaxedKHot(k={self.k})"
+
+    def no_transform(self) -> Exception:
+        return no_transform("RelaxedSubset")
+
+    def method(self, what: str, name: str) -> Any:
+        """The method of that name; moments are known of hard values only, those of Subset."""
+        if what == "entropy" or (what in ("mean", "variance", "mode") and not self.hard):
+            raise missing(name, what)
+        return super().method(what, name)

@@ -97,15 +97,6 @@ class _Nest(dict[Any, float]):
 # The messages.
 
 
-def no_moments(name: str) -> NotImplementedError:
-    """Moments of infinite values."""
-    return NotImplementedError(
-        f"{name} has no mean and no variance, since its values are infinite; expected a "
-        "distribution of finite ones. Use the discrete distribution of the site that the model "
-        "computes from it."
-    )
-
-
 def no_counterpart(name: str) -> ValueError:
     """A site whose distribution is a transformed relaxed one."""
     return ValueError(

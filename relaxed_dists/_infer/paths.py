@@ -72,7 +72,7 @@ def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
     """
     yield from _shifted(value, one_hot, real)
     if not real and bool(((value > 0) & (value < 1)).any()):
-        corner = formulas.hardest(ops, value) if one_hot else 0.0 * value + (value > 0.5)
+        corner = formulas.hard_argmax(ops, value) if one_hot else 0.0 * value + (value > 0.5)
         yield corner
         yield from _shifted(corner, one_hot, real)
 

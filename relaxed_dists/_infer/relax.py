@@ -17,19 +17,8 @@ def constrained(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
     soft = ops.exp(y) if one_hot else ops.exp(-ops.softplus(-y))
     if not hard:
         return soft
-    corner = formulas.hardest(ops, y) if one_hot else ops.where(y > 0, 0.0 * soft + 1.0, 0.0)
+    corner = formulas.hard_argmax(ops, y) if one_hot else ops.where(y > 0, 0.0 * soft + 1.0, 0.0)
     return formulas.straight_through(ops, corner, soft)
-
-
-def from_noise(
-    ops: Ops, logits: Array, temperature: Array, noise: Array, one_hot: bool, real: bool, hard: bool
-) -> Array:
-    """The value of a relaxed site with this noise; its log or logit if real."""
-    if one_hot:
-        y = formulas.concrete(ops, logits, temperature, noise)[0]
-    else:
-        y = formulas.logit_concrete(ops, logits, temperature, noise)
-    return y if real else constrained(ops, y, one_hot, hard)
 
 
 def relaxed(

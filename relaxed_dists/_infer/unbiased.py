@@ -19,7 +19,7 @@ tied as in the code of Tucker et al. (2017) for binary variables, here for any n
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions import formulas, one_hot
 from relaxed_dists._distributions.estimators import GumbelSoftmax, shown
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._infer.svi import tolerant
@@ -57,13 +57,13 @@ class Relaxation:
         self._two = logits if one_hot else formulas.bernoulli_log_probs(ops, logits)
         self._noise = noise if one_hot else ops.stack(noise, 0.0 * noise)
         self._temperature = temperature
-        self._hard = formulas.hardest(ops, self._two, self._noise)
+        self._hard = formulas.hard_argmax(ops, self._two, self._noise)
         self._soft = self._relaxed(self._two)
         self.hard, self.soft = self._value(self._hard), self._value(self._soft)
         self.score = self._value(self._hard - formulas.softmax(ops, self._two))
 
     def _relaxed(self, two: Array) -> Array:
-        return formulas.concrete(self._ops, two, self._temperature, self._noise)[1]
+        return one_hot.concrete(self._ops, two, self._temperature, self._noise)[1]
 
     def _value(self, x: Array) -> Array:
         return x if self._one_hot else x[..., 0]
@@ -160,18 +160,17 @@ def fitted(name: str, out: Array, site: Any, broadcast_to: Callable[..., Array])
     return broadcast_to(total, batch)
 
 
-def is_relaxed(elbo: str, sites: Sites, biased: type, msg: Any) -> bool:
+def is_relaxed(elbo: str, sites: Sites, msg: Any) -> bool:
     """Whether REBAR and RELAX relax a site of the guide; an error if that would be biased.
 
     Args:
         elbo: The name of the loss.
         sites: The backend's module for distributions of sites.
-        biased: The class of the straight-through distributions.
         msg: The site.
     """
     name, fn = msg["name"], msg["fn"]
     base, kind = sites.innermost(fn), sites.kind(fn)
-    if isinstance(base, biased):
+    if sites.straight_through(base):
         raise straight_through(elbo, name, base)
     estimator = getattr(base, "estimator", None)
     if kind == "estimated" and isinstance(estimator, GumbelSoftmax):

@@ -9,7 +9,7 @@ from scipy import special
 from cases import CASES, DISCRETE, Case, interior, parameters
 from harness import BACKENDS, Backend
 from numpy_ops import NumpyOps
-from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions import bernoulli, one_hot
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 temperatures = st.sampled_from([0.1, 0.5, 2 / 3, 1.0, 3.0])
@@ -51,10 +51,10 @@ def test_density_is_numpys(backend: Backend, case: Case) -> None:
         [0.1, 1.0, 7.0],
     )
     formula = {
-        "ExpRelaxedOneHotCategorical": formulas.exp_concrete_log_prob,
-        "RelaxedOneHotCategorical": formulas.concrete_log_prob,
-        "LogitRelaxedBernoulli": formulas.logit_concrete_log_prob,
-        "RelaxedBernoulli": formulas.binary_concrete_log_prob,
+        "ExpRelaxedOneHotCategorical": one_hot.exp_concrete_log_prob,
+        "RelaxedOneHotCategorical": one_hot.concrete_log_prob,
+        "LogitRelaxedBernoulli": bernoulli.logit_concrete_log_prob,
+        "RelaxedBernoulli": bernoulli.binary_concrete_log_prob,
     }[case.name]
     value = case.to_value(x)
     expected = formula(ops, logits, np.array(t), case.to_log(value))

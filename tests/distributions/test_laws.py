@@ -13,7 +13,7 @@ from scipy import special
 from cases import CASES, DISCRETE, RELAXED, Case, parameters, values
 from harness import Backend
 from numpy_ops import NumpyOps
-from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions import bernoulli, one_hot
 from relaxed_dists._distributions.estimators import GumbelSoftmax, StraightThrough
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -129,8 +129,8 @@ def test_binary_draws_are_those_of_two_categories(
     ops, rng = NumpyOps(), np.random.default_rng(seed)
     logits, noise = scale * rng.normal(size=N), rng.gumbel(size=(N, 2))
     logistic, temperature = noise[:, 0] - noise[:, 1], np.full(N, t)
-    y = formulas.concrete(ops, two(logits), temperature, noise)[0]
-    close(formulas.logit_concrete(ops, logits, temperature, logistic), y[:, 0] - y[:, 1], 1e-9)
+    y = one_hot.concrete(ops, two(logits), temperature, noise)[0]
+    close(bernoulli.logit_concrete(ops, logits, temperature, logistic), y[:, 0] - y[:, 1], 1e-9)
     for estimator in ESTIMATORS:
         close(
             estimator.binary(ops, logits, logistic),
@@ -166,13 +166,13 @@ def test_permuting_categories_permutes_everything(backend: Backend, name: str) -
 
 def draws(ops: Any, logits: Any, t: Any, gumbel: Any) -> list[Any]:
     """Every value that the shared formulas make of logits and Gumbel noise."""
-    relaxed = formulas.concrete(ops, logits, t, gumbel)[0]
+    relaxed = one_hot.concrete(ops, logits, t, gumbel)[0]
     return [relaxed, *(estimator.one_hot(ops, logits, gumbel) for estimator in ESTIMATORS)]
 
 
 def binary_draws(ops: Any, logits: Any, t: Any, logistic: Any) -> list[Any]:
     """Every value that the shared formulas make of logits and logistic noise."""
-    relaxed = formulas.logit_concrete(ops, logits, t, logistic)
+    relaxed = bernoulli.logit_concrete(ops, logits, t, logistic)
     return [relaxed, *(estimator.binary(ops, logits, logistic) for estimator in ESTIMATORS)]
 
 

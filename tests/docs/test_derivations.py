@@ -14,8 +14,8 @@ WRONG = """
 import sys
 sys.path.insert(0, {folder!r})
 import check_derivations, derivation_formulas
-right = derivation_formulas.formulas.exp_concrete_log_prob
-derivation_formulas.formulas.exp_concrete_log_prob = lambda *given: right(*given) + {error}
+right = derivation_formulas.one_hot.exp_concrete_log_prob
+derivation_formulas.one_hot.exp_concrete_log_prob = lambda *given: right(*given) + {error}
 check_derivations.FRAMEWORKS = {{{name!r}: check_derivations.FRAMEWORKS[{name!r}]}}
 check_derivations.groups = lambda quick: [derivation_formulas.own_samples()]
 sys.exit(check_derivations.main())

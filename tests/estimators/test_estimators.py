@@ -144,7 +144,7 @@ class PlainMiddle(ReinMax):
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """Heun's method without its step."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
         return ops.stop_gradient(hard) + 1.5 * ops.slope(logits, pi)
 
@@ -195,7 +195,7 @@ class Attached(GumbelRao):
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """softmax of the conditional scores, differentiated through them."""
-        hard = formulas.hardest(ops, logits, gumbel)
+        hard = formulas.hard_argmax(ops, logits, gumbel)
         log_p = ops.log_softmax(logits)
         top = ops.sum(hard * more)[..., None]
         scores = ops.where(hard > 0, top, log_p + more - ops.softplus(log_p + more - top))

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import special
@@ -12,9 +12,12 @@ from scipy import special
 class NumpyOps:
     """The operations of the formulas in float64."""
 
+    kernels: ClassVar[dict[str, Any]] = {}
+
     exp = staticmethod(np.exp)
     log = staticmethod(np.log)
     log1p = staticmethod(np.log1p)
+    sigmoid = staticmethod(special.expit)
     lgamma = staticmethod(special.gammaln)
     digamma = staticmethod(special.digamma)
     where = staticmethod(np.where)
@@ -25,32 +28,6 @@ class NumpyOps:
 
     def log_softmax(self, x: np.ndarray) -> np.ndarray:
         return special.log_softmax(x, -1)
-
-    def softmaxes_at(
-        self,
-        x: np.ndarray,
-        temperature: np.ndarray,
-        noise: np.ndarray | float = 0.0,
-        hard: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        scores = (x + noise) / temperature
-        soft = special.softmax(scores, -1)
-        return special.log_softmax(scores, -1), self.one_hot_argmax(soft) if hard else soft
-
-    def sum_log_softmax(self, *given: Any) -> np.ndarray:
-        raise NotImplementedError  # it is for plain numbers only
-
-    def logistic_terms(self, *given: Any) -> np.ndarray:
-        raise NotImplementedError  # and so is this
-
-    def linked(self, y: np.ndarray, value: Any, one_hot: bool) -> np.ndarray:
-        return y
-
-    def own(self, scores: np.ndarray, value: Any) -> np.ndarray:
-        return scores
-
-    def plain(self, x: np.ndarray) -> bool:
-        return False
 
     def sum(self, x: np.ndarray) -> np.ndarray:
         return x.sum(-1)

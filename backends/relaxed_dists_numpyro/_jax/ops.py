@@ -12,15 +12,19 @@ from jax import Array, custom_derivatives, lax
 from jax.scipy.special import digamma, gammaln
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas, permutation
+from relaxed_dists._distributions import permutation
 
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
 
 class _JaxOps:
+    def __init__(self) -> None:
+        self.kernels: dict[str, Callable[..., Any]] = {}  # from kernels.py and quadrature.py
+
     exp = staticmethod(jnp.exp)
     log = staticmethod(jnp.log)
     softplus = staticmethod(jax.nn.softplus)
+    sigmoid = staticmethod(jax.nn.sigmoid)
     digamma = staticmethod(digamma)
     expm1 = staticmethod(jnp.expm1)
     stop_gradient = staticmethod(lax.stop_gradient)
@@ -43,38 +47,10 @@ class _JaxOps:
     def log_softmax(self, x: Array) -> Array:
         return jax.nn.log_softmax(x, -1)
 
-    def softmaxes_at(
-        self, x: Array, temperature: Array, noise: Array | float = 0.0, hard: bool = False
-    ) -> tuple[Array, Array]:
-        # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
-        # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
-        scores = x + noise
-        top = lax.stop_gradient(scores.max(-1, keepdims=True))
-        log_value = jax.nn.log_softmax((scores - top) / temperature, -1)
-        value = jnp.exp(log_value)
-        if hard:
-            value = formulas.straight_through(self, self.one_hot_argmax(log_value), value)
-        return log_value, value
-
-    def sum_log_softmax(self, *given: Any) -> Array:
-        raise NotImplementedError  # it is for plain numbers only
-
-    def logistic_terms(self, *given: Any) -> Array:
-        raise NotImplementedError  # and so is this
-
-    def linked(self, y: Array, value: Array | None, one_hot: bool) -> Array:
-        return y  # JAX differentiates by a tracer, and none has a sample behind it
-
-    def own(self, scores: Array, value: Array | None) -> Array:
-        return lax.stop_gradient(scores)
-
-    def plain(self, x: Array) -> bool:
-        return False  # what is traced has no numbers, and XLA fuses the masks
-
     def sum(self, x: Array) -> Array:
         return x.sum(-1)
 
-    def where(self, condition: Array | bool, x: Array | float, y: Array | float) -> Array:
+    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
         return jnp.where(condition, x, y)
 
     def clip(self, x: Array, low: float, high: float) -> Array:
@@ -209,16 +185,6 @@ def _take(row: Array, index: Array) -> Array:
 
 
 ops = _JaxOps()
-
-
-def flat(formula: Callable[..., Array], *arrays: Array) -> Array:
-    """A formula of single numbers, over flat arrays.
-
-    XLA's loop over a short last axis takes up to five times as long.
-    """
-    shape = jnp.broadcast_shapes(*(x.shape for x in arrays))
-    rows = (x if x.ndim == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
-    return formula(ops, *rows).reshape(shape)
 
 
 def compute_dtype(*arrays: Array) -> jnp.dtype:

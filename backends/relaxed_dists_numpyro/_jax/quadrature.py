@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, custom_derivatives, lax
 
-from relaxed_dists._distributions import divergences, quadrature
-from relaxed_dists._distributions.log_moments import exp_concrete_moments
+from relaxed_dists._distributions import divergences, log_moments, quadrature
+from relaxed_dists._distributions.formulas import hot
 
 from .ops import ops
 
@@ -112,7 +112,7 @@ def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], A
 
 def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance on the simplex, faster where one temperature is shared by all rows."""
-    formula = functools.partial(quadrature.concrete_moments, ops)
+    formula = functools.partial(quadrature.concrete_moments.formula, ops)
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
 
@@ -154,44 +154,49 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     return cast(tuple[Array, Array], chosen(logits, temperature))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def moments(rows: bool, logits: Array, temperature: Array) -> tuple[Array, Array]:
-    """Mean and variance on the simplex, or on (0, 1)."""
-    if rows:
-        return _moments(logits, temperature)
-    return quadrature.binary_concrete_moments(ops, logits, temperature, _moments)
-
-
-@jax.jit
-def log_moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
+def _log_moments(logits: Array, temperature: Array) -> Any:
     """Mean and variance in log space."""
-    formula = functools.partial(exp_concrete_moments, ops)
+    formula = functools.partial(log_moments.exp_concrete_moments.formula, ops)
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
-    return cast(
-        tuple[Array, Array],
-        _once(functools.partial(_shared, formula), formula)(logits, temperature),
-    )
+    return _once(functools.partial(_shared, formula), formula)(logits, temperature)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def entropy(rows: bool, logits: Array, temperature: Array) -> Array:
+def _entropy(formula: hot) -> Callable[[Array, Array], Array]:
     """The entropy on the simplex, or on (0, 1)."""
-    law = divergences.concrete_entropy if rows else divergences.binary_concrete_entropy
-    return _by_temperature(lambda x, t: law(ops, x[0], t[0]), None, (logits,), (temperature,))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def kl(rows: bool, p: tuple[Array, Array], q: tuple[Array, Array]) -> Array:
-    """KL(p, q) from logits and temperature of each."""
-    law = divergences.concrete_kl if rows else divergences.logit_concrete_kl
-    equal = divergences.concrete_kl_at_one_temperature
-    binary = divergences.logit_concrete_kl_at_one_temperature
-    shape = jnp.broadcast_shapes(p[1].shape, q[1].shape)
-    whole = (*shape, p[0].shape[-1]) if rows else shape
-    return _by_temperature(
-        lambda x, t: law(ops, x[0], t[0], x[1], t[1]),
-        lambda x: (equal if rows else binary)(ops, *x),
-        (jnp.broadcast_to(p[0], whole), jnp.broadcast_to(q[0], whole)),
-        (jnp.broadcast_to(p[1], shape), jnp.broadcast_to(q[1], shape)),
+    return lambda logits, temperature: _by_temperature(
+        lambda x, t: formula.formula(ops, x[0], t[0]), None, (logits,), (temperature,)
     )
+
+
+def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
+    """A KL divergence, whose parameters have the batch's shape."""
+    return lambda logits, t, other, other_t: _by_temperature(
+        lambda x, t: formula.formula(ops, x[0], t[0], x[1], t[1]),
+        lambda x: equal(ops, *x),
+        (logits, other),
+        (t, other_t),
+    )
+
+
+def _register(formula: hot, way: Callable[..., Any]) -> None:
+    compiled = jax.jit(way)
+    ops.kernels[formula.name] = lambda ops, *arrays: compiled(*arrays)
+
+
+_register(quadrature.concrete_moments, _moments)
+_register(
+    quadrature.binary_concrete_moments,
+    functools.partial(quadrature.binary_concrete_moments.formula, ops),
+)
+_register(log_moments.exp_concrete_moments, _log_moments)
+for _formula in (divergences.concrete_entropy, divergences.binary_concrete_entropy):
+    _register(_formula, _entropy(_formula))
+_register(
+    divergences.concrete_kl,
+    _kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature),
+)
+_register(
+    divergences.logit_concrete_kl,
+    _kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature),
+)

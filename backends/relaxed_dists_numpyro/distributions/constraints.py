@@ -1,7 +1,7 @@
 """The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
 
 import math
-from typing import Any, Never
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,10 @@ from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import IdentityTransform, ParameterFreeTransform
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import machinery
+from relaxed_dists._distributions import formulas, machinery
+from relaxed_dists._distributions.family import Family
 
-
-def tolerance(dtype: Any, k: int) -> float:
-    """How far rounding may take the sum of k entries of the simplex from one."""
-    return 32 * float(jnp.finfo(dtype).eps) * (1 + math.log(max(k, 1)))
+from .._jax.ops import ops
 
 
 def no_transform(error: Exception) -> IdentityTransform:
@@ -26,6 +24,65 @@ def no_transform(error: Exception) -> IdentityTransform:
     raise error
 
 
+def _rounding(x: Any) -> float:
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    return formulas.rounding(float(jnp.finfo(x.dtype).eps) if floating else 0.0, x.shape)
+
+
+class Values(constraints.ParameterFreeConstraint):
+    """The values of a family for which the framework has no constraint; no transform leads there.
+
+    Args:
+        family: The family.
+        soft: Whether an estimator's values are soft; None where there is no estimator.
+    """
+
+    def __init__(self, family: Family, soft: bool | None = None) -> None:
+        self.family, self.soft = family, soft
+
+    @property
+    def event_dim(self) -> int:
+        """The number of dimensions of an event."""
+        return self.family.event_dim
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the values are discrete; not so with an estimator, though they are.
+
+        NumPyro's HMC and its autoguides then ask for the transform to unconstrained space, whose
+        error says more than NumPyro's own.
+        """
+        return self.family.is_discrete and self.soft is None
+
+    def __repr__(self) -> str:
+        kind = {None: "", False: "Estimated", True: "Soft"}[self.soft]
+        return kind + self.family.support_name
+
+    def __call__(self, x: Array) -> Array:
+        """Whether each event is one of the values, to rounding."""
+        return self.family.valid(ops, x, _rounding(x), bool(self.soft))
+
+    def feasible_like(self, prototype: Array) -> Array:
+        """One of the values, for each event."""
+        shape = prototype.shape
+        event = self.family.feasible(shape[len(shape) - self.event_dim :])
+        return jnp.broadcast_to(jnp.asarray(event, prototype.dtype), shape)
+
+    def tree_flatten(self) -> Any:
+        """No leaves."""
+        return (), ((), {"family": self.family, "soft": self.soft})
+
+    def eq(self, other: object, static: bool = False) -> bool:
+        """Whether the other has the same values."""
+        return isinstance(other, Values) and vars(other) == vars(self)
+
+
+@biject_to.register(Values)
+def _no_transform_to_values(constraint: Values) -> IdentityTransform:
+    family, soft = constraint.family, constraint.soft
+    return no_transform(family.no_transform() if soft is None else _errors.no_density())
+
+
 class _LogSimplex(constraints._SingletonConstraint):
     """Vectors whose exponentials sum to one; an entry may be -inf."""
 
@@ -33,7 +90,7 @@ class _LogSimplex(constraints._SingletonConstraint):
 
     def __call__(self, x: Array) -> Array:
         """Whether each vector is the log of a point of the simplex, to rounding."""
-        return jnp.abs(logsumexp(x, -1)) <= tolerance(x.dtype, x.shape[-1])
+        return jnp.abs(logsumexp(x, -1)) <= _rounding(x)
 
     def feasible_like(self, prototype: Array) -> Array:
         """The log of the simplex's centre."""
@@ -41,70 +98,6 @@ class _LogSimplex(constraints._SingletonConstraint):
 
 
 log_simplex = _LogSimplex()
-
-
-class _OneHot(constraints._SingletonConstraint):
-    """Vectors of zeros and a single one, which NumPyro has no constraint for."""
-
-    event_dim = 1
-    is_discrete = True
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each vector is one-hot."""
-        return ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1)
-
-    def feasible_like(self, prototype: Array) -> Array:
-        """The first category."""
-        return jax.nn.one_hot(jnp.zeros(prototype.shape[:-1], int), prototype.shape[-1])
-
-
-one_hot = _OneHot()
-
-
-# Not marked discrete, though they are: NumPyro's HMC and its autoguides then ask for the transform
-# to unconstrained space, whose error says more than NumPyro's own.
-
-
-class _EstimatedOneHot(_OneHot):
-    """One-hot vectors drawn with a pathwise estimator."""
-
-    is_discrete = False
-
-
-class _EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
-    """Zeros and ones drawn with a pathwise estimator."""
-
-    is_discrete = False
-
-
-class _SoftOneHot(_EstimatedOneHot):
-    """Points of the simplex, drawn from a discrete distribution with a soft estimator."""
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each vector is one, to rounding."""
-        slack = tolerance(x.dtype, x.shape[-1])
-        return (x >= 0).all(-1) & (abs(x.sum(-1) - 1) <= slack)
-
-
-class _SoftBoolean(_EstimatedBoolean):
-    """Numbers from 0 to 1, drawn from a Bernoulli distribution with a soft estimator."""
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each number is one."""
-        return (x >= 0) & (x <= 1)
-
-
-@biject_to.register(_EstimatedOneHot)
-@biject_to.register(_EstimatedBoolean)
-@biject_to.register(_SoftOneHot)
-@biject_to.register(_SoftBoolean)
-def _no_transform(constraint: Any) -> IdentityTransform:
-    return no_transform(_errors.no_density())
-
-
-@biject_to.register(_OneHot)
-def _no_transform_of_one_hot(constraint: Any) -> Never:
-    raise _errors.discrete_site("one-hot vectors")
 
 
 class LogSimplexTransform(ParameterFreeTransform):

@@ -35,8 +35,8 @@ def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: 
         >>> gumbel_softmax(jnp.zeros(3), 0.5, hard=True, key=random.key(0)).sum().item()
         1.0
     """
-    law = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature, hard))
-    return law.rsample(key)
+    distribution = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature, hard))
+    return distribution.rsample(key)
 
 
 def straight_through(hard: Array, soft: Array) -> Array:

@@ -4,6 +4,7 @@ between relaxed laws on one space."""
 import itertools
 from typing import Any, Never, cast
 
+import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions.discrete import (
     BernoulliLogits,
@@ -14,18 +15,18 @@ from numpyro.distributions.discrete import (
 from numpyro.distributions.kl import kl_divergence
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.divergences import check_shapes
+from relaxed_dists._distributions.family import Parameters
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._jax.ops import compute_dtype, ops
-from .._jax.quadrature import kl
 from .bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from .discrete import Bernoulli, OneHotCategorical
+from .hard_concrete import HardConcrete
 from .one_hot import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 from .sites import discrete
 
-_SPACES = (  # of their values; those of a straight-through law are scored as its parent's
+SPACES = (  # of their values; those of a straight-through law are scored as its parent's
     ExpRelaxedOneHotCategorical,
     RelaxedOneHotCategorical,
     LogitRelaxedBernoulli,
@@ -33,43 +34,31 @@ _SPACES = (  # of their values; those of a straight-through law are scored as it
 )
 
 
-def _logits(distribution: Any) -> Array:
-    """The logits; those of NumPyro's own distribution as it was given, so that probs stay exact."""
-    is_ours = isinstance(distribution, LogitsDistribution)
-    ours = distribution if is_ours else discrete(distribution)
-    return cast(Array, ours.logits)
-
-
-def _kl_discrete(p: Any, q: Any) -> Array:
+def _kl(p: Any, q: Any) -> Array:
+    """Of two members of a family, or of one and NumPyro's own distribution."""
     check_shapes(p, q)
-    p_logits, q_logits = _logits(p), _logits(q)
-    dtype = compute_dtype(p_logits, q_logits)
-    p_logits, q_logits = p_logits.astype(dtype), q_logits.astype(dtype)
-    if not p.event_shape:
-        p_logits, q_logits = (
-            formulas.bernoulli_log_probs(ops, logits) for logits in (p_logits, q_logits)
-        )
-    return formulas.categorical_kl(ops, p_logits, q_logits)
+    # NumPyro's own as it was given, so that probs of 0 and 1 stay exact.
+    p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
+    dtype = compute_dtype(p.logits, q.logits)
+    shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
+    mine, other = (_cast(x.expand(shape)._parameters(), dtype) for x in (p, q))
+    return cast(Array, p._family.kl(ops, q._family, mine, other))
 
 
-kl_divergence.add((OneHotCategorical, OneHotCategorical), _kl_discrete)
-kl_divergence.add((Bernoulli, Bernoulli), _kl_discrete)
+def _cast(p: Parameters, dtype: Any) -> Parameters:
+    temperature = None if p.temperature is None else p.temperature.astype(dtype)
+    return Parameters(p.logits.astype(dtype), temperature)
+
+
+kl_divergence.add((OneHotCategorical, OneHotCategorical), _kl)
+kl_divergence.add((Bernoulli, Bernoulli), _kl)
 for _theirs in (BernoulliLogits, BernoulliProbs):
-    kl_divergence.add((Bernoulli, _theirs), _kl_discrete)
-    kl_divergence.add((_theirs, Bernoulli), _kl_discrete)
+    kl_divergence.add((Bernoulli, _theirs), _kl)
+    kl_divergence.add((_theirs, Bernoulli), _kl)
 
 
-def _kl_relaxed(p: Any, q: Any) -> Array:
-    check_shapes(p, q)
-    (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
-    dtype = compute_dtype(p_logits, q_logits)
-    mine = p_logits.astype(dtype), p_temperature.astype(dtype)
-    other = q_logits.astype(dtype), q_temperature.astype(dtype)
-    return kl(p._rows, mine, other)
-
-
-for _space in _SPACES:
-    kl_divergence.add((_space, _space), _kl_relaxed)
+for _class in (*SPACES, HardConcrete):
+    kl_divergence.add((_class, _class), _kl)
 
 
 # A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
@@ -84,7 +73,7 @@ def _refuse_spaces(p: Any, q: Any) -> Never:
 
 
 _DISCRETE = (BernoulliLogits, BernoulliProbs, CategoricalLogits, CategoricalProbs)
-for _unlike in itertools.permutations(_SPACES, 2):
+for _unlike in itertools.permutations((*SPACES, HardConcrete), 2):
     kl_divergence.add(_unlike, _refuse_spaces)
 for _mass in (OneHotCategorical, Bernoulli, *_DISCRETE):
     kl_divergence.add((RelaxedDistribution, _mass), _refuse)

@@ -1,83 +1,16 @@
-"""Permutations: the relaxed law of doubly stochastic matrices, and the discrete one."""
+"""Permutations: the relaxed distribution of doubly stochastic matrices, and the discrete one."""
 
-import functools
-from typing import Any, Never
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import Array, lax
-from numpyro.distributions import biject_to, constraints
+from numpyro.distributions import constraints
 
-from relaxed_dists import _errors
 from relaxed_dists._distributions import permutation
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from .._jax.input import known
-from .._jax.ops import compute_dtype, ops
-from .constraints import no_transform, tolerance
-
-# Compiled: the loop would be compiled anew at each call.
-_relaxed = jax.jit(functools.partial(permutation.relaxed, ops), static_argnums=(0, 1))
+from .constraints import Values
 
 
-class _PermutationMatrix(constraints._SingletonConstraint):
-    """Matrices of zeros and a one in each row and each column."""
-
-    event_dim = 2
-    is_discrete = True
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each matrix is one."""
-        hot = ((x == 0) | (x == 1)).all((-2, -1))
-        return hot & (x.sum(-1) == 1).all(-1) & (x.sum(-2) == 1).all(-1)
-
-    def feasible_like(self, prototype: Array) -> Array:
-        """The permutation that changes nothing."""
-        return jnp.broadcast_to(jnp.eye(prototype.shape[-1]), prototype.shape)
-
-
-class _DoublyStochastic(_PermutationMatrix):
-    """Matrices of numbers from 0 up whose columns sum to 1, and the rows nearly so."""
-
-    is_discrete = False
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each matrix has such columns, to rounding."""
-        slack = tolerance(x.dtype, x.shape[-1])
-        return (x >= 0).all((-2, -1)) & (abs(x.sum(-2) - 1) <= slack).all(-1)
-
-
-@biject_to.register(_DoublyStochastic)
-def _no_transform(constraint: Any) -> Any:
-    return no_transform(permutation.no_transform("RelaxedPermutation"))
-
-
-@biject_to.register(_PermutationMatrix)
-def _no_transform_of_permutations(constraint: Any) -> Never:
-    raise _errors.discrete_site("permutation matrices")
-
-
-class _OfScores(LogitsDistribution):
-    """A law with a square of scores, in which each mask leaves a permutation."""
-
-    _square = True
-
-    def _check_square(self) -> None:
-        name = type(self).__name__
-        permutation.square(name, self.event_shape)
-        if not self._validate_args or not known(self.logits):
-            return
-        if not permutation.possible(np.asarray(self.logits, float)):
-            raise permutation.no_permutation(name, self.logits)
-
-    @property
-    def probs(self) -> Never:
-        """An error that says why there are none."""
-        raise permutation.no_probs(type(self).__name__)
-
-
-class Permutation(_OfScores):
+class Permutation(LogitsDistribution):
     r"""The best matching of noisy scores: permutation matrices.
 
     The value is the permutation matrix P with the largest
@@ -103,6 +36,7 @@ class Permutation(_OfScores):
         Networks* (2018), section 3.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from jax import random
         >>> p = Permutation(logits=jnp.zeros((3, 3))).sample(random.key(0))
         >>> p.sum(0).tolist(), p.sum(1).tolist()
@@ -110,43 +44,19 @@ class Permutation(_OfScores):
     """
 
     arg_constraints = {"logits": constraints.independent(constraints.real, 2)}
-    support = _PermutationMatrix()
+    _family = permutation.Permutation()
+    support = Values(_family)
 
     def __init__(self, logits: Any, *, validate_args: bool | None = None) -> None:
-        super().__init__(None, logits, validate_args=validate_args)
-        self._check_square()
+        super().__init__(None, None, logits, validate_args=validate_args)
 
     @property
     def discrete(self) -> "Permutation":
-        """The same law."""
+        """The same distribution."""
         return self
 
-    def sample_with_intermediates(
-        self, key: Any, sample_shape: tuple[int, ...] = ()
-    ) -> tuple[Array, list[Any]]:
-        """Draw permutation matrices of shape ``sample_shape + batch_shape + (N, N)``.
 
-        Args:
-            key: A JAX random key.
-            sample_shape: The shape of independent draws.
-        """
-        logits = self.logits.astype(compute_dtype(self.logits))
-        noise = self._noise(key, sample_shape, logits)
-        value = permutation.matching(ops, logits, noise)
-        return lax.stop_gradient(value.astype(self.logits.dtype)), []
-
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """An error that says what to do instead."""
-        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))
-
-    @property
-    def mode(self) -> Array:
-        """The best matching of the logits themselves."""
-        logits = self.logits.astype(compute_dtype(self.logits))
-        return permutation.matching(ops, logits, 0.0).astype(self.logits.dtype)
-
-
-class RelaxedPermutation(_OfScores, RelaxedDistribution):
+class RelaxedPermutation(RelaxedDistribution):
     r"""A relaxed permutation matrix: Sinkhorn's normalisations of noisy scores.
 
     With :math:`G` Gumbel noise, :math:`\exp((\theta + G)/\tau)` has first its rows and then its
@@ -178,6 +88,7 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         Networks* (2018), sections 2 and 3.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from jax import random
         >>> p = RelaxedPermutation(1.0, logits=jnp.zeros((3, 3))).sample(random.key(0))
         >>> bool(abs(p.sum(0) - 1).max() < 1e-6), bool(abs(p.sum(1) - 1).max() < 0.01)
@@ -186,8 +97,8 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
 
     arg_constraints = {"temperature": constraints.positive, **Permutation.arg_constraints}
     reparametrized_params = list(arg_constraints)
-    support = _DoublyStochastic()
-    _static = ("iterations", "hard")
+    _family = permutation.RelaxedPermutation(20, False)
+    support = Values(_family)
 
     def __init__(
         self,
@@ -198,40 +109,21 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.iterations = permutation.rounds(type(self).__name__, iterations)
-        self.hard = hard
+        rounds = permutation.rounds(type(self).__name__, iterations)
+        self._family = permutation.RelaxedPermutation(rounds, hard)
         super().__init__(temperature, None, logits, validate_args=validate_args)
-        self._check_square()
+
+    @property
+    def iterations(self) -> int:
+        """How often rows and columns are normalised."""
+        return self._family.iterations
+
+    @property
+    def hard(self) -> bool:
+        """Whether values are permutation matrices."""
+        return self._family.hard
 
     @property
     def discrete(self) -> Permutation:
-        """The discrete law with the same logits."""
-        twin: Permutation = self._twin(Permutation)
-        return twin
-
-    def sample_with_intermediates(
-        self, key: Any, sample_shape: tuple[int, ...] = ()
-    ) -> tuple[Array, list[Any]]:
-        """Draw with a gradient to the parameters.
-
-        Args:
-            key: A JAX random key.
-            sample_shape: The shape of independent draws.
-
-        Returns:
-            Matrices of shape ``sample_shape + batch_shape + (N, N)``, and no intermediates.
-        """
-        logits, temperature = self._parameters()
-        noise = self._noise(key, sample_shape, logits)
-        value = _relaxed(self.iterations, self.hard, logits, temperature, noise)
-        return self._as_value(value), []
-
-    @property
-    def mode(self) -> Array:
-        """The most probable value if it is hard; else an error, for the density is not known."""
-        value: Array = self.discrete.mode if self.hard else super().mode
-        return value
-
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """An error that says what to do instead."""
-        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))
+        """The discrete distribution with the same logits."""
+        return self._as_discrete(Permutation)

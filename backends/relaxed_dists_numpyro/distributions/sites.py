@@ -40,8 +40,8 @@ def discrete(law: Any) -> Any:
         law: A law without wrappers: of this library or NumPyro's own.
     """
     if isinstance(law, LogitsDistribution):
-        twin = law.discrete
-        return twin if isinstance(twin, OneHotCategorical | Bernoulli) else None
+        counterpart = law.discrete
+        return counterpart if isinstance(counterpart, OneHotCategorical | Bernoulli) else None
     if isinstance(law, dist.RelaxedBernoulliLogits):
         return Bernoulli(logits=jnp.broadcast_to(law.logits, law.batch_shape), validate_args=False)
     if isinstance(law, dist.BernoulliProbs):
@@ -49,6 +49,11 @@ def discrete(law: Any) -> Any:
     if isinstance(law, dist.BernoulliLogits):
         return Bernoulli(logits=law.logits, validate_args=False)
     return None
+
+
+def straight_through(base: Any) -> bool:
+    """Whether a distribution's values are hard, with the gradient and the density of soft ones."""
+    return isinstance(base, LogitsDistribution) and base._family.needs_sample
 
 
 def kind(fn: Any) -> str | None:

@@ -6,16 +6,14 @@ from typing import Any, Never
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, random
-from jax.nn import sigmoid
-from jax.scipy.special import logit
+from jax import random
 from numpyro import handlers
-from numpyro.distributions import constraints
 from numpyro.distributions.kl import kl_divergence
 from numpyro.infer.autoguide import AutoGuideList
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import Messenger
 
+from relaxed_dists._distributions import discrete as _counterparts
 from relaxed_dists._infer import discretize as _discretize
 from relaxed_dists._infer.discretize import AtAnyTemperature, needs_temperature
 from relaxed_dists._infer.paths import same
@@ -23,9 +21,9 @@ from relaxed_dists._infer.paths import same
 from .._adapter import LogitsDistribution
 from .._jax.input import known
 from ..distributions.bernoulli import LogitRelaxedBernoulli
-from ..distributions.constraints import one_hot
-from ..distributions.discrete import Bernoulli, OneHotCategorical, _Discrete
-from ..distributions.kl import _kl_discrete, _refuse_spaces
+from ..distributions.constraints import Values
+from ..distributions.discrete import Bernoulli, OneHotCategorical
+from ..distributions.kl import _kl, _refuse_spaces
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.sites import discrete, kind, rewrapped
@@ -34,96 +32,37 @@ from .paths import isolated
 from .svi import _unwrap
 
 
-class _LogOneHot(constraints._SingletonConstraint):
-    """The logs of one-hot vectors."""
+class LogOneHotCategorical(OneHotCategorical):
+    """The distribution of the log of a one-hot value: 0 at one category, -inf at the others."""
 
-    event_dim = 1
-    is_discrete = True
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each vector's exponentials are one-hot."""
-        return one_hot(jnp.exp(x))
-
-    def feasible_like(self, prototype: Array) -> Array:
-        """The first category."""
-        return jnp.log(one_hot.feasible_like(prototype))
-
-
-class _LogitBoolean(constraints._SingletonConstraint):
-    """Minus and plus infinity."""
-
-    is_discrete = True
-
-    def __call__(self, x: Array) -> Array:
-        """Whether each number is infinite."""
-        return jnp.isinf(x)
-
-    def feasible_like(self, prototype: Array) -> Array:
-        """Minus infinity."""
-        return jnp.full_like(prototype, -jnp.inf)
-
-
-class _Logarithmic(_Discrete):
-    """The distribution of infinite logs or logits, from which a model computes hard values."""
-
-    _image: Callable[[Array], Array]
-    _preimage: Callable[[Array], Array]
-    _counts = False
-
-    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw. See the distribution of hard values for Args and Returns."""
-        return self._preimage(super().sample(key, sample_shape))
-
-    def enumerate_support(self, expand: bool = True) -> Array:
-        """All values. See the distribution of hard values for Args and Returns."""
-        return self._preimage(super().enumerate_support(expand))
-
-    @property
-    def mode(self) -> Array:
-        """The most probable value."""
-        return self._preimage(super().mode)
+    _family = _counterparts.LogOneHot()
+    _hard_support = Values(_family)
 
     def _theirs(self) -> Any:
         return LogitsDistribution._theirs(self)
 
-    def _checked(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        return super()._checked(self._image(self._check_value(value)), intermediates)
 
-    @property
-    def mean(self) -> Never:
-        """Not defined: the error says so."""
-        raise _discretize.no_moments(type(self).__name__)
-
-    variance = mean
-
-
-class LogOneHotCategorical(_Logarithmic, OneHotCategorical):
-    """The distribution of the log of a one-hot value: 0 at one category, -inf at the others."""
-
-    _image, _preimage = staticmethod(jnp.exp), staticmethod(jnp.log)
-    _supports: Any = (_LogOneHot(), None)
-    _support_text = "logs of one-hot vectors (shown are the exponentials)"
-
-
-class LogitBernoulli(_Logarithmic, Bernoulli):
+class LogitBernoulli(Bernoulli):
     """The distribution of the logit of 0 or 1: minus or plus infinity."""
 
-    _image, _preimage = staticmethod(sigmoid), staticmethod(logit)
-    _supports: Any = (_LogitBoolean(), None)
-    _support_text = "infinite numbers (shown are their sigmoids)"
+    _family = _counterparts.LogitBernoulli()
+    _hard_support = Values(_family)
+
+    def _theirs(self) -> Any:
+        return LogitsDistribution._theirs(self)
 
 
 for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
-    kl_divergence.add((_log, _log), _kl_discrete)
+    kl_divergence.add((_log, _log), _kl)
     kl_divergence.add((_log, _hard), _refuse_spaces)
     kl_divergence.add((_hard, _log), _refuse_spaces)
 
 
 def _discrete(base: Any) -> Any:
     if isinstance(base, ExpRelaxedOneHotCategorical):
-        return base._twin(LogOneHotCategorical)
+        return base._as_discrete(LogOneHotCategorical)
     if isinstance(base, LogitRelaxedBernoulli):
-        return base._twin(LogitBernoulli)
+        return base._as_discrete(LogitBernoulli)
     if isinstance(base, RelaxedSubset | RelaxedPermutation):
         return base.discrete
     return discrete(base)

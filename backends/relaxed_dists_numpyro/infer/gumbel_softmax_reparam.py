@@ -13,10 +13,7 @@ from relaxed_dists._infer import relax
 from .._adapter import RelaxedDistribution
 from .._jax.noise import gumbel, logistic
 from .._jax.ops import ops
-from ..distributions.bernoulli import LogitRelaxedBernoulli
-from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.sites import discrete, innermost, rewrapped
-from ..distributions.straight_through import _HardValue
 
 
 class _Gumbel(dist.Gumbel):
@@ -80,13 +77,9 @@ class GumbelSoftmaxReparam(Reparam):
             raise relax.no_noise(name, type(base).__name__)
         if obs is not None:
             raise relax.noise_observed(name)
-        logits, temperature = base._parameters()
-        one_hot = base._rows
-        zero = jnp.zeros_like(logits)
+        p, family = base._parameters(), base._family
+        zero, one_hot = jnp.zeros_like(p.logits), family.event_dim > 0
         noise = _Gumbel(zero, 1.0).to_event(1) if one_hot else _Logistic(zero, 1.0)
         site = f"{name}_gumbel" if one_hot else f"{name}_logistic"
         draw = numpyro.sample(site, rewrapped(fn, lambda _: noise))
-        real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
-        hard = isinstance(base, _HardValue)
-        y = relax.from_noise(ops, logits, temperature, draw, one_hot, real, hard)
-        return None, base._as_value(y)
+        return None, base._as_value(family.draw(ops, p, draw)[0])

@@ -14,7 +14,6 @@ from relaxed_dists._infer.unbiased import Relaxation
 from .._jax.noise import gumbel, logistic
 from .._jax.ops import compute_dtype, ops
 from ..distributions import sites
-from ..distributions.straight_through import _HardValue
 from .unbiased import latent, with_estimator
 
 
@@ -38,16 +37,17 @@ class HardDraws(Messenger):
         """Draw a relaxed site."""
         if not latent(msg) or msg["value"] is not None:
             return
-        if not unbiased.is_relaxed(self._elbo, sites, _HardValue, msg):
+        if not unbiased.is_relaxed(self._elbo, sites, msg):
             return
         name, fn = msg["name"], msg["fn"]
         base = sites.innermost(fn)
         shape = fn.shape()
         logits = jnp.broadcast_to(base.logits.astype(compute_dtype(base.logits)), shape)
-        noise = (gumbel if base._rows else logistic)(msg["kwargs"]["rng_key"], shape, logits.dtype)
+        event_dim, key = base._family.event_dim, msg["kwargs"]["rng_key"]
+        noise = (gumbel if event_dim else logistic)(key, shape, logits.dtype)
         temperature = lax.stop_gradient(base.estimator.temperature).astype(logits.dtype)
-        temperature = jnp.broadcast_to(temperature, shape[: len(shape) - base._rows])
-        draw = Relaxation(ops, base._rows, lax.stop_gradient(logits), noise, temperature)
+        temperature = jnp.broadcast_to(temperature, shape[: len(shape) - event_dim])
+        draw = Relaxation(ops, event_dim > 0, lax.stop_gradient(logits), noise, temperature)
         self.found[name], self.logits[name] = draw, logits
         msg["value"] = self.value(name, draw).astype(base.logits.dtype)
         msg["fn"] = with_estimator(fn, self._estimator)

@@ -14,8 +14,7 @@ from numpyro.util import _validate_model, check_model_guide_match
 
 from relaxed_dists._infer import unbiased
 
-from ..distributions.sites import discrete, innermost, kind, rewrapped
-from ..distributions.straight_through import _HardValue
+from ..distributions.sites import discrete, innermost, kind, rewrapped, straight_through
 
 
 def with_estimator(fn: Any, estimator: Any = None) -> Any:
@@ -46,7 +45,7 @@ class _DrawDiscrete(Messenger):
         """Replace the distribution by one without an estimator."""
         if latent(msg):
             base = innermost(msg["fn"])
-            if isinstance(base, _HardValue) or getattr(base, "hard", False):
+            if straight_through(base) or getattr(base, "hard", False):
                 raise unbiased.straight_through(self._elbo, msg["name"], base)
             if kind(msg["fn"]) == "estimated":
                 if msg["value"] is not None:  # already drawn, inside a scan

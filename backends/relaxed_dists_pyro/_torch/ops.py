@@ -8,31 +8,25 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas, permutation
+from relaxed_dists._distributions import permutation
 
-from .softmax import (
-    Function,
-    Linked,
-    LogisticTerms,
-    Own,
-    Softmaxes,
-    SumLogSoftmax,
-    linked,
-    one_hot,
-    only_one,
-)
-from .state import compiling, eager, forward_mode, known, transformed
+from .softmax import Function, one_hot, only_one
+from .state import compiling, eager, forward_mode, transformed
 
 CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
 
 
 class _TorchOps:
+    def __init__(self) -> None:
+        self.kernels: dict[str, Callable[..., Any]] = {}  # from kernels.py and quadrature.py
+
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
     log1p = staticmethod(torch.log1p)
     lgamma = staticmethod(torch.lgamma)
     digamma = staticmethod(torch.digamma)
     expm1 = staticmethod(torch.expm1)
+    sigmoid = staticmethod(torch.sigmoid)
     stop_gradient = staticmethod(torch.detach)
 
     def slope(self, logits: Tensor, p: Tensor) -> Tensor:
@@ -46,72 +40,11 @@ class _TorchOps:
     def log_softmax(self, x: Tensor) -> Tensor:
         return torch.log_softmax(x, -1)
 
-    def softmaxes_at(
-        self, x: Tensor, temperature: Tensor, noise: Tensor | float = 0.0, hard: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        if eager():
-            return cast(tuple[Tensor, Tensor], Softmaxes.apply(x, noise, temperature, hard))
-        y = torch.log_softmax((x + noise) / temperature, -1)
-        p = y.exp()
-        return y, formulas.straight_through(self, self.one_hot_argmax(y), p) if hard else p
-
-    def sum_log_softmax(
-        self,
-        x: Tensor,
-        t: Tensor,
-        y: Tensor,
-        simplex: bool,
-        own: bool,
-        value: Tensor | None = None,
-    ) -> Tensor:
-        if eager() and not (transformed() and value is not None):
-            return cast(Tensor, SumLogSoftmax.apply(x, t, y, simplex, own, *linked(value)))
-        if value is not None:
-            y, own = self.linked(y, value, True), False
-        scores = x - t * y
-        logs = torch.log_softmax(scores.detach() if own else scores, -1)
-        return (logs - y if simplex else logs).sum(-1)
-
-    def logistic_terms(
-        self, x: Tensor, t: Tensor, y: Tensor, unit: bool, value: Tensor | None = None
-    ) -> Tensor:
-        if eager() and not (transformed() and value is not None):
-            return cast(Tensor, LogisticTerms.apply(x, t, y, unit, *linked(value)))
-        y = self.linked(y, value, False)
-        d = x - t * y
-        terms = d - 2 * self.softplus(d)
-        return terms + (2 * self.softplus(y) - y) if unit else terms
-
-    def linked(self, y: Tensor, value: Tensor | None, one_hot: bool) -> Tensor:
-        link = linked(value)
-        if value is None or link[0] is None:
-            return y
-        if eager():
-            return cast(Tensor, Linked.apply(y, one_hot, *link))
-        if y.requires_grad:
-            return y
-        slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
-        share = value.to(y.dtype) / slope.clamp(min=torch.finfo(y.dtype).tiny)  # it underflows
-        return y + (share - share.detach())
-
-    def own(self, scores: Tensor, value: Tensor | None) -> Tensor:
-        if eager() and not transformed():
-            return cast(Tensor, Own.apply(scores, *linked(value)))
-        return scores.detach() if value is None else scores
-
-    def plain(self, x: Tensor) -> bool:
-        # On a GPU, reading the answer would force a synchronisation. Nor is it remembered: a write
-        # through .data or NumPy leaves no trace.
-        if not known(x) or x.device.type != "cpu" or not x.numel():
-            return False
-        low, high = torch.aminmax(x.detach())
-        return low.item() > -formulas.HUGE and high.item() < formulas.HUGE
-
     def sum(self, x: Tensor) -> Tensor:
         return x.sum(-1)
 
-    def where(self, condition: Tensor | bool, x: Any, y: Tensor | float) -> Tensor:
-        return cast(Tensor, x if condition is True else torch.where(cast(Tensor, condition), x, y))
+    def where(self, condition: Tensor, x: Any, y: Tensor | float) -> Tensor:
+        return torch.where(condition, x, y)
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return torch.clip(x, low, high)

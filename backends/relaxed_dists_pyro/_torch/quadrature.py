@@ -1,9 +1,12 @@
 """Moments, entropies and KL divergences by quadrature, at the temperatures as they are shared."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 
-from relaxed_dists._distributions import divergences, quadrature
-from relaxed_dists._distributions.log_moments import exp_concrete_moments
+from relaxed_dists._distributions import divergences, log_moments, quadrature
+from relaxed_dists._distributions.formulas import hot
 
 from .ops import ops
 from .state import forward_mode, known
@@ -14,33 +17,32 @@ def _shared(temperature: Tensor) -> Tensor:
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
-def moments(rows: bool, logits: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance on the simplex, or on (0, 1)."""
-    formula = quadrature.concrete_moments if rows else quadrature.binary_concrete_moments
-    return formula(ops, logits, _shared(temperature))
+def _register(formula: hot) -> None:
+    def call(ops: Any, logits: Tensor, temperature: Tensor) -> Any:
+        return formula.formula(ops, logits, _shared(temperature))
+
+    ops.kernels[formula.name] = call
 
 
-def log_moments(logits: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance in log space."""
-    return exp_concrete_moments(ops, logits, _shared(temperature))
+def _register_kl(formula: hot, at_one_temperature: Callable[..., Any]) -> None:
+    def call(ops: Any, logits: Tensor, t: Tensor, other: Tensor, other_t: Tensor) -> Any:
+        if _equal(t, other_t):
+            return at_one_temperature(ops, logits, other)
+        return formula.formula(ops, logits, _shared(t), other, _shared(other_t))
+
+    ops.kernels[formula.name] = call
 
 
-def entropy(rows: bool, logits: Tensor, temperature: Tensor) -> Tensor:
-    """The entropy on the simplex, or on (0, 1)."""
-    formula = divergences.concrete_entropy if rows else divergences.binary_concrete_entropy
-    return formula(ops, logits, _shared(temperature))
-
-
-def kl(rows: bool, p: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor]) -> Tensor:
-    """KL(p, q) from logits and temperature of each."""
-    (logits, temperature), (other, other_temperature) = p, q
-    if _equal(temperature, other_temperature):
-        equal = divergences.concrete_kl_at_one_temperature
-        binary = divergences.logit_concrete_kl_at_one_temperature
-        return (equal if rows else binary)(ops, logits, other)
-    formula = divergences.concrete_kl if rows else divergences.logit_concrete_kl
-    temperatures = _shared(temperature), _shared(other_temperature)
-    return formula(ops, logits, temperatures[0], other, temperatures[1])
+for _formula in (
+    quadrature.concrete_moments,
+    quadrature.binary_concrete_moments,
+    log_moments.exp_concrete_moments,
+    divergences.concrete_entropy,
+    divergences.binary_concrete_entropy,
+):
+    _register(_formula)
+_register_kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature)
+_register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .state import known, transformed
+from .state import eager, known, transformed
 
 BLOCK = 2**18  # elements at a time: what is written in between stays in the processor's cache
 
@@ -86,8 +86,8 @@ class Softmaxes(Function):
             return y, one_hot(y) if hard else y.exp()
         scores = x + noise
         values = torch.empty_like(scores)
-        for y, p, heat in blocks(scores, values, t):
-            y /= heat
+        for y, p, temperature in blocks(scores, values, t):
+            y /= temperature
             total = _shift(y, p)
             if hard:
                 only_one(torch.ge(y, 0.0, out=p), y)
@@ -114,9 +114,9 @@ class Softmaxes(Function):
             d = (h - p * h.sum(-1, keepdim=True)) / t
         else:
             d = torch.empty_like(y)
-            for h, q, one, other, heat in blocks(d, p, by_y, by_p, t):
+            for h, q, one, other, temperature in blocks(d, p, by_y, by_p, t):
                 torch.addcmul(one, q, other, out=h)
-                h.addcmul_(q, h.sum(-1, keepdim=True), value=-1).div_(heat)
+                h.addcmul_(q, h.sum(-1, keepdim=True), value=-1).div_(temperature)
         by_x, by_noise = (
             d.sum_to_size(shape) if wanted else None
             for shape, wanted in zip(ctx.shapes, ctx.needs_input_grad, strict=False)
@@ -128,16 +128,8 @@ class Softmaxes(Function):
 
 # A leaf of its own. torch.autograd.grad runs only the nodes that lead to what it is asked for, so
 # that this leaf's node runs in backward() alone, which asks for all leaves.
-_EVERYTHING = torch.zeros((), device="cpu", requires_grad=True)
-_EVERYTHING_NODE = torch.autograd.graph.get_gradient_edge(_EVERYTHING).node
-
-
-def linked(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Two more inputs of a function of the sample behind a value: the value, where it may be asked
-    for its gradient, and the leaf by which the backward pass tells whether it is.
-    """
-    wanted = value is not None and value.requires_grad
-    return (value, _EVERYTHING) if wanted else (None, None)
+EVERYTHING = torch.zeros((), device="cpu", requires_grad=True)
+_EVERYTHING_NODE = torch.autograd.graph.get_gradient_edge(EVERYTHING).node
 
 
 def _asked(value: Tensor) -> bool:
@@ -186,18 +178,37 @@ class Linked(Function):
             return g, None, None, None
         y, value = ctx.saved_tensors
         if torch.is_grad_enabled() and ctx.value is not None:  # for a second derivative
-            y = Linked.apply(y, ctx.one_hot, *linked(ctx.value))
+            y = Linked.apply(y, ctx.one_hot, ctx.value, EVERYTHING)
         by_y, by_value = _split(g, y, value, ctx.one_hot)
         return by_y, None, by_value, None
 
 
+def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
+    """The log (or logit) y behind a value, with a gradient by the value where one may be asked for.
+
+    ``_link`` of the result is the value, by which the kernel of an own sample's density tells
+    whether its gradient is asked for.
+    """
+    if not value.requires_grad:
+        return y
+    if eager():
+        new: Tensor = Linked.apply(y, one_hot, value, EVERYTHING)
+        new._link, new._all_finite = value, getattr(y, "_all_finite", False)  # type: ignore[attr-defined]
+        return new
+    if y.requires_grad:
+        return y
+    slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
+    share = value.to(y.dtype) / slope.clamp(min=torch.finfo(y.dtype).tiny)  # the slope underflows
+    return y + (share - share.detach())
+
+
 class Own(Function):
-    """The scores of an own sample, which in total have no gradient: only for that by its value."""
+    """The scores of an own sample, which have a gradient only for that by the sample's value."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(scores: Tensor, *link: Tensor | None) -> Tensor:
+    def forward(scores: Tensor, value: Tensor, everything: Tensor) -> Tensor:
         return scores.view_as(scores)
 
     @staticmethod
@@ -216,15 +227,21 @@ class SumLogSoftmax(Function):
 
     @staticmethod
     def forward(
-        x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool, *link: Tensor | None
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        simplex: bool,
+        own: bool,
+        value: Tensor | None = None,
+        everything: Tensor | None = None,
     ) -> Tensor:
         if transformed():
             logs = torch.log_softmax(x - t * y, -1)
             return (logs - y if simplex else logs).sum(-1)
         x, t, y = torch.broadcast_tensors(x, t, y)
         total = y.new_empty((*y.shape[:-1], 1))
-        for values, logits, heat, out in blocks(y, x, t, total):
-            scores = values * heat
+        for values, logits, temperature, out in blocks(y, x, t, total):
+            scores = values * temperature
             torch.sub(logits, scores, out=scores)
             scores -= _shift(scores, torch.empty_like(scores)).log_()
             if simplex:
@@ -250,8 +267,6 @@ class SumLogSoftmax(Function):
         asked = ctx.value is not None and _asked(ctx.value)
         if asked or not ctx.own:
             x, t, y = ctx.saved_tensors
-            if asked and torch.is_grad_enabled():  # for a second derivative
-                y = Linked.apply(y, True, *linked(ctx.value))
             scores = x - t * y
             if torch.is_grad_enabled() or transformed():
                 p = torch.softmax(scores, -1)
@@ -259,9 +274,6 @@ class SumLogSoftmax(Function):
                 p = scores.div_(_shift(scores, scores))
             scores = g - g * y.shape[-1] * p
             by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
-        by_value = None
-        if asked:
-            by[2], by_value = _split(by[2], y, ctx.value, True)
         return (
             *(
                 b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
@@ -269,7 +281,7 @@ class SumLogSoftmax(Function):
             ),
             None,
             None,
-            None if by_value is None else by_value.sum_to_size(ctx.value.shape),
+            None,
             None,
         )
 
@@ -280,7 +292,7 @@ class LogisticTerms(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, t: Tensor, y: Tensor, unit: bool, *link: Tensor | None) -> Tensor:
+    def forward(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
         d = x - t * y
         # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
         terms = torch.sub(d, softplus(d, threshold=40), alpha=2)
@@ -288,29 +300,19 @@ class LogisticTerms(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *given, ctx.unit = inputs[:4]
-        ctx.value = inputs[4] if len(inputs) > 4 else None
+        *given, ctx.unit = inputs
         ctx.save_for_backward(*given)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         x, t, y = given = ctx.saved_tensors
-        asked = ctx.value is not None and _asked(ctx.value)
-        if asked and torch.is_grad_enabled():  # for a second derivative
-            y = Linked.apply(y, False, *linked(ctx.value))
         by_d = -g * torch.tanh((x - t * y) / 2)
         by_y = g * torch.tanh(y / 2) - t * by_d if ctx.unit else -t * by_d
-        by_value = None
-        if asked:
-            by_y, by_value = _split(by_y, y, ctx.value, False)
-            by_value = by_value.sum_to_size(ctx.value.shape)
         by = by_d, -by_d * y if ctx.needs_input_grad[1] else None, by_y
         return (
             *(
                 b.sum_to_size(z.shape) if wanted and b is not None else None
                 for b, z, wanted in zip(by, given, ctx.needs_input_grad, strict=False)
             ),
-            None,
-            by_value,
             None,
         )

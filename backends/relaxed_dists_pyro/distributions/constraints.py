@@ -1,6 +1,5 @@
 """The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
 
-import math
 from typing import Never
 
 import torch
@@ -9,11 +8,47 @@ from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.transforms import Transform
 
 from relaxed_dists import _errors
+from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions.family import Family
+
+from .._torch.ops import ops
 
 
-def tolerance(dtype: torch.dtype, k: int) -> float:
-    """How far rounding may take the sum of k entries of the simplex from one."""
-    return 32 * torch.finfo(dtype).eps * (1 + math.log(max(k, 1)))
+class Values(constraints.Constraint):
+    """The values of a family for which the framework has no constraint; no transform leads there.
+
+    Args:
+        family: The family.
+        soft: Whether an estimator's values are soft; None where there is no estimator.
+    """
+
+    def __init__(self, family: Family, soft: bool | None = None) -> None:
+        self.family, self.soft = family, soft
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        """The number of dimensions of an event."""
+        return self.family.event_dim
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        """Whether the values are discrete."""
+        return self.family.is_discrete
+
+    def __repr__(self) -> str:
+        kind = {None: "", False: "Estimated", True: "Soft"}[self.soft]
+        return kind + self.family.support_name
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each event is one of the values, to rounding."""
+        slack = formulas.rounding(torch.finfo(value.dtype).eps, value.shape)
+        return self.family.valid(ops, value, slack, bool(self.soft))
+
+
+@biject_to.register(Values)
+@transform_to.register(Values)
+def _no_transform_to_values(constraint: Values) -> Never:
+    raise constraint.family.no_transform() if constraint.soft is None else _errors.no_density()
 
 
 class _LogSimplex(constraints.Constraint):
@@ -23,7 +58,9 @@ class _LogSimplex(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each vector is the log of a point of the simplex, to rounding."""
-        return torch.logsumexp(value, -1).abs() <= tolerance(value.dtype, value.shape[-1])
+        return torch.logsumexp(value, -1).abs() <= formulas.rounding(
+            torch.finfo(value.dtype).eps, value.shape
+        )
 
 
 log_simplex = _LogSimplex()
@@ -63,43 +100,6 @@ class LogSimplexTransform(Transform):
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
         """One entry less."""
         return torch.Size((*shape[:-1], shape[-1] - 1))
-
-
-class _EstimatedOneHot(type(constraints.one_hot)):  # type: ignore[misc]
-    """One-hot vectors drawn with a pathwise estimator."""
-
-
-class _EstimatedBoolean(type(constraints.boolean)):  # type: ignore[misc]
-    """Zeros and ones drawn with a pathwise estimator."""
-
-
-class _SoftOneHot(_EstimatedOneHot):
-    """Points of the simplex, drawn from a discrete distribution with a soft estimator."""
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each vector is one, to rounding."""
-        slack = tolerance(value.dtype, value.shape[-1])
-        return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) <= slack)
-
-
-class _SoftBoolean(_EstimatedBoolean):
-    """Numbers from 0 to 1, drawn from a Bernoulli distribution with a soft estimator."""
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each number is one."""
-        return (value >= 0) & (value <= 1)
-
-
-@biject_to.register(_EstimatedOneHot)
-@transform_to.register(_EstimatedOneHot)
-@biject_to.register(_EstimatedBoolean)
-@transform_to.register(_EstimatedBoolean)
-@biject_to.register(_SoftOneHot)
-@transform_to.register(_SoftOneHot)
-@biject_to.register(_SoftBoolean)
-@transform_to.register(_SoftBoolean)
-def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise _errors.no_density()
 
 
 @biject_to.register(_LogSimplex)

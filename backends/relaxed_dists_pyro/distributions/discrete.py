@@ -1,37 +1,33 @@
-"""The discrete distributions with a pathwise estimator, and their KL divergences."""
+"""The discrete distributions, with a pathwise estimator or without one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.infer import ELBO
 from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import estimators, formulas, machinery
-from relaxed_dists._distributions.elbo import relaxed_site
-from relaxed_dists._distributions.estimators import Estimator, ReinMax, shown
-from relaxed_dists._infer.pairing import mixed
+from relaxed_dists._distributions import discrete, estimators, machinery
+from relaxed_dists._distributions.estimators import Estimator, shown
+from relaxed_dists._distributions.from_family import Estimated
 
-from .._adapter import LogitsDistribution, RelaxedDistribution
+from .._adapter import LogitsDistribution
 from .._torch.carrier import attach, behind
-from .._torch.input import real
 from .._torch.noise import gumbel
-from .._torch.ops import compute_dtype, ops
-from .._torch.quadrature import moments
-from .._torch.state import compiling, holds
-from .constraints import _EstimatedBoolean, _EstimatedOneHot, _SoftBoolean, _SoftOneHot, tolerance
+from .._torch.ops import ops
+from .._torch.state import compiling
+from .constraints import Values
 
 
-class _Discrete(LogitsDistribution):
+class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
     # The public classes below are also Pyro's of the same names, because its enumeration and funsor
     # ask for those; all that Pyro's compute with is overridden. This attribute hides their `logits`
     # (a property without a setter), so that an instance can have its own.
     logits: Any = None
-    _support_text = ""
-    _supports: Any  # three: without an estimator, of hard values, and of soft ones
+    _values = Values
+    _theirs_class: Any  # Pyro's own class
     estimator: Estimator | None
 
     def __init__(
@@ -41,20 +37,8 @@ class _Discrete(LogitsDistribution):
         estimator: Estimator | Callable[..., Any] | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(probs, logits, None, validate_args)
-        name = type(self).__name__
-        validate = self._validate_args
-
-        def fitted(temperature: Any) -> Tensor:
-            heat = real(temperature, name, "temperature", self.logits)
-            tensor = self._checked_temperature(heat, self.logits, validate)
-            if self._joint_shape(tensor.shape, self.batch_shape) != self.batch_shape:
-                raise _errors.bad_temperature_shape(name, tensor.shape, self.batch_shape)
-            if validate and isinstance(estimator, ReinMax) and not holds(tensor >= 1):
-                raise _errors.too_cold(temperature)
-            return tensor
-
-        self.estimator = estimators.renewed(estimators.checked(name, estimator), fitted)
+        LogitsDistribution.__init__(self, None, probs, logits, validate_args)
+        self._fit(estimator)
         if not compiling():
             machinery.tell("pyro.contrib.forecast.util", _tell_forecast)
 
@@ -69,21 +53,6 @@ class _Discrete(LogitsDistribution):
             raise _errors.no_estimator(type(self).__name__)
         self.__dict__["has_rsample"] = value
 
-    @property
-    def has_enumerate_support(self) -> bool:  # type: ignore[override]
-        """Whether the law can be enumerated, as it can without an estimator."""
-        return self.estimator is None
-
-    @property
-    def support(self) -> Any:
-        """The values; with an estimator they have no transform to unconstrained space."""
-        return self._supports[0 if self.estimator is None else 1 + self.estimator.soft]
-
-    @property
-    def discrete(self) -> Any:
-        """The same law without an estimator."""
-        return self._twin(type(self))
-
     def __repr__(self) -> str:
         own = super().__repr__()
         return own if self.estimator is None else f"{own[:-1]}, estimator: {shown(self.estimator)})"
@@ -91,16 +60,7 @@ class _Discrete(LogitsDistribution):
     def _theirs(self) -> Any:
         if self.estimator is not None:
             return super()._theirs()
-        theirs = dist.OneHotCategorical if self._rows else dist.Bernoulli
-        return theirs(logits=self.logits, validate_args=False)
-
-    def _compute_logits(self) -> Tensor:
-        return self.logits.to(compute_dtype(self.logits))
-
-    def _two(self) -> Tensor:
-        """The logits with their categories on the last axis."""
-        logits = self._compute_logits()
-        return logits if self._rows else formulas.bernoulli_log_probs(ops, logits)
+        return self._theirs_class(logits=self.logits, validate_args=False)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw a value that carries the estimator's gradient.
@@ -115,56 +75,28 @@ class _Discrete(LogitsDistribution):
         Raises:
             NotImplementedError: If the distribution has no estimator.
         """
-        return self._rsample(sample_shape)
-
-    def _rsample(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
         if self.estimator is None:
             raise _errors.no_estimator(type(self).__name__)
-        logits = self._compute_logits()
+        return self._draw(sample_shape)
+
+    def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
+        estimator, one_hot = self.estimator, self._family.event_dim > 0
+        if estimator is None:
+            return super()._draw(sample_shape)
+        logits = self._parameters().logits
         noise = more = self._noise(sample_shape, logits, key)
-        if self.estimator.draws:
-            shape = (self.estimator.draws, *noise.shape, *(() if self._rows else (2,)))
+        if estimator.draws:
+            shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(torch.Size(shape), logits, key)
-        value = estimators.value(ops, self.estimator, self._rows, logits, noise, more)
-        soft = self.estimator.soft
+        value = estimators.value(ops, estimator, one_hot, logits, noise, more)
         # A binary soft value is a copy, which may be written to: exp's gradient needs its result.
-        value = value.to(self.logits.dtype, copy=soft and not self._rows)
-        if soft:
+        value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
+        if estimator.soft:
             return attach(value, True, "soft")
-        for name in self.estimator.temperatures:
-            temperature = getattr(self.estimator, name)
+        for name in estimator.temperatures:
+            temperature = getattr(estimator, name)
             if temperature.requires_grad:  # 0, in place of torch's error that there is none
-                value = value + 0.0 * (temperature[..., None] if self._rows else temperature)
-        return value
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw without a gradient. Args and Returns as those of rsample."""
-        if self.estimator is not None:
-            return super().sample(sample_shape)
-        with torch.no_grad():
-            logits = self._compute_logits()
-            noise = self._noise(sample_shape, logits)
-            hard = formulas.hardest(ops, logits, noise) if self._rows else logits + noise > 0
-            return hard.to(self.logits.dtype)
-
-    def _refuse_relaxed(self, value: Any) -> None:
-        """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
-        if behind(value, "log_simplex" if self._rows else "logit") is None:
-            return
-        site = None if compiling() else relaxed_site(ELBO, (RelaxedDistribution,))
-        if site is not None and not site[2]:
-            raise mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
-
-    def _checked(self, value: Any) -> Tensor:
-        self._refuse_relaxed(value)
-        soft = behind(value, "soft") or self._soft
-        value = self._check_value(value)
-        if self._validate_args:
-            fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
-            if self._rows:
-                slack = tolerance(value.dtype, value.shape[-1])
-                fine = fine.all(-1) & ((value.sum(-1) - 1).abs() <= slack)
-            self._refuse(value, fine, self._support_text, _errors.SOFT_VALUES)
+                value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -177,38 +109,14 @@ class _Discrete(LogitsDistribution):
         Returns:
             Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        value = self._checked(value)
-        logits = self._two()
-        two = value if self._rows else ops.stack(value, 1 - value)
-        return formulas.categorical_log_prob(ops, logits, two.to(logits.dtype))
+        # Refused in an ELBO whose guide has a density there.
+        if behind(value, "log_simplex" if self._family.event_dim else "logit") is not None:
+            self._refuse_mixed()
+        return super().log_prob(value)
 
-    def entropy(self) -> Tensor:
-        """The exact entropy, of the batch shape."""
-        return formulas.categorical_entropy(ops, self._two())
-
-    def _check_enumerable(self) -> None:
-        if self.estimator is not None:
-            raise _errors.no_enumeration(type(self).__name__)
-
-    @property
-    def _soft(self) -> bool:
-        """Whether the values are soft: points of the simplex, or numbers from 0 to 1."""
-        return self.estimator is not None and self.estimator.soft
-
-    def _soft_moments(self) -> tuple[Tensor, Tensor]:
-        estimator: Any = self.estimator
-        found = moments(self._rows, self._compute_logits(), estimator.soft_temperature)
-        return found[0].to(self.logits.dtype), found[1].to(self.logits.dtype)
-
-    @property
-    def mean(self) -> Tensor:
-        """The probabilities; the mean of soft values, by quadrature to 1e-6 (1e-10 in float64)."""
-        return self._soft_moments()[0] if self._soft else self.probs
-
-    @property
-    def variance(self) -> Tensor:
-        """p (1 - p), for each entry; of soft values their variance, as exact as the mean."""
-        return self._soft_moments()[1] if self._soft else self.probs * (1 - self.probs)
+    def _is_soft(self, value: Any) -> bool:
+        own = self.estimator is not None and self.estimator.soft
+        return own or behind(value, "soft") is not None
 
 
 class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
@@ -232,6 +140,7 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
 
     Example:
+        >>> import torch
         >>> from relaxed_dists.pyro import GumbelSoftmax
         >>> _ = torch.manual_seed(0)
         >>> logits = torch.zeros(3, requires_grad=True)
@@ -243,28 +152,9 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
         True
     """
 
-    _supports: Any = (constraints.one_hot, _EstimatedOneHot(), _SoftOneHot())
-    _support_text = "one-hot vectors"
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All one-hot values, of shape ``(K,) + batch_shape + (K,)``.
-
-        Args:
-            expand: Whether to expand them to the batch shape, or leave ones there.
-
-        Raises:
-            NotImplementedError: If the distribution has an estimator.
-        """
-        self._check_enumerable()
-        k = self.logits.shape[-1]
-        values = torch.eye(k, dtype=self.logits.dtype, device=self.logits.device)
-        values = values.reshape((k,) + (1,) * len(self.batch_shape) + (k,))
-        return values.expand((k, *self.batch_shape, k)) if expand else values
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable value."""
-        return formulas.hardest(ops, self._compute_logits()).to(self.logits.dtype)
+    _family = discrete.OneHot()
+    _hard_support: Any = constraints.one_hot
+    _theirs_class = dist.OneHotCategorical
 
 
 class Bernoulli(_Discrete, dist.Bernoulli):
@@ -287,33 +177,15 @@ class Bernoulli(_Discrete, dist.Bernoulli):
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
 
     Example:
+        >>> import torch
         >>> round(Bernoulli(probs=torch.tensor(0.25)).log_prob(torch.tensor(1.0)).exp().item(), 4)
         0.25
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    _supports: Any = (constraints.boolean, _EstimatedBoolean(), _SoftBoolean())
-    _rows = False
-    _support_text = "zeros and ones"
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """Zero and one, of shape ``(2,) + batch_shape``.
-
-        Args:
-            expand: Whether to expand them to the batch shape, or leave ones there.
-
-        Raises:
-            NotImplementedError: If the distribution has an estimator.
-        """
-        self._check_enumerable()
-        values = torch.arange(2, dtype=self.logits.dtype, device=self.logits.device)
-        values = values.reshape((2,) + (1,) * len(self.batch_shape))
-        return values.expand((2, *self.batch_shape)) if expand else values
-
-    @property
-    def mode(self) -> Tensor:
-        """The more probable value; 0 at a tie."""
-        return (self.logits > 0).to(self.logits.dtype)
+    _family = discrete.Bernoulli()
+    _hard_support: Any = constraints.boolean
+    _theirs_class = dist.Bernoulli
 
 
 def _tell_forecast(util: Any) -> None:

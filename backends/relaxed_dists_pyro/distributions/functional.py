@@ -35,12 +35,13 @@ def gumbel_softmax(
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> gumbel_softmax(torch.zeros(3), 0.5, hard=True).sum().item()
         1.0
     """
-    law = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature, hard))
-    return law._rsample((), key)
+    distribution = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature, hard))
+    return distribution._draw((), key)
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -58,6 +59,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
         Neurons* (2013), section 4.
 
     Example:
+        >>> import torch
         >>> soft = torch.tensor([0.3, 0.7], requires_grad=True)
         >>> straight_through(torch.tensor([0.0, 1.0]), soft)
         tensor([0., 1.], grad_fn=<AddBackward0>)

@@ -1,31 +1,13 @@
 """The hard concrete distribution: a relaxed Bernoulli sample, stretched and clipped to [0, 1]."""
 
-from collections.abc import Sequence
-from typing import Any, Never, Self
+from typing import Any
 
-import torch
 from torch import Tensor
-from torch.distributions import biject_to, constraints, register_kl, transform_to
 
 from relaxed_dists._distributions import hard_concrete
-from relaxed_dists._distributions.divergences import check_shapes
 
-from .._adapter import in_relaxed_elbo
-from .._torch.carrier import attach, behind
-from .._torch.ops import compute_dtype, ops
 from .bernoulli import _RelaxedBinary
-from .discrete import Bernoulli
-from .kl import _SPACES, _refuse_spaces
-
-
-class _Gates(type(constraints.unit_interval)):  # type: ignore[misc]
-    """The unit interval with masses at its ends, which no unconstrained density has."""
-
-
-@biject_to.register(_Gates)
-@transform_to.register(_Gates)
-def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise hard_concrete.no_transform()
+from .constraints import Values
 
 
 class HardConcrete(_RelaxedBinary):
@@ -72,6 +54,7 @@ class HardConcrete(_RelaxedBinary):
         (2018), section 2.2.
 
     Example:
+        >>> import torch
         >>> d = HardConcrete(2 / 3, logits=torch.tensor([-5.0, 0.0, 5.0]))
         >>> d.prob_nonzero  # the paper's penalty
         tensor([0.0323, 0.8318, 0.9986])
@@ -82,7 +65,8 @@ class HardConcrete(_RelaxedBinary):
         tensor([0.0000, 0.5592, 1.0000])
     """
 
-    support = _Gates(0.0, 1.0)
+    _family = hard_concrete.HardConcrete(hard_concrete.stretch("HardConcrete", -0.1, 1.1))
+    support = Values(_family)
 
     def __init__(
         self,
@@ -94,154 +78,31 @@ class HardConcrete(_RelaxedBinary):
         high: float = 1.1,
         validate_args: bool | None = None,
     ) -> None:
-        self._stretch = hard_concrete.stretch(type(self).__name__, low, high)
+        stretch = hard_concrete.stretch(type(self).__name__, low, high)
+        self._family = hard_concrete.HardConcrete(stretch)
         super().__init__(temperature, probs, logits, validate_args)
 
     @property
     def low(self) -> float:
         """The lower end of the stretched interval."""
-        return self._stretch.low
+        return self._family.stretch.low
 
     @property
     def high(self) -> float:
         """The upper end of the stretched interval."""
-        return self._stretch.high
-
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
-        """The same law with its parameters expanded to a batch shape, without a copy."""
-        new = super().expand(batch_shape, _instance)
-        new._stretch = self._stretch
-        return new
-
-    @property
-    def discrete(self) -> Bernoulli:
-        """The Bernoulli law of whether the value is not 0."""
-        new = self._twin(Bernoulli)
-        logits, temperature = self._parameters()
-        new.logits = (logits - temperature * self._stretch.zero).to(self._dtype())
-        return new
-
-    def _at(self, logit: Tensor) -> Tensor:
-        dtype = self._dtype()
-        finfo = torch.finfo(dtype)
-        value = hard_concrete.hard_concrete(ops, logit, self._stretch, finfo.tiny, finfo.eps)
-        return value.to(dtype)
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw with a gradient to the parameters, which is 0 where the value is 0 or 1.
-
-        Args:
-            sample_shape: The shape of independent draws.
-
-        Returns:
-            Numbers in [0, 1] of shape ``sample_shape + batch_shape``.
-        """
-        value = self._at(self._logit_value(sample_shape))
-        masses = self._of(hard_concrete.masses)
-        return attach(value, masses, "masses")
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the mass at 0 or 1, or of the density in between.
-
-        Args:
-            value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
-
-        Returns:
-            Of shape ``sample_shape + batch_shape``, in float32 or better.
-        """
-        moved = behind(value, "masses")
-        value = self._within(self._check_value(value))
-        dtype = compute_dtype(self.logits)
-        # In its own precision, if that is more: it says how far from the ends it is.
-        value = value.to(torch.promote_types(dtype, value.dtype))
-        density = self._of(hard_concrete.log_prob, value).to(dtype)
-        if moved is None and value.requires_grad and self._validate_args and in_relaxed_elbo():
-            raise hard_concrete.lost(type(self).__name__)
-        if moved is not None:
-            density = density + self._of(hard_concrete.crossing, moved.to(dtype))
-        return density
-
-    def _within(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            fine = (value >= 0) & (value <= 1)
-            self._refuse(value, fine, "numbers from 0 to 1", "Clip them.")
-        return value.to(compute_dtype(value))
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """The probability of at most the value: the mass of 0 at 0, and 1 at 1.
-
-        Args:
-            value: Numbers in [0, 1], of a shape that broadcasts with the batch shape.
-
-        Returns:
-            Probabilities of shape ``sample_shape + batch_shape``.
-        """
-        value = self._within(self._check_value(value))
-        value = value.to(compute_dtype(self.logits))
-        return self._of(hard_concrete.cdf, value).to(self._dtype())
-
-    def icdf(self, q: Tensor) -> Tensor:
-        """The quantile of a probability: the smallest value whose cdf is q or more.
-
-        Args:
-            q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
-
-        Returns:
-            Numbers in [0, 1] of shape ``sample_shape + batch_shape``.
-
-        Raises:
-            ValueError: If q is not a probability.
-        """
-        return self._at(self._icdf(q))
-
-    def _of(self, formula: Any, *more: Tensor) -> Any:
-        return formula(ops, *self._parameters(), *more, self._stretch)
+        return self._family.stretch.high
 
     @property
     def prob_nonzero(self) -> Tensor:
         """The probability that the value is not 0, whose sum over gates is the L0 penalty."""
-        return self._of(hard_concrete.prob_nonzero).to(self._dtype())
+        return self._as_value(self._of("prob_nonzero"))
 
     @property
     def prob_one(self) -> Tensor:
         """The probability that the value is 1."""
-        return self._of(hard_concrete.prob_one).to(self._dtype())
+        return self._as_value(self._of("prob_one"))
 
     @property
     def deterministic(self) -> Tensor:
         """The paper's value at test time, clip(sigmoid(logits) (high - low) + low, 0, 1)."""
-        return self._at(self._parameters()[0])
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean, of the batch shape, by quadrature to 1e-6 (1e-10 in float64)."""
-        return self._of(hard_concrete.moments)[0].to(self._dtype())
-
-    @property
-    def variance(self) -> Tensor:
-        """The variance, of the batch shape, by quadrature as exact as the mean's."""
-        return self._of(hard_concrete.moments)[1].to(self._dtype())
-
-    @property
-    def mode(self) -> Tensor:
-        """An error that says why there is none."""
-        raise hard_concrete.no_mode(type(self).__name__)
-
-    def entropy(self) -> Tensor:
-        """Minus the mean of log_prob, of the batch shape: by quadrature, to 1e-6 of its size."""
-        return self._of(hard_concrete.entropy)
-
-
-@register_kl(HardConcrete, HardConcrete)
-def _kl_hard_concrete(p: HardConcrete, q: HardConcrete) -> Tensor:
-    check_shapes(p, q)
-    if p._stretch != q._stretch:
-        raise hard_concrete.unlike_stretches(p._stretch[:2], q._stretch[:2])
-    dtype = compute_dtype(p.logits, q.logits)
-    (logits, t), (other, other_t) = ([x.to(dtype) for x in law._parameters()] for law in (p, q))
-    return hard_concrete.kl(ops, logits, t, other, other_t, p._stretch)
-
-
-for _space in _SPACES:
-    register_kl(HardConcrete, _space)(_refuse_spaces)
-    register_kl(_space, HardConcrete)(_refuse_spaces)
+        return self._as_value(self._of("deterministic"))

@@ -2,8 +2,9 @@
 between relaxed laws on one space."""
 
 import itertools
-from typing import Any, Never, cast
+from typing import Any, Never
 
+import torch
 from torch import Tensor
 from torch.distributions import register_kl
 from torch.distributions.bernoulli import Bernoulli as TorchBernoulli
@@ -11,18 +12,18 @@ from torch.distributions.categorical import Categorical
 from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOneHotCategorical
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.divergences import check_shapes
+from relaxed_dists._distributions.family import Parameters
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._torch.ops import compute_dtype, ops
-from .._torch.quadrature import kl
 from .bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from .discrete import Bernoulli, OneHotCategorical
+from .hard_concrete import HardConcrete
 from .one_hot import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 from .sites import discrete
 
-_SPACES = (  # of their values; those of a straight-through law are scored as its parent's
+SPACES = (  # of their values; those of a straight-through law are scored as its parent's
     ExpRelaxedOneHotCategorical,
     RelaxedOneHotCategorical,
     LogitRelaxedBernoulli,
@@ -30,41 +31,28 @@ _SPACES = (  # of their values; those of a straight-through law are scored as it
 )
 
 
-def _logits(distribution: Any) -> Tensor:
-    """The logits; those of torch's own distribution as it was given, so that probs stay exact."""
-    is_ours = isinstance(distribution, LogitsDistribution)
-    ours = distribution if is_ours else discrete(distribution)
-    return cast(Tensor, ours.logits)
-
-
-def _kl_discrete(p: Any, q: Any) -> Tensor:
+def _kl(p: Any, q: Any) -> Tensor:
+    """Of two members of a family, or of one and torch's own distribution."""
     check_shapes(p, q)
-    p_logits, q_logits = _logits(p), _logits(q)
-    dtype = compute_dtype(p_logits, q_logits)
-    p_logits, q_logits = p_logits.to(dtype), q_logits.to(dtype)
-    if not p.event_shape:
-        p_logits, q_logits = (
-            formulas.bernoulli_log_probs(ops, logits) for logits in (p_logits, q_logits)
-        )
-    return formulas.categorical_kl(ops, p_logits, q_logits)
+    # torch's own as it was given, so that probs of 0 and 1 stay exact.
+    p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
+    dtype = compute_dtype(p.logits, q.logits)
+    mine, other = (_cast(x._parameters(), dtype) for x in (p, q))
+    return p._family.kl(ops, q._family, mine, other)
+
+
+def _cast(p: Parameters, dtype: torch.dtype) -> Parameters:
+    temperature = None if p.temperature is None else p.temperature.to(dtype)
+    return Parameters(p.logits.to(dtype), temperature)
 
 
 for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
     for _pair in ((_ours, _ours), (_ours, _theirs), (_theirs, _ours)):
-        register_kl(*_pair)(_kl_discrete)
+        register_kl(*_pair)(_kl)
 
 
-def _kl_relaxed(p: Any, q: Any) -> Tensor:
-    check_shapes(p, q)
-    (p_logits, p_temperature), (q_logits, q_temperature) = p._parameters(), q._parameters()
-    dtype = compute_dtype(p_logits, q_logits)
-    mine = p_logits.to(dtype), p_temperature.to(dtype)
-    other = q_logits.to(dtype), q_temperature.to(dtype)
-    return kl(p._rows, mine, other)
-
-
-for _space in _SPACES:
-    register_kl(_space, _space)(_kl_relaxed)
+for _class in (*SPACES, HardConcrete):
+    register_kl(_class, _class)(_kl)
 
 
 # A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
@@ -78,7 +66,7 @@ def _refuse_spaces(p: Any, q: Any) -> Never:
     raise _errors.no_common_space(p, q)
 
 
-for _unlike in itertools.permutations(_SPACES, 2):
+for _unlike in itertools.permutations((*SPACES, HardConcrete), 2):
     register_kl(*_unlike)(_refuse_spaces)
 for _mass in (
     OneHotCategorical,

@@ -1,69 +1,16 @@
-"""Permutations: the relaxed law of doubly stochastic matrices, and the discrete one."""
+"""Permutations: the relaxed distribution of doubly stochastic matrices, and the discrete one."""
 
-from collections.abc import Sequence
-from typing import Any, Never
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.distributions import biject_to, constraints, transform_to
+from torch.distributions import constraints
 
 from relaxed_dists._distributions import permutation
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from .._torch.ops import compute_dtype, ops
-from .._torch.state import known, numbers
-from .constraints import tolerance
+from .constraints import Values
 
 
-class _PermutationMatrix(constraints.Constraint):
-    """Matrices of zeros and a one in each row and each column."""
-
-    event_dim = 2
-    is_discrete = True
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each matrix is one."""
-        hot = ((value == 0) | (value == 1)).all(-1).all(-1)
-        return hot & (value.sum(-1) == 1).all(-1) & (value.sum(-2) == 1).all(-1)
-
-
-class _DoublyStochastic(_PermutationMatrix):
-    """Matrices of numbers from 0 up whose columns sum to 1, and the rows nearly so."""
-
-    is_discrete = False
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each matrix has such columns, to rounding."""
-        slack = tolerance(value.dtype, value.shape[-1])
-        return (value >= 0).all(-1).all(-1) & ((value.sum(-2) - 1).abs() <= slack).all(-1)
-
-
-@biject_to.register(_DoublyStochastic)
-@transform_to.register(_DoublyStochastic)
-def _no_transform(constraint: constraints.Constraint) -> Never:
-    raise permutation.no_transform("RelaxedPermutation")
-
-
-class _OfScores(LogitsDistribution):
-    """A law with a square of scores, in which each mask leaves a permutation."""
-
-    _square = True
-
-    def _check_square(self) -> None:
-        name = type(self).__name__
-        permutation.square(name, self.event_shape)
-        if not self._validate_args or not known(self.logits):
-            return
-        if not permutation.possible(numbers(self.logits)):
-            raise permutation.no_permutation(name, self.logits)
-
-    @property
-    def probs(self) -> Never:
-        """An error that says why there are none."""
-        raise permutation.no_probs(type(self).__name__)
-
-
-class Permutation(_OfScores):
+class Permutation(LogitsDistribution):
     r"""The best matching of noisy scores: permutation matrices.
 
     The value is the permutation matrix P with the largest
@@ -88,6 +35,7 @@ class Permutation(_OfScores):
         Networks* (2018), section 3.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> p = Permutation(logits=torch.zeros(3, 3)).sample()
         >>> p.sum(0).tolist(), p.sum(1).tolist()
@@ -95,40 +43,19 @@ class Permutation(_OfScores):
     """
 
     arg_constraints = {"logits": constraints.independent(constraints.real, 2)}
-    support = _PermutationMatrix()
+    _family = permutation.Permutation()
+    support = Values(_family)
 
     def __init__(self, logits: Any, validate_args: bool | None = None) -> None:
-        super().__init__(None, logits, None, validate_args)
-        self._check_square()
+        super().__init__(None, None, logits, validate_args)
 
     @property
     def discrete(self) -> "Permutation":
-        """The same law."""
+        """The same distribution."""
         return self
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw permutation matrices of shape ``sample_shape + batch_shape + (N, N)``.
 
-        Args:
-            sample_shape: The shape of independent draws.
-        """
-        with torch.no_grad():
-            logits = self.logits.to(compute_dtype(self.logits))
-            noise = self._noise(sample_shape, logits)
-            return permutation.matching(ops, logits, noise).to(self.logits.dtype)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """An error that says what to do instead."""
-        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))
-
-    @property
-    def mode(self) -> Tensor:
-        """The best matching of the logits themselves."""
-        logits = self.logits.to(compute_dtype(self.logits))
-        return permutation.matching(ops, logits, 0.0).to(self.logits.dtype)
-
-
-class RelaxedPermutation(_OfScores, RelaxedDistribution):
+class RelaxedPermutation(RelaxedDistribution):
     r"""A relaxed permutation matrix: Sinkhorn's normalisations of noisy scores.
 
     With :math:`G` Gumbel noise, :math:`\exp((\theta + G)/\tau)` has first its rows and then its
@@ -160,6 +87,7 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         Networks* (2018), sections 2 and 3.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> p = RelaxedPermutation(1.0, logits=torch.zeros(3, 3)).rsample()
         >>> bool((p.sum(0) - 1).abs().max() < 1e-6), bool((p.sum(1) - 1).abs().max() < 0.01)
@@ -167,8 +95,8 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
     """
 
     arg_constraints = {"temperature": constraints.positive, **Permutation.arg_constraints}
-    support = _DoublyStochastic()
-    _static = ("iterations", "hard")
+    _family = permutation.RelaxedPermutation(20, False)
+    support = Values(_family)
 
     def __init__(
         self,
@@ -178,37 +106,21 @@ class RelaxedPermutation(_OfScores, RelaxedDistribution):
         hard: bool = False,
         validate_args: bool | None = None,
     ) -> None:
-        self.iterations = permutation.rounds(type(self).__name__, iterations)
-        self.hard = hard
-        RelaxedDistribution.__init__(self, temperature, None, logits, validate_args)
-        self._check_square()
+        rounds = permutation.rounds(type(self).__name__, iterations)
+        self._family = permutation.RelaxedPermutation(rounds, hard)
+        super().__init__(temperature, None, logits, validate_args)
+
+    @property
+    def iterations(self) -> int:
+        """How often rows and columns are normalised."""
+        return self._family.iterations
+
+    @property
+    def hard(self) -> bool:
+        """Whether values are permutation matrices."""
+        return self._family.hard
 
     @property
     def discrete(self) -> Permutation:
-        """The discrete law with the same logits."""
-        twin: Permutation = self._twin(Permutation)
-        return twin
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw with a gradient to the parameters.
-
-        Args:
-            sample_shape: The shape of independent draws.
-
-        Returns:
-            Matrices of shape ``sample_shape + batch_shape + (N, N)``.
-        """
-        logits, temperature = self._parameters()
-        noise = self._noise(sample_shape, logits)
-        value = permutation.relaxed(ops, self.iterations, self.hard, logits, temperature, noise)
-        return self._as_value(value)
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable value if it is hard; else an error, for the density is not known."""
-        value: Tensor = self.discrete.mode if self.hard else super().mode
-        return value
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """An error that says what to do instead."""
-        return self._no_density(value, permutation.no_permutation_density(type(self).__name__))
+        """The discrete distribution with the same logits."""
+        return self._as_discrete(Permutation)

@@ -41,11 +41,11 @@ def discrete(law: Any) -> Any:
         law: A law without wrappers: of this library or torch's own.
     """
     if isinstance(law, LogitsDistribution):
-        twin = law.discrete
-        return twin if isinstance(twin, OneHotCategorical | Bernoulli) else None
+        counterpart = law.discrete
+        return counterpart if isinstance(counterpart, OneHotCategorical | Bernoulli) else None
     if isinstance(law, THEIRS):
-        twin = OneHotCategorical if len(law.event_shape) else Bernoulli
-        return twin(logits=law.logits, validate_args=False)
+        counterpart = OneHotCategorical if len(law.event_shape) else Bernoulli
+        return counterpart(logits=law.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
         theirs = getattr(torch_dist, ours.__name__)  # Pyro's straight-through one is of it as well
         if isinstance(law, theirs):
@@ -54,6 +54,11 @@ def discrete(law: Any) -> Any:
             name = "probs" if "probs" in given else "logits"
             return ours(**{name: getattr(law, name)}, validate_args=False)
     return None
+
+
+def straight_through(base: Any) -> bool:
+    """Whether a distribution's values are hard, with the gradient and the density of soft ones."""
+    return isinstance(base, LogitsDistribution) and base._family.needs_sample
 
 
 def kind(fn: Any) -> str | None:

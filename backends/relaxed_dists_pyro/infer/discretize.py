@@ -1,23 +1,24 @@
 """The discrete model, in which discrete distributions replace relaxed and estimated ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Never
 
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuideList
 from pyro.poutine.messenger import Messenger
-from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import register_kl
 
+from relaxed_dists._distributions import discrete as _counterparts
 from relaxed_dists._infer import discretize as _discretize
 from relaxed_dists._infer.discretize import AtAnyTemperature, needs_temperature
 from relaxed_dists._infer.paths import same
 
 from .._adapter import LogitsDistribution
 from ..distributions.bernoulli import LogitRelaxedBernoulli
-from ..distributions.discrete import Bernoulli, OneHotCategorical, _Discrete
-from ..distributions.kl import _kl_discrete, _refuse_spaces
+from ..distributions.constraints import Values
+from ..distributions.discrete import Bernoulli, OneHotCategorical
+from ..distributions.kl import _kl, _refuse_spaces
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.sites import discrete, kind, rewrapped
@@ -26,79 +27,37 @@ from .generators import rng_state, same_noise
 from .svi import _unwrap
 
 
-class _Image(constraints.Constraint):
-    """The values whose image is in a discrete support."""
+class LogOneHotCategorical(OneHotCategorical):
+    """The distribution of the log of a one-hot value: 0 at one category, -inf at the others."""
 
-    is_discrete = True
-
-    def __init__(self, support: Any, image: Callable[[Tensor], Tensor]) -> None:
-        self.event_dim, self._support, self._image = support.event_dim, support, image
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each image is in the support."""
-        return self._support.check(self._image(value))
-
-
-class _Logarithmic(_Discrete):
-    """The distribution of infinite logs or logits, from which a model computes hard values."""
-
-    _image: Callable[[Tensor], Tensor]
-    _preimage: Callable[[Tensor], Tensor]
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw. See the distribution of hard values for Args and Returns."""
-        return self._preimage(super().sample(sample_shape))
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All values. See the distribution of hard values for Args and Returns."""
-        return self._preimage(super().enumerate_support(expand))
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable value."""
-        return self._preimage(super().mode)
+    _family = _counterparts.LogOneHot()
+    _hard_support = Values(_family)
 
     def _theirs(self) -> Any:
         return LogitsDistribution._theirs(self)
 
-    def _checked(self, value: Any) -> Tensor:
-        return super()._checked(self._image(self._check_value(value)))
 
-    @property
-    def mean(self) -> Never:
-        """Not defined: the error says so."""
-        raise _discretize.no_moments(type(self).__name__)
-
-    variance = mean
-
-
-class LogOneHotCategorical(_Logarithmic, OneHotCategorical):  # type: ignore[override]
-    """The distribution of the log of a one-hot value: 0 at one category, -inf at the others."""
-
-    _image, _preimage = staticmethod(torch.exp), staticmethod(torch.log)
-    _supports: Any = (_Image(constraints.one_hot, torch.exp), None)
-    _support_text = "logs of one-hot vectors (shown are the exponentials)"
-
-
-class LogitBernoulli(_Logarithmic, Bernoulli):
+class LogitBernoulli(Bernoulli):
     """The distribution of the logit of 0 or 1: minus or plus infinity."""
 
-    _image, _preimage = staticmethod(torch.sigmoid), staticmethod(torch.logit)
-    _supports: Any = (_Image(constraints.boolean, torch.sigmoid), None)
-    _support_text = "infinite numbers (shown are their sigmoids)"
+    _family = _counterparts.LogitBernoulli()
+    _hard_support = Values(_family)
+
+    def _theirs(self) -> Any:
+        return LogitsDistribution._theirs(self)
 
 
 for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
-    register_kl(_log, _log)(_kl_discrete)
+    register_kl(_log, _log)(_kl)
     register_kl(_log, _hard)(_refuse_spaces)
     register_kl(_hard, _log)(_refuse_spaces)
 
 
 def _discrete(base: Any) -> Any:
     if isinstance(base, ExpRelaxedOneHotCategorical):
-        return base._twin(LogOneHotCategorical)
+        return base._as_discrete(LogOneHotCategorical)
     if isinstance(base, LogitRelaxedBernoulli):
-        return base._twin(LogitBernoulli)
+        return base._as_discrete(LogitBernoulli)
     if isinstance(base, RelaxedSubset | RelaxedPermutation):
         return base.discrete
     return discrete(base)

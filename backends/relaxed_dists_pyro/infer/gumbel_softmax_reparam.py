@@ -14,11 +14,15 @@ from relaxed_dists._infer import relax
 from .._adapter import RelaxedDistribution
 from .._torch.noise import gumbel, logistic
 from .._torch.ops import ops
-from ..distributions import bernoulli, one_hot, straight_through
-from ..distributions.bernoulli import LogitRelaxedBernoulli
-from ..distributions.one_hot import ExpRelaxedOneHotCategorical
+from ..distributions.bernoulli import (
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
+)
+from ..distributions.one_hot import (
+    RelaxedOneHotCategorical,
+    RelaxedOneHotCategoricalStraightThrough,
+)
 from ..distributions.sites import discrete, innermost, rewrapped
-from ..distributions.straight_through import _HardValue
 from .relax import deterministic, inside
 
 
@@ -36,15 +40,21 @@ class _Logistic(dist.Logistic):
         return logistic(self._extended_shape(torch.Size(sample_shape)), self.loc)
 
 
+_RELAXED = (  # first the straight-through ones: Pyro's are subclasses of its relaxed ones
+    RelaxedOneHotCategoricalStraightThrough,
+    RelaxedBernoulliStraightThrough,
+    RelaxedOneHotCategorical,
+    RelaxedBernoulli,
+)
+
+
 def _ours(base: Any) -> Any:
     """This library's relaxed distribution for one of Pyro's or its own; None for others."""
     if isinstance(base, RelaxedDistribution):
         return base if discrete(base) is not None else None
-    for module in (straight_through, one_hot, bernoulli):
-        for name in ("RelaxedOneHotCategorical", "RelaxedBernoulli"):
-            name += "StraightThrough" if module is straight_through else ""
-            if isinstance(base, getattr(dist, name)) and hasattr(module, name):
-                return getattr(module, name)(base.temperature, logits=base.logits)
+    for ours in _RELAXED:
+        if isinstance(base, getattr(dist, ours.__name__)):
+            return ours(base.temperature, logits=base.logits)
     return None
 
 
@@ -98,22 +108,17 @@ class GumbelSoftmaxReparam(Reparam):
             raise relax.no_noise(name, type(innermost(fn)).__name__)
         if msg["is_observed"]:
             raise relax.noise_observed(name)
-        logits, temperature = base._parameters()
-        one_hot = base._rows
-        real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
-        zero = torch.zeros_like(logits)
+        p, family = base._parameters(), base._family
+        zero, one_hot = torch.zeros_like(p.logits), family.event_dim > 0
         noise = _Gumbel(zero, 1.0).to_event(1) if one_hot else _Logistic(zero, 1.0)
         around = rewrapped(fn, lambda _: noise)
         site = f"{name}_gumbel" if one_hot else f"{name}_logistic"
         if value is None:
-            draw = pyro.sample(site, around)
-            hard = isinstance(base, _HardValue)
-            y = relax.from_noise(ops, logits, temperature, draw, one_hot, real, hard)
-            y = y if real or one_hot else y.clone()  # like a draw, safe to write to
-            value = base._as_value(y)
+            value = base._as_value(family.draw(ops, p, pyro.sample(site, around))[0])
         else:
-            y = value if real else inside(value, one_hot)
-            temperature = temperature[..., None] if one_hot else temperature
-            draw = torch.where(logits.isfinite(), temperature * y.to(logits.dtype) - logits, 0.0)
+            y = inside(value, one_hot) if family.space else value
+            temperature = p.temperature[..., None] if one_hot else p.temperature
+            scores = temperature * y.to(p.logits.dtype) - p.logits
+            draw = torch.where(p.logits.isfinite(), scores, 0.0)
             pyro.sample(site, around, obs=draw, infer={"is_observed": False})
         return deterministic(value, fn.event_dim)

@@ -14,7 +14,6 @@ from relaxed_dists._infer.unbiased import Relaxation
 from .._torch.noise import gumbel, logistic
 from .._torch.ops import compute_dtype, ops
 from ..distributions import sites
-from ..distributions.straight_through import _HardValue
 from .unbiased import latent, without_estimator
 
 
@@ -37,7 +36,7 @@ class HardDraws(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not latent(msg):
             return
-        if not unbiased.is_relaxed(self._elbo, sites, _HardValue, msg):
+        if not unbiased.is_relaxed(self._elbo, sites, msg):
             return
         name, fn = msg["name"], msg["fn"]
         base = sites.innermost(fn)
@@ -45,17 +44,17 @@ class HardDraws(Messenger):
         logits = base.logits.to(compute_dtype(base.logits)).expand(shape)
         self.parents[name] = get_provenance(logits)
         logits = detach_provenance(logits)
-        noise = (gumbel if base._rows else logistic)(torch.Size(shape), logits)
+        noise = (gumbel if base._family.event_dim else logistic)(torch.Size(shape), logits)
         self.value(msg, name, base, logits, noise)
         msg["done"] = True
         msg["fn"] = without_estimator(fn)
 
     def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
         """Give the site its value."""
-        batch = logits.shape[: logits.dim() - base._rows]
+        batch = logits.shape[: logits.dim() - base._family.event_dim]
         temperature = base.estimator.temperature.detach().to(logits.dtype)
         temperature = detach_provenance(temperature).expand(batch)
-        draw = Relaxation(ops, base._rows, logits.detach(), noise, temperature)
+        draw = Relaxation(ops, base._family.event_dim > 0, logits.detach(), noise, temperature)
         self.found[name], self.logits[name] = draw, logits
         hard = draw.hard.to(base.logits.dtype)
         msg["value"] = track_provenance(hard, frozenset({name})) if self._track else hard

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from relaxed_dists._infer import unbiased
 
-from ..distributions.sites import discrete, innermost, kind, rewrapped
-from ..distributions.straight_through import _HardValue
+from ..distributions.sites import discrete, innermost, kind, rewrapped, straight_through
 
 
 def without_estimator(fn: Any) -> Any:
@@ -45,7 +44,7 @@ class _DrawDiscrete(Messenger):
         if latent(msg):
             base = innermost(msg["fn"])
             estimated = kind(msg["fn"]) == "estimated"
-            biased = isinstance(base, _HardValue) or getattr(base, "hard", False)
+            biased = straight_through(base) or getattr(base, "hard", False)
             if biased or (estimated and discrete(base) is None):
                 raise unbiased.straight_through(self._elbo, msg["name"], base)
             if estimated:

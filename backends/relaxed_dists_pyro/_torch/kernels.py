@@ -1,0 +1,145 @@
+"""torch's own ways of the hot formulas: few passes over memory, with the gradients written out.
+
+Each has the name and signature of its formula, and takes the case of finite numbers; the masked one
+stays the formula's. Where torch compiles, traces or differentiates in forward mode, formulas are
+computed as they stand.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relaxed_dists._distributions import bernoulli, formulas, one_hot
+
+from .ops import _TorchOps, ops
+from .softmax import EVERYTHING, LogisticTerms, Own, Softmaxes, SumLogSoftmax
+from .state import eager, known
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether all numbers are seen to be smaller than HUGE; false where looking isn't cheap."""
+    # On a GPU, reading the answer would force a synchronisation. Nor is it remembered: a write
+    # through .data or NumPy leaves no trace.
+    if not known(x) or x.device.type != "cpu" or not x.numel():
+        return False
+    low, high = torch.aminmax(x.detach())
+    return low.item() > -formulas.HUGE and high.item() < formulas.HUGE
+
+
+def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(way: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(way)
+        def call(ops: Any, *given: Any) -> Any:
+            return (way if eager() else formula.formula)(ops, *given)
+
+        ops.kernels[formula.name] = call
+        return call
+
+    return register
+
+
+@_kernel(formulas.hard_argmax)
+def hard_argmax(ops: Any, logits: Tensor, noise: Tensor | float = 0.0) -> Any:
+    if all_finite(logits):
+        return ops.one_hot_argmax(logits + noise)
+    return formulas.hard_argmax.formula(ops, logits, noise)
+
+
+@_kernel(formulas.softmaxes)
+def softmaxes(ops: Any, scores: Tensor, temperature: Tensor) -> Any:
+    return Softmaxes.apply(scores, 0.0, temperature, False)
+
+
+def _concrete(logits: Tensor, temperature: Tensor, gumbel: Tensor, hard: bool) -> Any:
+    if all_finite(logits):
+        log_value, value = Softmaxes.apply(logits, gumbel, temperature[..., None], hard)
+        log_value._all_finite = True  # a note for the density of an own sample
+        return log_value, value
+    unmasked, finite = formulas.finite_or(ops, logits, formulas.FAR)
+    log_value, value = Softmaxes.apply(finite, gumbel, temperature[..., None], hard)
+    return torch.where(unmasked, log_value, -math.inf), torch.where(unmasked, value, 0.0)
+
+
+@_kernel(one_hot.concrete)
+def concrete(ops: Any, logits: Tensor, temperature: Tensor, gumbel: Tensor) -> Any:
+    return _concrete(logits, temperature, gumbel, False)
+
+
+@_kernel(one_hot.straight_through_concrete)
+def straight_through_concrete(ops: Any, logits: Tensor, temperature: Tensor, gumbel: Tensor) -> Any:
+    return _concrete(logits, temperature, gumbel, True)
+
+
+def _normaliser(logits: Tensor, temperature: Tensor) -> Tensor:
+    k = logits.shape[-1]
+    return (k - 1) * torch.log(temperature) + math.lgamma(k)
+
+
+@_kernel(one_hot.exp_concrete_log_prob)
+def exp_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+    if all_finite(logits) and all_finite(y):
+        terms = SumLogSoftmax.apply(logits, temperature[..., None], y, False, False)
+        return terms + _normaliser(logits, temperature)
+    return one_hot.exp_concrete_log_prob.formula(ops, logits, temperature, y)
+
+
+@_kernel(one_hot.concrete_log_prob)
+def concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+    if all_finite(logits) and all_finite(y):
+        terms = SumLogSoftmax.apply(logits, temperature[..., None], y, True, False)
+        return terms + _normaliser(logits, temperature)
+    return one_hot.concrete_log_prob.formula(ops, logits, temperature, y)
+
+
+class _Asking(_TorchOps):
+    """Operations whose constants have a gradient after all where that by a value is asked for."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self._value = value
+
+    def stop_gradient(self, x: Tensor) -> Any:
+        return Own.apply(x, self._value, EVERYTHING)
+
+
+@_kernel(one_hot.own_concrete_log_prob)
+def own_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+    value = getattr(y, "_link", None)
+    if getattr(y, "_all_finite", False):  # as the logits were when it was drawn from them
+        link = () if value is None else (value, EVERYTHING)
+        terms = SumLogSoftmax.apply(logits, temperature[..., None], y, True, True, *link)
+        return terms + _normaliser(logits, temperature)
+    ops = ops if value is None else _Asking(value)
+    return one_hot.own_concrete_log_prob.formula(ops, logits, temperature, y)
+
+
+@_kernel(bernoulli.logit_concrete)
+def logit_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Tensor) -> Any:
+    if all_finite(logits):
+        return (logits + logistic) / temperature
+    return bernoulli.logit_concrete.formula(ops, logits, temperature, logistic)
+
+
+@_kernel(bernoulli.binary_concrete)
+def binary_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Tensor) -> Any:
+    y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
+    # A copy, which may be written to: sigmoid's gradient needs its own result.
+    return y, torch.sigmoid(y).clone()
+
+
+@_kernel(bernoulli.logit_concrete_log_prob)
+def logit_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+    if all_finite(logits) and all_finite(y):
+        return torch.log(temperature) + LogisticTerms.apply(logits, temperature, y, False)
+    return bernoulli.logit_concrete_log_prob.formula(ops, logits, temperature, y)
+
+
+@_kernel(bernoulli.binary_concrete_log_prob)
+def binary_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+    if all_finite(logits) and all_finite(y):
+        return torch.log(temperature) + LogisticTerms.apply(logits, temperature, y, True)
+    return bernoulli.binary_concrete_log_prob.formula(ops, logits, temperature, y)

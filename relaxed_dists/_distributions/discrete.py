@@ -1,0 +1,199 @@
+"""The discrete families, one-hot and Bernoulli, whose values may come from an estimator.
+
+A Bernoulli distribution is the two-category case of the same formulas.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import quadrature
+from relaxed_dists._distributions.family import Family, Parameters
+from relaxed_dists._distributions.formulas import (
+    bernoulli_log_probs,
+    hard_argmax,
+    log_p,
+    logit,
+    softmax,
+)
+from relaxed_dists._ops import Array, Ops, QuadratureOps
+
+
+def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
+    """sum_k value_k log p_k; -inf where the value has weight on a masked category."""
+    unmasked, logs = log_p(ops, logits)
+    number = value == value  # not NaN
+    off = ops.where(value == 0, 0.0 * logs, -math.inf)
+    return ops.sum(ops.where(unmasked & number, ops.where(number, value, 0.0) * logs, off))
+
+
+def categorical_entropy(ops: Ops, logits: Array) -> Array:
+    """-sum p log p."""
+    unmasked, logs = log_p(ops, logits)
+    return -ops.sum(ops.where(unmasked, ops.exp(logs) * logs, 0.0))
+
+
+def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
+    """sum p (log p - log q); inf where p has weight that q has not."""
+    unmasked, logs = log_p(ops, logits)
+    within, log_q = log_p(ops, other)
+    # The infinity is written: where exp(log p) underflows, p * inf would be NaN.
+    terms = ops.where(within, ops.exp(logs) * (logs - log_q), math.inf)
+    return ops.sum(ops.where(unmasked, terms, 0.0))
+
+
+class OneHot(Family):
+    """One-hot vectors; points of the simplex where an estimator's values are soft."""
+
+    is_discrete = True
+    noun = "one-hot vectors"
+    support_name = "OneHot()"
+    remedy = _errors.SOFT_VALUES
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return hard_argmax(ops, p.logits, noise), None
+
+    def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any = None) -> Array:
+        return categorical_log_prob(ops, p.logits, value)
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        fine = (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
+        return fine.all(-1) & (abs(value.sum(-1) - 1) <= slack)
+
+    def enumerate_support(self, categories: int) -> Any:
+        """All values, as a NumPy array."""
+        return np.eye(categories)
+
+    def feasible(self, event_shape: Any) -> Any:
+        return self.enumerate_support(*event_shape)[0]
+
+    def probs(self, ops: Ops, p: Parameters) -> Array:
+        return softmax(ops, p.logits)
+
+    def mean(self, ops: QuadratureOps, p: Parameters) -> Array:
+        if p.temperature is None:
+            return self.probs(ops, p)
+        return quadrature.concrete_moments(ops, p.logits, p.temperature)[0]
+
+    def variance(self, ops: QuadratureOps, p: Parameters) -> Array:
+        if p.temperature is None:
+            probs = self.probs(ops, p)
+            return probs * (1 - probs)
+        return quadrature.concrete_moments(ops, p.logits, p.temperature)[1]
+
+    def mode(self, ops: Ops, p: Parameters) -> Array:
+        return hard_argmax(ops, p.logits)
+
+    def entropy(self, ops: Ops, p: Parameters) -> Array:
+        return categorical_entropy(ops, p.logits)
+
+    def kl(self, ops: Ops, other: Family, p: Parameters, q: Parameters) -> Array:
+        return categorical_kl(ops, p.logits, q.logits)
+
+
+class Bernoulli(OneHot):
+    """Zeros and ones; numbers from 0 to 1 where an estimator's values are soft."""
+
+    event_dim = 0
+    counts = True
+    noun = "zeros and ones"
+    support_name = "Boolean()"
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return ops.where(p.logits + noise > 0, 1.0, 0.0), None
+
+    def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any = None) -> Array:
+        two = bernoulli_log_probs(ops, p.logits)
+        return categorical_log_prob(ops, two, ops.stack(value, 1 - value))
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
+
+    def enumerate_support(self, categories: int = 2) -> Any:
+        return np.arange(2.0)
+
+    def probs(self, ops: Ops, p: Parameters) -> Array:
+        return ops.sigmoid(p.logits)
+
+    def mean(self, ops: QuadratureOps, p: Parameters) -> Array:
+        if p.temperature is None:
+            return self.probs(ops, p)
+        return quadrature.binary_concrete_moments(ops, p.logits, p.temperature)[0]
+
+    def variance(self, ops: QuadratureOps, p: Parameters) -> Array:
+        if p.temperature is None:
+            return super().variance(ops, p)
+        return quadrature.binary_concrete_moments(ops, p.logits, p.temperature)[1]
+
+    def mode(self, ops: Ops, p: Parameters) -> Array:
+        return ops.where(p.logits > 0, 1.0, 0.0)
+
+    def entropy(self, ops: Ops, p: Parameters) -> Array:
+        return categorical_entropy(ops, bernoulli_log_probs(ops, p.logits))
+
+    def kl(self, ops: Ops, other: Family, p: Parameters, q: Parameters) -> Array:
+        return categorical_kl(
+            ops, bernoulli_log_probs(ops, p.logits), bernoulli_log_probs(ops, q.logits)
+        )
+
+
+# The counterparts of values in log or logit space.
+
+
+def no_moments(name: str) -> NotImplementedError:
+    """The mean or the variance of infinite values."""
+    return NotImplementedError(
+        f"{name} has no mean and no variance, since its values are infinite; expected a "
+        "distribution of finite ones. Use the discrete distribution of the site that the model "
+        "computes from it."
+    )
+
+
+class LogOneHot(OneHot):
+    """The log of a one-hot vector: 0 at the category, -inf elsewhere."""
+
+    noun = "logs of one-hot vectors"
+    support_name = "LogOneHot()"
+    lacks: ClassVar = {"mean": no_moments, "variance": no_moments}
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return ops.log(super().draw(ops, p, noise)[0]), None
+
+    def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any = None) -> Array:
+        return super().log_prob(ops, p, ops.exp(value))
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return super().valid(ops, ops.exp(value), slack)
+
+    def enumerate_support(self, categories: int) -> Any:
+        with np.errstate(divide="ignore"):
+            return np.log(super().enumerate_support(categories))
+
+    def mode(self, ops: Ops, p: Parameters) -> Array:
+        return ops.log(super().mode(ops, p))
+
+
+class LogitBernoulli(Bernoulli):
+    """The logit of 0 or 1: minus or plus infinity."""
+
+    counts = False
+    noun = "infinite numbers"
+    support_name = "LogitBoolean()"
+    lacks: ClassVar = {"mean": no_moments, "variance": no_moments}
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return logit(ops, super().draw(ops, p, noise)[0]), None
+
+    def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any = None) -> Array:
+        return super().log_prob(ops, p, ops.sigmoid(value))
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return super().valid(ops, ops.sigmoid(value), slack)
+
+    def enumerate_support(self, categories: int = 2) -> Any:
+        return np.array([-np.inf, np.inf])
+
+    def mode(self, ops: Ops, p: Parameters) -> Array:
+        return logit(ops, super().mode(ops, p))

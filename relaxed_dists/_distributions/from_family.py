@@ -1,0 +1,320 @@
+"""A distribution made from a family: what is the same in both frameworks."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import estimators, formulas
+from relaxed_dists._distributions.family import Parameters
+from relaxed_dists._ops import Array
+
+
+class Framework(Protocol):
+    """The functions of a framework that a distribution needs besides array operations."""
+
+    ops: Any
+
+    def known(self, x: Array, /) -> bool:
+        """Whether the numbers can be looked at."""
+
+    def holds(self, condition: Array, /) -> bool:
+        """Whether all of a condition is true; true where it can't be known."""
+
+    def cast(self, x: Array, dtype: Any, /) -> Array:
+        """The array in another dtype."""
+
+    def compute_dtype(self, *arrays: Array) -> Any:
+        """The dtype to compute in."""
+
+    def limits(self, dtype: Any, /) -> tuple[float, float, float]:
+        """The smallest normal number of a dtype, its spacing at 1, and its largest number."""
+
+    def broadcast_to(self, x: Array, shape: Any, /) -> Array: ...
+    def broadcast_shapes(self, *shapes: Any) -> Any: ...
+    def inspecting(self) -> bool:
+        """Whether the framework's inspection of a model asks."""
+
+    def relaxed_site(self, ours: bool, /) -> tuple[str, Any, bool] | None:
+        """The site that an ELBO scores, if a relaxed distribution (or only ours) draws it."""
+
+    def differentiable(self, value: Array, /) -> bool:
+        """Whether a gradient may go through the value."""
+
+
+class FromFamily:
+    """Comes before the framework's base class; a backend's adapter adds what that class asks for.
+
+    That is how parameters are made and checked, and how a distribution is expanded, drawn from and
+    masked.
+    """
+
+    logits: Any
+    temperature: Any
+    batch_shape: Any
+    event_shape: Any
+    _family: Any
+    _validate_args: Any
+
+    _framework: ClassVar[Framework]
+    _as_discrete: Callable[..., Any]
+    _check_value: Callable[[Any], Any]
+    _keep: Callable[..., Any]
+
+    # Parameters.
+
+    def _check_logits(self, logits: Array) -> None:
+        # One reduction reads them once: NaN and +inf pass through max; a row of -inf shows as one.
+        one_hot = self._family.event_dim > 0
+        top = abs(self._framework.ops.max(logits)) if one_hot else logits
+        if not self._framework.holds(top < formulas.HUGE):
+            raise _errors.bad_logits(type(self).__name__, logits, one_hot)
+
+    def _check_probs(self, probs: Array) -> None:
+        if one_hot := self._family.event_dim > 0:
+            total = self._framework.cast(probs, self._framework.compute_dtype(probs)).sum(-1)
+            fine = (probs >= 0).all(-1) & (total > 0) & (total < float("inf"))
+        else:
+            fine = (probs >= 0) & (probs <= 1)
+        if not self._framework.holds(fine):
+            raise _errors.bad_probs(type(self).__name__, probs, one_hot)
+
+    def _joint_shape(self, temperature: Any, batch_shape: Any) -> Any:
+        if not temperature:
+            return batch_shape
+        try:
+            return self._framework.broadcast_shapes(temperature, batch_shape)
+        except (RuntimeError, ValueError) as error:
+            name = type(self).__name__
+            raise _errors.bad_temperature_shape(name, temperature, batch_shape) from error
+
+    def _parameters(self, dtype: Any = None) -> Parameters:
+        """The parameters in the dtype to compute in, which is that of densities.
+
+        Args:
+            dtype: That of a value; by default that of draws.
+        """
+        compute = self._framework.compute_dtype(self.logits)
+        temperature = self._temperature()
+        temperature = None if temperature is None else self._framework.cast(temperature, compute)
+        tiny, eps, _ = self._framework.limits(dtype or self.logits.dtype)
+        return Parameters(self._framework.cast(self.logits, compute), temperature, tiny, eps)
+
+    def _temperature(self) -> Any:
+        return self.temperature
+
+    # Values.
+
+    def _as_value(self, x: Array) -> Any:
+        """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
+        dtype = self.logits.dtype
+        if dtype.itemsize < x.dtype.itemsize:
+            top = self._framework.limits(dtype)[2]
+            x = self._framework.ops.where(
+                abs(x) < float("inf"), self._framework.ops.clip(x, -top, top), x
+            )
+        return self._framework.cast(x, dtype)
+
+    def _log_prob(self, value: Any, sample: Any, own: bool, soft: bool = False) -> Any:
+        """The log density of a value.
+
+        Args:
+            value: The value, whatever the user gave.
+            sample: The sample behind it, or None.
+            own: Whether the sample was drawn from these very parameters.
+            soft: Whether the value is an estimator's soft one.
+        """
+        family = self._family
+        if "log_prob" in family.lacks:
+            return self._no_density(value, family.lacks["log_prob"](type(self).__name__))
+        value = self._on_support(value, sample, soft)
+        p = self._parameters(value.dtype)
+        dtype = p.logits.dtype
+        sample = None if sample is None else self._framework.cast(sample, dtype)
+        if own:
+            return family.own_log_prob(self._framework.ops, p, sample)
+        value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
+        return self._framework.cast(family.log_prob(self._framework.ops, p, value, sample), dtype)
+
+    def _on_support(self, value: Any, sample: Any, soft: bool) -> Any:
+        """The value as a floating array, if it fits and has a density."""
+        family, name = self._family, type(self).__name__
+        value = self._check_value(value)
+        if sample is not None and not family.scores_value:
+            return value
+        if family.needs_sample and not self._framework.inspecting():
+            raise _errors.lost(name)
+        if self._validate_args:
+            self._check_support(value, soft)
+            if family.rounded is not None:
+                self._refuse_rounded(value)
+            lost = family.lost and sample is None and self._framework.differentiable(value)
+            if lost and self._framework.relaxed_site(False):
+                raise family.lost(name)
+        return value
+
+    def _check_support(self, value: Any, soft: bool = False) -> None:
+        family = self._family
+        slack = formulas.rounding(self._framework.limits(value.dtype)[1], value.shape)
+        if not self._framework.holds(family.valid(self._framework.ops, value, slack, soft)):
+            raise _errors.off_support(type(self).__name__, value, family.noun, family.remedy)
+
+    def _refuse_rounded(self, value: Any) -> None:
+        """Refuse a value that has lost its sample, where the family says that it is rounded."""
+        lost = self._family.rounded(self._framework.ops, self._parameters(value.dtype), value)
+        seen = self._framework.known(lost)
+        if bool(lost.any()) if seen else self._framework.relaxed_site(False):
+            raise _errors.rounded(type(self).__name__, seen=seen)
+
+    def _no_density(self, value: Any, error: Exception) -> Any:
+        """Raise the error; in render_model and the like, a number made from all it depends on."""
+        if not self._framework.inspecting():
+            raise error
+        event = tuple(range(-self._family.event_dim, 0))
+        total = value.sum(event) + self.logits.sum(event)
+        return total if self.temperature is None else total + self.temperature
+
+    def _cdf(self, value: Any, sample: Any) -> Any:
+        cdf = self._family.method("cdf", type(self).__name__)
+        value = self._check_value(value)
+        if self._validate_args and sample is None:
+            self._check_support(value)
+        p = self._parameters()
+        sample = None if sample is None else self._framework.cast(sample, p.logits.dtype)
+        value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
+        return self._framework.cast(cdf(self._framework.ops, p, value, sample), self.logits.dtype)
+
+    def icdf(self, q: Any) -> Any:
+        """The quantile of a probability: the smallest value whose cdf is q or more.
+
+        Args:
+            q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
+
+        Returns:
+            Values of shape ``sample_shape + batch_shape``, as a draw's.
+
+        Raises:
+            ValueError: If q is not a probability.
+        """
+        icdf = self._family.method("icdf", type(self).__name__)
+        q = self._check_value(q)
+        if self._validate_args and not self._framework.holds((q >= 0) & (q <= 1)):
+            raise _errors.bad_probability(type(self).__name__, q)
+        p = self._parameters()
+        return self._keep(*icdf(self._framework.ops, p, self._framework.cast(q, p.logits.dtype)))
+
+    # What is known of the distribution.
+
+    def _of(self, what: str) -> Any:
+        """A method of the family, in the dtype to compute in; else the error that it lacks it."""
+        return self._family.method(what, type(self).__name__)(
+            self._framework.ops, self._parameters()
+        )
+
+    @property
+    def probs(self) -> Any:
+        """The probabilities, normalised."""
+        return self._as_value(self._of("probs"))
+
+    @property
+    def mean(self) -> Any:
+        """The mean, of the shape of a value; by quadrature to 1e-6 (1e-10 in float64)."""
+        return self._as_value(self._of("mean"))
+
+    @property
+    def variance(self) -> Any:
+        """The variance of each entry, of the shape of a value; as exact as the mean."""
+        return self._as_value(self._of("variance"))
+
+    @property
+    def mode(self) -> Any:
+        """The value of the highest density or mass."""
+        return self._as_value(self._of("mode"))
+
+    def entropy(self) -> Any:
+        """The entropy, of the batch shape: exact, or by quadrature to 1e-6 of its size."""
+        return self._of("entropy")
+
+    def enumerate_support(self, expand: bool = True) -> Any:
+        """All values, of shape ``(number,) + batch_shape + event_shape``.
+
+        Args:
+            expand: Whether to expand them to the batch shape, or leave ones there.
+
+        Raises:
+            NotImplementedError: If the values can't be listed.
+        """
+        event = self.event_shape
+        every = self._family.method("enumerate_support", type(self).__name__)(*event)
+        values = self._framework.ops.constant(every, self.logits)
+        values = values.reshape(-1, *(1,) * len(self.batch_shape), *event)
+        shape = (values.shape[0], *self.batch_shape, *event)
+        return self._framework.broadcast_to(values, shape) if expand else values
+
+    def conjugate_update(self, other: Any) -> Any:
+        """An error: no distribution is conjugate to it."""
+        raise _errors.missing(type(self).__name__, "conjugate_update")
+
+
+class Estimated(FromFamily):
+    """A discrete distribution, whose values may carry an estimator's gradient."""
+
+    estimator: Any
+    _values: Any  # the framework's constraint for the values of a family
+    _hard_support: Any  # the support of hard values
+    _checked_temperature: Callable[..., Any]
+
+    def _fit(self, estimator: Any) -> None:
+        """Take an estimator, with its temperatures as arrays that fit the batch."""
+        name, validate = type(self).__name__, self._validate_args
+
+        def fitted(given: Any) -> Any:
+            temperature = self._checked_temperature(given, self.logits, validate)
+            if self._joint_shape(temperature.shape, self.batch_shape) != self.batch_shape:
+                raise _errors.bad_temperature_shape(name, temperature.shape, self.batch_shape)
+            reinmax = isinstance(estimator, estimators.ReinMax)
+            if validate and reinmax and not self._framework.holds(temperature >= 1):
+                raise _errors.too_cold(given)
+            return temperature
+
+        self.estimator = estimators.renewed(estimators.checked(name, estimator), fitted)
+
+    def _temperature(self) -> Any:
+        return None if self.estimator is None else self.estimator.soft_temperature
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether the distribution can be enumerated, as it can without an estimator."""
+        return self.estimator is None
+
+    @property
+    def support(self) -> Any:
+        """The values; with an estimator they have no transform to unconstrained space."""
+        estimator = self.estimator
+        if estimator is None:
+            return self._hard_support
+        return self._values(self._family, estimator.soft)
+
+    @property
+    def discrete(self) -> Any:
+        """The same distribution without an estimator."""
+        return self._as_discrete(type(self), self._family)
+
+    def _refuse_mixed(self) -> None:
+        """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
+        site = self._framework.relaxed_site(True)
+        if site is not None and not site[2]:
+            raise _errors.mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
+
+    def enumerate_support(self, expand: bool = True) -> Any:
+        """All values, of shape ``(number,) + batch_shape + event_shape``.
+
+        Args:
+            expand: Whether to expand them to the batch shape, or leave ones there.
+
+        Raises:
+            NotImplementedError: If the distribution has an estimator; in NumPyro also if the values
+                are one-hot and its enumeration asks, which would take them to be 0, 1, 2 and so on.
+        """
+        if self.estimator is not None:
+            raise _errors.no_enumeration(type(self).__name__)
+        return super().enumerate_support(expand)

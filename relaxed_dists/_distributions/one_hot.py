@@ -1,0 +1,198 @@
+"""The relaxed one-hot families: in log space, on the simplex, and straight through.
+
+Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import discrete, divergences, log_moments, quadrature
+from relaxed_dists._distributions.family import Family, HardValue, Parameters
+from relaxed_dists._distributions.formulas import (
+    FAR,
+    HUGE,
+    LOWEST,
+    count,
+    finite_or,
+    hot,
+    logsumexp,
+    normaliser,
+    on_simplex,
+    softmax,
+    softmaxes,
+    straight_through,
+)
+from relaxed_dists._ops import Array, Ops, QuadratureOps
+
+
+@hot
+def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
+    """The log value log_softmax((logits + gumbel) / temperature), and the value."""
+    unmasked, logits = finite_or(ops, logits, FAR)
+    log_value, value = softmaxes(ops, logits + gumbel, temperature[..., None])
+    return ops.where(unmasked, log_value, -math.inf), ops.where(unmasked, value, 0.0)
+
+
+@hot
+def straight_through_concrete(
+    ops: Ops, logits: Array, temperature: Array, gumbel: Array
+) -> tuple[Array, Array]:
+    """The same log value, and its one-hot argmax with the gradient of the value."""
+    log_value, value = concrete(ops, logits, temperature, gumbel)
+    hard = ops.where(log_value > -math.inf, ops.one_hot_argmax(log_value), 0.0)
+    return log_value, straight_through(ops, hard, value)
+
+
+def _log_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
+    """The terms of the density in log space, log_softmax(logits - t y)_k."""
+    # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|.
+    return ops.log_softmax(logits - temperature[..., None] * y)
+
+
+def _simplex(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
+    """Those of the density on the simplex, less y_k: in one sum, since two would cancel."""
+    return _log_space(ops, logits, temperature, y) - y
+
+
+def _masked(
+    ops: Ops, terms: Callable[..., Array], logits: Array, temperature: Array, y: Array
+) -> Array:
+    """The normaliser and the sum of the terms over the unmasked categories.
+
+    The density is zero outside the face spanned by them, and on that face's boundary.
+    """
+    unmasked, finite = finite_or(ops, logits, FAR)
+    inside = unmasked & (abs(y) < math.inf)
+    off = ops.where(unmasked | (y != -math.inf), -math.inf, 0.0)
+    y = ops.where(inside, ops.clip(y, LOWEST, -LOWEST), 0.0)
+    total = ops.sum(ops.where(inside, terms(ops, finite, temperature, y), off))
+    density = normaliser(ops, count(ops, unmasked, finite), temperature) + total
+    return ops.where(total > -math.inf, density, -math.inf)
+
+
+@hot
+def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+    """lgamma(K) + (K-1) log t + sum_k log_softmax(logits - t log_value)_k."""
+    return _masked(ops, _log_space, logits, temperature, log_value)
+
+
+@hot
+def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+    """The density on the simplex, from the log of the value: the log space's less sum log_value."""
+    return _masked(ops, _simplex, logits, temperature, log_value)
+
+
+@hot
+def own_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+    """The density of a sample drawn from these very parameters, with the graph to them.
+
+    Its scores are the noise up to a constant per row: their gradients cancel in total, and none is
+    computed. Its values are finite where they are unmasked.
+    """
+    unmasked, finite = finite_or(ops, logits, FAR)
+    y = ops.where(unmasked, log_value, 0.0)
+    logs = ops.log_softmax(ops.stop_gradient(finite - temperature[..., None] * y))
+    total = ops.sum(ops.where(unmasked, logs - y, 0.0))
+    return normaliser(ops, count(ops, unmasked, finite), temperature) + total
+
+
+def log_of(ops: Ops, p: Parameters, value: Array) -> Array:
+    """log max(value, tiny): finite, but for exact zeros of masked categories."""
+    logs = ops.log(ops.clip(value, p.tiny, math.inf))
+    return ops.where((value > 0) | (p.logits > -HUGE), logs, -math.inf)
+
+
+def underflows(ops: Ops, p: Parameters, value: Array) -> Array:
+    """Whether a row of the simplex has an entry below tiny, which no longer says its log.
+
+    Zeros of masked categories do not count. A row with weight on a masked category does not count
+    either: it is off the support, whatever its other entries are.
+    """
+    unmasked, one = p.logits > -HUGE, 0.0 * value + 1.0
+    small = ops.max(ops.where(unmasked & (value < p.tiny), one, 0.0))
+    off = ops.max(ops.where(unmasked | (value == 0), 0.0 * one, one))
+    return small > off
+
+
+class _RelaxedOneHot(Family):
+    def probs(self, ops: Ops, p: Parameters) -> Array:
+        return softmax(ops, p.logits)
+
+    def kl(self, ops: QuadratureOps, other: Family, p: Parameters, q: Parameters) -> Array:
+        return divergences.concrete_kl(ops, p.logits, p.temperature, q.logits, q.temperature)
+
+
+class ExpRelaxedOneHot(_RelaxedOneHot):
+    """The log of a relaxed one-hot sample."""
+
+    noun = "logs of points of the simplex"
+    remedy = "Apply log_softmax to unnormalised scores."
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, None]:
+        return concrete(ops, p.logits, p.temperature, noise)[0], None
+
+    def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any) -> Array:
+        return exp_concrete_log_prob(ops, p.logits, p.temperature, value)
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return abs(logsumexp(ops, value)) <= slack
+
+    def entropy(self, ops: Ops, p: Parameters) -> Array:
+        return divergences.exp_concrete_entropy(ops, p.logits, p.temperature)
+
+    def mean(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return log_moments.exp_concrete_moments(ops, p.logits, p.temperature)[0]
+
+    def variance(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return log_moments.exp_concrete_moments(ops, p.logits, p.temperature)[1]
+
+    def mode(self, ops: Ops, p: Parameters) -> Array:
+        return ops.log_softmax(p.logits / p.temperature[..., None])
+
+
+class RelaxedOneHot(_RelaxedOneHot):
+    """A point of the simplex, which keeps its log behind it."""
+
+    space = "log_simplex"
+
+    lacks: ClassVar = {"mode": _errors.no_mode}
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, Array]:
+        log_value, value = concrete(ops, p.logits, p.temperature, noise)
+        return value, log_value
+
+    def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any) -> Array:
+        log_value = log_of(ops, p, value) if sample is None else sample
+        return concrete_log_prob(ops, p.logits, p.temperature, log_value)
+
+    def rounded(self, ops: Ops, p: Parameters, value: Array) -> Array:
+        return underflows(ops, p, value)
+
+    def own_log_prob(self, ops: Ops, p: Parameters, sample: Array) -> Array:
+        """The density of a value drawn from these very parameters."""
+        return own_concrete_log_prob(ops, p.logits, p.temperature, sample)
+
+    def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
+        return on_simplex(value, slack)
+
+    def mean(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return quadrature.concrete_moments(ops, p.logits, p.temperature)[0]
+
+    def variance(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return quadrature.concrete_moments(ops, p.logits, p.temperature)[1]
+
+    def entropy(self, ops: QuadratureOps, p: Parameters) -> Array:
+        return divergences.concrete_entropy(ops, p.logits, p.temperature)
+
+
+class OneHotStraightThrough(HardValue, RelaxedOneHot):
+    """A one-hot value with the gradient of a point of the simplex, whose log it keeps behind it."""
+
+    needs_sample = True
+    discrete = discrete.OneHot()
+
+    def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, Array]:
+        log_value, value = straight_through_concrete(ops, p.logits, p.temperature, noise)
+        return value, log_value
