@@ -161,6 +161,14 @@ def no_common_space(p: Any, q: Any) -> ValueError:
     )
 
 
+def no_known_kl(p: Any, q: Any) -> NotImplementedError:
+    """A divergence between distributions without a density."""
+    return NotImplementedError(
+        f"kl_divergence got {type(p).__name__} and {type(q).__name__}, whose density is not known; "
+        "expected distributions that have one. Add .mask(False) to both, which counts as 0."
+    )
+
+
 def unlike_shapes(p: Any, q: Any) -> ValueError:
     """A divergence between distributions whose events or batches do not fit."""
     got = " and ".join(

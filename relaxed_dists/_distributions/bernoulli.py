@@ -184,6 +184,7 @@ class BernoulliStraightThrough(HardValue, RelaxedBernoulli):
     """A value of 0 or 1 with the gradient of a number in (0, 1), whose logit it keeps behind it."""
 
     needs_sample = True
+    scored_as = RelaxedBernoulli
     discrete = discrete.Bernoulli()
     lacks: ClassVar = {"cdf": _errors.no_cdf, "icdf": _errors.no_cdf}
 

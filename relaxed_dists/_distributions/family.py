@@ -112,6 +112,11 @@ class Family:
         """The error about masks that leave none."""
         raise NotImplementedError
 
+    @property
+    def scored_as(self) -> type:
+        """The family whose density its values have: only between members is there a divergence."""
+        return type(self)
+
     def checked(self, name: str, event_shape: Any) -> "Family":
         """The family, with its fields checked against the shape of an event."""
         return self

@@ -191,6 +191,7 @@ class OneHotStraightThrough(HardValue, RelaxedOneHot):
     """A one-hot value with the gradient of a point of the simplex, whose log it keeps behind it."""
 
     needs_sample = True
+    scored_as = RelaxedOneHot
     discrete = discrete.OneHot()
 
     def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, Array]:

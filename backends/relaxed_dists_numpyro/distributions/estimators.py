@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 
-def _register(cls: Any) -> None:
+def register(cls: Any) -> None:
+    """Register a class of estimators as pytrees."""
     fixed = [f.name for f in dataclasses.fields(cls) if f.name not in cls.temperatures]
 
     def flatten(estimator: Any) -> tuple[list[Any], tuple[Any, ...]]:
@@ -45,4 +46,4 @@ def _register(cls: Any) -> None:
 
 
 for _name in (*__all__, "Own"):
-    _register(getattr(estimators, _name))
+    register(getattr(estimators, _name))

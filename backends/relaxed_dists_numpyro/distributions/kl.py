@@ -1,7 +1,6 @@
 """KL divergences, registered only where they are exact: within the discrete family, and
 between relaxed laws on one space."""
 
-import itertools
 from typing import Any, Never, cast
 
 import jax.numpy as jnp
@@ -20,25 +19,19 @@ from relaxed_dists._distributions.family import Parameters
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .._jax.ops import compute_dtype, ops
-from .bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
 from .discrete import Bernoulli, OneHotCategorical
-from .hard_concrete import HardConcrete
-from .one_hot import ExpRelaxedOneHotCategorical, RelaxedOneHotCategorical
 from .sites import discrete
-
-SPACES = (  # of their values; those of a straight-through law are scored as its parent's
-    ExpRelaxedOneHotCategorical,
-    RelaxedOneHotCategorical,
-    LogitRelaxedBernoulli,
-    RelaxedBernoulli,
-)
 
 
 def _kl(p: Any, q: Any) -> Array:
     """Of two members of a family, or of one and NumPyro's own distribution."""
-    check_shapes(p, q)
     # NumPyro's own as it was given, so that probs of 0 and 1 stay exact.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
+    if p._family.scored_as is not q._family.scored_as:
+        raise _errors.no_common_space(p, q)
+    if not hasattr(p._family, "kl"):
+        raise _errors.no_known_kl(p, q)
+    check_shapes(p, q)
     dtype = compute_dtype(p.logits, q.logits)
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
     mine, other = (_cast(x.expand(shape)._parameters(), dtype) for x in (p, q))
@@ -57,8 +50,7 @@ for _theirs in (BernoulliLogits, BernoulliProbs):
     kl_divergence.add((_theirs, Bernoulli), _kl)
 
 
-for _class in (*SPACES, HardConcrete):
-    kl_divergence.add((_class, _class), _kl)
+kl_divergence.add((RelaxedDistribution, RelaxedDistribution), _kl)
 
 
 # A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
@@ -68,13 +60,7 @@ def _refuse(p: Any, q: Any) -> Never:
     raise _errors.no_kl(p, q)
 
 
-def _refuse_spaces(p: Any, q: Any) -> Never:
-    raise _errors.no_common_space(p, q)
-
-
 _DISCRETE = (BernoulliLogits, BernoulliProbs, CategoricalLogits, CategoricalProbs)
-for _unlike in itertools.permutations((*SPACES, HardConcrete), 2):
-    kl_divergence.add(_unlike, _refuse_spaces)
 for _mass in (OneHotCategorical, Bernoulli, *_DISCRETE):
     kl_divergence.add((RelaxedDistribution, _mass), _refuse)
     kl_divergence.add((_mass, RelaxedDistribution), _refuse)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 from numpyro import handlers
-from numpyro.distributions.kl import kl_divergence
 from numpyro.infer.autoguide import AutoGuideList
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import Messenger
@@ -23,7 +22,6 @@ from .._jax.input import known
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.constraints import Values
 from ..distributions.discrete import Bernoulli, OneHotCategorical
-from ..distributions.kl import _kl, _refuse_spaces
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.sites import discrete, kind, rewrapped
@@ -50,12 +48,6 @@ class LogitBernoulli(Bernoulli):
 
     def _theirs(self) -> Any:
         return LogitsDistribution._theirs(self)
-
-
-for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
-    kl_divergence.add((_log, _log), _kl)
-    kl_divergence.add((_log, _hard), _refuse_spaces)
-    kl_divergence.add((_hard, _log), _refuse_spaces)
 
 
 def _discrete(base: Any) -> Any:

@@ -7,7 +7,6 @@ import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuideList
 from pyro.poutine.messenger import Messenger
-from torch.distributions import register_kl
 
 from relaxed_dists._distributions import discrete as _counterparts
 from relaxed_dists._infer import discretize as _discretize
@@ -18,7 +17,6 @@ from .._adapter import LogitsDistribution
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.constraints import Values
 from ..distributions.discrete import Bernoulli, OneHotCategorical
-from ..distributions.kl import _kl, _refuse_spaces
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.sites import discrete, kind, rewrapped
@@ -45,12 +43,6 @@ class LogitBernoulli(Bernoulli):
 
     def _theirs(self) -> Any:
         return LogitsDistribution._theirs(self)
-
-
-for _log, _hard in ((LogOneHotCategorical, OneHotCategorical), (LogitBernoulli, Bernoulli)):
-    register_kl(_log, _log)(_kl)
-    register_kl(_log, _hard)(_refuse_spaces)
-    register_kl(_hard, _log)(_refuse_spaces)
 
 
 def _discrete(base: Any) -> Any:
