@@ -1,4 +1,4 @@
-"""The errors for bad input, the same text in both backends: what was got, expected, and to do."""
+"""The errors for bad input: what was got, expected, and to do (long: each is read alone)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,15 +1,6 @@
 """relaxed-dists for NumPyro. Import from :mod:`relaxed_dists.numpyro`."""
 
-from relaxed_dists._infer.evidence import EvidenceBounds
-
-from .distributions import kl  # noqa: F401  (registers the divergences)
-from .distributions.bernoulli import (
-    LogitRelaxedBernoulli,
-    RelaxedBernoulli,
-    RelaxedBernoulliStraightThrough,
-)
-from .distributions.discrete import Bernoulli, OneHotCategorical
-from .distributions.estimators import (
+from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,
     GappedStraightThrough,
     GumbelRao,
@@ -18,6 +9,15 @@ from .distributions.estimators import (
     ReinMaxRao,
     StraightThrough,
 )
+from relaxed_dists._infer.evidence import EvidenceBounds
+
+from .distributions import estimators, kl  # noqa: F401  (register pytrees and divergences)
+from .distributions.bernoulli import (
+    LogitRelaxedBernoulli,
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
+)
+from .distributions.discrete import Bernoulli, OneHotCategorical
 from .distributions.functional import gumbel_softmax, straight_through
 from .distributions.hard_concrete import HardConcrete
 from .distributions.one_hot import (

@@ -1,4 +1,4 @@
-"""A distribution of NumPyro made from a family: parameters, pytrees, draws, densities."""
+"""A distribution of NumPyro made from a family (long: the whole protocol of NumPyro's)."""
 
 import functools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from numpyro.primitives import _PYRO_STACK
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
-from relaxed_dists._distributions.estimators import renewed, shown
+from relaxed_dists._distributions.estimator_base import renewed, short_repr
 from relaxed_dists._distributions.from_family import FromFamily
 
 from ._jax import kernels, quadrature  # noqa: F401 (they register themselves with the operations)
@@ -202,7 +202,7 @@ class LogitsDistribution(FromFamily, Distribution):
 
     def __repr__(self) -> str:
         given = {"temperature": self.temperature, "estimator": self.estimator}
-        words = [f", {name} {shown(x)}" for name, x in given.items() if x is not None]
+        words = [f", {name} {short_repr(x)}" for name, x in given.items() if x is not None]
         return super().__repr__()[:-1] + "".join(words) + ">"
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:

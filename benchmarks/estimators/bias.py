@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from benchmarks.estimators import bias_losses
 from benchmarks.estimators.bias_losses import LOSSES, Loss
-from relaxed_dists._distributions.estimators import shown
+from relaxed_dists._distributions.estimator_base import short_repr
 
 Function = Callable[[Any, Any], Any]  # of the array library and values (..., n, K): numbers
 
@@ -176,7 +176,7 @@ def main() -> None:
             for column in ("bias", "variance", "mean squared error"):
                 table.add_column(f"{name}\n{column}", justify="right")
         for pair in zip(*(estimators(modules[name]) for name in backends), strict=True):
-            label = "score function" if pair[0] is None else shown(pair[0])
+            label = "score function" if pair[0] is None else short_repr(pair[0])
             label = str(pair[0]) if isinstance(pair[0], Loss) else label
             cells = []
             for (name, gradients), estimator in zip(backends.items(), pair, strict=True):

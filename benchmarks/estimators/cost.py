@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.tables import show
 from benchmarks.timing import interleaved, ratio
-from relaxed_dists._distributions.estimators import shown
+from relaxed_dists._distributions.estimator_base import short_repr
 
 SHAPES = ((100, 20, 10), (4096, 64), (256, 4096))
 
@@ -70,7 +70,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object],
     def step(estimator: Any) -> Callable[[], object]:
         return lambda: torch.autograd.grad(forward(estimator), logits)
 
-    return {shown(e): (step(e), saved(e)) for e in estimators(names)}
+    return {short_repr(e): (step(e), saved(e)) for e in estimators(names)}
 
 
 def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], float]]:
@@ -94,7 +94,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], f
         own = logits.nbytes + weights.nbytes  # weights are a part of every one
         return lambda: jax.block_until_ready(gradient(logits, key)), saved - own
 
-    return {shown(e): made(e) for e in estimators(names)}
+    return {short_repr(e): made(e) for e in estimators(names)}
 
 
 def main() -> None:

@@ -1,17 +1,16 @@
 """Pathwise estimators for the discrete distributions: small values, the same in both backends."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import bernoulli, formulas, one_hot
+from relaxed_dists._distributions import bernoulli, formulas
+from relaxed_dists._distributions.estimator_base import Estimator, broadcast, held, relaxed
 from relaxed_dists._ops import Array, Ops
 
 __all__ = [
     "DecoupledGumbelSoftmax",
-    "Estimator",
     "GappedStraightThrough",
     "GumbelRao",
     "GumbelSoftmax",
@@ -19,118 +18,6 @@ __all__ = [
     "ReinMaxRao",
     "StraightThrough",
 ]
-
-
-def shown(x: Any) -> str:
-    """An estimator by its fields, an array by its number, or by its shape."""
-    if hasattr(x, "__dataclass_fields__"):
-        inside = ", ".join(f"{f.name}={shown(getattr(x, f.name))}" for f in fields(x))
-        return f"{type(x).__name__}({inside})"
-    if not hasattr(x, "shape"):
-        return repr(x)
-    try:
-        return f"{x.item():.4g}" if math.prod(x.shape) == 1 else str(tuple(x.shape))
-    except (TypeError, RuntimeError):  # traced
-        return str(tuple(x.shape))
-
-
-def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
-    """An estimator's value, one-hot or binary: a number is the first of two categories."""
-    if one_hot:
-        return estimator.one_hot(ops, logits, noise, more)
-    if hasattr(estimator, "binary"):
-        return estimator.binary(ops, logits, noise)
-    two = formulas.bernoulli_log_probs(ops, logits)
-    return estimator.one_hot(ops, two, ops.stack(noise, 0.0 * noise), more)[..., 0]
-
-
-def checked(name: str, estimator: Any) -> Any:
-    """The estimator of a law, a function made one; else an error."""
-    if estimator is None or hasattr(estimator, "one_hot"):
-        if not isinstance(estimator, type):
-            return estimator
-    elif callable(estimator):
-        return Own(estimator)
-    raise _errors.no_such_estimator(name, estimator)
-
-
-def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
-    """An estimator with its temperatures changed; None stays None."""
-    if estimator is None or not estimator.temperatures:
-        return estimator
-    new = {name: change(getattr(estimator, name)) for name in estimator.temperatures}
-    return replace(estimator, **new)
-
-
-def _broadcast(temperature: Any, gumbel: Array) -> Array:
-    """A temperature for each row of the noise."""
-    return 0.0 * gumbel[..., 0] + temperature
-
-
-def _held(ops: Ops, temperature: Any) -> Any:
-    """The temperature as a constant, for hard values.
-
-    The distribution of a hard value does not depend on it, so its exact gradient is 0. The one that
-    comes through the relaxed sample has another mean, and would drive a learned temperature away.
-    """
-    return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
-
-
-def _relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
-    """softmax((logits + noise) / temperature)."""
-    return one_hot.concrete(ops, logits, _broadcast(temperature, noise), noise)[1]
-
-
-class Estimator:
-    """What a discrete distribution asks of its estimator: a value that carries a gradient."""
-
-    temperatures: ClassVar[tuple[str, ...]] = ()
-    """The names of the fields that are temperatures."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of their range."""
-        # Arrays are checked by the distribution, which knows the framework.
-        for name in self.temperatures:
-            t = getattr(self, name)
-            fine = not isinstance(t, int | float) or formulas.COLDEST <= t <= formulas.HOTTEST
-            if t is None or not fine:
-                raise _errors.bad_temperature(type(self).__name__, t, name)
-        samples = getattr(self, "samples", 1)
-        if not isinstance(samples, int) or samples < 1:
-            raise _errors.no_samples(type(self).__name__, samples)
-
-    @property
-    def soft_temperature(self) -> Any:
-        """The temperature of a soft value, a Gumbel-Softmax sample; None where values are hard."""
-        return None
-
-    @property
-    def soft(self) -> bool:
-        """Whether the value is a point of the simplex, not a corner of it."""
-        return self.soft_temperature is not None
-
-    @property
-    def draws(self) -> int:
-        """How many more arrays of Gumbel noise it takes."""
-        return getattr(self, "samples", 0)
-
-    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """A value of shape ``(..., K)`` from logits and Gumbel noise of that shape.
-
-        The hard value is the argmax of logits + gumbel; ``more`` is ``(draws, ..., K)``.
-        """
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Own(Estimator):
-    """A function of the user's, of logits, the one-hot draw and the Gumbel noise behind it."""
-
-    function: Callable[[Array, Array, Array], Array]
-
-    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """The function's value."""
-        return self.function(logits, formulas.hard_argmax(ops, logits, gumbel), gumbel)
 
 
 @dataclass(frozen=True)
@@ -200,14 +87,14 @@ class GumbelSoftmax(Estimator):
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
         if not self.hard:
-            return _relaxed(ops, logits, self.temperature, gumbel)
-        soft = _relaxed(ops, logits, _held(ops, self.temperature), gumbel)
+            return relaxed(ops, logits, self.temperature, gumbel)
+        soft = relaxed(ops, logits, held(ops, self.temperature), gumbel)
         # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
         return formulas.straight_through(ops, formulas.hard_argmax(ops, logits, gumbel), soft)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
         """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
-        temperature = _held(ops, self.temperature) if self.hard else self.temperature
+        temperature = held(ops, self.temperature) if self.hard else self.temperature
         y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
         soft = ops.exp(-ops.softplus(-y))
         if not self.hard:
@@ -255,8 +142,8 @@ class DecoupledGumbelSoftmax(Estimator):
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """The soft value of one temperature, the gradient of the other's."""
         # The value depends on the forward temperature, and only its gradient on the backward one.
-        forward = _relaxed(ops, ops.stop_gradient(logits), self.forward, gumbel)
-        backward = _relaxed(ops, logits, _held(ops, self.backward), gumbel)
+        forward = relaxed(ops, ops.stop_gradient(logits), self.forward, gumbel)
+        backward = relaxed(ops, logits, held(ops, self.backward), gumbel)
         return forward + (backward - ops.stop_gradient(backward))
 
 
@@ -294,7 +181,7 @@ class GumbelRao(Estimator):
         """A one-hot value with the mean gradient of soft values that have it as their argmax."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         noise = formulas.conditional_gumbel(ops, logits, hard, more)
-        soft = _relaxed(ops, logits, _held(ops, self.temperature), noise).mean(0)
+        soft = relaxed(ops, logits, held(ops, self.temperature), noise).mean(0)
         return formulas.straight_through(ops, hard, soft)
 
 
@@ -336,7 +223,7 @@ class GappedStraightThrough(Estimator):
         """A one-hot value with the gradient of a softmax that it leads."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         move = formulas.gap(ops, logits, hard, self.gap)
-        soft = _relaxed(ops, logits, _held(ops, self.temperature), move)
+        soft = relaxed(ops, logits, held(ops, self.temperature), move)
         return formulas.straight_through(ops, hard, soft)
 
 
@@ -378,8 +265,8 @@ class ReinMax(Estimator):
         """A one-hot value with Heun's gradient."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
-        temperature = _held(ops, self.temperature)
-        pi_d = (_relaxed(ops, logits, temperature, 0.0 * gumbel) + hard) / 2
+        temperature = held(ops, self.temperature)
+        pi_d = (relaxed(ops, logits, temperature, 0.0 * gumbel) + hard) / 2
         slope = 2 * ops.slope(logits, pi_d) - ops.slope(logits, pi) / 2
         return ops.stop_gradient(hard) + slope
 
@@ -419,8 +306,8 @@ class ReinMaxRao(Estimator):
         pi = formulas.softmax(ops, logits)
         middle = formulas.log_middle(ops, logits, hard)
         noise = formulas.conditional_gumbel(ops, middle, hard, more)
-        temperature = _held(ops, self.temperature)
-        x = _relaxed(ops, middle, temperature, noise)
-        scale = 2 / _broadcast(temperature, x)[..., None]
+        temperature = held(ops, self.temperature)
+        x = relaxed(ops, middle, temperature, noise)
+        scale = 2 / broadcast(temperature, x)[..., None]
         slope = (scale * ops.slope(logits, x)).mean(0) - ops.slope(logits, pi) / 2
         return ops.stop_gradient(hard) + slope

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import estimators, formulas
+from relaxed_dists._distributions import estimator_base, estimators, formulas
 from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._ops import Array
 
@@ -276,7 +276,7 @@ class Estimated(FromFamily):
                 raise _errors.too_cold(given)
             return temperature
 
-        self.estimator = estimators.renewed(estimators.checked(name, estimator), fitted)
+        self.estimator = estimator_base.renewed(estimator_base.checked(name, estimator), fitted)
 
     def _temperature(self) -> Any:
         return None if self.estimator is None else self.estimator.soft_temperature

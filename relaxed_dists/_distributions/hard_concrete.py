@@ -1,4 +1,6 @@
-r"""HardConcrete: a relaxed Bernoulli sample stretched to (low, high) and clipped to [0, 1].
+r"""HardConcrete: its formulas, integrals, messages and family (long: all of one distribution).
+
+A relaxed Bernoulli sample is stretched to (low, high) and clipped to [0, 1].
 
 Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t, L logistic, the value is 0
 up to y = log(-low / high), 1 from y = log((1 - low) / (high - 1)) on, and in between

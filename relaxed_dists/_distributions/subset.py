@@ -1,4 +1,4 @@
-r"""Subsets of k categories: the relaxed sample, and the mass of the discrete law.
+r"""Subsets of k categories: formulas, integrals, messages, families (long: all of one topic).
 
 Scores are logits plus Gumbel noise; the subset of the k largest is drawn like k categories one
 after the other, each out of those that are left (Plackett-Luce, its order forgotten).

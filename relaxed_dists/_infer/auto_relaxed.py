@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from relaxed_dists._distributions import estimators, formulas
+from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._infer.svi import tolerant
 from relaxed_dists._ops import Array, Ops
@@ -53,7 +53,7 @@ def checked(estimator: Any) -> Any:
     if value or (callable(estimator) and _takes(estimator, 1)):
         return estimator
     if callable(estimator) and _takes(estimator, 3):  # logits, draw and noise
-        return estimators.checked("AutoRelaxed", estimator)
+        return estimator_base.checked("AutoRelaxed", estimator)
     raise ValueError(
         f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
         "temperature alone to one. Pass StraightThrough(), GumbelSoftmax(0.5), GumbelSoftmax "

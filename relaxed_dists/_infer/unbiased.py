@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from relaxed_dists._distributions import formulas, one_hot
-from relaxed_dists._distributions.estimators import GumbelSoftmax, shown
+from relaxed_dists._distributions.estimator_base import short_repr
+from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._infer.svi import tolerant
 from relaxed_dists._ops import Array, Ops
@@ -182,7 +183,7 @@ def is_relaxed(elbo: str, sites: Sites, msg: Any) -> bool:
             )
         return True
     if kind in ("estimated", "discrete") or not fn.has_rsample:
-        got = "no estimator" if estimator is None else f"estimator={shown(estimator)}"
+        got = "no estimator" if estimator is None else f"estimator={short_repr(estimator)}"
         raise ValueError(
             f"{elbo} got the site {name!r}, {type(base).__name__} with {got}; expected "
             "OneHotCategorical or Bernoulli with GumbelSoftmax(temperature), the temperature of "

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from harness import Backend
 from numpy_ops import NumpyOps
-from relaxed_dists._distributions import estimators, formulas
+from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,
     GappedStraightThrough,
@@ -107,7 +107,7 @@ def test_a_number_is_the_first_of_two_categories(backend: Backend, estimator: An
     noise, others, weights = (backend.array(x) for x in (logistic, more, g))
 
     def f(x: Any) -> Any:
-        value = estimators.value(ops, estimator, False, x, noise, others)
+        value = estimator_base.value(ops, estimator, False, x, noise, others)
         return (value * weights).sum()
 
     two, gumbel, by_value = (np.stack([x, 0 * x], -1) for x in (logits, logistic, g))

@@ -89,6 +89,22 @@ def test_an_import_of_what_stands_higher_fails() -> None:
     assert circle({*arrows(), down}) >= set(down)
 
 
+def too_long(sources: dict[str, str]) -> list[str]:
+    """The modules of more than 330 lines whose first line does not say why."""
+    return [
+        name
+        for name, text in sources.items()
+        if text.count("\n") > 330 and "(long: " not in text.partition("\n")[0]
+    ]
+
+
+def test_files_are_short() -> None:
+    """Or say why not in their first line; a long one that does not is seen."""
+    texts = {name: path.read_text() for name, path in SOURCES.items()}
+    assert not too_long(texts)
+    assert too_long({**texts, "another": "\n" * 331}) == ["another"]
+
+
 def test_each_room_is_there() -> None:
     """A module elsewhere has no height; and each of these rooms has modules."""
     assert {floor(module) for module in SOURCES} == set(range(10))

@@ -9,8 +9,8 @@ from jax import Array, random
 from numpyro.distributions import BernoulliLogits, constraints
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import discrete, estimators
-from relaxed_dists._distributions.estimators import Estimator
+from relaxed_dists._distributions import discrete, estimator_base
+from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists._distributions.from_family import Estimated
 
 from .._adapter import LogitsDistribution
@@ -37,7 +37,7 @@ class _Discrete(Estimated, LogitsDistribution):
         self._fit(estimator)
         # Of the batch shape, so that vmap can map over all leaves of a distribution.
         whole = functools.partial(jnp.broadcast_to, shape=self.batch_shape)
-        self.estimator = estimators.renewed(self.estimator, whole)
+        self.estimator = estimator_base.renewed(self.estimator, whole)
 
     @property
     def has_rsample(self) -> bool:
@@ -74,7 +74,7 @@ class _Discrete(Estimated, LogitsDistribution):
         if estimator.draws:
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(random.fold_in(key, 1), shape, logits.dtype)
-        value = estimators.value(ops, estimator, one_hot, logits, noise, more)
+        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
         value = value.astype(self.logits.dtype)
         return (attach(value, True, "soft"), [True]) if estimator.soft else (value, [])
 

@@ -6,25 +6,7 @@ from typing import Any
 from jax import tree_util
 
 from relaxed_dists._distributions import estimators
-from relaxed_dists._distributions.estimators import (
-    DecoupledGumbelSoftmax,
-    GappedStraightThrough,
-    GumbelRao,
-    GumbelSoftmax,
-    ReinMax,
-    ReinMaxRao,
-    StraightThrough,
-)
-
-__all__ = [
-    "DecoupledGumbelSoftmax",
-    "GappedStraightThrough",
-    "GumbelRao",
-    "GumbelSoftmax",
-    "ReinMax",
-    "ReinMaxRao",
-    "StraightThrough",
-]
+from relaxed_dists._distributions.estimator_base import Own
 
 
 def register(cls: Any) -> None:
@@ -45,5 +27,6 @@ def register(cls: Any) -> None:
     tree_util.register_pytree_node(cls, flatten, unflatten)
 
 
-for _name in (*__all__, "Own"):
+for _name in estimators.__all__:
     register(getattr(estimators, _name))
+register(Own)

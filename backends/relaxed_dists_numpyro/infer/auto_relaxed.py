@@ -14,6 +14,7 @@ from numpyro.infer.autoguide import AutoGuide
 from numpyro.infer.inspect import get_dependencies
 from numpyro.primitives import Messenger
 
+from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer import auto_relaxed
 from relaxed_dists._infer.auto_relaxed import Site
 
@@ -21,7 +22,6 @@ from .._jax.input import known
 from .._jax.ops import ops
 from ..distributions import sites
 from ..distributions.discrete import _Discrete
-from ..distributions.estimators import GumbelSoftmax
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.permutation import RelaxedPermutation
 from ..distributions.subset import RelaxedSubset

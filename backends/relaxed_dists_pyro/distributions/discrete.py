@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import discrete, estimators, machinery
-from relaxed_dists._distributions.estimators import Estimator, shown
+from relaxed_dists._distributions import discrete, estimator_base, machinery
+from relaxed_dists._distributions.estimator_base import Estimator, short_repr
 from relaxed_dists._distributions.from_family import Estimated
 
 from .._adapter import LogitsDistribution
@@ -55,7 +55,11 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
 
     def __repr__(self) -> str:
         own = super().__repr__()
-        return own if self.estimator is None else f"{own[:-1]}, estimator: {shown(self.estimator)})"
+        return (
+            own
+            if self.estimator is None
+            else f"{own[:-1]}, estimator: {short_repr(self.estimator)})"
+        )
 
     def _theirs(self) -> Any:
         if self.estimator is not None:
@@ -88,7 +92,7 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
         if estimator.draws:
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(torch.Size(shape), logits, key)
-        value = estimators.value(ops, estimator, one_hot, logits, noise, more)
+        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
         # A binary soft value is a copy, which may be written to: exp's gradient needs its result.
         value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
         if estimator.soft:
@@ -195,7 +199,7 @@ def _tell_forecast(util: Any) -> None:
         def whole(temperature: Tensor) -> Tensor:
             return change(temperature.expand(distribution.batch_shape))
 
-        estimator = estimators.renewed(distribution.estimator, whole)
+        estimator = estimator_base.renewed(distribution.estimator, whole)
         logits = change(distribution.logits)
         return Bernoulli(logits=logits, estimator=estimator, validate_args=False)
 

@@ -1,0 +1,122 @@
+"""What estimators share: their interface, their temperatures, and a function as an estimator."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import formulas, one_hot
+from relaxed_dists._ops import Array, Ops
+
+
+def short_repr(x: Any) -> str:
+    """An estimator by its fields, an array by its number, or by its shape."""
+    if hasattr(x, "__dataclass_fields__"):
+        inside = ", ".join(f"{f.name}={short_repr(getattr(x, f.name))}" for f in fields(x))
+        return f"{type(x).__name__}({inside})"
+    if not hasattr(x, "shape"):
+        return repr(x)
+    try:
+        return f"{x.item():.4g}" if math.prod(x.shape) == 1 else str(tuple(x.shape))
+    except (TypeError, RuntimeError):  # traced
+        return str(tuple(x.shape))
+
+
+def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
+    """An estimator's value, one-hot or binary: a number is the first of two categories."""
+    if one_hot:
+        return estimator.one_hot(ops, logits, noise, more)
+    if hasattr(estimator, "binary"):
+        return estimator.binary(ops, logits, noise)
+    two = formulas.bernoulli_log_probs(ops, logits)
+    return estimator.one_hot(ops, two, ops.stack(noise, 0.0 * noise), more)[..., 0]
+
+
+def checked(name: str, estimator: Any) -> Any:
+    """The estimator of a law, a function made one; else an error."""
+    if estimator is None or hasattr(estimator, "one_hot"):
+        if not isinstance(estimator, type):
+            return estimator
+    elif callable(estimator):
+        return Own(estimator)
+    raise _errors.no_such_estimator(name, estimator)
+
+
+def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
+    """An estimator with its temperatures changed; None stays None."""
+    if estimator is None or not estimator.temperatures:
+        return estimator
+    new = {name: change(getattr(estimator, name)) for name in estimator.temperatures}
+    return replace(estimator, **new)
+
+
+def broadcast(temperature: Any, gumbel: Array) -> Array:
+    """A temperature for each row of the noise."""
+    return 0.0 * gumbel[..., 0] + temperature
+
+
+def held(ops: Ops, temperature: Any) -> Any:
+    """The temperature as a constant, for hard values.
+
+    The distribution of a hard value does not depend on it, so its exact gradient is 0. The one that
+    comes through the relaxed sample has another mean, and would drive a learned temperature away.
+    """
+    return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
+
+
+def relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
+    """softmax((logits + noise) / temperature)."""
+    return one_hot.concrete(ops, logits, broadcast(temperature, noise), noise)[1]
+
+
+class Estimator:
+    """What a discrete distribution asks of its estimator: a value that carries a gradient."""
+
+    temperatures: ClassVar[tuple[str, ...]] = ()
+    """The names of the fields that are temperatures."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their range."""
+        # Arrays are checked by the distribution, which knows the framework.
+        for name in self.temperatures:
+            t = getattr(self, name)
+            fine = not isinstance(t, int | float) or formulas.COLDEST <= t <= formulas.HOTTEST
+            if t is None or not fine:
+                raise _errors.bad_temperature(type(self).__name__, t, name)
+        samples = getattr(self, "samples", 1)
+        if not isinstance(samples, int) or samples < 1:
+            raise _errors.no_samples(type(self).__name__, samples)
+
+    @property
+    def soft_temperature(self) -> Any:
+        """The temperature of a soft value, a Gumbel-Softmax sample; None where values are hard."""
+        return None
+
+    @property
+    def soft(self) -> bool:
+        """Whether the value is a point of the simplex, not a corner of it."""
+        return self.soft_temperature is not None
+
+    @property
+    def draws(self) -> int:
+        """How many more arrays of Gumbel noise it takes."""
+        return getattr(self, "samples", 0)
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """A value of shape ``(..., K)`` from logits and Gumbel noise of that shape.
+
+        The hard value is the argmax of logits + gumbel; ``more`` is ``(draws, ..., K)``.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Own(Estimator):
+    """A function of the user's, of logits, the one-hot draw and the Gumbel noise behind it."""
+
+    function: Callable[[Array, Array, Array], Array]
+
+    def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
+        """The function's value."""
+        return self.function(logits, formulas.hard_argmax(ops, logits, gumbel), gumbel)
