@@ -51,7 +51,7 @@ class _Framework:
 
     @staticmethod
     def cast(x: Array, dtype: Any) -> Array:
-        return x.astype(dtype)
+        return jnp.asarray(x, dtype)
 
     @staticmethod
     @functools.cache
