@@ -42,7 +42,7 @@ class Attached(GumbelRao):
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """The hard value with all gradients of the soft one."""
-        soft = estimators._relaxed(ops, logits, self.temperature, gumbel)
+        soft = estimators.relaxed(ops, logits, self.temperature, gumbel)
         return formulas.straight_through(ops, formulas.hard_argmax(ops, logits, gumbel), soft)
 
 
