@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from harness import Backend
+from harness import Backend, jax, torch
 from numpy_ops import NumpyOps
 from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimators import (
@@ -340,7 +340,6 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
         return (estimator.one_hot(ops, x, gumbel, more) * weights).sum()
 
     if backend.framework == "pyro":
-        import torch
 
         def compiled(f: Any) -> Any:
             return torch.compile(f, fullgraph=True, backend="aot_eager")
@@ -348,8 +347,6 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
         slope: Any = torch.func.grad(one)
         many = torch.func.vmap(slope)
     else:
-        import jax
-
         slope = jax.jit(jax.grad(one))
         many = jax.jit(jax.vmap(slope))
     found = backend.numpy(many(x, gumbel, more))
@@ -437,14 +434,10 @@ def test_no_second_derivative(backend: Backend, estimator: Any) -> None:
         return (backend.draw(d, 0) * backend.array([1.0, 2, 3])).sum() ** 2
 
     if backend.framework == "pyro":
-        import torch
-
         hessian: Any = lambda: torch.autograd.functional.hessian(f, x)  # noqa: E731
         leaf = x.requires_grad_()
         assert torch.autograd.grad(f(leaf), leaf, create_graph=True)[0].isfinite().all()
     else:
-        import jax
-
         hessian = lambda: jax.jit(jax.hessian(f))(x)  # noqa: E731
     with pytest.raises(NotImplementedError, match="got asked for a second derivative; expected"):
         hessian()

@@ -33,9 +33,7 @@ def surrogate(backend: Backend, name: str) -> Callable[..., Any]:
 
     if backend.framework == "numpyro":
         return lambda params, values: r(params["w"], values)
-    import pyro
-
-    return lambda values: r(pyro.param("w"), values)
+    return lambda values: r(backend.ppl.param("w"), values)
 
 
 def losses(backend: Backend, name: str) -> dict[str, Any]:
