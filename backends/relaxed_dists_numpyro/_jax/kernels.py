@@ -24,9 +24,9 @@ def _compile(formula: hot) -> None:
 def _flatten(formula: hot) -> None:
     """Take a formula over flat arrays: XLA's loop over a short last axis takes 5 times as long."""
 
-    def call(ops: Any, *arrays: Array) -> Any:
-        shape = jnp.broadcast_shapes(*(x.shape for x in arrays))
-        flat = (x if x.ndim == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
+    def call(ops: Any, *arrays: Array | float) -> Any:
+        shape = jnp.broadcast_shapes(*map(jnp.shape, arrays))
+        flat = (x if jnp.ndim(x) == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
         return jax.tree.map(lambda x: x.reshape(shape), formula.formula(ops, *flat))
 
     ops.kernels[formula.name] = call
