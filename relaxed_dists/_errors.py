@@ -54,11 +54,11 @@ def not_real(name: str, what: str, x: Any) -> ValueError:
     )
 
 
-def bad_logits(name: str, logits: Any, rows: bool) -> ValueError:
-    """Logits that no law has."""
-    got = "NaN, +inf, numbers from 2**24 up" + (", or a row of only -inf" if rows else "")
+def bad_logits(name: str, logits: Any, one_hot: bool) -> ValueError:
+    """Logits that no distribution has."""
+    got = "NaN, +inf, numbers from 2**24 up" + (", or a row of only -inf" if one_hot else "")
     expected = "numbers below 2**24, " + (
-        "or -inf to mask a category, and not a whole row of -inf" if rows else "or -inf"
+        "or -inf to mask a category, and not a whole row of -inf" if one_hot else "or -inf"
     )
     return ValueError(
         f"{name} got logits with {got}: {logits}; expected {expected}. "
@@ -66,9 +66,9 @@ def bad_logits(name: str, logits: Any, rows: bool) -> ValueError:
     )
 
 
-def bad_probs(name: str, probs: Any, rows: bool) -> ValueError:
-    """Probs that no law has."""
-    if rows:
+def bad_probs(name: str, probs: Any, one_hot: bool) -> ValueError:
+    """Probs that no distribution has."""
+    if one_hot:
         got, expected = "negative, not finite, or a row of zeros", "weights of at least"
         expected += " 0 with a positive sum on the last axis (they are normalised)"
     else:
@@ -140,24 +140,24 @@ def rounded(name: str, seen: bool) -> ValueError:
 
 
 def no_kl(p: Any, q: Any) -> ValueError:
-    """A divergence between a relaxed law and a discrete one."""
+    """A divergence between a relaxed distribution and a discrete one."""
     return ValueError(
-        f"kl_divergence got {type(p).__name__} and {type(q).__name__}; expected two relaxed laws "
-        "or two discrete ones, since a density has no divergence from a mass. Choose one of three "
-        "(Maddison et al. 2017, appendix C.2): a relaxed model with a relaxed guide, a bound of "
-        "the relaxed model's evidence; a discrete model with a discrete guide that has an "
-        "estimator, the bound of the discrete model, its gradient estimated; or a discrete model "
-        "with a relaxed guide under an ELBO of samples "
+        f"kl_divergence got {type(p).__name__} and {type(q).__name__}; expected two relaxed "
+        "distributions or two discrete ones, since a density has no divergence from a mass. Choose "
+        "one of three (Maddison et al. 2017, appendix C.2): a relaxed model with a relaxed guide, "
+        "a bound of the relaxed model's evidence; a discrete model with a discrete guide that has "
+        "an estimator, the bound of the discrete model, its gradient estimated; or a discrete "
+        "model with a relaxed guide under an ELBO of samples "
         "and AnnealedSVI(..., allow_mixed=[site]), finite, but a bound of nothing."
     )
 
 
 def no_common_space(p: Any, q: Any) -> ValueError:
-    """A divergence between laws whose values are of different kinds."""
+    """A divergence between distributions whose values are of different kinds."""
     return ValueError(
         f"kl_divergence got {type(p).__name__} and {type(q).__name__}, whose values are of "
-        "different spaces; expected laws on the same one. Use the same class for both sites, such "
-        "as ExpRelaxedOneHotCategorical."
+        "different spaces; expected distributions on the same one. Use the same class for both "
+        "sites, such as ExpRelaxedOneHotCategorical."
     )
 
 
@@ -190,8 +190,8 @@ def no_mode(name: str) -> NotImplementedError:
     log_law = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
     return NotImplementedError(
         f"{name} got asked for its mode, which does not exist below temperature {k}, where the "
-        f"density is unbounded {where}, and has no closed form above; expected a law that has one. "
-        f"Use .discrete.mode for the most probable category, or the mode of {log_law}."
+        f"density is unbounded {where}, and has no closed form above; expected a distribution that "
+        f"has one. Use .discrete.mode for the most probable category, or the mode of {log_law}."
     )
 
 
@@ -199,8 +199,8 @@ def no_cdf(name: str) -> NotImplementedError:
     """The cdf of a straight-through value, which is not the one of its density."""
     return NotImplementedError(
         f"{name} has no cdf: its values are 0 and 1, its density that of the relaxed sample behind "
-        "them; expected one law. Use RelaxedBernoulli for the relaxed sample's cdf, or .discrete "
-        "for the probabilities of 0 and 1."
+        "them; expected one distribution. Use RelaxedBernoulli for the relaxed sample's cdf, or "
+        ".discrete for the probabilities of 0 and 1."
     )
 
 
@@ -324,7 +324,8 @@ def no_estimator(name: str) -> NotImplementedError:
 
 SOFT_VALUES = (
     "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard=False), or by a "
-    "law with that estimator; a relaxed law's (allow_mixed) with validate_args=False."
+    "distribution with that estimator; a relaxed distribution's (allow_mixed) with "
+    "validate_args=False."
 )
 
 
@@ -348,12 +349,12 @@ def no_funsor(name: str, framework: str) -> ValueError:
 
 
 def no_density() -> ValueError:
-    """A sampler or a guide that moves through the values of a law with an estimator."""
+    """A sampler or a guide that moves through the values of a distribution with an estimator."""
     return ValueError(
-        "HMC, NUTS or an autoguide got a site of a discrete law with a pathwise estimator; "
-        "expected a continuous law, since the estimator's gradient is that of no density. Relax "
-        "the model: relax(model, temperature). Or drop the estimator, and let the framework "
-        "enumerate the site, or block it."
+        "HMC, NUTS or an autoguide got a site of a discrete distribution with a pathwise "
+        "estimator; expected a continuous distribution, since the estimator's gradient is that of "
+        "no density. Relax the model: relax(model, temperature). Or drop the estimator, and let "
+        "the framework enumerate the site, or block it."
     )
 
 
@@ -371,7 +372,7 @@ def no_integers(name: str) -> NotImplementedError:
     return NotImplementedError(
         f"NumPyro's inference (NUTS, TraceEnum_ELBO, scan, DiscreteHMCGibbs, MixedHMC) asked for "
         f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "
-        "expected a law of such numbers. For the values call enumerate_support(); for the "
+        "expected a distribution of such numbers. For the values call enumerate_support(); for the "
         "evidence exact_evidence, without scan; for NUTS relax(model, temperature); or draw k "
         "from Categorical and write jax.nn.one_hot(k, K)."
     )
@@ -379,7 +380,7 @@ def no_integers(name: str) -> NotImplementedError:
 
 UNCOUNTED = (
     "To draw from it where no density is needed, add .mask(False): "
-    'sample("z", law.mask(False)), in the model and in the guide, counts as 0 in an ELBO'
+    'sample("z", distribution.mask(False)), in the model and in the guide, counts as 0 in an ELBO'
 )
 
 

@@ -22,7 +22,7 @@ from relaxed_dists._distributions.estimator_base import renewed, short_repr
 from relaxed_dists._distributions.from_family import FromFamily
 
 from ._jax import kernels, quadrature  # noqa: F401 (they register themselves with the operations)
-from ._jax.carrier import attach, behind, found
+from ._jax.carrier import find_relaxed, get_relaxed, keep_relaxed
 from ._jax.input import at_once, holds, known, real, result_dtype
 from ._jax.noise import gumbel, logistic
 from ._jax.ops import compute_dtype, ops
@@ -238,12 +238,12 @@ class LogitsDistribution(FromFamily, Distribution):
         if sample is None:
             return value
         if self._family.own_log_prob:
-            attach(sample, (self.logits, self.temperature), "parameters")
-        return attach(value, sample, self._family.space)
+            keep_relaxed(sample, (self.logits, self.temperature), "parameters")
+        return keep_relaxed(value, sample, self._family.space)
 
     def _own(self, sample: Any) -> bool:
         """Whether a sample was drawn from these very arrays or tracers."""
-        drawn = behind(sample, "parameters") or (None, None)
+        drawn = get_relaxed(sample, "parameters") or (None, None)
         return drawn[0] is self.logits and drawn[1] is self.temperature
 
     def rsample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
@@ -275,7 +275,7 @@ class LogitsDistribution(FromFamily, Distribution):
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         family = self._family
-        sample = found(value, intermediates, family.space) if family.space else None
+        sample = find_relaxed(value, intermediates, family.space) if family.space else None
         own = family.own_log_prob is not None and self._own(sample)
         return cast(Array, self._log_prob(value, sample, own, self._is_soft(value, intermediates)))
 
@@ -307,7 +307,7 @@ class LogitsDistribution(FromFamily, Distribution):
         Returns:
             Probabilities of shape ``sample_shape + batch_shape``.
         """
-        sample = behind(value, self._family.space) if self._family.space else None
+        sample = get_relaxed(value, self._family.space) if self._family.space else None
         return cast(Array, self._cdf(value, sample))
 
     def enumerate_support(self, expand: bool = True) -> Array:

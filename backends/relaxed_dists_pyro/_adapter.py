@@ -18,7 +18,7 @@ from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.from_family import FromFamily
 
 from ._torch import quadrature  # noqa: F401 (its integrals stand among the operations' kernels)
-from ._torch.carrier import attach, behind, version
+from ._torch.carrier import get_relaxed, keep_relaxed, version
 from ._torch.input import real, result_dtype
 from ._torch.kernels import all_finite
 from ._torch.noise import gumbel, logistic
@@ -199,7 +199,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
             return value
         if self._family.own_log_prob and sample.requires_grad and eager():
             sample._drawn_from = self._versions()  # type: ignore[attr-defined]
-        return attach(value, sample, self._family.space)
+        return keep_relaxed(value, sample, self._family.space)
 
     def _versions(self) -> list[tuple[Tensor, bool, int]]:
         """The parameters as they are now: an in-place write shows."""
@@ -249,7 +249,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
     def _found(self, value: Any) -> tuple[Any, bool]:
         """The sample behind a value, and whether it is one of these very parameters."""
         family = self._family
-        sample = behind(value, family.space) if family.space else None
+        sample = get_relaxed(value, family.space) if family.space else None
         if sample is None or family.scores_value:
             return sample, False
         own = family.own_log_prob is not None and eager() and self._own(sample)

@@ -1,4 +1,4 @@
-r"""Entropy on the simplex and KL divergences of relaxed laws, exact to rounding.
+r"""Entropy on the simplex and KL divergences of relaxed distributions, exact to rounding.
 
 The log-space density of a sample y = log_softmax((l + G) / t) depends on y only through its scores,
 so that the sample's own normaliser cancels, and one expectation is left: E logsumexp(a + r G).
@@ -58,11 +58,11 @@ def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
 @hot
 def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
     """The entropy on the simplex: that of log space, plus E sum_k log x_k."""
-    kept, finite = finite_or(ops, logits)
+    unmasked, finite = finite_or(ops, logits)
     a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
-    a = ops.where(kept, a, -math.inf)
-    k = count(ops, kept, logits)
-    total = ops.sum(ops.where(kept, a, 0.0)) + k * EULER / temperature
+    a = ops.where(unmasked, a, -math.inf)
+    k = count(ops, unmasked, logits)
+    total = ops.sum(ops.where(unmasked, a, 0.0)) + k * EULER / temperature
     mean_log = total - k * expected_logsumexp(ops, a, 1 / temperature)
     return exp_concrete_entropy(ops, logits, temperature) + ops.where(k > 1, mean_log, 0.0)
 
@@ -70,9 +70,9 @@ def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> A
 @hot
 def binary_concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
     """The entropy on (0, 1): the case of two categories."""
-    spread, finite = finite_or(ops, logits)
-    entropy = concrete_entropy.formula(ops, ops.stack(finite, 0.0 * finite), temperature)
-    return ops.where(spread, entropy, 0.0)
+    finite, theta = finite_or(ops, logits)
+    entropy = concrete_entropy.formula(ops, ops.stack(theta, 0.0 * theta), temperature)
+    return ops.where(finite, entropy, 0.0)
 
 
 # KL divergences, the same in log space and on the simplex. Unequal faces make them infinite.
@@ -87,18 +87,18 @@ def concrete_kl(
     K (S(a, -rho) - digamma(K) + gamma (rho - 1)) - sum a - (K - 1) log rho,
     where S(a, r) is E logsumexp(a + r G).
     """
-    kept, finite = finite_or(ops, logits)
+    unmasked, finite = finite_or(ops, logits)
     within, other_finite = finite_or(ops, other)
-    k, rho = count(ops, kept, logits), other_temperature / temperature
+    k, rho = count(ops, unmasked, logits), other_temperature / temperature
     a = other_finite - rho[..., None] * finite
-    a = ops.where(kept & within, a - ops.stop_gradient(ops.max(a))[..., None], -math.inf)
+    a = ops.where(unmasked & within, a - ops.stop_gradient(ops.max(a))[..., None], -math.inf)
     each = expected_logsumexp(ops, a, -rho) - ops.digamma(k) + EULER * (rho - 1)
-    kl = k * each - ops.sum(ops.where(kept & within, a, 0.0)) - (k - 1) * ops.log(rho)
-    return _on_one_face(ops, kept, within, ops.where(k > 1, kl, 0.0))
+    kl = k * each - ops.sum(ops.where(unmasked & within, a, 0.0)) - (k - 1) * ops.log(rho)
+    return _on_one_face(ops, unmasked, within, ops.where(k > 1, kl, 0.0))
 
 
-def _on_one_face(ops: QuadratureOps, kept: Array, within: Array, kl: Array) -> Array:
-    return ops.where(ops.sum(ops.where(kept == within, 0.0, 1.0)) > 0, math.inf, kl)
+def _on_one_face(ops: QuadratureOps, unmasked: Array, within: Array, kl: Array) -> Array:
+    return ops.where(ops.sum(ops.where(unmasked == within, 0.0, 1.0)) > 0, math.inf, kl)
 
 
 def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
@@ -108,22 +108,22 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
     it is K (c + int R - P dt) for P(t) = prod sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
     """
     points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
-    kept, finite = finite_or(ops, logits)
+    unmasked, finite = finite_or(ops, logits)
     within, other_finite = finite_or(ops, other)
 
     def function(wanted: Sequence[bool], given: Array) -> list[Array | None]:
         a = ops.columns(given)
-        kept = a > LOWEST
-        k = ops.clip(ops.total(ops.where(kept, 1.0, 0.0 * a)), 1.0, math.inf)
-        a = a - ops.total(ops.where(kept, a, 0.0)) / k
-        kept = a > LOWEST / 2
-        # Where the laws are close c is of the size of a^2, which log1p keeps.
-        far = ops.total(ops.where(kept & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
+        unmasked = a > LOWEST
+        k = ops.clip(ops.total(ops.where(unmasked, 1.0, 0.0 * a)), 1.0, math.inf)
+        a = a - ops.total(ops.where(unmasked, a, 0.0)) / k
+        unmasked = a > LOWEST / 2
+        # Where the distributions are close c is of the size of a^2, which log1p keeps.
+        far = ops.total(ops.where(unmasked & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
         close = ops.log1p(ops.total(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
         top = ops.max(ops.rows(a, given)).reshape(1, -1)
         apart = top + ops.log(ops.total(ops.exp(a - top)) / k)
         d = a - ops.where(far, apart, close)
-        ratio, weight = ops.where(kept, ops.expm1(d), 0.0), ops.exp(d)
+        ratio, weight = ops.where(unmasked, ops.expm1(d), 0.0), ops.exp(d)
 
         def terms(t: Array) -> list[Array]:
             odds = ops.exp(-t) / k  # of each of R's K equal categories
@@ -142,8 +142,8 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         value = (k * (ops.where(far, apart, close) + value)).reshape(given.shape[:-1])
         return [value, ops.rows(ratio + k * weight * rest[0], given) if wanted[0] else None]
 
-    a = ops.where(kept & within, other_finite - finite, LOWEST)
-    return _on_one_face(ops, kept, within, ops.with_gradient(function, a))
+    a = ops.where(unmasked & within, other_finite - finite, LOWEST)
+    return _on_one_face(ops, unmasked, within, ops.with_gradient(function, a))
 
 
 @hot
@@ -159,8 +159,8 @@ def logit_concrete_kl(
 
 def _of_points(ops: QuadratureOps, logits: Array, other: Array, kl: Array) -> Array:
     """The KL of a binary pair, whose infinite logits are point masses."""
-    spread = (abs(logits) < HUGE) & (abs(other) < HUGE)
-    return ops.where(spread, kl, ops.where(logits == other, 0.0, math.inf))
+    finite = (abs(logits) < HUGE) & (abs(other) < HUGE)
+    return ops.where(finite, kl, ops.where(logits == other, 0.0, math.inf))
 
 
 def logit_concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:

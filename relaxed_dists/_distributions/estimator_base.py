@@ -34,7 +34,7 @@ def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, 
 
 
 def checked(name: str, estimator: Any) -> Any:
-    """The estimator of a law, a function made one; else an error."""
+    """The estimator of a distribution, a function made one; else an error."""
     if estimator is None or hasattr(estimator, "one_hot"):
         if not isinstance(estimator, type):
             return estimator

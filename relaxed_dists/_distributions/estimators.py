@@ -54,8 +54,8 @@ class GumbelSoftmax(Estimator):
 
     The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`. With ``hard=True`` (straight-
     through Gumbel-Softmax) the value is its argmax, one-hot, and the gradient the soft value's.
-    With ``hard=False`` the value is the soft one; the discrete law then scores it by its linear
-    extension :math:`\sum_k z_k \log p_k`: the objective of Jang et al., not a bound.
+    With ``hard=False`` the value is the soft one; the discrete distribution then scores it by its
+    linear extension :math:`\sum_k z_k \log p_k`: the objective of Jang et al., not a bound.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape. A hard
@@ -110,7 +110,7 @@ class DecoupledGumbelSoftmax(Estimator):
     The value is :math:`\mathrm{softmax}((\theta + G)/\tau_f)`, soft, and its gradient that of
     :math:`\mathrm{softmax}((\theta + G)/\tau_b)`, with the same noise. At equal temperatures it is
     ``GumbelSoftmax(temperature, hard=False)``; as the forward one goes to 0 it becomes
-    ``GumbelSoftmax(backward, hard=True)``. The law is the same whatever the temperatures.
+    ``GumbelSoftmax(backward, hard=True)``. The distribution is the same whatever the temperatures.
 
     Args:
         forward: The temperature of the value: a positive number, or an array that broadcasts with

@@ -68,9 +68,9 @@ def _stretched(ops: QuadratureOps, y: Array, stretch: Stretch) -> tuple[Array, A
 
 def _log_below(ops: QuadratureOps, logits: Array, temperature: Array, y: float) -> Array:
     """log P((logits + L) / t <= y)."""
-    spread, finite = finite_or(ops, logits)
-    mass = -ops.softplus(finite - temperature * y)
-    return ops.where(spread, mass, ops.where(logits < 0, 0.0 * mass, -math.inf))
+    finite, theta = finite_or(ops, logits)
+    mass = -ops.softplus(theta - temperature * y)
+    return ops.where(finite, mass, ops.where(logits < 0, 0.0 * mass, -math.inf))
 
 
 def _log_masses(
@@ -129,19 +129,20 @@ def crossing(
 ) -> Array:
     """Zero, with the gradient of the mean log density that a draw's own gradient lacks.
 
-    The log density jumps at 0 and 1. Where the masses there, ``moved`` of the law that drew, grow,
-    the mean gains by the jump; of a single draw's gradient, 0 where it is clipped, that is no part.
+    The log density jumps at 0 and 1. Where the masses there, ``moved`` of the distribution that
+    drew, grow, the mean gains by the jump; of a single draw's gradient, 0 where it is clipped,
+    that is no part.
     """
-    spread, finite = finite_or(ops, logits)
+    finite, theta = finite_or(ops, logits)
 
     def density(y: float) -> Array:
         slope = math.log(stretch.high - stretch.low) - np.logaddexp(0, y) - np.logaddexp(0, -y)
-        at = logit_concrete_log_prob(ops, finite, temperature, y + 0.0 * finite)
+        at = logit_concrete_log_prob(ops, theta, temperature, y + 0.0 * theta)
         return at - float(slope)
 
-    zero, one = _log_masses(ops, finite, temperature, stretch)
+    zero, one = _log_masses(ops, theta, temperature, stretch)
     jumps = ops.stack(zero - density(stretch.zero), one - density(stretch.one))
-    jumps = ops.where(spread[..., None], ops.stop_gradient(jumps), 0.0)
+    jumps = ops.where(finite[..., None], ops.stop_gradient(jumps), 0.0)
     return ops.sum(jumps * (moved - ops.stop_gradient(moved)))
 
 
@@ -180,7 +181,7 @@ def _within(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
 def _reached(
     ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array, Array]:
-    """Where the law changes most, and how far to both sides it is not constant."""
+    """Where the distribution changes most, and how far to both sides it is not constant."""
     centre = ops.clip(ops.stop_gradient(logits / temperature), stretch.zero, stretch.one)
     reach = ops.stop_gradient(REACH / temperature)
     low = ops.clip(centre - reach, stretch.zero, stretch.one)
@@ -211,37 +212,37 @@ def moments(
     ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array]:
     """Mean and variance, from E z = int P(z > x) dx and E z^2 = int 2 x P(z > x) dx."""
-    spread, finite = finite_or(ops, logits)
-    centre, low, high = _reached(ops, finite, temperature, stretch)
+    finite, theta = finite_or(ops, logits)
+    centre, low, high = _reached(ops, theta, temperature, stretch)
     held = ops.stop_gradient(temperature)
 
     def tail(y: Array) -> list[Array]:
         z, log_slope = _stretched(ops, y, stretch)
-        share = ops.exp(log_slope - ops.softplus(temperature * y - finite))
+        share = ops.exp(log_slope - ops.softplus(temperature * y - theta))
         return [share, 2 * z * share]
 
-    first, second = _integrate(ops, tail, [(centre, low, held), (centre, high, held)], finite)
+    first, second = _integrate(ops, tail, [(centre, low, held), (centre, high, held)], theta)
     sure = ops.where(low > stretch.zero, _stretched(ops, low, stretch)[0], 0.0)  # where P is 1
     mean, square = ops.clip(sure + first, 0.0, 1.0), sure * sure + second
     edge = ops.where(logits > 0, 0.0 * mean + 1.0, 0.0)
     variance = ops.clip(square - mean * mean, 0.0, 1.0)
-    return ops.where(spread, mean, edge), ops.where(spread, variance, 0.0)
+    return ops.where(finite, mean, edge), ops.where(finite, variance, 0.0)
 
 
 @hot
 def entropy(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
     """-E log_prob."""
-    spread, finite = finite_or(ops, logits)
-    centre, low, high = _reached(ops, finite, temperature, stretch)
+    finite, theta = finite_or(ops, logits)
+    centre, low, high = _reached(ops, theta, temperature, stretch)
     held = ops.stop_gradient(temperature)
 
     def surprise(y: Array) -> list[Array]:
-        log_q = logit_concrete_log_prob(ops, finite, temperature, y)
+        log_q = logit_concrete_log_prob(ops, theta, temperature, y)
         return [ops.exp(log_q) * (_stretched(ops, y, stretch)[1] - log_q)]
 
-    (inside,) = _integrate(ops, surprise, [(centre, low, held), (centre, high, held)], finite)
-    zero, one = _log_masses(ops, finite, temperature, stretch)
-    return ops.where(spread, inside - ops.exp(zero) * zero - ops.exp(one) * one, 0.0)
+    (inside,) = _integrate(ops, surprise, [(centre, low, held), (centre, high, held)], theta)
+    zero, one = _log_masses(ops, theta, temperature, stretch)
+    return ops.where(finite, inside - ops.exp(zero) * zero - ops.exp(one) * one, 0.0)
 
 
 @hot
@@ -253,10 +254,10 @@ def kl(
     other_temperature: Array,
     stretch: Stretch,
 ) -> Array:
-    """KL(p, q) of two laws that are stretched alike, whose slopes cancel."""
-    (spread, finite), (within, other_finite) = finite_or(ops, logits), finite_or(ops, other)
-    centre, low, high = _reached(ops, finite, temperature, stretch)
-    theirs, *_ = _reached(ops, other_finite, other_temperature, stretch)
+    """KL(p, q) of two distributions that are stretched alike, whose slopes cancel."""
+    (finite, theta), (within, other_theta) = finite_or(ops, logits), finite_or(ops, other)
+    centre, low, high = _reached(ops, theta, temperature, stretch)
+    theirs, *_ = _reached(ops, other_theta, other_temperature, stretch)
     theirs = _within(ops, theirs, low, high)
     left = centre < theirs
     temperatures = ops.stop_gradient(temperature), ops.stop_gradient(other_temperature)
@@ -269,21 +270,21 @@ def kl(
     ]
 
     def ratio(y: Array) -> list[Array]:
-        log_p = logit_concrete_log_prob(ops, finite, temperature, y)
-        log_q = logit_concrete_log_prob(ops, other_finite, other_temperature, y)
+        log_p = logit_concrete_log_prob(ops, theta, temperature, y)
+        log_q = logit_concrete_log_prob(ops, other_theta, other_temperature, y)
         return [ops.exp(log_p) * (log_p - log_q)]
 
-    (total,) = _integrate(ops, ratio, panels, finite + 0.0 * other_finite)
+    (total,) = _integrate(ops, ratio, panels, theta + 0.0 * other_theta)
     pairs = zip(
-        _log_masses(ops, finite, temperature, stretch),
-        _log_masses(ops, other_finite, other_temperature, stretch),
+        _log_masses(ops, theta, temperature, stretch),
+        _log_masses(ops, other_theta, other_temperature, stretch),
         strict=True,
     )
     for mine, its in pairs:
         total = total + ops.exp(mine) * (mine - its)
     zero, one = _log_masses(ops, other, other_temperature, stretch)
-    point = -ops.where(logits < 0, zero, one)  # of a law that is a point mass
-    return ops.where(spread, ops.where(within, total, math.inf), point)
+    point = -ops.where(logits < 0, zero, one)  # of a distribution that is a point mass
+    return ops.where(finite, ops.where(within, total, math.inf), point)
 
 
 # The messages.
@@ -298,28 +299,29 @@ def bad_stretch(name: str, low: Any, high: Any) -> ValueError:
 
 
 def unlike_stretches(p: tuple[float, float], q: tuple[float, float]) -> ValueError:
-    """A divergence between laws that are stretched differently."""
+    """A divergence between distributions that are stretched differently."""
     return ValueError(
-        f"kl_divergence got HardConcrete laws with low and high of {p} and {q}; expected the same. "
-        "Give model and guide the same low and high."
+        f"kl_divergence got HardConcrete distributions with low and high of {p} and {q}; expected "
+        "the same. Give model and guide the same low and high."
     )
 
 
 def no_mode(name: str) -> NotImplementedError:
-    """The mode of a law that is part masses and part density."""
+    """The mode of a distribution that is part masses and part density."""
     return NotImplementedError(
-        f"{name} got asked for its mode, which a law of point masses at 0 and 1 and a density in "
-        "between does not have; expected a law that has one. Use .deterministic for the value "
-        "without noise, or .discrete.mode for whether the gate is open."
+        f"{name} got asked for its mode, which a distribution of point masses at 0 and 1 and a "
+        "density in between does not have; expected a distribution that has one. Use "
+        ".deterministic for the value without noise, or .discrete.mode for whether the gate is "
+        "open."
     )
 
 
 def no_transform() -> ValueError:
-    """A sampler or a guide that moves through the values of a mixed law."""
+    """A sampler or a guide that moves through the values of a mixed distribution."""
     return ValueError(
         "HMC, NUTS or an autoguide got a site of HardConcrete, whose point masses at 0 and 1 it "
-        "would never visit; expected a law that has a density. Write a guide that draws the site "
-        "from HardConcrete as well, or take RelaxedBernoulli in the model."
+        "would never visit; expected a distribution that has a density. Write a guide that draws "
+        "the site from HardConcrete as well, or take RelaxedBernoulli in the model."
     )
 
 

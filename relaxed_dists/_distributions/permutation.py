@@ -125,8 +125,8 @@ def no_permutation_density(name: str) -> NotImplementedError:
         "N! regions without a closed form"
     )
     return NotImplementedError(
-        f"{name} has no log_prob: {why}; expected a law with one. {UNCOUNTED}; any penalty that "
-        "you can write, of the logits or of the value, is a factor."
+        f"{name} has no log_prob: {why}; expected a distribution with one. {UNCOUNTED}; any "
+        "penalty that you can write, of the logits or of the value, is a factor."
     )
 
 
@@ -142,8 +142,8 @@ def no_symbolic_matching(shape: Sequence[Any]) -> NotImplementedError:
 def no_probs(name: str) -> NotImplementedError:
     """Probabilities of a matrix of scores."""
     return NotImplementedError(
-        f"{name} has no probs: its logits are scores, and no row of them is a law of its own; "
-        "expected logits. Use the mean of some draws for how often an item is at a place."
+        f"{name} has no probs: its logits are scores, and no row of them is a distribution of its "
+        "own; expected logits. Use the mean of some draws for how often an item is at a place."
     )
 
 

@@ -1,4 +1,4 @@
-r"""Expectations of a relaxed sample, exact to rounding, by quadrature of one univariate law.
+r"""Expectations of a relaxed sample, exact to rounding, by quadrature in one variable.
 
 ``softmax(a + r G)_k`` is the probability that ``a_k + H_k + r G_k`` is the largest, with G and H
 independent standard Gumbels. So every expectation here follows from ``V = H + r G``: with F the
@@ -217,10 +217,12 @@ def _excess_at_one_ratio(
 
 def _centred(ops: QuadratureOps, a: Array, scale: Array) -> tuple[Array, Array]:
     """The largest of a / scale, and the rest less it: LOWEST, beyond all tables, where masked."""
-    kept = a > -math.inf
-    a = ops.where(kept, a, 0.0) / scale[..., None]  # not -inf: the scale's gradient would be NaN
-    largest = ops.stop_gradient(ops.max(ops.where(kept, a, LOWEST)))
-    return largest, ops.where(kept, a - largest[..., None], LOWEST)
+    unmasked = a > -math.inf
+    a = (
+        ops.where(unmasked, a, 0.0) / scale[..., None]
+    )  # not -inf: the scale's gradient would be NaN
+    largest = ops.stop_gradient(ops.max(ops.where(unmasked, a, LOWEST)))
+    return largest, ops.where(unmasked, a - largest[..., None], LOWEST)
 
 
 def expected_logsumexp(ops: QuadratureOps, a: Array, r: Array) -> Array:
@@ -237,9 +239,9 @@ def moment_places(
     ops: QuadratureOps, logits: Array, temperature: Array
 ) -> tuple[_Rule, Array, Array]:
     """The rule for moments, the narrow scale of each row, and the offsets of the categories."""
-    rule, warm = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
-    scale = ops.where(warm, temperature, 1.0)
-    return rule, ops.where(warm, 1 / scale, temperature), _centred(ops, logits, scale)[1]
+    rule, above_one = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
+    scale = ops.where(above_one, temperature, 1.0)
+    return rule, ops.where(above_one, 1 / scale, temperature), _centred(ops, logits, scale)[1]
 
 
 def moment_functions(

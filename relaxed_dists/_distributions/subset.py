@@ -275,9 +275,9 @@ def no_subset_integers() -> NotImplementedError:
     """NumPyro's enumeration of values that are no integers."""
     return NotImplementedError(
         "NumPyro's enumeration (of NUTS, TraceEnum_ELBO or scan) got a Subset, and would give it "
-        "the numbers 0, 1, 2 and so on; expected a law of such numbers. For the evidence take "
-        "exact_evidence, without scan; or with values = law.enumerate_support() draw i from "
-        "Categorical(logits=law.log_prob(values)) and write values[i]."
+        "the numbers 0, 1, 2 and so on; expected a distribution of such numbers. For the evidence "
+        "take exact_evidence, without scan; or with values = distribution.enumerate_support() draw "
+        "i from Categorical(logits=distribution.log_prob(values)) and write values[i]."
     )
 
 
@@ -285,8 +285,8 @@ def no_subset_density(name: str) -> NotImplementedError:
     """The density of a relaxed subset."""
     return NotImplementedError(
         f"{name} has no log_prob: the density of its rounds of softmax is not known; expected a "
-        f"law with one. {UNCOUNTED}; Subset (.discrete) has the exact log_prob of a hard value; "
-        "and for k=1 take RelaxedOneHotCategorical."
+        f"distribution with one. {UNCOUNTED}; Subset (.discrete) has the exact log_prob of a hard "
+        "value; and for k=1 take RelaxedOneHotCategorical."
     )
 
 

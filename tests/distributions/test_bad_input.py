@@ -13,7 +13,7 @@ relaxed = pytest.mark.parametrize("name", RELAXED)
 
 
 def is_row(name: str) -> bool:
-    """Whether the law's events are vectors."""
+    """Whether the distribution's events are vectors."""
     return "OneHot" in name
 
 
@@ -39,9 +39,9 @@ def test_temperature(backend: Backend, name: str, t: float) -> None:
 @pytest.mark.parametrize("t", [1, 1.0, np.float64(0.5), True])
 def test_python_temperatures_work(backend: Backend, name: str, t: float) -> None:
     """Python floats and integers, and NumPy's."""
-    law = getattr(backend.names, name)(t, logits=backend.array(np.zeros(3), "float32"))
-    value = backend.draw(law, 0)
-    assert np.isfinite(backend.numpy(law.log_prob(value))).all()
+    distribution = getattr(backend.names, name)(t, logits=backend.array(np.zeros(3), "float32"))
+    value = backend.draw(distribution, 0)
+    assert np.isfinite(backend.numpy(distribution.log_prob(value))).all()
 
 
 @relaxed
@@ -58,23 +58,28 @@ def test_probs_and_logits(backend: Backend, name: str) -> None:
     cls, rows = getattr(backend.names, name), is_row(name)
     t = (0.5,) if name in RELAXED else ()
 
-    def law(**parameters: object) -> object:
+    def distribution(**parameters: object) -> object:
         arrays = {key: backend.array(value) for key, value in parameters.items()}
         return lambda: cls(*t, **arrays)
 
-    refuses(f"{name} got neither probs nor logits; .* Pass one", law())
-    refuses(f"{name} got both probs and logits", law(probs=[0.5, 0.5], logits=[0.0, 0.0]))
-    refuses(f"{name} got logits with NaN, ", law(logits=[0.0, NAN]))
-    refuses(f"{name} got logits with NaN, .*overflow", law(logits=[[0.0, 0.0], [INF, 0.0]]))
-    refuses(f"{name} got probs that are", law(probs=[-0.1, 1.1]))
-    refuses(f"{name} got probs that are .*Pass unbounded numbers", law(probs=[NAN, 0.5]))
+    refuses(f"{name} got neither probs nor logits; .* Pass one", distribution())
+    refuses(f"{name} got both probs and logits", distribution(probs=[0.5, 0.5], logits=[0.0, 0.0]))
+    refuses(f"{name} got logits with NaN, ", distribution(logits=[0.0, NAN]))
+    refuses(
+        f"{name} got logits with NaN, .*overflow", distribution(logits=[[0.0, 0.0], [INF, 0.0]])
+    )
+    refuses(f"{name} got probs that are", distribution(probs=[-0.1, 1.1]))
+    refuses(f"{name} got probs that are .*Pass unbounded numbers", distribution(probs=[NAN, 0.5]))
     if rows:
-        refuses(f"{name} got probs .* a row of zeros", law(probs=[[0.5, 0.5], [0.0, 0.0]]))
-        refuses(f"{name} got logits .* row of only -inf", law(logits=[-INF, -INF]))
-        refuses(rf"{name} got logits of shape \(3, 0\); .* at least", law(logits=np.zeros((3, 0))))
-        refuses(rf"{name} got probs of shape \(\);", law(probs=0.5))
+        refuses(f"{name} got probs .* a row of zeros", distribution(probs=[[0.5, 0.5], [0.0, 0.0]]))
+        refuses(f"{name} got logits .* row of only -inf", distribution(logits=[-INF, -INF]))
+        refuses(
+            rf"{name} got logits of shape \(3, 0\); .* at least",
+            distribution(logits=np.zeros((3, 0))),
+        )
+        refuses(rf"{name} got probs of shape \(\);", distribution(probs=0.5))
     else:
-        refuses(f"{name} got probs that are outside", law(probs=1.5))
+        refuses(f"{name} got probs that are outside", distribution(probs=1.5))
 
 
 @pytest.mark.parametrize(
@@ -98,17 +103,17 @@ def test_probs_and_logits(backend: Backend, name: str) -> None:
 def test_values_off_the_support(backend: Backend, name: str, bad: list, text: str) -> None:
     """Refused with validation on, as it is by default."""
     t = (0.5,) if name in RELAXED else ()
-    law = getattr(backend.names, name)(*t, logits=backend.array([0.0, 0.0]))
-    refuses(f"{name}.log_prob got .*{text}", lambda: law.log_prob(backend.array(bad)))
+    distribution = getattr(backend.names, name)(*t, logits=backend.array([0.0, 0.0]))
+    refuses(f"{name}.log_prob got .*{text}", lambda: distribution.log_prob(backend.array(bad)))
 
 
 @pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_values_of_a_wrong_shape(backend: Backend, name: str) -> None:
     """The event shape is not broadcast, and the batch must fit."""
     t = (0.5,) if name in RELAXED else ()
-    law = getattr(backend.names, name)(*t, logits=backend.array(np.zeros((3, 4))))
+    distribution = getattr(backend.names, name)(*t, logits=backend.array(np.zeros((3, 4))))
     text = rf"{name}.log_prob got a value of shape \(2, 5\); .* Check the sample's dim"
-    refuses(text, lambda: law.log_prob(backend.array(np.zeros((2, 5)))))
+    refuses(text, lambda: distribution.log_prob(backend.array(np.zeros((2, 5)))))
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -129,5 +134,5 @@ def test_estimators(backend: Backend, name: str) -> None:
 def test_validation_can_be_switched_off(backend: Backend) -> None:
     """As in both frameworks: then nothing is looked at."""
     cls = backend.names.OneHotCategorical
-    law = cls(logits=backend.array([0.0, 0.0]), validate_args=False)
-    assert np.isfinite(backend.numpy(law.log_prob(backend.array([0.5, 0.5]))))
+    distribution = cls(logits=backend.array([0.0, 0.0]), validate_args=False)
+    assert np.isfinite(backend.numpy(distribution.log_prob(backend.array([0.5, 0.5]))))

@@ -73,7 +73,9 @@ def test_sums_are_torchs(case: str, size: int, simplex: bool, seed: int) -> None
 @pytest.mark.parametrize("rows", [True, False])
 def test_noise_of_blocks_is_one_sample(rows: bool, seed: int) -> None:
     """Kolmogorov-Smirnov of 100,001 draws in blocks of 1,000; false alarms 1e-4, sees 0.008."""
-    draw, law = (_noise.gumbel, stats.gumbel_r) if rows else (_noise.logistic, stats.logistic)
+    draw, distribution = (
+        (_noise.gumbel, stats.gumbel_r) if rows else (_noise.logistic, stats.logistic)
+    )
     torch.manual_seed(seed)
     like = torch.zeros(())
     torch.set_default_dtype(torch.float64)  # which must not show
@@ -81,7 +83,7 @@ def test_noise_of_blocks_is_one_sample(rows: bool, seed: int) -> None:
         noise = draw(torch.Size([100_001]), like).numpy()
     torch.set_default_dtype(torch.float32)
     assert noise.dtype == np.float32
-    assert stats.kstest(noise, law.cdf).pvalue > 1e-4
+    assert stats.kstest(noise, distribution.cdf).pvalue > 1e-4
     assert len(np.unique(noise)) > 0.99 * len(noise)  # no block is another's copy
 
 
@@ -96,11 +98,11 @@ def test_the_first_of_the_largest_is_the_hard_one() -> None:
 
 
 def test_logits_written_to_are_looked_at_again() -> None:
-    """A category masked after the law was made is masked: that there was none is not remembered."""
-    law = pyro.RelaxedOneHotCategorical(0.5, logits=torch.zeros(4, 3))
-    law.logits[:, 0] = -torch.inf
+    """A category masked after the distribution was made is masked: nothing is remembered."""
+    distribution = pyro.RelaxedOneHotCategorical(0.5, logits=torch.zeros(4, 3))
+    distribution.logits[:, 0] = -torch.inf
     torch.manual_seed(0)
-    z = law.rsample()
+    z = distribution.rsample()
     assert (z[:, 0] == 0).all()
     two = pyro.RelaxedOneHotCategorical(0.5, logits=torch.zeros(4, 2))
-    torch.testing.assert_close(law.log_prob(z.clone()), two.log_prob(z[:, 1:].clone()))
+    torch.testing.assert_close(distribution.log_prob(z.clone()), two.log_prob(z[:, 1:].clone()))

@@ -24,10 +24,10 @@ def made(name: str, logits: Any) -> Any:
     return with_logits(Torch(), name, logits, T)
 
 
-def drawn(law: Any, seed: int) -> Any:
+def drawn(distribution: Any, seed: int) -> Any:
     """A draw, with a gradient where there is one."""
     torch.manual_seed(seed)
-    return law()
+    return distribution()
 
 
 # Writing into a draw.
@@ -96,15 +96,19 @@ def same(one: Any, other: Any, seed: int) -> None:
     """Equal draws, densities of the draw, and gradients by the parameter that both have."""
     assert torch.equal(one.logits, other.logits)
     results = []
-    for law in (one, other):
-        x = drawn(law, seed)
+    for distribution in (one, other):
+        x = drawn(distribution, seed)
         total = x.cumsum(-1).sum() if x.requires_grad else 0.0
         density = None
-        if type(law).__name__ not in NO_DENSITY:
-            density = law.log_prob(x)
+        if type(distribution).__name__ not in NO_DENSITY:
+            density = distribution.log_prob(x)
             assert density.isfinite().all()
             total = total + density.sum()
-        by = torch.autograd.grad(total, law.logits)[0] if isinstance(total, torch.Tensor) else None
+        by = (
+            torch.autograd.grad(total, distribution.logits)[0]
+            if isinstance(total, torch.Tensor)
+            else None
+        )
         results.append((x.detach(), density, by))
     for a, b in zip(*results, strict=True):
         assert (a is None and b is None) or torch.equal(a, b)
@@ -134,10 +138,10 @@ WRITES = [mask_by_data, mask_by_numpy, other_data]
 def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int) -> None:
     """After a write that torch does not count: what a new distribution gives, to the last bit."""
     scores = torch.nn.Parameter(torch.zeros(4, 4))
-    law = made(name, scores)
-    drawn(law, seed)  # which must not be remembered
+    distribution = made(name, scores)
+    drawn(distribution, seed)  # which must not be remembered
     write(scores)
-    same(law, made(name, scores), seed)
+    same(distribution, made(name, scores), seed)
 
 
 @needs_torch
@@ -145,11 +149,11 @@ def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int
 def test_d4_the_mask_that_was_written_has_no_gradient(name: str, seed: int) -> None:
     """Exactly 0, where the formulas for what is not masked give NaN."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
-    law = made(name, scores)
+    distribution = made(name, scores)
     scores.data[0, 1] = -torch.inf
-    total = sum(term.sum() for term in (drawn(law, seed),) if term.requires_grad)
+    total = sum(term.sum() for term in (drawn(distribution, seed),) if term.requires_grad)
     if name not in NO_DENSITY:
-        total = total + law.log_prob(drawn(law, seed)).sum()
+        total = total + distribution.log_prob(drawn(distribution, seed)).sum()
     (by,) = torch.autograd.grad(total, scores)
     assert by[0, 1] == 0
     assert by.isfinite().all()
@@ -176,13 +180,13 @@ def test_d4_a_module_changes_its_precision(name: str, seed: int) -> None:
 def test_d4_a_distribution_of_a_parameter_is_copied(name: str, seed: int) -> None:
     """By deepcopy and through a queue, as torch's own; the copy has parameters of its own."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
-    law = made(name, scores)
-    copied = copy.deepcopy(law)
+    distribution = made(name, scores)
+    copied = copy.deepcopy(distribution)
     assert copied.logits is not scores
-    same(law, copied, seed)
+    same(distribution, copied, seed)
     queue = multiprocessing.SimpleQueue()
-    queue.put(law)
-    same(law, queue.get(), seed)
+    queue.put(distribution)
+    same(distribution, queue.get(), seed)
 
 
 # The density's gradient by the drawn value.
@@ -204,12 +208,12 @@ def both(name: str, seed: int, how: str = "") -> list[tuple[Any, Any, Any]]:
     found = []
     for names in (Torch().names, torch.distributions):
         logits, t = leaves()
-        law = getattr(names, name)(t, logits=logits)
+        distribution = getattr(names, name)(t, logits=logits)
         ours = getattr(Torch().names, name)(t, logits=logits)
         torch.manual_seed(seed)
         x = ours.sample() if how == "no graph" else ours.rsample()
         x = x if names is not torch.distributions else 1.0 * x
-        found.append((law, x.detach_().requires_grad_() if how else x, [logits, t]))
+        found.append((distribution, x.detach_().requires_grad_() if how else x, [logits, t]))
     return found
 
 
@@ -227,13 +231,13 @@ def close(found: Any, expected: Any) -> None:
 def test_d5_gradients_by_a_drawn_value(name: str, way: str, seed: int) -> None:
     """torch's own distributions' at the same value: by it, by the parameters, and by both."""
     results = []
-    for law, x, parameters in both(name, seed, way if way in ("leaf", "no graph") else ""):
+    for distribution, x, parameters in both(name, seed, way if way in ("leaf", "no graph") else ""):
         seen: list[Any] = []
         if way == "kept":
             x.retain_grad()
         elif way == "hook":
             x.register_hook(seen.append)
-        total = law.log_prob(x).sum()
+        total = distribution.log_prob(x).sum()
         if way in ("kept", "hook"):
             total.backward()
             found = [x.grad if way == "kept" else seen[0], *(leaf.grad for leaf in parameters)]
@@ -254,8 +258,8 @@ def test_d5_gradients_by_a_drawn_value(name: str, way: str, seed: int) -> None:
 def test_d5_a_loss_beside_the_density(name: str, seed: int) -> None:
     """The value's gradient is that of all its uses, and the parameters' is the same with it."""
     results = []
-    for law, x, parameters in both(name, seed):
-        total = (x**3).sum() + law.log_prob(x).sum()
+    for distribution, x, parameters in both(name, seed):
+        total = (x**3).sum() + distribution.log_prob(x).sum()
         results.append(torch.autograd.grad(total, [x, *parameters]))
     close(*results)
 
@@ -265,15 +269,19 @@ def test_d5_a_loss_beside_the_density(name: str, seed: int) -> None:
 def test_d5_of_another_distribution_and_of_the_cdf(name: str, seed: int) -> None:
     """A model's density at a guide's draw, and the probability of at most the draw."""
     results = []
-    for (law, x, _), names in zip(
+    for (distribution, x, _), names in zip(
         both(name, seed), (Torch().names, torch.distributions), strict=True
     ):
         logits, t = leaves()
         other = getattr(names, name)(t * 1.5, logits=logits[0])
         results.append(torch.autograd.grad(other.log_prob(x).sum(), x))
         if name == "RelaxedBernoulli":
-            inside = law.temperature * x.logit() - law.logits
-            cdf = law.cdf(x) if law.__module__.startswith("relaxed") else inside.sigmoid()
+            inside = distribution.temperature * x.logit() - distribution.logits
+            cdf = (
+                distribution.cdf(x)
+                if distribution.__module__.startswith("relaxed")
+                else inside.sigmoid()
+            )
             results[-1] += torch.autograd.grad(cdf.sum(), x)
     close(*results)
 
@@ -291,9 +299,9 @@ def test_d5_where_the_value_is_saturated(name: str, masked: bool, seed: int) -> 
     if masked:
         logits[:, 0] = -torch.inf
     logits.requires_grad_()
-    law = getattr(Torch().names, name)(0.01, logits=logits)
-    value = drawn(law, seed)
-    total = law.log_prob(value).sum()
+    distribution = getattr(Torch().names, name)(0.01, logits=logits)
+    value = drawn(distribution, seed)
+    total = distribution.log_prob(value).sum()
     (alone,) = torch.autograd.grad(total, logits, retain_graph=True)
     by_value, beside = torch.autograd.grad(total, [value, logits])
     assert by_value.isfinite().all()
@@ -315,9 +323,9 @@ def test_d5_where_a_saturated_value_is_a_leaf(name: str, how: str, seed: int) ->
     logits = torch.linspace(-1.0, 1.0, 20).reshape(4, 5)
 
     def scored(logits: Any) -> tuple[Any, Any]:
-        law = getattr(Torch().names, name)(0.01, logits=logits)
-        x = law.sample().requires_grad_()
-        return law.log_prob(x), x
+        distribution = getattr(Torch().names, name)(0.01, logits=logits)
+        x = distribution.sample().requires_grad_()
+        return distribution.log_prob(x), x
 
     torch.manual_seed(seed)
     right, _ = scored(logits)
@@ -337,12 +345,15 @@ def test_d5_where_a_saturated_value_is_a_leaf(name: str, how: str, seed: int) ->
 def test_d5_a_hard_draw_made_a_leaf(name: str, how: str, seed: int) -> None:
     """It is the object that was drawn: its gradient is that by the relaxed value behind it."""
     logits, t = leaves()
-    law, soft_name = getattr(Torch().names, name)(t, logits=logits), name.replace("Straight", "")
+    distribution, soft_name = (
+        getattr(Torch().names, name)(t, logits=logits),
+        name.replace("Straight", ""),
+    )
     soft_name = soft_name.replace("Through", "")
     torch.manual_seed(seed)
-    z = law.rsample().detach_() if how == "detached" else law.sample()
+    z = distribution.rsample().detach_() if how == "detached" else distribution.sample()
     z.requires_grad_()
-    found = torch.autograd.grad(law.log_prob(z).sum(), [z, logits, t])
+    found = torch.autograd.grad(distribution.log_prob(z).sum(), [z, logits, t])
     x = drawn(getattr(Torch().names, soft_name)(t, logits=logits), seed).detach().requires_grad_()
     theirs = getattr(torch.distributions, soft_name)(t, logits=logits)
     close(found, torch.autograd.grad(theirs.log_prob(x).sum(), [x, logits, t]))
@@ -402,9 +413,9 @@ def test_d2_forward_mode(name: str, t: float) -> None:
     cls, logits = getattr(Torch().names, name), torch.tensor([1.0, -2.0, 0.5]).double()
 
     def quantities(x: Any, t: Any) -> Any:
-        law = cls(t, logits=x)
-        divergence = Torch().divergence(law, cls(0.5, logits=torch.zeros_like(x)))
-        return torch.stack([divergence.sum(), law.entropy().sum()])
+        distribution = cls(t, logits=x)
+        divergence = Torch().divergence(distribution, cls(0.5, logits=torch.zeros_like(x)))
+        return torch.stack([divergence.sum(), distribution.entropy().sum()])
 
     for f, x in (
         (lambda t: quantities(logits.to(t), t), torch.tensor(t).double()),

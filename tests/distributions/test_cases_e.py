@@ -26,6 +26,16 @@ ESTIMATORS = [
 ]
 
 
+def estimated(distribution: Any, chosen: Any, x: Any, t: float = 0.5) -> Any:
+    """The discrete distribution of logits x with an estimator."""
+    return distribution(logits=x, estimator=chosen)
+
+
+def scored(distribution: Any, x: Any, value: Any) -> Any:
+    """The log density at logits x."""
+    return distribution(0.5, logits=x).log_prob(value)
+
+
 def estimator(names: ModuleType, name: str) -> Any:
     """An estimator by its name."""
     more = {
@@ -49,12 +59,11 @@ def distributions(names: ModuleType) -> Iterator[tuple[str, Make, tuple[int, ...
         yield name, lambda x, t=0.5, name=name: getattr(names, name)(t, logits=x), rows
     for name in DISCRETE:
         rows = (CATEGORIES,) if "OneHot" in name else ()
-        law = getattr(names, name)
-        yield name, lambda x, t=0.5, law=law: law(logits=x), rows
+        distribution = getattr(names, name)
+        yield name, lambda x, t=0.5, distribution=distribution: distribution(logits=x), rows
         for entry in ESTIMATORS:
             chosen = estimator(names, entry)
-            make = lambda x, t=0.5, law=law, chosen=chosen: law(logits=x, estimator=chosen)  # noqa: E731
-            yield f"{name}, {entry}", make, rows
+            yield f"{name}, {entry}", functools.partial(estimated, distribution, chosen), rows
     rows, square = (CATEGORIES,), (CATEGORIES, CATEGORIES)
     yield "Subset", lambda x, t=0.5: names.Subset(2, logits=x), rows
     yield "Permutation", lambda x, t=0.5: names.Permutation(x), square
@@ -68,8 +77,8 @@ def distributions(names: ModuleType) -> Iterator[tuple[str, Make, tuple[int, ...
 
 def in_turn(name: str) -> bool:
     """Each estimator at one of the two discrete distributions, and all that has none."""
-    law, _, entry = name.partition(", ")
-    return entry not in ESTIMATORS or ESTIMATORS.index(entry) % 2 == DISCRETE.index(law)
+    distribution, _, entry = name.partition(", ")
+    return entry not in ESTIMATORS or ESTIMATORS.index(entry) % 2 == DISCRETE.index(distribution)
 
 
 def matches(name: str) -> bool:
@@ -87,8 +96,8 @@ def pieces(backend: Jax, make: Make) -> dict[str, Callable[..., Any]]:
     import jax.numpy as jnp
 
     def scored(x: Any, key: Any) -> Any:
-        law = make(x)
-        return law.log_prob(*law.sample_with_intermediates(key))
+        distribution = make(x)
+        return distribution.log_prob(*distribution.sample_with_intermediates(key))
 
     def attribute(name: str) -> Callable[..., Any]:
         return lambda x, key: getattr(make(x), name)
@@ -221,9 +230,11 @@ def test_e2_densities_moments_and_gradients_export_with_a_symbolic_batch(
 
     def slope(x: Any, key: Any) -> Any:
         def total(x: Any) -> Any:
-            law = make(x)
-            value, more = law.sample_with_intermediates(key)
-            return (value * jnp.arange(value.shape[-1])).sum() + law.log_prob(value, more).sum()
+            distribution = make(x)
+            value, more = distribution.sample_with_intermediates(key)
+            return (value * jnp.arange(value.shape[-1])).sum() + distribution.log_prob(
+                value, more
+            ).sum()
 
         return jax.grad(total)(x)
 
@@ -252,9 +263,9 @@ def test_e3_everything_is_traced_under_strict_promotion(jax_backend: Jax, whole:
             right = provided(all_pieces, x, key())
 
             def slope(x: Any, make: Make = make, scored: bool = "density" in right) -> Any:
-                law = make(x)
-                value, more = law.sample_with_intermediates(key())
-                density = law.log_prob(value, more) if scored else 0.0 * value
+                distribution = make(x)
+                value, more = distribution.sample_with_intermediates(key())
+                density = distribution.log_prob(value, more) if scored else 0.0 * value
                 return value.astype("float32").sum() + density.sum()
 
             with jax.numpy_dtype_promotion("strict"):
@@ -269,8 +280,8 @@ def test_e3_the_numbers_are_those_without_the_setting(jax_backend: Jax) -> None:
     import jax
     import jax.numpy as jnp
 
-    law = jax_backend.names.RelaxedBernoulli
-    p, q = (law(t, logits=jnp.arange(2.0)) for t in (0.5, 0.7))
+    distribution = jax_backend.names.RelaxedBernoulli
+    p, q = (distribution(t, logits=jnp.arange(2.0)) for t in (0.5, 0.7))
 
     def parts() -> list[Any]:
         return [p.entropy(), p.mean, jax_backend.divergence(p, q)]
@@ -310,15 +321,15 @@ def test_e4_whatever_is_not_one_key_is_refused(jax_backend: Jax) -> None:
     for name, make, event in distributions(jax_backend.names):
         for words, wrong in keys().items():
             for size in (1, 5, 40) if name in RELAXED else (1,):
-                law = make(logits(event, size))
+                distribution = make(logits(event, size))
                 with pytest.raises(ValueError, match="expected one key, such as") as error:
-                    law.sample(wrong)
+                    distribution.sample(wrong)
                 assert words in str(error.value)
                 texts.append(str(error.value))
         with pytest.raises(ValueError, match="Draw with several keys by"):
-            numpyro.sample("z", law, rng_key=jax.random.split(key(), 3))
+            numpyro.sample("z", distribution, rng_key=jax.random.split(key(), 3))
         with pytest.raises(ValueError, match="run a model inside of"):
-            numpyro.sample("z", law)
+            numpyro.sample("z", distribution)
     assert texts[0] == (
         "A draw got an array of dtype key<fry> and shape (3,) as its random key; expected one key, "
         "such as jax.random.key(0). Draw with several keys by jax.vmap(distribution.sample)(keys), "
@@ -346,21 +357,21 @@ def test_e4_a_key_of_each_style_and_kind_draws(jax_backend: Jax) -> None:
     """Old ones draw what new ones do, and vmap over keys draws with each."""
     import jax
 
-    law = jax_backend.names.RelaxedOneHotCategorical(0.5, logits=logits((3,)))
-    right = law.sample(key())
+    distribution = jax_backend.names.RelaxedOneHotCategorical(0.5, logits=logits((3,)))
+    right = distribution.sample(key())
     for one in (key("old"), np.asarray(key("old"))):
-        np.testing.assert_array_equal(law.sample(one), right)
-        np.testing.assert_allclose(jax.jit(law.sample)(one), right, rtol=1e-6)
+        np.testing.assert_array_equal(distribution.sample(one), right)
+        np.testing.assert_allclose(jax.jit(distribution.sample)(one), right, rtol=1e-6)
     several = jax.random.split(key(), 3)
-    each = [law.sample(one) for one in several]
+    each = [distribution.sample(one) for one in several]
     for batch in (several, jax.random.key_data(several)):
-        np.testing.assert_allclose(jax.vmap(law.sample)(batch), each, rtol=1e-6)
+        np.testing.assert_allclose(jax.vmap(distribution.sample)(batch), each, rtol=1e-6)
     for impl in ("rbg", "unsafe_rbg"):
         new = jax.random.key(0, impl=impl)
         with jax.default_prng_impl(impl):
             old = jax.random.PRNGKey(0)
-            np.testing.assert_array_equal(law.sample(old), law.sample(new))
-        assert abs(law.sample(new) - right).max() > 1e-3
+            np.testing.assert_array_equal(distribution.sample(old), distribution.sample(new))
+        assert abs(distribution.sample(new) - right).max() > 1e-3
 
 
 # Programs of torch.export
@@ -476,9 +487,9 @@ def test_e1_a_draw_and_its_density_in_one_program(torch_backend: Torch) -> None:
     def both(x: Any) -> list[Any]:
         out = []
         for name in RELAXED + MIXED:
-            law = getattr(names, name)(0.05, logits=x)
-            value = law.rsample()
-            out += [value, law.log_prob(value)]
+            distribution = getattr(names, name)(0.05, logits=x)
+            value = distribution.rsample()
+            out += [value, distribution.log_prob(value)]
         return out
 
     x = torch.as_tensor(logits((CATEGORIES,), 2000))
@@ -540,13 +551,13 @@ def asked(make: Make) -> dict[str, Callable[..., Any]]:
 
     def slope(x: Any) -> Any:
         x = x.detach().clone().requires_grad_()
-        law = make(x)
-        value = law.rsample()
-        return torch.autograd.grad(value.sum() + law.log_prob(value).sum(), x)[0]
+        distribution = make(x)
+        value = distribution.rsample()
+        return torch.autograd.grad(value.sum() + distribution.log_prob(value).sum(), x)[0]
 
     return {
         "draw": lambda x: make(x).sample((2,)),
-        "density": lambda x: (lambda law: law.log_prob(law()))(make(x)),
+        "density": lambda x: (lambda distribution: distribution.log_prob(distribution()))(make(x)),
         "density of a copy": lambda x: make(x).log_prob(make(x).sample() + 0),
         "gradient": slope,
         "entropy": lambda x: make(x).entropy(),
@@ -595,9 +606,9 @@ def test_e5_the_device_meta_as_a_context(torch_backend: Torch) -> None:
 
     names = torch_backend.names
     with torch.device("meta"):
-        law = names.RelaxedOneHotCategorical([0.5, 1.0], logits=[[0.0, 1.0, 2.0]] * 2)
-        assert law.rsample().is_meta
-        assert law.log_prob(law.rsample()).shape == (2,)
+        distribution = names.RelaxedOneHotCategorical([0.5, 1.0], logits=[[0.0, 1.0, 2.0]] * 2)
+        assert distribution.rsample().is_meta
+        assert distribution.log_prob(distribution.rsample()).shape == (2,)
     for name, make, event in distributions(names):
         x = torch.as_tensor(logits(event))
         with torch.device("meta"):
@@ -619,8 +630,10 @@ def test_e5_make_fx_traces_draws_and_densities(torch_backend: Torch, mode: str) 
     for event, makes in shapes.items():
 
         def drawn(x: Any, makes: list[Make]) -> list[Any]:
-            pairs = [(law, law()) for law in (make(x) for make in makes)]
-            return [value for _, value in pairs] + [law.log_prob(value) for law, value in pairs]
+            pairs = [(distribution, distribution()) for distribution in (make(x) for make in makes)]
+            return [value for _, value in pairs] + [
+                distribution.log_prob(value) for distribution, value in pairs
+            ]
 
         both: Any = functools.partial(drawn, makes=makes)
         traced = make_fx(both, tracing_mode=mode)(torch.as_tensor(logits(event, 3)))
@@ -639,9 +652,9 @@ def test_e5_aot_function_and_functionalize_keep_densities(torch_backend: Torch) 
 
     x = torch.as_tensor(logits((CATEGORIES,))).requires_grad_()
     for name in RELAXED[:4]:
-        law = getattr(torch_backend.names, name)
-        value = law(0.5, logits=x.detach()).sample().clone()
-        score = lambda x, value, law=law: law(0.5, logits=x).log_prob(value)  # noqa: E731
+        distribution = getattr(torch_backend.names, name)
+        value = distribution(0.5, logits=x.detach()).sample().clone()
+        score = functools.partial(scored, distribution)
         (right,) = torch.autograd.grad(score(x, value).sum(), x)
         compiled = aot_function(score, fw_compiler=lambda graph, _: make_boxed_func(graph))
         (got,) = torch.autograd.grad(compiled(x, value).sum(), x)

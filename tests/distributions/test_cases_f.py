@@ -193,11 +193,13 @@ def test_f1_what_cannot_be_enumerated_says_so(pyro: Any) -> None:
 
     from relaxed_dists.pyro import Bernoulli, OneHotCategorical, StraightThrough, Subset
 
-    def model(law: Any, how: str = "parallel") -> Any:
+    def model(distribution: Any, how: str = "parallel") -> Any:
         def run() -> None:
-            z = pyro.sample("z", law, infer={"enumerate": how})
+            z = pyro.sample("z", distribution, infer={"enumerate": how})
             pyro.sample(
-                "x", dist.Normal(z.sum(-1) if law.event_dim else z, 1.0), obs=torch.ones(())
+                "x",
+                dist.Normal(z.sum(-1) if distribution.event_dim else z, 1.0),
+                obs=torch.ones(()),
             )
 
         return run
@@ -207,33 +209,38 @@ def test_f1_what_cannot_be_enumerated_says_so(pyro: Any) -> None:
     assert np.isfinite(elbo.loss(config_enumerate(subset), nothing))
     with pytest.raises(ValueError, match="given the other sites its value is no Subset"):
         elbo.compute_marginals(subset, nothing)
-    for law in (
+    for distribution in (
         Bernoulli(logits=torch.zeros(()), estimator=StraightThrough()),
         OneHotCategorical(logits=torch.zeros(3), estimator=StraightThrough()),
     ):
         with pytest.raises(NotImplementedError, match="can't be enumerated with an estimator"):
-            elbo.loss(model(law), nothing)
+            elbo.loss(model(distribution), nothing)
         with pytest.raises(NotImplementedError, match="can't be enumerated with an estimator"):
-            elbo.loss(model(law), model(law, "sequential"))
+            elbo.loss(model(distribution), model(distribution, "sequential"))
 
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_f1_ours_are_the_frameworks_own_in_pyro(pyro: Any, name: str) -> None:
-    """Pyro and torch ask isinstance; what a law is made of is still ours."""
+    """Pyro and torch ask isinstance; what a distribution is made of is still ours."""
     import copy
     import pickle
 
     import torch
     from pyro import distributions as dist
 
-    law = made(BACKENDS["pyro"](), name)
-    assert isinstance(law, getattr(dist, name))
-    assert isinstance(law, getattr(torch.distributions, name))
-    for other in (law, law.expand((5, 2)), copy.copy(law), pickle.loads(pickle.dumps(law))):
-        assert type(other) is type(law)
+    distribution = made(BACKENDS["pyro"](), name)
+    assert isinstance(distribution, getattr(dist, name))
+    assert isinstance(distribution, getattr(torch.distributions, name))
+    for other in (
+        distribution,
+        distribution.expand((5, 2)),
+        copy.copy(distribution),
+        pickle.loads(pickle.dumps(distribution)),
+    ):
+        assert type(other) is type(distribution)
         assert "_categorical" not in vars(other)
-        np.testing.assert_array_equal(other.logits, law.logits.expand(other.logits.shape))
-        np.testing.assert_allclose(other.probs, law.probs.expand(other.logits.shape))
+        np.testing.assert_array_equal(other.logits, distribution.logits.expand(other.logits.shape))
+        np.testing.assert_allclose(other.probs, distribution.probs.expand(other.logits.shape))
         assert other.param_shape == other.logits.shape
 
 
@@ -249,9 +256,9 @@ def test_f4_infer_shapes_gives_the_shapes_of_the_law_that_is_made(
     for batch, heat in (((), ()), ((2,), ()), ((4, 1), (2,)), ((), (3,))):
         logits = backend.array(numbers(name, batch))
         given = arguments(name, logits, backend.array(np.full(heat, 0.5)))
-        law = cls(**given)
+        distribution = cls(**given)
         shapes = {key: np.shape(x) for key, x in given.items()}
-        expected = tuple(law.batch_shape), tuple(law.event_shape)
+        expected = tuple(distribution.batch_shape), tuple(distribution.event_shape)
         assert cls.infer_shapes(**shapes) == expected
         if "Permutation" not in name:
             shapes["probs"] = shapes.pop("logits")
@@ -318,9 +325,9 @@ def test_f5_masked_sites_in_plates_are_drawn(backend: Backend, name: str) -> Non
 @pytest.mark.parametrize("name", ["RelaxedBernoulliStraightThrough", "RelaxedSubset"])
 def test_f5_outside_of_a_drawing_the_errors_stay(backend: Backend, name: str) -> None:
     """Only the frameworks' own inspection is answered."""
-    law = made(backend, name)
+    distribution = made(backend, name)
     with pytest.raises((ValueError, NotImplementedError), match=r"has lost|has no log_prob"):
-        law.log_prob(backend.array(backend.numpy(backend.draw(law, 0))))
+        distribution.log_prob(backend.array(backend.numpy(backend.draw(distribution, 0))))
 
 
 # 6. vmap over a distribution, by NumPyro's own helper.
@@ -340,12 +347,14 @@ def test_f6_vmap_over_maps_all_parameters(name: str) -> None:
     rows = np.stack([with_logits(backend, name, row).sample(key) for row in x])
 
     axis = -1 - event  # the last one of the batch
-    law = jax.vmap(
+    distribution = jax.vmap(
         lambda row: with_logits(backend, name, row), out_axes=vmap_over(one, logits=axis)
     )(x)
-    assert law.batch_shape == (2, 5)
-    assert promote_batch_shape(law).batch_shape == (2, 5)
-    found = jax.vmap(lambda d: d.sample(key), in_axes=(vmap_over(law, logits=axis),))(law)
+    assert distribution.batch_shape == (2, 5)
+    assert promote_batch_shape(distribution).batch_shape == (2, 5)
+    found = jax.vmap(lambda d: d.sample(key), in_axes=(vmap_over(distribution, logits=axis),))(
+        distribution
+    )
     np.testing.assert_allclose(found, rows, rtol=1e-5, atol=1e-6)
     if "Permutation" not in name:
         assert vmap_over(one, probs=1).logits == 1
@@ -406,15 +415,20 @@ def test_f11_has_rsample_switches_the_gradient_off(pyro: Any, name: str) -> None
             plain.has_rsample_(True)
         assert not plain.has_rsample_(False).has_rsample
         name += " StraightThrough"
-    law = with_logits(backend, name, logits)
-    assert law().requires_grad
-    assert law.has_rsample_(False) is law
-    for detached in (law, law.expand((3, 2)), law.expand((3, 2)).to_event(1), law.mask(True)):
+    distribution = with_logits(backend, name, logits)
+    assert distribution().requires_grad
+    assert distribution.has_rsample_(False) is distribution
+    for detached in (
+        distribution,
+        distribution.expand((3, 2)),
+        distribution.expand((3, 2)).to_event(1),
+        distribution.mask(True),
+    ):
         assert not detached.has_rsample
         x = detached()
         assert not x.requires_grad
         assert torch.autograd.grad(detached.log_prob(x).sum(), logits)[0].abs().sum() > 0
-    assert law.has_rsample_(True)().requires_grad
+    assert distribution.has_rsample_(True)().requires_grad
 
 
 # 12. funsor.
@@ -484,37 +498,37 @@ SOFT = [f"{d} {e}" for d in DISCRETE for e in ("GumbelSoftmax soft", "DecoupledG
 @pytest.mark.parametrize("name", SOFT)
 def test_f14_soft_draws_are_on_their_support(backend: Backend, name: str, seed: int) -> None:
     """And no others: not even a little below 0, or of another sum."""
-    law = made(backend, name, (500,), "float32")
-    check = law.support.check if backend.framework == "pyro" else law.support
-    x = backend.draw(law, seed)
+    distribution = made(backend, name, (500,), "float32")
+    check = distribution.support.check if backend.framework == "pyro" else distribution.support
+    x = backend.draw(distribution, seed)
     assert bool(check(x).all())
     assert ((backend.numpy(x) > 0) & (backend.numpy(x) < 1)).mean() > 0.9
     assert not bool(check(x - 1.5).any())
     assert not bool(check(x + 1.5).any())
-    assert "Soft" in repr(law.support)
+    assert "Soft" in repr(distribution.support)
     hard = made(backend, f"{name.partition(' ')[0]} StraightThrough", (500,), "float32").support
     assert not bool((hard.check if backend.framework == "pyro" else hard)(x).all())
 
 
 @pytest.mark.parametrize("name", SOFT)
 def test_f14_the_moments_are_those_of_the_soft_value(backend: Backend, name: str) -> None:
-    """Of the relaxed law at the temperature of the value, whose moments have tests of their own.
+    """Those of the relaxed distribution at the value's temperature, which have their own tests.
 
     Also against 40,000 draws: false alarms of 1e-6; an error of 0.01 in the mean is seen.
     """
-    law = made(backend, name)
+    distribution = made(backend, name)
     relaxed = "RelaxedOneHotCategorical" if "OneHot" in name else "RelaxedBernoulli"
     t = 0.3 if "Decoupled" in name else 0.5
-    expected = getattr(backend.names, relaxed)(t, logits=law.logits)
-    x = backend.numpy(backend.draw(law, 0, (40_000,)))
+    expected = getattr(backend.names, relaxed)(t, logits=distribution.logits)
+    x = backend.numpy(backend.draw(distribution, 0, (40_000,)))
     for moment in ("mean", "variance"):
-        found = backend.numpy(getattr(law, moment))
+        found = backend.numpy(getattr(distribution, moment))
         np.testing.assert_allclose(found, backend.numpy(getattr(expected, moment)), rtol=1e-9)
     error = 5 * x.std(0) / 200
-    assert (abs(x.mean(0) - backend.numpy(law.mean)) < error).all()
-    np.testing.assert_allclose(x.var(0), backend.numpy(law.variance), atol=0.005)
-    hard = backend.numpy(law.discrete.variance)
-    assert (abs(hard - backend.numpy(law.variance)) > 0.01).all()  # what it was before
+    assert (abs(x.mean(0) - backend.numpy(distribution.mean)) < error).all()
+    np.testing.assert_allclose(x.var(0), backend.numpy(distribution.variance), atol=0.005)
+    hard = backend.numpy(distribution.discrete.variance)
+    assert (abs(hard - backend.numpy(distribution.variance)) > 0.01).all()  # what it was before
 
 
 @pytest.mark.parametrize("name", SOFT)
@@ -522,10 +536,10 @@ def test_f14_a_mixture_scores_soft_draws(backend: Backend, name: str, seed: int)
     """As the sum over its components says."""
     dist = pytest.importorskip(f"{backend.framework}.distributions")
     weights = backend.array([0.3, 0.7])
-    law = made(backend, name)
-    mixture = dist.MixtureSameFamily(dist.Categorical(probs=weights), law)
+    distribution = made(backend, name)
+    mixture = dist.MixtureSameFamily(dist.Categorical(probs=weights), distribution)
     x = backend.draw(mixture, seed)
-    single = np.array([backend.numpy(law.log_prob(x[None]))]).reshape(2)
+    single = np.array([backend.numpy(distribution.log_prob(x[None]))]).reshape(2)
     expected = np.log((np.array([0.3, 0.7]) * np.exp(single)).sum())
     assert backend.numpy(mixture.log_prob(x)) == pytest.approx(expected, rel=1e-9)
 
@@ -548,7 +562,7 @@ def test_f14_a_soft_site_is_still_no_continuous_one(backend: Backend, kernel: st
 @pytest.mark.parametrize("name", NAMES)
 def test_f16_supports_print_their_names(backend: Backend, name: str) -> None:
     """Both frameworks drop the first letter of the class."""
-    law = made(backend, name)
+    distribution = made(backend, name)
     expected = {
         "ExpRelaxedOneHotCategorical": "LogSimplex()",
         "HardConcrete": "Gates(lower_bound=0.0, upper_bound=1.0)",
@@ -562,18 +576,18 @@ def test_f16_supports_print_their_names(backend: Backend, name: str) -> None:
     value = {"OneHotCategorical": "OneHot", "Bernoulli": "Boolean"}.get(cls)
     if estimator and value:
         soft = estimator in ("GumbelSoftmax soft", "DecoupledGumbelSoftmax")
-        assert repr(law.support) == ("Soft" if soft else "Estimated") + value + "()"
+        assert repr(distribution.support) == ("Soft" if soft else "Estimated") + value + "()"
     elif name in expected:
-        assert repr(law.support) == expected[name]
+        assert repr(distribution.support) == expected[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_f16_expand_to_a_shape_that_does_not_fit_says_so(backend: Backend, name: str) -> None:
     """With the frameworks' own type of error."""
-    law = made(backend, name, (2, 3))
+    distribution = made(backend, name, (2, 3))
     for shape in ((3,), (), (4, 3), (5, 3, 3)):
         match = (
             rf"expand got the batch shape .*{len(shape) and shape[-1]}.* of batch shape \(2, 3\)"
         )
         with pytest.raises(ValueError, match=match if shape else r"batch shape \(\)"):
-            law.expand(shape)
+            distribution.expand(shape)

@@ -27,8 +27,8 @@ PAIRED = [case.name for case in CASES] + ["HardConcrete", "OneHotCategorical", "
 
 def shaped(backend: Backend, name: str, *shape: int) -> Any:
     """A distribution with logits of a shape."""
-    heat = () if name in ("OneHotCategorical", "Bernoulli") else (0.5,)
-    return getattr(backend.names, name)(*heat, logits=backend.array(np.zeros(shape)))
+    temperature = () if name in ("OneHotCategorical", "Bernoulli") else (0.5,)
+    return getattr(backend.names, name)(*temperature, logits=backend.array(np.zeros(shape)))
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -75,13 +75,17 @@ def bernoulli_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def test_k2_divergence_at_certain_probs(backend: Backend) -> None:
     """inf or 0, in either order; framework's logits came from probs clamped to 1e-7 or so."""
     p, q = (x.ravel() for x in np.meshgrid([0.0, 0.3, 1.0], [0.0, 0.6, 1.0]))
-    laws = [
+    distributions = [
         [make_bernoulli(probs=backend.array(x)) for x in (p, q)]
         for make_bernoulli in (backend.names.Bernoulli, theirs(backend).Bernoulli)
     ]
     expected = bernoulli_kl(p, q)
-    np.testing.assert_allclose(backend.kl(laws[0][0], laws[1][1]), expected, rtol=1e-12)
-    np.testing.assert_allclose(backend.kl(laws[1][0], laws[0][1]), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        backend.kl(distributions[0][0], distributions[1][1]), expected, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        backend.kl(distributions[1][0], distributions[0][1]), expected, rtol=1e-12
+    )
     if backend.framework == "numpyro":
         return
     a, b = np.array([[0.0, 0.4, 0.6], [0.0, 0.4, 0.6]]), np.array([[0.5, 0.2, 0.3], [0.0, 1.0, 0]])
@@ -126,18 +130,20 @@ def test_k3_divergence_without_a_batch(backend: Backend) -> None:
         prior = names.LogitRelaxedBernoulli(0.4, logits=backend.array(0.0, "float32"))
         return backend.divergence(names.LogitRelaxedBernoulli(t, logits=x), prior)
 
-    x, heat = backend.array(d, "float32"), backend.array(t, "float32")
-    np.testing.assert_allclose(backend.numpy(divergence(x, heat)), d * d / 6, rtol=1e-5)
-    slope = backend.grad(lambda x: divergence(x, heat), x)[0]
+    x, temperature = backend.array(d, "float32"), backend.array(t, "float32")
+    np.testing.assert_allclose(backend.numpy(divergence(x, temperature)), d * d / 6, rtol=1e-5)
+    slope = backend.grad(lambda x: divergence(x, temperature), x)[0]
     np.testing.assert_allclose(slope, d / 3, rtol=1e-5)
 
     def far(t: Any) -> Any:
         p = names.LogitRelaxedBernoulli(t, logits=backend.array(1.3))
         return backend.divergence(p, names.LogitRelaxedBernoulli(0.4, logits=backend.array(0.0)))
 
-    h, heat = 1e-5, backend.array(t)
+    h, temperature = 1e-5, backend.array(t)
     ends = [backend.numpy(far(backend.array(t + s))) for s in (h, -h)]
-    np.testing.assert_allclose(backend.grad(far, heat)[0], (ends[0] - ends[1]) / (2 * h), rtol=1e-6)
+    np.testing.assert_allclose(
+        backend.grad(far, temperature)[0], (ends[0] - ends[1]) / (2 * h), rtol=1e-6
+    )
 
 
 # K4, K5: the halves.
@@ -148,11 +154,11 @@ def test_k4_cdf_of_a_copy_in_the_halves(backend: Backend, dtype: str) -> None:
     """As exact as its result is rounded, 0.4 % in bfloat16: it was off by 5 % near 1."""
     logits = np.array([-22.0, -3.5, 16.5, 22.0])
     value = backend.array(np.array([0.004, 0.3, 0.984375, 0.99609375]), dtype)
-    law = backend.names.RelaxedBernoulli(4.0, logits=backend.array(logits, dtype))
+    distribution = backend.names.RelaxedBernoulli(4.0, logits=backend.array(logits, dtype))
     exact = backend.numpy(value)
     expected = expit(4 * (np.log(exact) - np.log1p(-exact)) - logits)
     rounding = 2.0**-8 if dtype == "bfloat16" else 2.0**-10
-    np.testing.assert_allclose(backend.numpy(law.cdf(value)), expected, rtol=rounding)
+    np.testing.assert_allclose(backend.numpy(distribution.cdf(value)), expected, rtol=rounding)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -161,19 +167,19 @@ def test_k5_modes_in_the_halves(backend: Backend, dtype: str) -> None:
     names = backend.names
     scores = np.array([[-INF, 2.0, 3.0], [1.0, 0.5, 4.0], [0.0, 0.25, 0.125]])
     matching = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
-    for law in (
+    for distribution in (
         names.Permutation(logits=backend.array(scores, dtype)),
         names.RelaxedPermutation(0.5, logits=backend.array(scores, dtype), hard=True),
     ):
-        assert law.mode.dtype == backend.array(0.0, dtype).dtype
-        np.testing.assert_array_equal(backend.numpy(law.mode), matching)
+        assert distribution.mode.dtype == backend.array(0.0, dtype).dtype
+        np.testing.assert_array_equal(backend.numpy(distribution.mode), matching)
     row = backend.array([-INF, 2.0, 3.0, 1.0], dtype)
-    for law, mode in (
+    for distribution, mode in (
         (names.Subset(2, logits=row), [0, 1, 1, 0]),
         (names.OneHotCategorical(logits=row), [0, 0, 1, 0]),
     ):
-        assert law.mode.dtype == row.dtype
-        np.testing.assert_array_equal(backend.numpy(law.mode), mode)
+        assert distribution.mode.dtype == row.dtype
+        np.testing.assert_array_equal(backend.numpy(distribution.mode), mode)
 
 
 # K8, F3: what the frameworks ask of a class.
@@ -184,8 +190,13 @@ def test_f3_rsample_is_where_a_gradient_is(backend: Backend, name: str) -> None:
     """has_rsample is true if and only if a draw has a gradient, in all wrappers; so is rsample."""
     logits = numbers(name)
     weights = backend.array(np.random.default_rng(0).normal(size=logits.shape))
-    has, law = name not in NO_RSAMPLE, made(backend, name)
-    for wrapped in (law, law.to_event(1), law.expand((3, 2)), law.mask(False)):
+    has, distribution = name not in NO_RSAMPLE, made(backend, name)
+    for wrapped in (
+        distribution,
+        distribution.to_event(1),
+        distribution.expand((3, 2)),
+        distribution.mask(False),
+    ):
         assert wrapped.has_rsample is has
 
     def total(x: Any) -> Any:
@@ -196,10 +207,10 @@ def test_f3_rsample_is_where_a_gradient_is(backend: Backend, name: str) -> None:
     assert (np.abs(gradient).max() > 0.01) == has
     call = (importlib.import_module("jax").random.key(0),) if backend.framework == "numpyro" else ()
     if has:
-        assert law.rsample(*call).shape == logits.shape
+        assert distribution.rsample(*call).shape == logits.shape
     else:
         with pytest.raises(NotImplementedError, match=f"{name} has no rsample.*; expected"):
-            law.rsample(*call)
+            distribution.rsample(*call)
 
 
 def test_f3_permutations_under_trace_graph_elbo(backend: Backend, language: Language) -> None:
@@ -211,8 +222,8 @@ def test_f3_permutations_under_trace_graph_elbo(backend: Backend, language: Lang
     infer = backend.infer
 
     def model(logits: Any) -> None:
-        law = names.RelaxedPermutation(0.7, logits=mean).mask(False)
-        z = language.sample("z", law)
+        distribution = names.RelaxedPermutation(0.7, logits=mean).mask(False)
+        z = language.sample("z", distribution)
         language.sample("x", language.normal((z * cost).sum(), 1.0), obs=backend.array(0.0))
 
     def guide(logits: Any) -> None:
@@ -249,18 +260,18 @@ def gradient_of(
 @pytest.mark.parametrize("name", EVERY)
 def test_k8_argument_constraints_name_the_parameters(backend: Backend, name: str) -> None:
     """All that the class takes, and each attribute fulfils its constraint."""
-    law, matrices = made(backend, name), "Permutation" in name
+    distribution, matrices = made(backend, name), "Permutation" in name
     taken = {"logits"} | (set() if matrices else {"probs"})
-    if getattr(law, "temperature", None) is not None:
+    if getattr(distribution, "temperature", None) is not None:
         taken.add("temperature")
-    assert set(law.arg_constraints) == taken
-    for parameter, constraint in law.arg_constraints.items():
-        value = getattr(law, parameter)
+    assert set(distribution.arg_constraints) == taken
+    for parameter, constraint in distribution.arg_constraints.items():
+        value = getattr(distribution, parameter)
         check = constraint.check if backend.framework == "pyro" else constraint
         assert bool(check(value).all())
     if backend.framework == "numpyro":
-        assert set(law.get_args()) == taken
-        law.validate_args()
+        assert set(distribution.get_args()) == taken
+        distribution.validate_args()
 
 
 # K9, K10: which models AutoRelaxed takes.
@@ -274,8 +285,10 @@ def test_k9_auto_relaxed_of_a_site_with_an_estimator(
     names = backend.names
 
     def model() -> None:
-        law = names.OneHotCategorical(probs=backend.array(probs), estimator=names.StraightThrough())
-        z = language.sample("z", law)
+        distribution = names.OneHotCategorical(
+            probs=backend.array(probs), estimator=names.StraightThrough()
+        )
+        z = language.sample("z", distribution)
         place = (z * backend.array([0.0, 1.0, 2.0])).sum()
         language.sample("x", language.normal(place, 0.5), obs=backend.array(1.0))
 

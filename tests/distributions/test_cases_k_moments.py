@@ -46,8 +46,8 @@ def test_k6_log_moments_of_two_categories(backend: Backend, dtype: str, bound: f
     mean, variance = np.vectorize(moments)(d.astype(float), t.astype(float))
 
     def both(t: Any, logits: Any) -> tuple[Any, Any]:
-        law = backend.names.ExpRelaxedOneHotCategorical(t, logits=logits)
-        return law.mean, law.variance
+        distribution = backend.names.ExpRelaxedOneHotCategorical(t, logits=logits)
+        return distribution.mean, distribution.variance
 
     compiled = backend.compiled(both)
     rows, scale = np.stack([0 * d, d], -1), np.maximum(1, 1 / t)
@@ -72,9 +72,9 @@ def test_k6_log_moments_of_three_categories(backend: Backend, t: float) -> None:
     q = np.exp(log_density(logits, t, y))
     mean = np.array([over_plane(axis, q * y[..., k]) for k in range(3)])
     square = [over_plane(axis, q * (y[..., k] - mean[k]) ** 2) for k in range(3)]
-    law = log_law(backend, t, logits)
-    np.testing.assert_allclose(backend.numpy(law.mean), mean, atol=1e-8)
-    np.testing.assert_allclose(backend.numpy(law.variance), square, atol=1e-8)
+    distribution = log_law(backend, t, logits)
+    np.testing.assert_allclose(backend.numpy(distribution.mean), mean, atol=1e-8)
+    np.testing.assert_allclose(backend.numpy(distribution.variance), square, atol=1e-8)
     assert (abs(special.log_softmax(logits) - mean) > 0.1).any()
 
 
@@ -85,26 +85,28 @@ def test_k6_log_moments_of_many_categories(backend: Backend, seed: int) -> None:
     """
     rng = np.random.default_rng(seed)
     logits, t = rng.normal(0, 2, 20), np.array([0.4, 3.0])[:, None]
-    law = log_law(backend, t[:, 0], np.stack([logits, logits]))
+    distribution = log_law(backend, t[:, 0], np.stack([logits, logits]))
     noise = rng.gumbel(size=(100_000, 1, 20))
     draws = special.log_softmax((logits + noise) / t, -1)
     square = draws.var(0)
     error = np.sqrt((((draws - draws.mean(0)) ** 4).mean(0) - square**2) / len(draws))
-    assert (abs(backend.numpy(law.variance) - square) < 5 * error).all()
-    assert (abs(backend.numpy(law.mean) - draws.mean(0)) < 5 * np.sqrt(square / len(draws))).all()
+    assert (abs(backend.numpy(distribution.variance) - square) < 5 * error).all()
+    assert (
+        abs(backend.numpy(distribution.mean) - draws.mean(0)) < 5 * np.sqrt(square / len(draws))
+    ).all()
 
 
 def test_k6_log_moments_with_masks(backend: Backend) -> None:
     """-inf and 0 for a masked category, as if it were not there; 0 and 0 where one is left."""
     rows = np.array([[0.3, -INF, -1.2, 0.9], [-INF, 2.0, -INF, -INF]])
     for dtype, bound in (("float64", 1e-12), ("float32", 1e-6), ("bfloat16", 0.01)):
-        law = log_law(backend, np.array([0.5, 3.0]), rows, dtype)
-        mean, variance = backend.numpy(law.mean), backend.numpy(law.variance)
+        distribution = log_law(backend, np.array([0.5, 3.0]), rows, dtype)
+        mean, variance = backend.numpy(distribution.mean), backend.numpy(distribution.variance)
         np.testing.assert_array_equal(mean[0, 1], -INF)
         np.testing.assert_array_equal(mean[1], [-INF, 0, -INF, -INF])
         np.testing.assert_array_equal(variance[:, 1], 0)
         np.testing.assert_array_equal(variance[1], 0)
-        assert law.mean.dtype == law.variance.dtype == law.logits.dtype
+        assert distribution.mean.dtype == distribution.variance.dtype == distribution.logits.dtype
         kept = log_law(backend, 0.5, rows[0, [0, 2, 3]])
         for ours, theirs in ((mean, kept.mean), (variance, kept.variance)):
             np.testing.assert_allclose(ours[0, [0, 2, 3]], backend.numpy(theirs), rtol=bound)
@@ -121,9 +123,9 @@ def test_k6_log_variance_at_high_temperatures(backend: Backend, dtype: str, boun
         mean = binary_expectation(lambda y: -np.logaddexp(0, -y), d, t)
         return binary_expectation(lambda y: (-np.logaddexp(0, -y) - mean) ** 2, d, t)
 
-    law = log_law(backend, t, np.stack([0 * d, d], -1), dtype)
+    distribution = log_law(backend, t, np.stack([0 * d, d], -1), dtype)
     expected = np.vectorize(variance)(d, t)
-    np.testing.assert_allclose(backend.numpy(law.variance)[:, 1], expected, rtol=bound)
+    np.testing.assert_allclose(backend.numpy(distribution.variance)[:, 1], expected, rtol=bound)
 
 
 def derivatives(backend: Backend, f: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -166,8 +168,8 @@ def test_k6_derivatives_of_log_moments(backend: Backend) -> None:
     weights = [backend.array(w) for w in np.random.default_rng(1).normal(size=(2, 3))]
 
     def total(x: Any) -> Any:
-        law = backend.names.ExpRelaxedOneHotCategorical(x[3], logits=x[:3])
-        return (law.mean * weights[0] + law.variance * weights[1]).sum()
+        distribution = backend.names.ExpRelaxedOneHotCategorical(x[3], logits=x[:3])
+        return (distribution.mean * weights[0] + distribution.variance * weights[1]).sum()
 
     check_derivatives(backend, total, *(np.append(logits, t) for t in (0.7, 1.6)))
 
@@ -209,23 +211,25 @@ def test_k6_moments_and_entropy_of_subsets(
     logits = (rng.normal(size=(4, 6)) * np.array([[0.1], [1.0], [5.0], [20.0]])).astype(dtype)
     logits[1, 2] = logits[2, :2] = -INF
     inclusion, entropy = zip(*(brute(k, row.astype(float)) for row in logits), strict=True)
-    law = backend.names.Subset(k, logits=backend.array(logits, dtype))
+    distribution = backend.names.Subset(k, logits=backend.array(logits, dtype))
     p = np.array(inclusion)
-    np.testing.assert_allclose(backend.numpy(law.mean), p, atol=bound)
-    np.testing.assert_allclose(backend.numpy(law.variance), p * (1 - p), atol=bound)
-    np.testing.assert_allclose(backend.numpy(law.entropy()), entropy, atol=10 * bound)
+    np.testing.assert_allclose(backend.numpy(distribution.mean), p, atol=bound)
+    np.testing.assert_allclose(backend.numpy(distribution.variance), p * (1 - p), atol=bound)
+    np.testing.assert_allclose(backend.numpy(distribution.entropy()), entropy, atol=10 * bound)
     hard = backend.names.RelaxedSubset(0.5, k, logits=backend.array(logits, dtype), hard=True)
-    np.testing.assert_array_equal(backend.numpy(hard.mean), backend.numpy(law.mean))
-    np.testing.assert_array_equal(backend.numpy(hard.variance), backend.numpy(law.variance))
+    np.testing.assert_array_equal(backend.numpy(hard.mean), backend.numpy(distribution.mean))
+    np.testing.assert_array_equal(
+        backend.numpy(hard.variance), backend.numpy(distribution.variance)
+    )
     if k > 1:
-        assert abs(backend.numpy(law.probs) * k - p).max() > 0.2
+        assert abs(backend.numpy(distribution.probs) * k - p).max() > 0.2
 
 
 def test_k6_the_subset_of_the_report(backend: Backend) -> None:
     """Its numbers, and where all that are not masked are drawn: certain."""
-    law = backend.names.Subset(2, logits=backend.array([2.0, 0.0, 0.0, -1.0]))
+    distribution = backend.names.Subset(2, logits=backend.array([2.0, 0.0, 0.0, -1.0]))
     expected = [0.960, 0.438, 0.438, 0.164]
-    np.testing.assert_allclose(backend.numpy(law.mean), expected, atol=5e-4)
+    np.testing.assert_allclose(backend.numpy(distribution.mean), expected, atol=5e-4)
     full = backend.names.Subset(2, logits=backend.array([2.0, -INF, 0.0, -INF]))
     np.testing.assert_array_equal(backend.numpy(full.mean), [1, 0, 1, 0])
     np.testing.assert_array_equal(backend.numpy(full.entropy()), 0)
@@ -245,8 +249,10 @@ def test_k6_derivatives_of_subsets(backend: Backend) -> None:
     weights = [backend.array(w) for w in np.random.default_rng(1).normal(size=(2, 4))]
 
     def total(x: Any) -> Any:
-        law = backend.names.Subset(2, logits=x)
-        return (law.mean * weights[0] + law.variance * weights[1]).sum() + law.entropy()
+        distribution = backend.names.Subset(2, logits=x)
+        return (
+            distribution.mean * weights[0] + distribution.variance * weights[1]
+        ).sum() + distribution.entropy()
 
     check_derivatives(backend, total, np.array([0.3, -0.8, 1.4, 0.1]))
     masked = backend.array([0.3, -INF, 1.4, 0.1])

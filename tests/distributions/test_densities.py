@@ -17,8 +17,8 @@ temperatures = st.sampled_from([0.1, 0.5, 2 / 3, 1.0, 3.0])
 
 def log_prob(backend: Backend, case: Case, t: object, logits: object, value: object) -> np.ndarray:
     """Our density of values given by their numbers alone."""
-    law = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
-    return backend.numpy(law.log_prob(backend.array(value)))
+    distribution = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
+    return backend.numpy(distribution.log_prob(backend.array(value)))
 
 
 @cases
@@ -81,13 +81,15 @@ def test_density_is_the_frameworks_own(case: Case) -> None:
 
 
 def test_binary_density_far_out(backend: Backend) -> None:
-    """SciPy's logistic law, to 1e-15, where torch's softplus is off by 2e-9 at 20."""
+    """SciPy's logistic distribution, to 1e-15, where torch's softplus is off by 2e-9 at 20."""
     from scipy.stats import logistic
 
     d = np.linspace(-39, 39, 500)
-    law = backend.names.LogitRelaxedBernoulli(backend.array(1.0), logits=backend.array(0.0))
+    distribution = backend.names.LogitRelaxedBernoulli(
+        backend.array(1.0), logits=backend.array(0.0)
+    )
     np.testing.assert_allclose(
-        backend.numpy(law.log_prob(backend.array(d))), logistic.logpdf(d), 1e-15
+        backend.numpy(distribution.log_prob(backend.array(d))), logistic.logpdf(d), 1e-15
     )
 
 
@@ -99,7 +101,7 @@ def test_discrete_law_by_enumeration(backend: Backend, name: str) -> None:
     p, q = (cls(logits=backend.array(parameters(rng, rows, 4, (3,)))) for _ in range(2))
     support = p.enumerate_support()
     points = backend.numpy(support)
-    log_p, log_q = (backend.numpy(law.log_prob(support)) for law in (p, q))
+    log_p, log_q = (backend.numpy(distribution.log_prob(support)) for distribution in (p, q))
     mass = np.exp(log_p)
     np.testing.assert_allclose(mass.sum(0), 1, rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(p.entropy()), -(mass * log_p).sum(0), rtol=1e-12)
@@ -146,7 +148,7 @@ def test_kl_with_numpyros_own() -> None:
 
 
 def test_entropy_in_closed_form(backend: Backend) -> None:
-    """Of the logistic law: SciPy's, scaled; of two categories: the same, in their log ratio."""
+    """The logistic one is SciPy's, scaled; that of two categories the same, in their log ratio."""
     from scipy.stats import logistic
 
     for t in (0.1, 1.0, 4.0):

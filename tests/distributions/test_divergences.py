@@ -1,4 +1,4 @@
-"""KL divergences between relaxed laws: exact, differentiable, compiled, and light on memory."""
+"""KL divergences of relaxed distributions: exact, differentiable, compiled, light on memory."""
 
 import functools
 
@@ -16,7 +16,7 @@ BINARY = ["LogitRelaxedBernoulli", "RelaxedBernoulli"]
 
 
 def kl(backend: Backend, name: str, p: tuple, q: tuple, dtype: str = "float64") -> np.ndarray:
-    """KL of two laws of a class, given as (temperature, logits)."""
+    """KL of two distributions of a class, given as (temperature, logits)."""
     laws = (
         getattr(backend.names, name)(backend.array(t, dtype), logits=backend.array(x, dtype))
         for t, x in (p, q)
@@ -25,7 +25,7 @@ def kl(backend: Backend, name: str, p: tuple, q: tuple, dtype: str = "float64") 
 
 
 def binary_kl(d: float, t: float, other: float, u: float) -> float:
-    """E log q - log p of the logistic laws, by a sum over an even grid."""
+    """E log q - log p of the logistic distributions, by a sum over an even grid."""
 
     def log_ratio(y: np.ndarray) -> np.ndarray:
         first = stats.logistic.logpdf(t * y - d) + np.log(t)
@@ -71,9 +71,9 @@ def test_binary_at_one_temperature(backend: Backend, dtype: str) -> None:
 
 @pytest.mark.parametrize(("t", "u"), [(0.5, 0.7), (1.0, 0.2), (0.4, 2.0)])
 def test_at_two_temperatures(backend: Backend, t: float, u: float) -> None:
-    """Against integrals over the plane of three categories, and of the logistic laws, to 1e-8.
+    """Against integrals over the plane of three categories, and logistic ones, to 1e-8.
 
-    The discrete law's KL is another number, by 0.1 and more.
+    The discrete distribution's KL is another number, by 0.1 and more.
     """
     logits, other = np.array([0.5, -1.0, 0.2]), np.array([0.0, 0.3, -0.4])
     axis, y = plane(t)
@@ -146,8 +146,8 @@ def test_gradients(backend: Backend) -> None:
     """
 
     def ours(x: object, t: object, z: object, u: object) -> object:
-        law = backend.names.ExpRelaxedOneHotCategorical
-        return backend.divergence(law(t, logits=x), law(u, logits=z)).sum()
+        distribution = backend.names.ExpRelaxedOneHotCategorical
+        return backend.divergence(distribution(t, logits=x), distribution(u, logits=z)).sum()
 
     for t, u in ((0.5, 0.8), (0.6, 0.6)):
         point = [LOGITS, t, OTHER, u]
@@ -157,7 +157,7 @@ def test_gradients(backend: Backend) -> None:
 
 
 def test_temperatures_that_broadcast(backend: Backend) -> None:
-    """A number for all rows, the same number a row, and an expanded law give one KL.
+    """A number for all rows, the same number a row, and an expanded distribution give one KL.
 
     To 1e-11: rows of one temperature go another way than rows of several.
     """
@@ -216,8 +216,8 @@ def test_memory_in_jax() -> None:
     from relaxed_dists.numpyro import RelaxedOneHotCategorical
 
     def loss(logits: object, other: object, t: object, u: object) -> object:
-        law = RelaxedOneHotCategorical
-        return kl_divergence(law(t, logits=logits), law(u, logits=other)).sum()
+        distribution = RelaxedOneHotCategorical
+        return kl_divergence(distribution(t, logits=logits), distribution(u, logits=other)).sum()
 
     x = jax.ShapeDtypeStruct((100, 20, 10), "float32")
     number = jax.ShapeDtypeStruct((), "float32")
@@ -237,8 +237,10 @@ def test_transformations_in_torch() -> None:
     t = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
 
     def loss(x: object, z: object, t: object) -> object:
-        law = RelaxedOneHotCategorical
-        return torch.distributions.kl_divergence(law(t, logits=x), law(0.7, logits=z))
+        distribution = RelaxedOneHotCategorical
+        return torch.distributions.kl_divergence(
+            distribution(t, logits=x), distribution(0.7, logits=z)
+        )
 
     expected = loss(x, z, t)
     torch.testing.assert_close(torch.vmap(loss)(x, z, t), expected)
@@ -266,8 +268,8 @@ def test_transformations_in_jax() -> None:
         t = jnp.array([0.3, 2.0])
 
         def loss(x: object, z: object, t: object) -> object:
-            law = RelaxedOneHotCategorical
-            return kl_divergence(law(t, logits=x), law(0.7, logits=z))
+            distribution = RelaxedOneHotCategorical
+            return kl_divergence(distribution(t, logits=x), distribution(0.7, logits=z))
 
         expected = jax.jit(loss)(x, z, t)
         np.testing.assert_allclose(jax.jit(jax.vmap(loss))(x, z, t), expected, rtol=1e-10)

@@ -12,7 +12,7 @@ INF = np.inf
 
 
 def test_kl_where_probabilities_underflow(backend: Backend) -> None:
-    """p is above 0 where q is 0: infinite; the same law: 0. Never NaN."""
+    """p is above 0 where q is 0: infinite; the same distribution: 0. Never NaN."""
     cls = backend.names.OneHotCategorical
     p = cls(logits=backend.array([0.0, -2000.0]))
     q = cls(logits=backend.array([0.0, -INF]))
@@ -27,12 +27,12 @@ def test_kl_where_probabilities_underflow(backend: Backend) -> None:
 @pytest.mark.parametrize("name", RELAXED)
 def test_the_discrete_twin(backend: Backend, name: str) -> None:
     """It has the same logits, and checks its values as its parent does."""
-    law = getattr(backend.names, name)(0.5, probs=backend.array([0.25, 0.75]))
-    twin = law.discrete
-    np.testing.assert_allclose(backend.numpy(twin.probs), [0.25, 0.75], rtol=1e-12)
-    assert not twin.has_rsample
+    distribution = getattr(backend.names, name)(0.5, probs=backend.array([0.25, 0.75]))
+    discrete_one = distribution.discrete
+    np.testing.assert_allclose(backend.numpy(discrete_one.probs), [0.25, 0.75], rtol=1e-12)
+    assert not discrete_one.has_rsample
     with pytest.raises(ValueError, match="log_prob got"):
-        twin.log_prob(backend.array([0.5, 0.5]))
+        discrete_one.log_prob(backend.array([0.5, 0.5]))
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -53,8 +53,8 @@ def test_estimators_by_mistake(backend: Backend, name: str) -> None:
     cls, names = getattr(backend.names, name), backend.names
     logits = backend.array(np.zeros((2, 3)))
     t = [0.5, 1.0] if name == "OneHotCategorical" else [[0.5], [1.0]]
-    law = cls(logits=logits, estimator=names.GumbelSoftmax(np.array(t)))
-    assert tuple(backend.draw(law, 0).shape) == (2, 3)
+    distribution = cls(logits=logits, estimator=names.GumbelSoftmax(np.array(t)))
+    assert tuple(backend.draw(distribution, 0).shape) == (2, 3)
     with pytest.raises(ValueError, match=r"got the class StraightThrough .* Call it"):
         cls(logits=logits, estimator=names.StraightThrough)
 
@@ -89,16 +89,16 @@ def test_missing_values_under_a_mask_in_numpyro() -> None:
     mask = jnp.array([True, False])
 
     def f(logits: object) -> object:
-        law = names.RelaxedBernoulli(0.5, logits=logits).mask(mask)
-        return law.log_prob(jnp.array([0.3, jnp.nan])).sum()
+        distribution = names.RelaxedBernoulli(0.5, logits=logits).mask(mask)
+        return distribution.log_prob(jnp.array([0.3, jnp.nan])).sum()
 
     value, gradient = jax.value_and_grad(f)(jnp.zeros(2))
     expected = names.RelaxedBernoulli(0.5, logits=0.0).log_prob(0.3)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     assert np.isfinite(gradient).all()
-    law = names.OneHotCategorical(logits=jnp.zeros((2, 3))).mask(mask)
+    distribution = names.OneHotCategorical(logits=jnp.zeros((2, 3))).mask(mask)
     rows = jnp.array([[1.0, 0.0, 0.0], [jnp.nan] * 3])
-    np.testing.assert_allclose(law.log_prob(rows), [-np.log(3), 0], rtol=1e-6)
+    np.testing.assert_allclose(distribution.log_prob(rows), [-np.log(3), 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -107,10 +107,10 @@ def test_vmap_over_an_estimated_law_in_numpyro(name: str) -> None:
     jax = pytest.importorskip("jax")
     names = BACKENDS["numpyro"]().names
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
-    law = getattr(names, name)(
+    distribution = getattr(names, name)(
         logits=jax.numpy.zeros(shape), estimator=names.GumbelSoftmax(0.5)
     ).expand((2, 4))
-    value = jax.vmap(jax.vmap(lambda d: d.sample(jax.random.key(0))))(law)
+    value = jax.vmap(jax.vmap(lambda d: d.sample(jax.random.key(0))))(distribution)
     assert value.shape == (2, *shape)
 
 
@@ -143,5 +143,5 @@ def test_repr(backend: Backend) -> None:
     assert repr(discrete).endswith(f"with batch shape (2,) and event shape (3,), {estimator}>")
     jax = pytest.importorskip("jax")
     seen: list[str] = []
-    jax.jit(lambda law: seen.append(repr(law)))(relaxed)
+    jax.jit(lambda distribution: seen.append(repr(distribution)))(relaxed)
     assert seen[0].endswith("temperature ()>")

@@ -67,59 +67,71 @@ class Asked:
 
     def numbers(self) -> dict[str, tuple[Callable[[], Any], tuple[int, ...]]]:
         """What gives numbers, and of which shape."""
-        law, shape, key = self.law, self.shape, self.key
+        distribution, shape, key = self.law, self.shape, self.key
         half = self.backend.array(np.full(BATCH, 0.5))
         return {
-            "cdf": (lambda: law.cdf(self.draw), BATCH),
-            "icdf": (lambda: law.icdf(half), BATCH),
-            "entropy": (law.entropy, BATCH),
-            "perplexity": (lambda: law.perplexity(), BATCH),
-            "enumerate_support": (lambda: law.enumerate_support()[0], shape),
-            "log_prob": (lambda: law.log_prob(self.draw), BATCH),
-            "score_parts": (lambda: law.score_parts(self.draw).log_prob, BATCH),
-            "mean": (lambda: law.mean, shape),
-            "variance": (lambda: law.variance, shape),
-            "stddev": (lambda: law.stddev, shape),
-            "mode": (lambda: law.mode, shape),
-            "rsample": (lambda: law.rsample(*key), shape),
-            "sample": (lambda: law.sample(*key, (3,)), (3, *shape)),
-            "sample_with_intermediates": (lambda: law.sample_with_intermediates(*key)[0], shape),
-            "sample_n": (lambda: law.sample_n(3), (3, *shape)),
+            "cdf": (lambda: distribution.cdf(self.draw), BATCH),
+            "icdf": (lambda: distribution.icdf(half), BATCH),
+            "entropy": (distribution.entropy, BATCH),
+            "perplexity": (lambda: distribution.perplexity(), BATCH),
+            "enumerate_support": (lambda: distribution.enumerate_support()[0], shape),
+            "log_prob": (lambda: distribution.log_prob(self.draw), BATCH),
+            "score_parts": (lambda: distribution.score_parts(self.draw).log_prob, BATCH),
+            "mean": (lambda: distribution.mean, shape),
+            "variance": (lambda: distribution.variance, shape),
+            "stddev": (lambda: distribution.stddev, shape),
+            "mode": (lambda: distribution.mode, shape),
+            "rsample": (lambda: distribution.rsample(*key), shape),
+            "sample": (lambda: distribution.sample(*key, (3,)), (3, *shape)),
+            "sample_with_intermediates": (
+                lambda: distribution.sample_with_intermediates(*key)[0],
+                shape,
+            ),
+            "sample_n": (lambda: distribution.sample_n(3), (3, *shape)),
         }
 
     def objects(self) -> dict[str, tuple[Callable[[], Any], Any]]:
         """What gives anything else, and what it is to be."""
-        law, kept, validates = self.law, self.law.has_rsample, self.base._validate_args
-        flat = getattr(law, "tree_flatten", tuple)
-        made = type(law)
-        inferred = (BATCH, tuple(law.event_shape))
+        distribution, kept, validates = self.law, self.law.has_rsample, self.base._validate_args
+        flat = getattr(distribution, "tree_flatten", tuple)
+        made = type(distribution)
+        inferred = (BATCH, tuple(distribution.event_shape))
         return {
-            "arg_constraints": (lambda: "logits" in law.arg_constraints, True),
-            "batch_shape": (lambda: tuple(law.batch_shape), BATCH),
-            "event_shape": (lambda: len(law.event_shape), law.event_dim),
-            "event_dim": (lambda: law.support.event_dim, law.event_dim),
-            "expand": (lambda: tuple(law.expand((3, *BATCH)).batch_shape), (3, *BATCH)),
-            "expand_by": (lambda: tuple(law.expand_by((3,)).batch_shape), (3, *BATCH)),
+            "arg_constraints": (lambda: "logits" in distribution.arg_constraints, True),
+            "batch_shape": (lambda: tuple(distribution.batch_shape), BATCH),
+            "event_shape": (lambda: len(distribution.event_shape), distribution.event_dim),
+            "event_dim": (lambda: distribution.support.event_dim, distribution.event_dim),
+            "expand": (lambda: tuple(distribution.expand((3, *BATCH)).batch_shape), (3, *BATCH)),
+            "expand_by": (lambda: tuple(distribution.expand_by((3,)).batch_shape), (3, *BATCH)),
             "gather_pytree_aux_fields": (lambda: len(made.gather_pytree_aux_fields()) >= 0, True),
             "gather_pytree_data_fields": (lambda: len(made.gather_pytree_data_fields()) >= 0, True),
-            "get_args": (lambda: "logits" in law.get_args(), True),
-            "has_enumerate_support": (lambda: bool(law.has_enumerate_support), self.listed()),
+            "get_args": (lambda: "logits" in distribution.get_args(), True),
+            "has_enumerate_support": (
+                lambda: bool(distribution.has_enumerate_support),
+                self.listed(),
+            ),
             "has_rsample": (lambda: kept, self.name not in NO_RSAMPLE),
-            "has_rsample_": (lambda: law.has_rsample_(kept).has_rsample, kept),
-            "independent": (lambda: tuple(law.independent(1).batch_shape), ()),
+            "has_rsample_": (lambda: distribution.has_rsample_(kept).has_rsample, kept),
+            "independent": (lambda: tuple(distribution.independent(1).batch_shape), ()),
             "infer_shapes": (lambda: tuple(map(tuple, self.inferred())), inferred),
-            "is_discrete": (lambda: law.is_discrete, law.support.is_discrete),
-            "mask": (lambda: tuple(law.mask(False).batch_shape), BATCH),
+            "is_discrete": (lambda: distribution.is_discrete, distribution.support.is_discrete),
+            "mask": (lambda: tuple(distribution.mask(False).batch_shape), BATCH),
             "pytree_aux_fields": (lambda: isinstance(made.pytree_aux_fields, tuple), True),
             "pytree_data_fields": (lambda: isinstance(made.pytree_data_fields, tuple), True),
-            "reparametrized_params": (lambda: bool(law.reparametrized_params), self.relaxed()),
+            "reparametrized_params": (
+                lambda: bool(distribution.reparametrized_params),
+                self.relaxed(),
+            ),
             "set_default_validate_args": (lambda: made.set_default_validate_args(validates), None),
-            "shape": (lambda: tuple(law.shape((3,))), (3, *self.shape)),
+            "shape": (lambda: tuple(distribution.shape((3,))), (3, *self.shape)),
             "support": (lambda: bool(self.supported().all()), True),
-            "to_event": (lambda: tuple(law.to_event(1).batch_shape), ()),
+            "to_event": (lambda: tuple(distribution.to_event(1).batch_shape), ()),
             "tree_flatten": (lambda: len(flat()), 2),
-            "tree_unflatten": (lambda: made.tree_unflatten(*flat()[::-1]).event_dim, law.event_dim),
-            "validate_args": (lambda: law.validate_args(), None),
+            "tree_unflatten": (
+                lambda: made.tree_unflatten(*flat()[::-1]).event_dim,
+                distribution.event_dim,
+            ),
+            "validate_args": (lambda: distribution.validate_args(), None),
         }
 
     def listed(self) -> bool:
@@ -166,9 +178,9 @@ def check(backend: Backend, name: str) -> None:
                 assert call() == expected, method
 
 
-def refused(call: Callable[[], Any], law: Any, method: str) -> None:
+def refused(call: Callable[[], Any], distribution: Any, method: str) -> None:
     """Hold that a call is an error with a text of ours."""
-    name = type(law).__name__
+    name = type(distribution).__name__
     with pytest.raises(NotImplementedError) as caught:
         call()
     text = str(caught.value)
@@ -186,17 +198,20 @@ def test_every_method_has_a_value_or_says_why_not(backend: Backend, name: str) -
     check(backend, name)
 
 
-def bare(law: Any) -> Any:
+def bare(distribution: Any) -> Any:
     """Raise an error without a text."""
     raise NotImplementedError
 
 
 WRONG: dict[str, tuple[str, Any]] = {
     "an error without a text": ("enumerate_support", bare),
-    "another shape": ("entropy", lambda law: law.logits.sum()),
-    "no number": ("entropy", lambda law: law.logits * np.nan),
-    "a value where there is none": ("enumerate_support", lambda law: law.logits),
-    "an infinite density": ("log_prob", lambda law, value, *more: law.logits * np.inf),
+    "another shape": ("entropy", lambda distribution: distribution.logits.sum()),
+    "no number": ("entropy", lambda distribution: distribution.logits * np.nan),
+    "a value where there is none": ("enumerate_support", lambda distribution: distribution.logits),
+    "an infinite density": (
+        "log_prob",
+        lambda distribution, value, *more: distribution.logits * np.inf,
+    ),
 }
 
 
@@ -215,7 +230,7 @@ def test_a_wrong_method_fails(
 def test_a_method_that_is_left_out_fails(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that a newer framework has."""
     base = Asked(backend, "RelaxedBernoulli").base
-    monkeypatch.setattr(base, "newer", lambda law: None, raising=False)
+    monkeypatch.setattr(base, "newer", lambda distribution: None, raising=False)
     with pytest.raises(KeyError, match="newer"):
         check(backend, "RelaxedBernoulli")
 
@@ -225,15 +240,17 @@ def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
     """NumPyro's masked and independent distributions, which are classes of ours there."""
     if backend.framework == "pyro":
         return  # where they are Pyro's own
-    law = made(backend, name)
-    draw, masked = backend.draw(law, 0), law.mask(backend.array([1.0, 0.0]) > 0)
-    for outside, own in ((masked, "entropy"), (law.to_event(1), "enumerate_support")):
+    distribution = made(backend, name)
+    draw, masked = backend.draw(distribution, 0), distribution.mask(backend.array([1.0, 0.0]) > 0)
+    for outside, own in ((masked, "entropy"), (distribution.to_event(1), "enumerate_support")):
         for method, arguments in (("cdf", (draw,)), ("icdf", (draw,)), (own, ())):
-            text = f"^{type(law).__name__} has no {method} .*; expected the distribution inside"
+            text = f"^{type(distribution).__name__} has no {method} .*; expected the distribution inside"
             with pytest.raises(NotImplementedError, match=text):
                 getattr(outside, method)(*arguments)
         if name not in LACKS["mode"]:
-            np.testing.assert_array_equal(backend.numpy(outside.mode), backend.numpy(law.mode))
+            np.testing.assert_array_equal(
+                backend.numpy(outside.mode), backend.numpy(distribution.mode)
+            )
 
 
 def test_pyros_random_variables() -> None:

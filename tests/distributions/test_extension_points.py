@@ -110,20 +110,24 @@ def test_a_registry_that_is_left_out_fails(framework: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", FEW)
 def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) -> None:
     """With a transform a value comes back; each error names what to do."""
-    law = made(backend, name)
+    distribution = made(backend, name)
     own = "torch" if backend.framework == "pyro" else "numpyro"
     distributions = importlib.import_module(f"{own}.distributions")
-    x = backend.draw(law, 0)
-    assert bool((law.support.check if backend.framework == "pyro" else law.support)(x).all())
-    assert law.support.event_dim == event_dim(name)
-    assert isinstance(law.support, distributions.constraints.Constraint)
+    x = backend.draw(distribution, 0)
+    assert bool(
+        (distribution.support.check if backend.framework == "pyro" else distribution.support)(
+            x
+        ).all()
+    )
+    assert distribution.support.event_dim == event_dim(name)
+    assert isinstance(distribution.support, distributions.constraints.Constraint)
     for registry in ("biject_to", "transform_to"):
         if not hasattr(distributions, registry):
             continue
-        if own == "numpyro" and law.support is distributions.constraints.boolean:
+        if own == "numpyro" and distribution.support is distributions.constraints.boolean:
             continue  # its own error has no text, and NumPyro's inference puts one in its place
         to = getattr(distributions, registry)
-        transform = answer(lambda: to(law.support))  # noqa: B023
+        transform = answer(lambda: to(distribution.support))  # noqa: B023
         if not isinstance(transform, str):
             inverse = transform.inv(x) if backend.framework == "pyro" else transform._inverse(x)
             np.testing.assert_allclose(transform(inverse), x, rtol=1e-5, atol=1e-6)
@@ -174,17 +178,17 @@ def test_pyros_deep_copies_are_the_same_distribution(name: str) -> None:
     from pyro.distributions import util
 
     backend = BACKENDS["pyro"]()
-    law = made(backend, name)
-    moved = util.deep_to(law, torch.float32)
+    distribution = made(backend, name)
+    moved = util.deep_to(distribution, torch.float32)
     assert moved.logits.dtype == torch.float32
-    assert law.logits.dtype == torch.float64
-    law.logits.requires_grad_()
-    for copied in (moved, util.detach(law)):
-        assert type(copied) is type(law)
+    assert distribution.logits.dtype == torch.float64
+    distribution.logits.requires_grad_()
+    for copied in (moved, util.detach(distribution)):
+        assert type(copied) is type(distribution)
         assert not copied.logits.requires_grad
-        assert copied.batch_shape == law.batch_shape
-        assert repr(copied.support) == repr(law.support)
-        assert copied.sample().shape == law.sample().shape
+        assert copied.batch_shape == distribution.batch_shape
+        assert repr(copied.support) == repr(distribution.support)
+        assert copied.sample().shape == distribution.sample().shape
 
 
 # Handlers.
@@ -226,15 +230,15 @@ def test_no_handler_is_unknown(framework: str) -> None:
 @pytest.mark.parametrize("name", FEW)
 def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
     """The value keeps its shape, and its density is the distribution's own, or our error."""
-    law = made(backend, name)
+    distribution = made(backend, name)
     framework = backend.ppl
     handlers = framework.poutine if backend.framework == "pyro" else framework.handlers
-    drawn = backend.draw(law, 0)
-    expected = answer(lambda: law.log_prob(drawn))
+    drawn = backend.draw(distribution, 0)
+    expected = answer(lambda: distribution.log_prob(drawn))
 
     def model() -> Any:
         with framework.plate("rows", 2):
-            return framework.sample("z", law)
+            return framework.sample("z", distribution)
 
     for handler, applied in HANDLERS.items():
         if not hasattr(handlers, handler):
@@ -247,7 +251,7 @@ def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
         )["z"]
         value = site["value"]
         numbers_of(backend, value)
-        assert tuple(value.shape) == tuple(law.batch_shape + law.event_shape)
+        assert tuple(value.shape) == tuple(distribution.batch_shape + distribution.event_shape)
         density = answer(lambda: site["fn"].log_prob(site["value"]))  # noqa: B023
         if isinstance(expected, str):
             assert density == expected
@@ -255,7 +259,7 @@ def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
         given = value is drawn
         numpyros = backend.framework == "numpyro" and handler == "substitute"  # Pyro's: parameters
         assert given == (handler == "condition" or numpyros)
-        again = expected if given else law.log_prob(value)
+        again = expected if given else distribution.log_prob(value)
         np.testing.assert_allclose(numbers_of(backend, density), backend.numpy(again), rtol=1e-9)
 
 
@@ -263,7 +267,7 @@ def test_a_handler_that_changes_a_site_fails(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By another value, by another distribution, or by an error that says nothing."""
-    name, law = "RelaxedBernoulli", made(backend, "RelaxedBernoulli")
+    name, distribution = "RelaxedBernoulli", made(backend, "RelaxedBernoulli")
     framework = backend.ppl
 
     def wider(h: Any, m: Any, x: Any) -> Any:
@@ -283,7 +287,7 @@ def test_a_handler_that_changes_a_site_fails(
     def silent(*args: Any) -> Any:
         raise ValueError("bad value")
 
-    monkeypatch.setattr(type(law), "log_prob", silent)
+    monkeypatch.setattr(type(distribution), "log_prob", silent)
     with pytest.raises(ValueError, match="bad value"):
         test_handlers_leave_a_site_what_it_is(backend, name)
 
@@ -321,11 +325,11 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
     """A value of the right shape on the support, or an error that says what to do."""
     framework = backend.ppl
     module = initialisation(backend.framework)
-    law = made(backend, name, dtype="float32")
-    value = backend.draw(law, 0)
+    distribution = made(backend, name, dtype="float32")
+    value = backend.draw(distribution, 0)
 
     def model() -> Any:
-        return framework.sample("z", law)
+        return framework.sample("z", distribution)
 
     # In NumPyro these two are others with fewer draws, and with another radius.
     less = {"init_to_sample", "init_to_uniform"} if backend.framework == "numpyro" else set()
@@ -342,9 +346,15 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
             begun = framework.handlers.substitute(seeded, substitute_fn=start)
         found = answer(begun)
         if not isinstance(found, str):
-            assert numbers_of(backend, found).shape == tuple(law.batch_shape + law.event_shape)
+            assert numbers_of(backend, found).shape == tuple(
+                distribution.batch_shape + distribution.event_shape
+            )
             if strategy != "init_to_mean" and "StraightThrough" not in name:
-                check = law.support.check if backend.framework == "pyro" else law.support
+                check = (
+                    distribution.support.check
+                    if backend.framework == "pyro"
+                    else distribution.support
+                )
                 assert bool(check(found).all())
 
 
@@ -353,16 +363,16 @@ def test_models_can_be_initialised_predicted_and_scored(backend: Backend, name: 
     """As for HMC and for posterior predictions, one after the other and at once."""
     framework = backend.ppl
     infer = backend.infer
-    law = made(backend, name, dtype="float32")
+    distribution = made(backend, name, dtype="float32")
 
     enumerable = name in ("OneHotCategorical", "Bernoulli", "Subset")
     how = {"enumerate": "parallel"} if enumerable else {}
 
     def model() -> Any:
         with framework.plate("rows", 2):
-            return framework.sample("z", law, infer=how)
+            return framework.sample("z", distribution, infer=how)
 
-    shape = (3, *law.batch_shape, *law.event_shape)
+    shape = (3, *distribution.batch_shape, *distribution.event_shape)
     if backend.framework == "pyro":
         util = importlib.import_module("pyro.infer.mcmc.util")
 

@@ -173,10 +173,10 @@ WITH_KL = [name for name in DENSE if "Subset" not in name]
 
 @pytest.mark.parametrize("name", WITH_KL)
 def test_divergences_of_wrapped_laws_are_sums(backend: Backend, name: str) -> None:
-    """Of independent dimensions their sum, and of expanded laws those of each copy."""
+    """Of independent dimensions their sum, and of expanded distributions those of each copy."""
     p, q = (
-        with_logits(backend, name, backend.array(numbers(name, seed=seed)), heat)
-        for seed, heat in ((0, 0.5), (1, 0.8))
+        with_logits(backend, name, backend.array(numbers(name, seed=seed)), temperature)
+        for seed, temperature in ((0, 0.5), (1, 0.8))
     )
     single = backend.kl(p, q)
     assert single.shape == (2,)
@@ -189,7 +189,7 @@ def test_divergences_of_wrapped_laws_are_sums(backend: Backend, name: str) -> No
 
 @pytest.mark.parametrize("name", [name for name in NAMES if " " not in name])
 def test_validation_is_as_asked_for_or_as_the_framework_is_set(backend: Backend, name: str) -> None:
-    """An argument goes before the setting, on the way in and for what is made from the law."""
+    """An argument goes before the setting, on the way in and for what is made from it."""
 
     cls = getattr(backend.names, name)
     bad = arguments(name, backend.array(np.full((2,) + (3,) * event_dim(name), np.nan)))

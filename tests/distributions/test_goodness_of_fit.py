@@ -23,9 +23,9 @@ cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def draws(
     backend: Backend, name: str, t: float, logits: np.ndarray, seed: int, n: int
 ) -> np.ndarray:
-    """n draws of a law."""
-    law = getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
-    return backend.numpy(backend.draw(law, seed, (n,)))
+    """n draws of a distribution."""
+    distribution = getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
+    return backend.numpy(backend.draw(distribution, seed, (n,)))
 
 
 def log_prob(
@@ -126,7 +126,7 @@ def test_draws_follow_the_density(
 
 @cases
 def test_density_of_draws(backend: Backend, case: Case, seed: int) -> None:
-    """log q of a draw has the law of lgamma(K) + (K-1) log t + sum log E - K log sum E.
+    """log q of a draw has the distribution of lgamma(K) + (K-1) log t + sum log E - K log sum E.
 
     On the simplex less sum y, y the draw's log. Two-sample Kolmogorov-Smirnov, 50,000 each; a
     density without (K - 1)! or t^(K - 1), or with the logits negated, is rejected.
@@ -158,14 +158,14 @@ def slack(terms: np.ndarray) -> np.ndarray:
 def test_entropy_of_draws(backend: Backend, case: Case, seed: int) -> None:
     """The mean of -log q over 100,000 draws, to 0.02 in log space and 0.2 on the simplex.
 
-    That of the discrete law, the tempting substitute, is rejected.
+    That of the discrete distribution, the tempting substitute, is rejected.
     """
     n, t = 100_000, 0.3
     logits = parameters(np.random.default_rng(4), case.one_hot, 5, ())
-    law = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
+    distribution = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
     terms = -log_prob(backend, case, t, logits, draws(backend, case.name, t, logits, seed, n))
-    assert abs(backend.numpy(law.entropy()) - terms.mean()) < slack(terms)
-    assert abs(backend.numpy(law.discrete.entropy()) - terms.mean()) > slack(terms)
+    assert abs(backend.numpy(distribution.entropy()) - terms.mean()) < slack(terms)
+    assert abs(backend.numpy(distribution.discrete.entropy()) - terms.mean()) > slack(terms)
 
 
 @pytest.mark.share("backend")
@@ -174,16 +174,16 @@ def test_entropy_of_draws(backend: Backend, case: Case, seed: int) -> None:
 def test_moments_of_draws(backend: Backend, name: str, t: float, seed: int) -> None:
     """Mean and variance of 100,000 draws, each entry's, to 0.006 on the simplex.
 
-    Those of the discrete law, the tempting substitutes, are rejected (a straight-through value's
-    are the same). Each distribution at one of the temperatures; at both by --whole.
+    Those of the discrete distribution, the tempting substitutes, are rejected (a straight-through
+    value's are the same). Each distribution at one of the temperatures; at both by --whole.
     """
     logits = parameters(np.random.default_rng(6), "OneHot" in name, 5, ())
-    law = getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
+    distribution = getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
     x = draws(backend, name, t, logits, seed, 100_000)
     for moment, terms in (("mean", x), ("variance", (x - x.mean(0)) ** 2)):
         ours, substitute = (
             abs(backend.numpy(getattr(made, moment)) - terms.mean(0)) / slack(terms)
-            for made in (law, law.discrete)
+            for made in (distribution, distribution.discrete)
         )
         assert (ours < 1).all()
         assert name.endswith("StraightThrough") or (substitute > 1).any()
@@ -197,15 +197,15 @@ def test_cdf_of_draws(backend: Backend, case: Case, seed: int) -> None:
     """
     for t in (0.4, 2.0):
         logits = backend.array(-1.2)
-        law, wrong = (
+        distribution, wrong = (
             getattr(backend.names, case.name)(backend.array(used), logits=logits)
             for used in (t, 1.04 * t)
         )
-        x = backend.draw(law, seed, (100_000,))
-        assert stats.kstest(backend.numpy(law.cdf(x)), "uniform").pvalue > ALARM
+        x = backend.draw(distribution, seed, (100_000,))
+        assert stats.kstest(backend.numpy(distribution.cdf(x)), "uniform").pvalue > ALARM
         assert stats.kstest(backend.numpy(wrong.cdf(x)), "uniform").pvalue < ALARM
         q = np.linspace(0.001, 0.999, 50)
-        back = law.cdf(law.icdf(backend.array(q)))
+        back = distribution.cdf(distribution.icdf(backend.array(q)))
         np.testing.assert_allclose(backend.numpy(back), q, rtol=1e-10)
 
 
@@ -220,7 +220,7 @@ def first_at(x: np.ndarray, name: str) -> np.ndarray:
 def test_first_category_does_not_depend_on_temperature(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """The argmax (the half) of a draw has the discrete law: at each temperature, by each estimator.
+    """The argmax (the half) of a draw is the discrete one's, at each temperature and estimator.
 
     Chi-square of 40,000 draws: frequencies off by 0.015 are rejected. So are noise that is not
     divided by the temperature, and uniform numbers times the weights in place of the Gumbel trick.
@@ -230,7 +230,7 @@ def test_first_category_does_not_depend_on_temperature(
     full = logits if rows else np.stack([0.0, logits])
     expected = n * special.softmax(full)
     cls, array = getattr(names, name), backend.array(logits)
-    laws = (
+    distributions = (
         [cls(t, logits=array) for t in (0.01, 1.0, 10.0)]
         if name in RELAXED
         else [
@@ -238,8 +238,8 @@ def test_first_category_does_not_depend_on_temperature(
             for estimator in (None, names.StraightThrough(), names.GumbelSoftmax(0.1))
         ]
     )
-    for place, law in enumerate(laws):
-        found = first_at(backend.numpy(backend.draw(law, seed + place, (n,))), name)
+    for place, distribution in enumerate(distributions):
+        found = first_at(backend.numpy(backend.draw(distribution, seed + place, (n,))), name)
         assert stats.chisquare(found, expected).pvalue > ALARM
     undivided = full / 0.5 + rng.gumbel(size=(n, len(full)))
     imitation = np.exp(full) * rng.uniform(size=(n, len(full)))

@@ -38,21 +38,21 @@ def test_masses_density_and_cdf(backend: Backend, low: float, high: float) -> No
     A density of z as if it were not stretched is rejected.
     """
     t, logits = np.array([[0.1], [2 / 3], [3.0]]), np.array([-3.0, 0.0, 1.5])
-    law = make(backend, t, logits, low=low, high=high)
+    distribution = make(backend, t, logits, low=low, high=high)
     zero, one = masses(t, logits, low, high)
     points = np.append(POINTS, [0.0, 1.0])[:, None, None]
-    *log_q, at_zero, at_one = log_prob(backend, law, points)
+    *log_q, at_zero, at_one = log_prob(backend, distribution, points)
     np.testing.assert_allclose(at_zero, np.log(zero), rtol=1e-11)
     np.testing.assert_allclose(at_one, np.log(one), rtol=1e-11)
-    np.testing.assert_allclose(backend.numpy(law.prob_nonzero), 1 - zero, rtol=1e-11)
-    np.testing.assert_allclose(backend.numpy(law.prob_one), one, rtol=1e-11)
+    np.testing.assert_allclose(backend.numpy(distribution.prob_nonzero), 1 - zero, rtol=1e-11)
+    np.testing.assert_allclose(backend.numpy(distribution.prob_one), one, rtol=1e-11)
     paper = density(POINTS[:, None, None], t, logits, low, high)
     np.testing.assert_allclose(np.exp(log_q), paper, rtol=1e-9)
     inside = np.tensordot(STEPS, np.exp(log_q), 1)
     np.testing.assert_allclose(zero + one + inside, 1, rtol=1e-10)
     assert (abs(zero + one + inside * (high - low) - 1) > 1e-3).all()
     sums = (STEPS[:, None, None] * np.exp(log_q)).reshape(len(Z) - 1, -1, 3, 3).sum(1).cumsum(0)
-    cdf = backend.numpy(law.cdf(backend.array(Z[:, None, None])))
+    cdf = backend.numpy(distribution.cdf(backend.array(Z[:, None, None])))
     np.testing.assert_allclose(cdf[0], zero, rtol=1e-11)
     np.testing.assert_allclose(cdf[1:-1], (zero + sums)[:-1], rtol=1e-9)
     assert (cdf[-1] == 1).all()
@@ -61,7 +61,7 @@ def test_masses_density_and_cdf(backend: Backend, low: float, high: float) -> No
 def test_tails(backend: Backend) -> None:
     """Masses and densities down to exp(-700), where 1 - cdf is 0: mpmath at 50 digits, 1e-13."""
     t, logits, z = 2 / 3, np.array([-700.0, -40.0, 40.0, 700.0]), np.array([1e-9, 0.3, 1 - 1e-9])
-    law = make(backend, t, logits)
+    distribution = make(backend, t, logits)
     with mpmath.workdps(350):
         t_, low, high = mpmath.mpf(t), mpmath.mpf(LOW), mpmath.mpf(HIGH)
         d0, d1 = t_ * mpmath.log(-low / high), t_ * mpmath.log((1 - low) / (high - 1))
@@ -76,9 +76,9 @@ def test_tails(backend: Backend) -> None:
 
         inside = [[float(log_q(v, x)) for x in logits] for v in z]
         zero, one = np.array(zero, float), np.array(one, float)
-    found = log_prob(backend, law, np.append(z, [0.0, 1.0])[:, None])
+    found = log_prob(backend, distribution, np.append(z, [0.0, 1.0])[:, None])
     np.testing.assert_allclose(found, [*inside, zero, one], rtol=1e-13)
-    np.testing.assert_allclose(backend.numpy(law.prob_one), np.exp(one), rtol=1e-12)
+    np.testing.assert_allclose(backend.numpy(distribution.prob_one), np.exp(one), rtol=1e-12)
 
 
 def test_float32_draws_need_no_more_than_their_number(backend: Backend) -> None:
@@ -87,13 +87,13 @@ def test_float32_draws_need_no_more_than_their_number(backend: Backend) -> None:
     There d = logits - t y is rounded, as of every law here: to the hottest t of 20, by 1e-5.
     """
     t, logits = np.array([[2.0**-20], [1e-3], [0.1], [2 / 3], [20.0]]), np.array([-2.0, 0.0, 3.0])
-    law = make(backend, t, logits, "float32")
-    draws = backend.numpy(backend.draw(law, 0, (2000,)))
+    distribution = make(backend, t, logits, "float32")
+    draws = backend.numpy(backend.draw(distribution, 0, (2000,)))
     inside = (draws > 0) & (draws < 1)
     assert inside.any((0, 2))[2:].all()
     z = np.where(inside, draws, POINTS[:2000, None, None].astype("float32"))
     t, logits = t.astype("float32").astype(float), logits.astype("float32").astype(float)
-    found = log_prob(backend, law, z, "float32")
+    found = log_prob(backend, distribution, z, "float32")
     away = abs(found - np.log(density(z, t, logits))).max((0, 2))
     assert (away < [2e-6, 2e-6, 2e-6, 2e-6, 1e-5]).all(), away
 
@@ -134,17 +134,21 @@ def test_draws_are_made_of_their_noise(backend: Backend) -> None:
     def paper(noise: np.ndarray) -> np.ndarray:
         return np.clip(expit((logits + noise) / t) * (HIGH - LOW) + LOW, 0, 1)
 
-    law = make(backend, t, logits)
+    distribution = make(backend, t, logits)
     noise = backend.numpy(backend.noise(False, 7, (50,)))
-    np.testing.assert_allclose(backend.numpy(backend.draw(law, 7)), paper(noise), atol=1e-14)
     np.testing.assert_allclose(
-        backend.numpy(law.deterministic),
+        backend.numpy(backend.draw(distribution, 7)), paper(noise), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        backend.numpy(distribution.deterministic),
         np.clip(expit(logits) * (HIGH - LOW) + LOW, 0, 1),
         atol=1e-14,
     )
     u = rng.uniform(size=50)
     quantiles = paper(np.log(u) - np.log1p(-u))
-    np.testing.assert_allclose(backend.numpy(law.icdf(backend.array(u))), quantiles, atol=1e-13)
+    np.testing.assert_allclose(
+        backend.numpy(distribution.icdf(backend.array(u))), quantiles, atol=1e-13
+    )
     stretch = hard_concrete.stretch("", LOW, HIGH)
     y, more = (logits + noise) / t, (stretch, 1e-300, 1e-16)
     ours = hard_concrete.hard_concrete(backend.private.ops, backend.array(y), *more)
@@ -154,14 +158,16 @@ def test_draws_are_made_of_their_noise(backend: Backend) -> None:
 
 def test_quantiles_and_cdf_at_the_ends(backend: Backend) -> None:
     """The quantile is the smallest value whose cdf is q or more."""
-    law = make(backend, 0.5, 0.3)
+    distribution = make(backend, 0.5, 0.3)
     zero, one = masses(0.5, 0.3)
     q = np.array([0.0, 0.99 * zero, 1.01 * zero, 1 - 1.01 * one, 1 - 0.99 * one, 1.0])
-    z = backend.numpy(law.icdf(backend.array(q)))
+    z = backend.numpy(distribution.icdf(backend.array(q)))
     assert (z[[0, 1]] == 0).all()
     assert (z[[4, 5]] == 1).all()
     assert (0 < z[2] < z[3] < 1).all()
-    np.testing.assert_allclose(backend.numpy(law.cdf(backend.array(z[2:4]))), q[2:4], rtol=1e-12)
+    np.testing.assert_allclose(
+        backend.numpy(distribution.cdf(backend.array(z[2:4]))), q[2:4], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 2e-6)])
@@ -169,10 +175,15 @@ def test_moments_entropy_and_kl(backend: Backend, dtype: str, bound: float) -> N
     """At every temperature, by quadrature in z, of another variable and other points than ours."""
     t = np.array([1e-3, 0.05, 0.5, 2 / 3, 1.5, 30.0]).astype(dtype)[:, None]
     logits = np.array([-30.0, -2.0, 0.0, 5.0]).astype(dtype)
-    law = make(backend, t, logits, dtype)
+    distribution = make(backend, t, logits, dtype)
     other = make(backend, 0.4, 0.5, dtype)
     t_other = float(np.float64(0.4).astype(dtype))
-    ours = [law.mean, law.variance, law.entropy(), backend.divergence(law, other)]
+    ours = [
+        distribution.mean,
+        distribution.variance,
+        distribution.entropy(),
+        backend.divergence(distribution, other),
+    ]
     there = masses(t_other, 0.5)
 
     def log_ratio(z: Any, p: Any) -> Any:
@@ -204,14 +215,16 @@ def test_moments_entropy_and_kl(backend: Backend, dtype: str, bound: float) -> N
 
 
 def test_divergences_of_point_masses(backend: Backend) -> None:
-    """0 of the same law, the log of a mass, and infinite where there is none."""
-    law = make(backend, 0.5, [0.3, 0.3, 0.3])
+    """0 of the same distribution, the log of a mass, and infinite where there is none."""
+    distribution = make(backend, 0.5, [0.3, 0.3, 0.3])
     sure = backend.names.HardConcrete(0.5, probs=backend.array([0.0, 1.0, 0.0]))
     others = backend.names.HardConcrete(0.5, probs=backend.array([0.0, 0.0, 0.5]))
     zero, one = masses(0.5, 0.3)
-    assert abs(backend.kl(law, law)).max() < 1e-15
-    np.testing.assert_allclose(backend.kl(sure, law), -np.log([zero, one, zero]), rtol=1e-12)
-    assert (backend.kl(law, sure) == np.inf).all()
+    assert abs(backend.kl(distribution, distribution)).max() < 1e-15
+    np.testing.assert_allclose(
+        backend.kl(sure, distribution), -np.log([zero, one, zero]), rtol=1e-12
+    )
+    assert (backend.kl(distribution, sure) == np.inf).all()
     np.testing.assert_allclose(
         backend.kl(sure, others), [0, np.inf, -np.log(masses(0.5, 0.0)[0])], rtol=1e-12
     )

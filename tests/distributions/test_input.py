@@ -16,7 +16,7 @@ SCORED = [name for name in LAWS if name not in STRAIGHT_THROUGH]  # from numbers
 
 
 def rows(name: str) -> bool:
-    """Whether the law's events are vectors."""
+    """Whether the distribution's events are vectors."""
     return "OneHot" in name
 
 
@@ -127,12 +127,15 @@ def test_works(backend: Backend, label: str, whole: bool) -> None:
     for name in every_second(backend, SCORED, [*WORKS].index(label), whole):
         logits, value = base(name)
         t = np.array(0.5) if wrap_t is listed or label in NO_DIMENSION else np.full(2, 0.5)
-        law = make(backend, name, wrap_t(backend, t), logits=wrap(backend, logits))
-        drawn, got = backend.draw(law, 0), law.log_prob(wrap_value(backend, value))
+        distribution = make(backend, name, wrap_t(backend, t), logits=wrap(backend, logits))
+        drawn, got = (
+            backend.draw(distribution, 0),
+            distribution.log_prob(wrap_value(backend, value)),
+        )
         if name in RELAXED:
             dtype = torch_dtype if backend.framework == "pyro" else jax_dtype
             assert str(drawn.dtype).endswith(dtype), name
-        assert np.isfinite(backend.numpy(law.log_prob(drawn))).all(), name
+        assert np.isfinite(backend.numpy(distribution.log_prob(drawn))).all(), name
         limit = 2e-2 if "half" in label else 3e-6
         expected = reference(name, logits, t, value)
         np.testing.assert_allclose(backend.numpy(got), expected, rtol=limit, atol=limit)
@@ -162,9 +165,9 @@ def test_works_in_shape(backend: Backend, label: str, whole: bool) -> None:
     t, of_rows, of_numbers, shape = SHAPES[label]
     names = RELAXED if np.ndim(t) else LAWS
     for name in every_second(backend, names, [*SHAPES].index(label), whole):
-        law = make(backend, name, t, **(of_rows if rows(name) else of_numbers))
-        draw = backend.draw(law, 0, (3,))
-        got = backend.numpy(law.log_prob(draw))
+        distribution = make(backend, name, t, **(of_rows if rows(name) else of_numbers))
+        draw = backend.draw(distribution, 0, (3,))
+        got = backend.numpy(distribution.log_prob(draw))
         assert got.shape == (3, *shape), name
         assert np.isfinite(got).all(), name
 

@@ -57,9 +57,11 @@ def functions(backend: type[Backend], name: str, how: str) -> tuple[Any, Any]:
 
     def both(logits: Any, t: Any) -> Any:
         first = (t,) if name in RELAXED else ()
-        law = cls(*first, logits=logits, **({} if first else {"estimator": estimator(t)}), **checks)
-        draw = law.rsample() if made.framework == "pyro" else made.draw(law, 0)
-        return draw, law.log_prob(draw)
+        distribution = cls(
+            *first, logits=logits, **({} if first else {"estimator": estimator(t)}), **checks
+        )
+        draw = distribution.rsample() if made.framework == "pyro" else made.draw(distribution, 0)
+        return draw, distribution.log_prob(draw)
 
     def scalar(logits: Any, t: Any) -> Any:
         draw, log_prob = both(logits, t)
@@ -119,9 +121,9 @@ def test_a_row_of_masks(backend: Backend, name: str) -> None:
     assert (draw[0] == (-INF if name.startswith("Exp") else 0)).all()
     assert abs(log_prob[0]) < 1e-6  # JAX's lgamma(1), in float32
     assert (by_logits[0] == 0).all()
-    law = make(backend, name, logits=backend.array(logits), validate_args=False)
-    assert (backend.numpy(law.probs)[0] == 0).all()
-    assert backend.numpy(law.discrete.entropy())[0] == 0
+    distribution = make(backend, name, logits=backend.array(logits), validate_args=False)
+    assert (backend.numpy(distribution.probs)[0] == 0).all()
+    assert backend.numpy(distribution.discrete.entropy())[0] == 0
 
 
 @pytest.mark.parametrize("name", [name for name in LAWS if name not in STRAIGHT_THROUGH])
@@ -130,8 +132,8 @@ def test_a_nan_value_unseen(backend: Backend, name: str) -> None:
     logits, value = base(name)
 
     def f(logits: Any) -> Any:
-        law = make(backend, name, logits=logits, validate_args=False)
-        return law.log_prob(backend.array(value * NAN)).sum()
+        distribution = make(backend, name, logits=logits, validate_args=False)
+        return distribution.log_prob(backend.array(value * NAN)).sum()
 
     assert backend.numpy(f(backend.array(logits))) == -INF
     assert np.isfinite(backend.grad(f, backend.array(logits))[0]).all()
@@ -199,15 +201,15 @@ def test_anything(data: st.DataObject) -> None:
             with pytest.raises(ValueError, match="|".join(due)):
                 make(backend, name, given_t, logits=given_logits)
             return
-        law = make(backend, name, given_t, logits=given_logits)
-        draw = backend.draw(law, 0)
-        assert draw.shape == law.batch_shape + law.event_shape
-        got = backend.numpy(law.log_prob(draw))
-        assert got.shape == tuple(law.batch_shape)
+        distribution = make(backend, name, given_t, logits=given_logits)
+        draw = backend.draw(distribution, 0)
+        assert draw.shape == distribution.batch_shape + distribution.event_shape
+        got = backend.numpy(distribution.log_prob(draw))
+        assert got.shape == tuple(distribution.batch_shape)
         assert np.isfinite(got).all()
         if name not in STRAIGHT_THROUGH:
-            got = backend.numpy(law.log_prob(given_value))
-            cast = backend.numpy(law.logits)  # in the dtype that the law has
+            got = backend.numpy(distribution.log_prob(given_value))
+            cast = backend.numpy(distribution.logits)  # in the dtype that the law has
             where = np.where(cast > -(2.0**24), cast, -INF)
             expected = reference(name, where, seen[1], seen[2])
             size = (

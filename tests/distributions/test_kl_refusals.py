@@ -16,7 +16,7 @@ CHOICES = (
 )
 
 
-def law(backend: Backend, name: str) -> Any:
+def distribution(backend: Backend, name: str) -> Any:
     """The law of the name, ours or the framework's, with two entries."""
     logits = backend.array([0.0, 1.0])
     if name.startswith("their "):
@@ -32,7 +32,7 @@ def test_relaxed_against_discrete(backend: Backend, relaxed: str) -> None:
     if backend.framework == "pyro":
         theirs += ["their OneHotCategorical", "their OneHotCategoricalStraightThrough"]
     for discrete in DISCRETE + theirs:
-        p, q = law(backend, relaxed), law(backend, discrete)
+        p, q = distribution(backend, relaxed), distribution(backend, discrete)
         for left, right in ((p, q), (q, p)):
             text = CHOICES.format(type(left).__name__, type(right).__name__)
             with pytest.raises(ValueError, match=text):
@@ -47,7 +47,7 @@ def test_relaxed_laws_of_different_spaces(backend: Backend) -> None:
             for q in set(RELAXED) - own:
                 text = f"kl_divergence got {p} and {q}, whose values are .*; expected .* Use the"
                 with pytest.raises(ValueError, match=text):
-                    backend.kl(law(backend, p), law(backend, q))
+                    backend.kl(distribution(backend, p), distribution(backend, q))
 
 
 @pytest.mark.parametrize("own", [False, True])

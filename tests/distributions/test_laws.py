@@ -149,13 +149,13 @@ def test_permuting_categories_permutes_everything(backend: Backend, name: str) -
         order = rng.permutation(k)
 
         def numbers(logits: np.ndarray, value: np.ndarray) -> list[np.ndarray]:
-            law = make(backend, name, t, logits)
+            distribution = make(backend, name, t, logits)
 
             x, v, heat = (backend.array(y) for y in (logits, value, t))
             f = total(type(backend), name)
             slopes = backend.grad(lambda x, v: f(x, v, heat), x, v)
             found = log_prob(backend, name, t, logits, value)
-            return [found[:, None] + np.zeros(k), backend.numpy(law.probs), *slopes]
+            return [found[:, None] + np.zeros(k), backend.numpy(distribution.probs), *slopes]
 
         ours = numbers(logits[:, order], value[:, order])
         for found, expected in zip(ours, numbers(logits, value), strict=True):
@@ -229,10 +229,19 @@ def test_shifting_logits_changes_nothing(backend: Backend, name: str) -> None:
         rng = np.random.default_rng(seed)
         logits, value = scale * parameters(rng, True, k, (N,)), values(rng, name, k, N)
         shifted = logits + rng.normal(0, 10, (N, 1))
-        laws = [make(backend, name, t, x) for x in (logits, shifted)]
-        close(*(backend.numpy(law.log_prob(backend.array(value))) for law in laws), 1e-10)
-        close(*(backend.numpy(backend.draw(law, seed)) for law in laws), 1e-10)
-        close(*(backend.numpy(law.probs) for law in laws))
+        distributions = [make(backend, name, t, x) for x in (logits, shifted)]
+        close(
+            *(
+                backend.numpy(distribution.log_prob(backend.array(value)))
+                for distribution in distributions
+            ),
+            1e-10,
+        )
+        close(
+            *(backend.numpy(backend.draw(distribution, seed)) for distribution in distributions),
+            1e-10,
+        )
+        close(*(backend.numpy(distribution.probs) for distribution in distributions))
 
     check()
 

@@ -16,7 +16,9 @@ DTYPES = [("float64", 1e-10), ("float32", 1e-6)]
 dtypes = pytest.mark.parametrize(("dtype", "bound"), DTYPES)
 
 
-def law(backend: Backend, name: str, t: object, logits: object, dtype: str = "float64") -> object:
+def distribution(
+    backend: Backend, name: str, t: object, logits: object, dtype: str = "float64"
+) -> object:
     """The named law."""
     return getattr(backend.names, name)(
         backend.array(t, dtype), logits=backend.array(logits, dtype)
@@ -26,7 +28,7 @@ def law(backend: Backend, name: str, t: object, logits: object, dtype: str = "fl
 @pytest.mark.share
 @dtypes
 def test_binary_moments(backend: Backend, dtype: str, bound: float) -> None:
-    """Against SciPy's adaptive quadrature of the logistic law; the two-category law agrees."""
+    """Against SciPy's adaptive quadrature of the logistic density; two categories agree."""
     d, t = np.array([0.0, 0.5, -3.0, 20.0, -50.0]), np.array(TEMPERATURES)[:, None]
     d, t = np.broadcast_arrays(d.astype(dtype), t.astype(dtype))
     mean = np.vectorize(lambda d, t: binary_expectation(special.expit, d, t))(d, t)
@@ -55,13 +57,13 @@ def test_moments_and_entropy_of_three_categories(backend: Backend, t: float) -> 
     log_q = log_density(logits, t, y)
     mean = [over_plane(axis, np.exp(log_q + y[..., k])) for k in range(3)]
     square = [over_plane(axis, np.exp(log_q + 2 * y[..., k])) for k in range(3)]
-    three = law(backend, "RelaxedOneHotCategorical", t, logits)
+    three = distribution(backend, "RelaxedOneHotCategorical", t, logits)
     np.testing.assert_allclose(backend.numpy(three.mean), mean, atol=1e-9)
     np.testing.assert_allclose(backend.numpy(three.variance), square - np.square(mean), atol=1e-9)
     assert abs(special.softmax(logits) - mean).max() > (0.02 if t > 0.5 else 0.005)
     entropy = over_plane(axis, np.exp(log_q) * (y.sum(-1) - log_q))
     np.testing.assert_allclose(backend.numpy(three.entropy()), entropy, rtol=1e-7)
-    hard = law(backend, "RelaxedOneHotCategoricalStraightThrough", t, logits)
+    hard = distribution(backend, "RelaxedOneHotCategoricalStraightThrough", t, logits)
     np.testing.assert_allclose(backend.numpy(hard.entropy()), entropy, rtol=1e-7)
 
 
@@ -75,7 +77,7 @@ def test_moments_of_many_categories(backend: Backend, dtype: str, bound: float) 
     counts, values = np.array([1, 299, 700]), np.array([7.0, 2.0, 0.0])
     logits, first = np.repeat(values, counts), np.array([0, 1, 300])
     t = np.array(TEMPERATURES).astype(dtype)
-    many = law(backend, "RelaxedOneHotCategorical", t, np.tile(logits, (len(t), 1)), dtype)
+    many = distribution(backend, "RelaxedOneHotCategorical", t, np.tile(logits, (len(t), 1)), dtype)
     expected = np.stack([grouped_moments(tuple(values), tuple(counts), x) for x in TEMPERATURES])
     mean, square = expected[..., 0], expected[..., 1]
     np.testing.assert_allclose(backend.numpy(many.mean)[:, first], mean, rtol=0, atol=bound)
@@ -97,9 +99,9 @@ def test_binary_entropy(backend: Backend) -> None:
         return binary_expectation(minus_log_q, d, t)
 
     expected = np.vectorize(surprise)(d, t)
-    ours = law(backend, "RelaxedBernoulli", t, d).entropy()
+    ours = distribution(backend, "RelaxedBernoulli", t, d).entropy()
     np.testing.assert_allclose(backend.numpy(ours), expected, rtol=1e-9, atol=1e-9)
-    uniform = law(backend, "RelaxedBernoulli", 1.0, 0.0)
+    uniform = distribution(backend, "RelaxedBernoulli", 1.0, 0.0)
     np.testing.assert_allclose(backend.numpy(uniform.entropy()), 0, atol=1e-10)
 
 
@@ -128,9 +130,9 @@ def test_cdf_in_both_tails(backend: Backend) -> None:
     y, d, t = np.array([-900.0, -40.0, 0.3, 5.0]), 0.4, 0.5
     with mpmath.workdps(50):
         expected = [float(1 / (1 + mpmath.exp(-(mpmath.mpf(t) * x - mpmath.mpf(d))))) for x in y]
-    made = law(backend, "LogitRelaxedBernoulli", t, d)
+    made = distribution(backend, "LogitRelaxedBernoulli", t, d)
     np.testing.assert_allclose(backend.numpy(made.cdf(backend.array(y))), expected, rtol=1e-13)
-    view = law(backend, "RelaxedBernoulli", t, d)
+    view = distribution(backend, "RelaxedBernoulli", t, d)
     x = np.array([1e-300, 1e-20, 0.3, 1 - 1e-12])
     logits = [float(mpmath.log(v) - mpmath.log1p(-v)) for v in map(mpmath.mpf, x)]
     expected = stats.logistic.cdf(t * np.array(logits) - d)
@@ -142,14 +144,14 @@ def test_icdf_in_both_tails(backend: Backend) -> None:
     q, d, t = np.array([1e-300, 1e-9, 0.4, 1 - 1e-12]), 0.4, 0.5
     with mpmath.workdps(50):
         expected = [float((d + mpmath.log(v) - mpmath.log1p(-v)) / t) for v in map(mpmath.mpf, q)]
-    made = law(backend, "LogitRelaxedBernoulli", t, d)
+    made = distribution(backend, "LogitRelaxedBernoulli", t, d)
     np.testing.assert_allclose(
         backend.numpy(made.icdf(backend.array(q))), expected, rtol=1e-13, atol=1e-13
     )
     np.testing.assert_array_equal(
         backend.numpy(made.icdf(backend.array([0.0, 1.0]))), [-np.inf, np.inf]
     )
-    view = law(backend, "RelaxedBernoulli", t, d)
+    view = distribution(backend, "RelaxedBernoulli", t, d)
     quantile = view.icdf(backend.array(q))
     np.testing.assert_allclose(backend.numpy(quantile), special.expit(expected), rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(view.cdf(quantile)), q, rtol=1e-12)  # by its logit
@@ -160,12 +162,12 @@ def test_icdf_in_both_tails(backend: Backend) -> None:
 
 def test_logistic_moments_and_modes(backend: Backend) -> None:
     """Closed forms; a mode is no lower than its neighbours."""
-    made = law(backend, "LogitRelaxedBernoulli", 0.5, [0.4, -2.0])
+    made = distribution(backend, "LogitRelaxedBernoulli", 0.5, [0.4, -2.0])
     np.testing.assert_allclose(backend.numpy(made.mean), [0.8, -4.0], rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(made.variance), stats.logistic.var() * 4, rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(made.mode), [0.8, -4.0], rtol=1e-12)
     logits, rng = np.array([0.5, -1.0, 0.2]), np.random.default_rng(0)
-    rows = law(backend, "ExpRelaxedOneHotCategorical", 0.5, logits)
+    rows = distribution(backend, "ExpRelaxedOneHotCategorical", 0.5, logits)
     mode = backend.numpy(rows.mode)
     near = special.log_softmax(mode + 0.1 * rng.normal(size=(200, 3)), -1)
     highest = backend.numpy(rows.log_prob(backend.array(mode)))
@@ -174,23 +176,25 @@ def test_logistic_moments_and_modes(backend: Backend) -> None:
 
 def test_there_is_no_mode_on_the_simplex(backend: Backend) -> None:
     """The error says why: the density grows without bound at a corner, here by 20 twice."""
-    made = law(backend, "RelaxedOneHotCategorical", 0.5, np.zeros(3))
+    made = distribution(backend, "RelaxedOneHotCategorical", 0.5, np.zeros(3))
     corner = np.array([[1 - 2 * x, x, x] for x in (1e-10, 1e-20, 1e-30)])
     density = backend.numpy(made.log_prob(backend.array(corner)))
     assert (np.diff(density) > 20).all()
     with pytest.raises(NotImplementedError, match=r"below temperature K - 1.*Use .discrete.mode"):
         _ = made.mode
     with pytest.raises(NotImplementedError, match=r"below temperature 1, .*at 0 or 1"):
-        _ = law(backend, "RelaxedBernoulli", 0.5, 0.0).mode
+        _ = distribution(backend, "RelaxedBernoulli", 0.5, 0.0).mode
 
 
 def test_straight_through_values_have_the_discrete_moments(backend: Backend) -> None:
     """Of the hard value: p, p (1 - p) and the argmax; its cdf is refused."""
-    hard = law(backend, "RelaxedOneHotCategoricalStraightThrough", 0.5, np.log([0.5, 0.2, 0.3]))
+    hard = distribution(
+        backend, "RelaxedOneHotCategoricalStraightThrough", 0.5, np.log([0.5, 0.2, 0.3])
+    )
     np.testing.assert_allclose(backend.numpy(hard.mean), [0.5, 0.2, 0.3], rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(hard.variance), [0.25, 0.16, 0.21], rtol=1e-12)
     np.testing.assert_array_equal(backend.numpy(hard.mode), [1, 0, 0])
-    bit = law(backend, "RelaxedBernoulliStraightThrough", 0.5, special.logit(0.2))
+    bit = distribution(backend, "RelaxedBernoulliStraightThrough", 0.5, special.logit(0.2))
     np.testing.assert_allclose(backend.numpy(bit.mean), 0.2, rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(bit.variance), 0.16, rtol=1e-12)
     assert backend.numpy(bit.mode) == 0

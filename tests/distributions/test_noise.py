@@ -27,7 +27,7 @@ def logistic_above(c: float) -> float:
 
 
 def flaws(values: np.ndarray, above: Callable[[float], float]) -> set[str]:
-    """What is wrong with the upper tail of N values of a law whose tail is exponential.
+    """What is wrong with the upper tail of N values of a distribution whose tail is exponential.
 
     Seen almost surely: counts off by half, a cut below 13, a fifth of the tail in ties.
     """
@@ -137,11 +137,11 @@ def test_categories_in_half_precision(
     names, rng = backend.names, np.random.default_rng(seed)
     logits = backend.array(np.linspace(low, high, k), dtype)
     expected = n * special.softmax(backend.numpy(logits))
-    for law in (
+    for distribution in (
         names.RelaxedOneHotCategoricalStraightThrough(0.5, logits=logits),
         names.OneHotCategorical(logits=logits),
     ):
-        value = backend.draw(law, seed, (n,))
+        value = backend.draw(distribution, seed, (n,))
         assert str(value.dtype).endswith(dtype)
         assert stats.chisquare(backend.numpy(value).sum(0), expected).pvalue > ALARM
     grid = -np.log(-np.log(np.arange(1, 2**bits) / 2**bits)).astype(np.float32)

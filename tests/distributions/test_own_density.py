@@ -21,8 +21,8 @@ def drawn(name: str, k: int, seed: int) -> tuple[Any, Any, Any, Any]:
     torch.manual_seed(seed)
     logits = torch.randn(3, k, dtype=torch.float64, requires_grad=True)
     t = torch.tensor(T, dtype=torch.float64, requires_grad=True)
-    law = getattr(pyro, name)(t, logits=logits)
-    return law, logits, t, law.rsample()
+    distribution = getattr(pyro, name)(t, logits=logits)
+    return distribution, logits, t, distribution.rsample()
 
 
 def log_value(value: Any) -> np.ndarray:
@@ -47,9 +47,9 @@ def total(logits: np.ndarray, t: float, y: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", LAWS)
 def test_gradients_of_an_own_density(name: str, k: int, seed: int) -> None:
     """-(1 - K x) / t by the logits; by t (K - 1) / t + (sum y - K sum x y) / t; rtol 1e-9."""
-    law, logits, t, value = drawn(name, k, seed)
-    assert law._own(value._relaxed_sample[1])
-    by_logits, by_t = torch.autograd.grad(law.log_prob(value).sum(), [logits, t])
+    distribution, logits, t, value = drawn(name, k, seed)
+    assert distribution._own(value._relaxed_sample[1])
+    by_logits, by_t = torch.autograd.grad(distribution.log_prob(value).sum(), [logits, t])
     y = log_value(value)
     x = np.exp(y)
     np.testing.assert_allclose(by_logits, -(1 - k * x) / T, 1e-9, 1e-9)
@@ -60,22 +60,22 @@ def test_gradients_of_an_own_density(name: str, k: int, seed: int) -> None:
 @pytest.mark.parametrize("way", ["another law", "detached", "no graph", "written to"])
 @pytest.mark.parametrize("name", LAWS)
 def test_what_is_not_an_own_sample_has_the_whole_gradient(name: str, way: str, seed: int) -> None:
-    """Of another law, without the graph, or of parameters that changed; rtol 1e-9."""
-    law, logits, _, value = drawn(name, 5, seed)
+    """Of another distribution, without the graph, or of parameters that changed; rtol 1e-9."""
+    distribution, logits, _, value = drawn(name, 5, seed)
     if way == "another law":
         moved = logits + 0.3
-        law = getattr(pyro, name)(T, logits=moved)
+        distribution = getattr(pyro, name)(T, logits=moved)
     elif way == "detached":
         value.detach_()
     elif way == "no graph":
-        value = law.sample()
+        value = distribution.sample()
     else:
         with torch.no_grad():
             logits += torch.arange(5.0)
-    assert not law._own(value._relaxed_sample[1]) or way == "detached"
-    (found,) = torch.autograd.grad(law.log_prob(value).sum(), logits)
+    assert not distribution._own(value._relaxed_sample[1]) or way == "detached"
+    (found,) = torch.autograd.grad(distribution.log_prob(value).sum(), logits)
     expected = partial if way in ("detached", "no graph") else total
-    y, now = log_value(value), law.logits.detach().numpy()
+    y, now = log_value(value), distribution.logits.detach().numpy()
     np.testing.assert_allclose(found, expected(now, T, y), 1e-9, 1e-9)
 
 
@@ -123,9 +123,9 @@ def test_the_way_back_of_an_elbo_term_keeps_two_tensors(name: str, k: int) -> No
     logits = torch.randn(20, k, requires_grad=True)
 
     def term(make: Any) -> Any:
-        law = make(torch.tensor(T), logits=logits, validate_args=False)
-        z = law.rsample()
-        return z.sum() + law.log_prob(z).sum()
+        distribution = make(torch.tensor(T), logits=logits, validate_args=False)
+        z = distribution.rsample()
+        return z.sum() + distribution.log_prob(z).sum()
 
     assert kept(lambda: term(getattr(pyro, name)), logits) <= 2
     assert kept(lambda: term(getattr(distributions, name)), logits) >= 3
@@ -135,9 +135,9 @@ def test_the_way_back_of_an_elbo_term_keeps_two_tensors(name: str, k: int) -> No
 def test_parameters_that_were_written_to_are_refused(name: str) -> None:
     """torch's error, where the gradient by the value would be that at other logits."""
     logits = torch.randn(2, 3, requires_grad=True)
-    law = getattr(pyro, name)(torch.tensor(T), logits=logits)
-    x = law.rsample()
-    total = law.log_prob(x).sum()
+    distribution = getattr(pyro, name)(torch.tensor(T), logits=logits)
+    x = distribution.rsample()
+    total = distribution.log_prob(x).sum()
     with torch.no_grad():
         logits += 1.0
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -35,7 +35,7 @@ def sinkhorn(scores: np.ndarray, t: float, iterations: int) -> np.ndarray:
 
 
 def relaxed(backend: Backend, t: float, logits: np.ndarray, **given: Any) -> Any:
-    """The relaxed law in float64."""
+    """The relaxed distribution in float64."""
     return backend.names.RelaxedPermutation(t, logits=backend.array(logits), **given)
 
 
@@ -43,8 +43,8 @@ def relaxed(backend: Backend, t: float, logits: np.ndarray, **given: Any) -> Any
 def test_the_value_is_the_papers(backend: Backend, t: float, iterations: int, seed: int) -> None:
     """For the same noise, and so in both backends."""
     logits = RNG(seed).normal(0, 2, (6, 4, 4))
-    law = relaxed(backend, t, logits, iterations=iterations)
-    value = drawn(backend, law, seed)
+    distribution = relaxed(backend, t, logits, iterations=iterations)
+    value = drawn(backend, distribution, seed)
     scores = logits + backend.numpy(backend.noise(True, seed, (6, 4, 4)))
     expected = [sinkhorn(x, t, iterations) for x in scores]
     np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-14)
@@ -55,8 +55,8 @@ def test_columns_are_exact_and_rows_converge(backend: Backend, seed: int) -> Non
     logits = np.zeros((10, 10))
     errors = {}
     for t, iterations in ((1.0, 20), (0.5, 20), (0.1, 20), (0.5, 100)):
-        law = relaxed(backend, t, logits, iterations=iterations)
-        value = drawn(backend, law, seed, (400,))
+        distribution = relaxed(backend, t, logits, iterations=iterations)
+        value = drawn(backend, distribution, seed, (400,))
         np.testing.assert_allclose(value.sum(-2), 1, rtol=1e-13)
         assert (value >= 0).all()
         off = abs(value.sum(-1) - 1).max(-1)
@@ -73,9 +73,9 @@ def test_matching_is_the_best_of_all(backend: Backend, n: int, seed: int) -> Non
     expected = best(logits + backend.numpy(backend.noise(True, seed, (6, n, n))))
     hard = drawn(backend, relaxed(backend, 0.5, logits, hard=True), seed)
     np.testing.assert_array_equal(hard, expected)
-    law = backend.names.Permutation(logits=backend.array(logits))
-    np.testing.assert_array_equal(drawn(backend, law, seed), expected)
-    np.testing.assert_array_equal(backend.numpy(law.mode), best(logits))
+    distribution = backend.names.Permutation(logits=backend.array(logits))
+    np.testing.assert_array_equal(drawn(backend, distribution, seed), expected)
+    np.testing.assert_array_equal(backend.numpy(distribution.mode), best(logits))
 
 
 def test_cold_values_are_the_matching(backend: Backend, seed: int) -> None:
@@ -103,8 +103,8 @@ def test_gradients(backend: Backend, seed: int) -> None:
 
     def value(hard: bool) -> Any:
         def total(x: Any, t: Any) -> Any:
-            law = backend.names.RelaxedPermutation(t, x, hard=hard)
-            return (backend.array(weights) * backend.draw(law, seed)).sum()
+            distribution = backend.names.RelaxedPermutation(t, x, hard=hard)
+            return (backend.array(weights) * backend.draw(distribution, seed)).sum()
 
         return total
 
@@ -136,16 +136,16 @@ def test_draws(backend: Backend, seed: int) -> None:
     """Chi-square of 30,000 draws against as many of the definition, with NumPy's noise.
 
     Frequencies off by 0.01 are rejected. So are rows drawn one after the other without replacement
-    (another law of permutations).
+    (another distribution of permutations).
     """
     n, logits = 30_000, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -0.5], [0.3, 0.0, 0.0]])
-    law = backend.names.Permutation(logits=backend.array(logits))
+    distribution = backend.names.Permutation(logits=backend.array(logits))
     every = matrices(3)
 
     def counts(value: np.ndarray) -> np.ndarray:
         return (value[:, None] == every).all((-2, -1)).sum(0)
 
-    found = counts(drawn(backend, law, seed, (n,)))
+    found = counts(drawn(backend, distribution, seed, (n,)))
     assert found.sum() == n
     expected = counts(best(logits + RNG(seed + 1).gumbel(size=(n, 3, 3))))
     assert stats.chi2_contingency([found, expected]).pvalue > ALARM
@@ -164,8 +164,8 @@ def test_masks(backend: Backend, seed: int) -> None:
     logits[forbidden] = -np.inf
     array = backend.array(logits)
     for given in ({}, {"hard": True}):
-        law = backend.names.RelaxedPermutation(0.5, array, **given)
-        value = drawn(backend, law, seed)
+        distribution = backend.names.RelaxedPermutation(0.5, array, **given)
+        value = drawn(backend, distribution, seed)
         assert (value[forbidden] == 0).all()
         np.testing.assert_allclose(value.sum(-2), 1, rtol=1e-5)
     scores = logits + backend.numpy(backend.noise(True, seed, (6, 4, 4)))
@@ -195,10 +195,10 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
         return (weights * draw(x, t)).sum()
 
     for t in (2.0**-20, 0.01, 2.0**20):
-        heat = backend.array(t, "float32")
-        value = backend.numpy(draw(array, heat))
+        temperature = backend.array(t, "float32")
+        value = backend.numpy(draw(array, temperature))
         np.testing.assert_allclose(value.sum(-2), 1, atol=1e-5 if dtype == "float32" else 0.03)
-        for gradient in backend.grad(total, array, heat) if dtype == "float32" else ():
+        for gradient in backend.grad(total, array, temperature) if dtype == "float32" else ():
             assert np.isfinite(gradient).all()
 
 
@@ -232,8 +232,8 @@ def test_bad_input(backend: Backend) -> None:
         names.RelaxedPermutation(0.0, square)
     with pytest.raises(ValueError, match="RelaxedPermutation got logits with NaN"):
         names.RelaxedPermutation(1.0, square + np.nan)
-    law = names.RelaxedPermutation(0.5, square)
-    for made, why in ((law, "not known"), (law.discrete, "N! regions")):
+    distribution = names.RelaxedPermutation(0.5, square)
+    for made, why in ((distribution, "not known"), (distribution.discrete, "N! regions")):
         with pytest.raises(NotImplementedError, match=f"has no log_prob: .*{why}.*mask"):
             made.log_prob(backend.array(np.eye(3)))
         with pytest.raises(NotImplementedError, match="has no probs: its logits are scores"):
@@ -241,10 +241,10 @@ def test_bad_input(backend: Backend) -> None:
 
 
 def test_shapes_and_supports(backend: Backend, seed: int) -> None:
-    """Batches, samples, expand, to_event and mask, as of any law of both frameworks."""
+    """Batches, samples, expand, to_event and mask, as of any distribution of both frameworks."""
     logits = backend.array(np.zeros((2, 3, 3)))
-    law = backend.names.RelaxedPermutation(backend.array([0.5, 1.0]), logits)
-    for made in (law, law.discrete):
+    distribution = backend.names.RelaxedPermutation(backend.array([0.5, 1.0]), logits)
+    for made in (distribution, distribution.discrete):
         assert (made.batch_shape, made.event_shape) == ((2,), (3, 3))
         wide = made.expand((5, 2)).to_event(1)
         assert (wide.batch_shape, wide.event_shape) == ((5,), (2, 3, 3))
@@ -254,7 +254,7 @@ def test_shapes_and_supports(backend: Backend, seed: int) -> None:
         check = getattr(made.support, "check", made.support)
         assert backend.numpy(check(value)).all()
         assert not backend.numpy(check(1.5 * value)).any()
-        assert made.support.is_discrete == (made is not law)
+        assert made.support.is_discrete == (made is not distribution)
 
 
 def test_jax_transformations() -> None:
@@ -264,8 +264,8 @@ def test_jax_transformations() -> None:
     key, logits = jax.random.key(0), jax.numpy.asarray(RNG(0).normal(size=(2, 3, 3)))
 
     def f(t: Any, logits: Any) -> Any:
-        law = names.RelaxedPermutation(t, logits, hard=True)
-        return law.sample(key)
+        distribution = names.RelaxedPermutation(t, logits, hard=True)
+        return distribution.sample(key)
 
     def total(t: Any, x: Any) -> Any:
         # Squares: 3 i + j has the same sum over all permutations.
@@ -276,11 +276,11 @@ def test_jax_transformations() -> None:
     np.testing.assert_array_equal(mapped[1], eager)
     gradient = jax.jit(jax.vmap(jax.grad(total, 1), (0, None)))(ts, logits)
     assert (abs(gradient).max((-2, -1)) > 1e-3).all()
-    law = names.RelaxedPermutation(0.5, logits, iterations=3, hard=True)
-    back = jax.tree.map(lambda x: x, law)
+    distribution = names.RelaxedPermutation(0.5, logits, iterations=3, hard=True)
+    back = jax.tree.map(lambda x: x, distribution)
     assert (back.iterations, back.hard, back.batch_shape) == (3, True, (2,))
     # Inside, the batch is one axis smaller.
-    rows = jax.jit(jax.vmap(lambda d: d.sample(key)))(law)
+    rows = jax.jit(jax.vmap(lambda d: d.sample(key)))(distribution)
     np.testing.assert_array_equal(rows.sum((-2, -1)), [3, 3])
 
 

@@ -31,17 +31,17 @@ def test_shapes(
     A share: each distribution and each shape in each framework.
     """
     rows, rng = "OneHot" in name, np.random.default_rng(0)
-    law = make(backend, name, np.full(temperature, 0.5), parameters(rng, rows, 5, batch))
+    distribution = make(backend, name, np.full(temperature, 0.5), parameters(rng, rows, 5, batch))
     event = (5,) if rows else ()
-    assert tuple(law.batch_shape) == joint
-    assert tuple(law.event_shape) == event
-    value = backend.draw(law, 0, (6,))
+    assert tuple(distribution.batch_shape) == joint
+    assert tuple(distribution.event_shape) == event
+    value = backend.draw(distribution, 0, (6,))
     assert tuple(value.shape) == (6, *joint, *event)
-    assert tuple(law.log_prob(value).shape) == (6, *joint)
-    assert law.has_rsample
-    assert tuple(law.discrete.batch_shape) == joint
-    expanded = law.expand((2, *joint))
-    assert type(expanded) is type(law)
+    assert tuple(distribution.log_prob(value).shape) == (6, *joint)
+    assert distribution.has_rsample
+    assert tuple(distribution.discrete.batch_shape) == joint
+    expanded = distribution.expand((2, *joint))
+    assert type(expanded) is type(distribution)
     assert tuple(expanded.batch_shape) == (2, *joint)
     assert tuple(expanded.log_prob(backend.draw(expanded, 0)).shape) == (2, *joint)
     event_law = expanded.to_event(1)
@@ -57,16 +57,16 @@ def test_shapes_change_no_number(backend: Backend, name: str) -> None:
     t, logits = np.linspace(0.2, 5, n), parameters(rng, rows, 5, (n,))
     value, cls = backend.array(values(rng, name, 5, n)), getattr(backend.names, name)
 
-    def law(t: object, logits: object) -> object:
+    def distribution(t: object, logits: object) -> object:
         return cls(*([] if name in DISCRETE else [t]), logits=logits)
 
     arrays = backend.array(t), backend.array(logits)
-    made, close = law(*arrays), functools.partial(np.testing.assert_allclose, rtol=1e-11)
+    made, close = distribution(*arrays), functools.partial(np.testing.assert_allclose, rtol=1e-11)
     density, drawn = backend.numpy(made.log_prob(value)), backend.numpy(backend.draw(made, 3))
     for row in (0, n - 1):
-        alone = law(*(x[row] for x in arrays)).log_prob(value[row])
+        alone = distribution(*(x[row] for x in arrays)).log_prob(value[row])
         close(backend.numpy(alone), density[row])
-    mapped = backend.vmap(lambda t, logits, value: law(t, logits).log_prob(value))
+    mapped = backend.vmap(lambda t, logits, value: distribution(t, logits).log_prob(value))
     close(backend.numpy(mapped(*arrays, value)), density)
     shown = np.arange(n) % 2 == 0
     for changed, expected in (
@@ -78,7 +78,7 @@ def test_shapes_change_no_number(backend: Backend, name: str) -> None:
         np.testing.assert_array_equal(backend.numpy(backend.draw(changed, 3)), drawn)
     wide = made.expand((2, n))
     close(backend.numpy(wide.log_prob(value)), [density, density])
-    same = law(*(backend.array(np.stack([x, x])) for x in (t, logits)))
+    same = distribution(*(backend.array(np.stack([x, x])) for x in (t, logits)))
     ours, theirs = (backend.numpy(backend.draw(x, 3)) for x in (wide, same))
     np.testing.assert_array_equal(ours, theirs)
 
@@ -117,8 +117,8 @@ def test_straight_through_gradient_is_the_relaxed_one(backend: Backend, case: Ca
 
     def through(name: str) -> list[np.ndarray]:
         def f(logits: object, t: object) -> object:
-            law = getattr(backend.names, name)(t, logits=logits)
-            return (backend.draw(law, 3) * weights).sum()
+            distribution = getattr(backend.names, name)(t, logits=logits)
+            return (backend.draw(distribution, 3) * weights).sum()
 
         return backend.grad(backend.compiled(f), backend.array(logits), backend.array(t))
 
@@ -141,8 +141,8 @@ def test_estimators_of_the_discrete_law(backend: Backend, rows: bool) -> None:
     logits = backend.array(parameters(rng, rows, 4, (20,)))
     weights = backend.array(rng.normal(size=(20, 4) if rows else (20,)))
 
-    def gradient(law: object) -> np.ndarray:
-        f = backend.compiled(lambda x: (backend.draw(law(x), 5) * weights).sum())
+    def gradient(distribution: object) -> np.ndarray:
+        f = backend.compiled(lambda x: (backend.draw(distribution(x), 5) * weights).sum())
         return backend.grad(f, logits)[0]
 
     def exact(logits: object) -> object:
@@ -172,15 +172,15 @@ def test_own_draws_at_temperature_one_hundredth(backend: Backend, name: str) -> 
     logits = np.random.default_rng(0).normal(size=(100_000, 10) if "OneHot" in name else 100_000)
 
     def f(logits: object, t: object) -> object:
-        law = getattr(backend.names, name)(t, logits=logits, validate_args=True)
-        value = backend.draw(law, 0)
-        return law.log_prob(value).sum() + value.sum()
+        distribution = getattr(backend.names, name)(t, logits=logits, validate_args=True)
+        value = backend.draw(distribution, 0)
+        return distribution.log_prob(value).sum() + value.sum()
 
     t, logits = backend.array(0.01, "float32"), backend.array(logits, "float32")
     assert all(np.isfinite(g).all() for g in backend.grad(backend.compiled(f), logits, t))
-    law = getattr(backend.names, name)(t, logits=logits, validate_args=True)
-    value = backend.draw(law, 0)
-    assert np.isfinite(backend.numpy(law.log_prob(value))).all()
+    distribution = getattr(backend.names, name)(t, logits=logits, validate_args=True)
+    value = backend.draw(distribution, 0)
+    assert np.isfinite(backend.numpy(distribution.log_prob(value))).all()
     assert str(value.dtype).endswith("float32")
 
 
@@ -194,18 +194,18 @@ def test_dtypes(backend: Backend, name: str, dtype: str) -> None:
     each dtype in each framework.
     """
     logits = backend.array(np.random.default_rng(0).normal(size=(100, 8)), dtype)
-    law = getattr(backend.names, name)(*(0.3,) * (name in RELAXED), logits=logits)
-    value = backend.draw(law, 0)
-    density = law.log_prob(value)
+    distribution = getattr(backend.names, name)(*(0.3,) * (name in RELAXED), logits=logits)
+    value = backend.draw(distribution, 0)
+    density = distribution.log_prob(value)
     computed = "float64" if dtype == "float64" else "float32"
     assert str(value.dtype).endswith(dtype)
     assert str(density.dtype).endswith(computed)
     assert np.isfinite(backend.numpy(density)).all()
     if name in RELAXED:
-        assert abs(backend.numpy(law.temperature) - 0.3).max() < 1e-7
+        assert abs(backend.numpy(distribution.temperature) - 0.3).max() < 1e-7
     else:
-        assert str(law.entropy().dtype).endswith(computed)
-        assert np.isfinite(backend.kl(law, law)).all()
+        assert str(distribution.entropy().dtype).endswith(computed)
+        assert np.isfinite(backend.kl(distribution, distribution)).all()
 
 
 @pytest.mark.parametrize("name", ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"])
@@ -214,10 +214,10 @@ def test_float16_draws_stay_in_range(backend: Backend, name: str) -> None:
     shape = (100, 8) if "OneHot" in name else (100,)
     logits = np.random.default_rng(0).normal(size=shape)
     cls = getattr(backend.names, name)
-    law = cls(backend.array(2e-5, "float16"), logits=backend.array(logits, "float16"))
-    value = backend.numpy(backend.draw(law, 0))
+    distribution = cls(backend.array(2e-5, "float16"), logits=backend.array(logits, "float16"))
+    value = backend.numpy(backend.draw(distribution, 0))
     assert abs(value).max() == 65504
-    assert np.isfinite(backend.numpy(law.log_prob(backend.array(value, "float16")))).all()
+    assert np.isfinite(backend.numpy(distribution.log_prob(backend.array(value, "float16")))).all()
     logits[0] = -np.inf
     logits.flat[0] = 0.0
     edge = backend.numpy(backend.draw(cls(2e-5, logits=backend.array(logits, "float16")), 0))
@@ -232,11 +232,11 @@ def test_float16_under_jit_in_numpyro() -> None:
     def run(logits: object, key: object) -> list[object]:
         found = [names.OneHotCategorical(logits=logits).mode]
         for name in RELAXED:
-            law = getattr(names, name)(0.1, logits=logits)
-            value = law.sample(key)
-            found += [value, law.log_prob(value)]
+            distribution = getattr(names, name)(0.1, logits=logits)
+            value = distribution.sample(key)
+            found += [value, distribution.log_prob(value)]
             if name not in STRAIGHT_THROUGH:
-                found.append(law.log_prob(value + 0))
+                found.append(distribution.log_prob(value + 0))
         return found
 
     logits = jax.numpy.linspace(-3, 3, 5, dtype="float16")

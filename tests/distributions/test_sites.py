@@ -1,4 +1,4 @@
-"""The law of a site, found inside the frameworks' wrappers and turned into its discrete twin."""
+"""The distribution of a site, found in the frameworks' wrappers, and its discrete counterpart."""
 
 import importlib
 from typing import Any
@@ -11,14 +11,14 @@ from harness import Backend
 PROBS = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
 
 
-def wrapped(backend: Backend, law: Any) -> Any:
+def wrapped(backend: Backend, distribution: Any) -> Any:
     """Expanded as the framework does it, masked, and made independent."""
-    law = law.expand((4, 2)).to_event(1)
-    return law.mask(backend.array([1, 0, 1, 1], "bool"))
+    distribution = distribution.expand((4, 2)).to_event(1)
+    return distribution.mask(backend.array([1, 0, 1, 1], "bool"))
 
 
 def theirs(backend: Backend) -> list[tuple[Any, str]]:
-    """The framework's own laws, and the name of their twin."""
+    """The framework's own distributions, and the name of their twin."""
     dist = backend.dist
     probs = backend.array(PROBS[:, 2])
     found = [
@@ -45,21 +45,21 @@ def ours(backend: Backend) -> list[tuple[Any, str]]:
 
 
 def test_discrete(backend: Backend) -> None:
-    """The twin has the law's own probabilities, an exact 0 among them, also in the wrappers."""
+    """The counterpart has the same probabilities, an exact 0 among them, also in the wrappers."""
     sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
-    for law, name in theirs(backend) + ours(backend):
-        twin = sites.discrete(law)
-        assert type(twin) is getattr(backend.names, name)
-        assert twin.estimator is None
-        expected = backend.numpy(law.probs)
-        np.testing.assert_allclose(backend.numpy(twin.probs), expected, rtol=1e-6)
-        assert ((backend.numpy(twin.probs) == 0) == (expected == 0)).all()
-        inside = wrapped(backend, law)
-        assert type(sites.innermost(inside)) is type(law)
+    for distribution, name in theirs(backend) + ours(backend):
+        discrete_one = sites.discrete(distribution)
+        assert type(discrete_one) is getattr(backend.names, name)
+        assert discrete_one.estimator is None
+        expected = backend.numpy(distribution.probs)
+        np.testing.assert_allclose(backend.numpy(discrete_one.probs), expected, rtol=1e-6)
+        assert ((backend.numpy(discrete_one.probs) == 0) == (expected == 0)).all()
+        inside = wrapped(backend, distribution)
+        assert type(sites.innermost(inside)) is type(distribution)
         around = sites.rewrapped(inside, sites.discrete)
         assert around.batch_shape == inside.batch_shape
         assert around.event_shape == inside.event_shape
-        assert type(sites.innermost(around)) is type(twin)
+        assert type(sites.innermost(around)) is type(discrete_one)
         value = np.ones(inside.shape()) * (np.eye(3)[1] if "Hot" in name else 1)
         mass = np.log((expected[:, 1] if "Hot" in name else expected) + 1e-300).sum()
         got = backend.numpy(around.log_prob(backend.array(value)))
@@ -74,5 +74,10 @@ def test_other_laws(backend: Backend, name: str) -> None:
     dist = backend.dist
     sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     probs = backend.array([0.5, 0.5])
-    law = dist.Normal(probs, probs) if name == "Normal" else dist.Categorical(probs=probs)
-    assert sites.discrete(sites.innermost(law.expand((3, *law.batch_shape)).to_event(1))) is None
+    distribution = dist.Normal(probs, probs) if name == "Normal" else dist.Categorical(probs=probs)
+    assert (
+        sites.discrete(
+            sites.innermost(distribution.expand((3, *distribution.batch_shape)).to_event(1))
+        )
+        is None
+    )

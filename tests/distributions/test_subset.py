@@ -1,4 +1,4 @@
-"""Subsets of k categories: the relaxed value, the exact mass of the discrete law, and its draws."""
+"""Subsets of k categories: the relaxed value, the exact mass of the discrete one, and its draws."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def rounds(scores: np.ndarray, t: float, k: int) -> np.ndarray:
 
 
 def relaxed(backend: Backend, t: float, k: int, logits: np.ndarray, **given: Any) -> Any:
-    """The relaxed law in float64."""
+    """The relaxed distribution in float64."""
     return backend.names.RelaxedSubset(t, k, logits=backend.array(logits), **given)
 
 
@@ -63,8 +63,8 @@ def test_cold_and_hard_values_are_the_largest_scores(backend: Backend, seed: int
     weights = backend.array(RNG(1).normal(size=6))
 
     def total(x: Any, hard: bool) -> Any:
-        law = backend.names.RelaxedSubset(0.7, k, logits=x, hard=hard)
-        return (weights * backend.draw(law, seed)).sum()
+        distribution = backend.names.RelaxedSubset(0.7, k, logits=x, hard=hard)
+        return (weights * backend.draw(distribution, seed)).sum()
 
     soft, through = (
         backend.grad(backend.compiled(lambda x, hard=hard: total(x, hard)), backend.array(logits))[
@@ -93,16 +93,16 @@ def test_one_category_is_the_concrete_law(backend: Backend, seed: int) -> None:
 def test_mass_is_the_sum_over_orders(backend: Backend, k: int, spread: float) -> None:
     """To 1e-12 of log P, for weights as uneven as exp(1000); over all subsets it sums to 1."""
     logits = RNG(7).normal(0, spread, 6)
-    law = backend.names.Subset(k, logits=backend.array(logits))
-    values = law.enumerate_support()
-    masses = backend.numpy(law.log_prob(values))
+    distribution = backend.names.Subset(k, logits=backend.array(logits))
+    values = distribution.enumerate_support()
+    masses = backend.numpy(distribution.log_prob(values))
     expected = [
         float(mpmath.log(orders(logits, np.flatnonzero(value)))) for value in backend.numpy(values)
     ]
     assert len(expected) == math.comb(6, k)
     np.testing.assert_allclose(masses, expected, rtol=1e-12, atol=1e-12)
     assert abs(np.exp(masses).sum() - 1) < 1e-12
-    mode = backend.numpy(law.mode)
+    mode = backend.numpy(distribution.mode)
     np.testing.assert_array_equal(mode, k_hot(logits, k) if spread else mode)
     assert spread == 0 or (mode == backend.numpy(values)[np.argmax(expected)]).all()
 
@@ -118,8 +118,8 @@ def test_mass_of_large_subsets(
     """
     logits = np.zeros((2, size))
     logits[1, -1] = 6.0
-    law = backend.names.Subset(k, logits=backend.array(logits, dtype))
-    found = backend.numpy(law.log_prob(backend.array(np.arange(size) < k, dtype)))
+    distribution = backend.names.Subset(k, logits=backend.array(logits, dtype))
+    found = backend.numpy(distribution.log_prob(backend.array(np.arange(size) < k, dtype)))
     whole = size - k - 1 + math.exp(6)
     beta = special.gammaln(whole) + special.gammaln(k + 1) - special.gammaln(whole + k + 1)
     equal = special.gammaln([k + 1, size - k + 1]).sum() - special.gammaln(size + 1)
@@ -135,15 +135,15 @@ def frequencies(value: np.ndarray) -> np.ndarray:
 def test_draws_follow_the_mass(backend: Backend, seed: int) -> None:
     """Chi-square of 40,000 draws: probabilities off by 0.012 are rejected.
 
-    So are uniform noise in place of Gumbel's, and the law of k coins given that k fall on heads,
-    whose masses are proportional to the products of the weights. The relaxed law's hard values and
-    the k largest entries of its soft ones follow the mass too, at any temperature.
+    So are uniform noise in place of Gumbel's, and k coins given that k fall on heads, whose masses
+    are proportional to the products of the weights. The relaxed distribution's hard values and the
+    k largest entries of its soft ones follow the mass too, at any temperature.
     """
     n, logits = 40_000, np.array([1.0, 0.5, 0.0, -0.5, -1.5])
-    law = backend.names.Subset(2, logits=backend.array(logits))
-    values = law.enumerate_support()
-    mass = np.exp(backend.numpy(law.log_prob(values)))
-    right = [drawn(backend, law, seed, (n,))]
+    distribution = backend.names.Subset(2, logits=backend.array(logits))
+    values = distribution.enumerate_support()
+    mass = np.exp(backend.numpy(distribution.log_prob(values)))
+    right = [drawn(backend, distribution, seed, (n,))]
     hard = relaxed(backend, 1.0, 2, logits, hard=True)
     right.append(drawn(backend, hard, seed + 1, (n,)))
     cold = drawn(backend, relaxed(backend, 0.05, 2, logits), seed + 2, (n,))
@@ -169,8 +169,8 @@ def test_gradients(backend: Backend, seed: int) -> None:
     noise = backend.numpy(backend.noise(True, seed, (7, 6)))
 
     def value(x: Any, t: Any) -> Any:
-        law = backend.names.RelaxedSubset(t, 3, logits=x)
-        return (backend.array(weights) * backend.draw(law, seed)).sum()
+        distribution = backend.names.RelaxedSubset(t, 3, logits=x)
+        return (backend.array(weights) * backend.draw(distribution, seed)).sum()
 
     def formula(x: np.ndarray, t: Any) -> float:
         return float((weights * rounds(x + noise, t, 3)).sum())
@@ -193,9 +193,9 @@ def test_a_constant_changes_nothing(backend: Backend, seed: int) -> None:
     """Added to a row of the logits; nor does the scale of probs."""
     logits, names = RNG(seed).normal(size=4), backend.names
     hot = backend.array([1.0, 0.0, 0.0, 1.0])
-    laws = [names.Subset(2, logits=backend.array(logits + c)) for c in (0, 50)]
-    laws += [names.Subset(2, probs=backend.array(7 * np.exp(logits)))]
-    masses = [float(backend.numpy(law.log_prob(hot))) for law in laws]
+    distributions = [names.Subset(2, logits=backend.array(logits + c)) for c in (0, 50)]
+    distributions += [names.Subset(2, probs=backend.array(7 * np.exp(logits)))]
+    masses = [float(backend.numpy(distribution.log_prob(hot))) for distribution in distributions]
     np.testing.assert_allclose(masses, masses[0], rtol=1e-12)
 
 
@@ -217,20 +217,20 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
         return backend.draw(backend.names.RelaxedSubset(t, k, logits=x), seed)
 
     def mass(x: Any) -> Any:
-        law = backend.names.Subset(k, logits=x)
-        return law.log_prob(backend.draw(law, seed)).sum()
+        distribution = backend.names.Subset(k, logits=x)
+        return distribution.log_prob(backend.draw(distribution, seed)).sum()
 
     def total(x: Any, t: Any) -> Any:
         return (weights * draw(x, t)).sum()
 
     drawn_at, total_of, mass_of = (backend.compiled(f) for f in (draw, total, mass))
     for t in (2.0**-20, 1e-3, 0.5, 2.0**20):
-        heat = backend.array(t, "float32")
-        found = backend.numpy(drawn_at(array, heat))
+        temperature = backend.array(t, "float32")
+        found = backend.numpy(drawn_at(array, temperature))
         np.testing.assert_allclose(found.sum(-1), k, atol=slack)
         assert (found[logits == -np.inf] == 0).all()
         np.testing.assert_array_equal(found[:, 0], np.broadcast_to(np.arange(6) > 2, (5, 6)))
-        for gradient in backend.grad(total_of, array, heat) if dtype == "float32" else ():
+        for gradient in backend.grad(total_of, array, temperature) if dtype == "float32" else ():
             assert np.isfinite(gradient).all()
     assert np.isfinite(backend.numpy(mass_of(array)))
     assert np.isfinite(backend.grad(mass_of, array)[0]).all()
@@ -239,8 +239,8 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
 def test_masks(backend: Backend) -> None:
     """A subset with a masked category has no mass; the others' are those without it."""
     names, masked = backend.names, [0.3, -np.inf, 1.0, -0.4]
-    law = names.Subset(2, logits=backend.array(masked))
-    found = backend.numpy(law.log_prob(law.enumerate_support()))
+    distribution = names.Subset(2, logits=backend.array(masked))
+    found = backend.numpy(distribution.log_prob(distribution.enumerate_support()))
     left = names.Subset(2, logits=backend.array(np.delete(masked, 1)))
     expected = backend.numpy(left.log_prob(left.enumerate_support()))
     np.testing.assert_array_equal(np.isinf(found), [True, False, False, True, True, False])
@@ -255,14 +255,14 @@ def test_masks_that_can_not_be_looked_at(backend: Backend, seed: int) -> None:
     expected[0, [1, 3]] = expected[1, 5] = 1
     logits = backend.array(np.where(expected > 0, 0.5, -np.inf))
 
-    def law(x: Any) -> Any:
+    def distribution(x: Any) -> Any:
         return backend.names.RelaxedSubset(0.5, 3, logits=x, validate_args=False)
 
-    for one in (law(logits), law(logits).discrete):
+    for one in (distribution(logits), distribution(logits).discrete):
         np.testing.assert_array_equal(drawn(backend, one, seed), expected)
-    mass = law(logits).discrete.log_prob(backend.array(expected))
+    mass = distribution(logits).discrete.log_prob(backend.array(expected))
     np.testing.assert_array_equal(backend.numpy(mass), 0)
-    (gradient,) = backend.grad(lambda x: backend.draw(law(x), seed)[..., 1].sum(), logits)
+    (gradient,) = backend.grad(lambda x: backend.draw(distribution(x), seed)[..., 1].sum(), logits)
     np.testing.assert_array_equal(gradient, 0)
 
 
@@ -290,16 +290,16 @@ def test_bad_input(backend: Backend) -> None:
         names.RelaxedSubset(-1.0, 2, logits=two)
     with pytest.raises(ValueError, match="both probs and logits"):
         names.Subset(2, probs=two, logits=two)
-    law = names.Subset(2, logits=backend.array(np.zeros(4)))
+    distribution = names.Subset(2, logits=backend.array(np.zeros(4)))
     for bad in ([1.0, 0, 0, 0], [1.0, 0.5, 0.5, 0], [np.nan, 1.0, 1.0, 0], [1.0, 1.0, 1.0, -1.0]):
         with pytest.raises(ValueError, match=r"Subset.log_prob got .*; expected 2-hot vectors"):
-            law.log_prob(backend.array(bad))
+            distribution.log_prob(backend.array(bad))
         unseen = names.Subset(2, logits=backend.array(np.zeros(4)), validate_args=False)
         assert backend.numpy(unseen.log_prob(backend.array(bad))) == -np.inf
     with pytest.raises(ValueError, match="got a value of shape"):
-        law.log_prob(backend.array(np.zeros(3)))
+        distribution.log_prob(backend.array(np.zeros(3)))
     with pytest.raises(NotImplementedError, match=r"RelaxedSubset has no log_prob: .*mask\(False"):
-        names.RelaxedSubset(0.5, 2, logits=backend.array(np.zeros(4))).log_prob(law.mode)
+        names.RelaxedSubset(0.5, 2, logits=backend.array(np.zeros(4))).log_prob(distribution.mode)
     with pytest.raises(NotImplementedError, match="Subset has 155117520 values; expected at most"):
         names.Subset(15, logits=backend.array(np.zeros(30))).enumerate_support()
 
@@ -308,19 +308,19 @@ def test_supports(backend: Backend, seed: int) -> None:
     """Draws are in them, other vectors are not; the discrete one says that it is."""
     soft = relaxed(backend, 0.5, 3, RNG(seed).normal(size=(7, 6)))
     hard = soft.discrete
-    for law in (soft, hard):
-        check = getattr(law.support, "check", law.support)
-        value = backend.array(drawn(backend, law, seed))
+    for distribution in (soft, hard):
+        check = getattr(distribution.support, "check", distribution.support)
+        value = backend.array(drawn(backend, distribution, seed))
         assert backend.numpy(check(value)).all()
         assert not backend.numpy(check(1.5 * value)).any()
-        assert law.support.is_discrete == (law is hard)
+        assert distribution.support.is_discrete == (distribution is hard)
 
 
 def test_shapes(backend: Backend, seed: int) -> None:
-    """Batches, samples, expand, to_event and mask, as of any law of both frameworks."""
+    """Batches, samples, expand, to_event and mask, as of any distribution of both frameworks."""
     logits = backend.array(np.zeros((3, 4)))
-    law = backend.names.RelaxedSubset(backend.array([[0.5], [1.0]]), 2, logits=logits)
-    for made in (law, law.discrete):
+    distribution = backend.names.RelaxedSubset(backend.array([[0.5], [1.0]]), 2, logits=logits)
+    for made in (distribution, distribution.discrete):
         assert (made.batch_shape, made.event_shape) == ((2, 3), (4,))
         wide = made.expand((5, 2, 3)).to_event(1)
         assert (wide.batch_shape, wide.event_shape) == ((5, 2), (3, 4))
@@ -328,13 +328,13 @@ def test_shapes(backend: Backend, seed: int) -> None:
         value = backend.array(drawn(backend, hidden, seed, (6,)))
         assert value.shape == (6, 5, 2, 3, 4)
         np.testing.assert_array_equal(backend.numpy(hidden.log_prob(value)), np.zeros((6, 5, 2)))
-    discrete = law.discrete.mask(backend.array([True, False, True], "bool"))
+    discrete = distribution.discrete.mask(backend.array([True, False, True], "bool"))
     mass = backend.compiled(lambda: discrete.log_prob(backend.draw(discrete, seed)))()
     expected = np.where([True, False, True], -math.log(6), 0.0)
     np.testing.assert_allclose(backend.numpy(mass), [expected] * 2)
     if backend.framework == "pyro":
-        assert law.discrete.enumerate_support(expand=False).shape == (6, 1, 1, 4)
-    assert law.discrete.enumerate_support().shape == (6, 2, 3, 4)
+        assert distribution.discrete.enumerate_support(expand=False).shape == (6, 1, 1, 4)
+    assert distribution.discrete.enumerate_support().shape == (6, 2, 3, 4)
 
 
 def test_jax_transformations() -> None:
@@ -344,9 +344,9 @@ def test_jax_transformations() -> None:
     key, logits = jax.random.key(0), jax.numpy.asarray(RNG(0).normal(size=(3, 4)))
 
     def f(t: Any, logits: Any) -> Any:
-        law = names.RelaxedSubset(t, 2, logits=logits, hard=True)
-        value = law.sample(key)
-        return value, law.discrete.log_prob(value)
+        distribution = names.RelaxedSubset(t, 2, logits=logits, hard=True)
+        value = distribution.sample(key)
+        return value, distribution.discrete.log_prob(value)
 
     eager, ts = f(0.5, logits), jax.numpy.array([0.5, 0.5])
     scanned = jax.lax.scan(lambda c, t: (c, f(t, logits)), 0, ts)[1]
@@ -354,12 +354,12 @@ def test_jax_transformations() -> None:
     for found in ([x[1] for x in y] for y in (mapped, scanned)):
         for x, y in zip(found, eager, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5)
-    law = names.RelaxedSubset(0.5, 2, logits=logits, hard=True)
-    back = jax.tree.map(lambda x: x, law)
+    distribution = names.RelaxedSubset(0.5, 2, logits=logits, hard=True)
+    back = jax.tree.map(lambda x: x, distribution)
     assert (back.k, back.hard, back.batch_shape, back.discrete.k) == (2, True, (3,), 2)
-    rows = jax.jit(jax.vmap(lambda d: d.sample(key)))(law)
+    rows = jax.jit(jax.vmap(lambda d: d.sample(key)))(distribution)
     np.testing.assert_array_equal(rows.sum(-1), [2, 2, 2])
-    assert law.support == names.RelaxedSubset(1.0, 2, logits=logits).support
+    assert distribution.support == names.RelaxedSubset(1.0, 2, logits=logits).support
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
@@ -371,9 +371,9 @@ def test_torch_transformations() -> None:
     logits = torch.as_tensor(RNG(0).normal(size=(3, 4)))
 
     def f(logits: Any) -> Any:
-        law = names.RelaxedSubset(0.5, 2, logits=logits, hard=True)
-        value = law.rsample()
-        return value, law.discrete.log_prob(value)
+        distribution = names.RelaxedSubset(0.5, 2, logits=logits, hard=True)
+        value = distribution.rsample()
+        return value, distribution.discrete.log_prob(value)
 
     torch.manual_seed(0)
     eager = f(logits)

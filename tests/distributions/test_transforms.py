@@ -24,13 +24,13 @@ def test_jax(name: str) -> None:
     jnp, cls, key = jax.numpy, getattr(numpyro, name), jax.random.key(0)
     logits = jnp.asarray(parameters(name)["logits"])
 
-    def law(t: object, logits: object) -> object:
+    def distribution(t: object, logits: object) -> object:
         if name in RELAXED:
             return cls(t, logits=logits)
         return cls(logits=logits, estimator=numpyro.GumbelSoftmax(t))
 
     def f(t: object, logits: object) -> object:
-        made = law(t, logits)
+        made = distribution(t, logits)
         value = made.sample(key)
         return made.log_prob(value).sum() + value.sum()
 
@@ -52,19 +52,22 @@ def test_jax_pytrees(name: str) -> None:
     jax = pytest.importorskip("jax")
     numpyro = pytest.importorskip("relaxed_dists.numpyro")
     own = {"temperature": 0.5} if name in RELAXED else {"estimator": numpyro.StraightThrough()}
-    law = getattr(numpyro, name)(**own, **parameters(name))
-    back = jax.tree.unflatten(*reversed(jax.tree.flatten(law)))
-    assert type(back) is type(law)
-    assert (back.batch_shape, back.event_shape) == (law.batch_shape, law.event_shape)
+    distribution = getattr(numpyro, name)(**own, **parameters(name))
+    back = jax.tree.unflatten(*reversed(jax.tree.flatten(distribution)))
+    assert type(back) is type(distribution)
+    assert (back.batch_shape, back.event_shape) == (
+        distribution.batch_shape,
+        distribution.event_shape,
+    )
     key = jax.random.key(0)
-    value = law.sample(key)
-    np.testing.assert_allclose(jax.jit(lambda d: d.sample(key))(law), value, rtol=1e-5)
-    doubled = jax.jit(lambda d: d.expand((2, *d.batch_shape)))(law)
+    value = distribution.sample(key)
+    np.testing.assert_allclose(jax.jit(lambda d: d.sample(key))(distribution), value, rtol=1e-5)
+    doubled = jax.jit(lambda d: d.expand((2, *d.batch_shape)))(distribution)
     assert doubled.batch_shape == (2, 3)
-    rows = jax.vmap(lambda d: d.sample(key))(law)  # inside, the batch is one axis smaller
+    rows = jax.vmap(lambda d: d.sample(key))(distribution)  # inside, the batch is one axis smaller
     assert rows.shape == value.shape
-    carried, _ = jax.lax.scan(lambda d, _: (d, None), law, length=2)
-    np.testing.assert_array_equal(carried.logits, law.logits)
+    carried, _ = jax.lax.scan(lambda d, _: (d, None), distribution, length=2)
+    np.testing.assert_array_equal(carried.logits, distribution.logits)
 
 
 def test_a_traced_temperature_of_zero_is_finite() -> None:
@@ -74,9 +77,9 @@ def test_a_traced_temperature_of_zero_is_finite() -> None:
 
     @jax.jit
     def f(t: object) -> object:
-        law = numpyro.RelaxedOneHotCategorical(t, logits=jax.numpy.zeros(3))
-        value = law.sample(jax.random.key(0))
-        return value, law.log_prob(value)
+        distribution = numpyro.RelaxedOneHotCategorical(t, logits=jax.numpy.zeros(3))
+        value = distribution.sample(jax.random.key(0))
+        return value, distribution.log_prob(value)
 
     assert all(np.isfinite(x).all() for t in (0.0, -1.0) for x in f(t))
 
@@ -105,9 +108,9 @@ def test_torch(name: str) -> None:
     own = {"temperature": 0.5} if name in RELAXED else {"estimator": pyro.GumbelSoftmax(0.5)}
 
     def f(logits: object) -> object:
-        law = cls(logits=logits, **own)
-        value = law.rsample()
-        return value, law.log_prob(value)
+        distribution = cls(logits=logits, **own)
+        value = distribution.rsample()
+        return value, distribution.log_prob(value)
 
     torch._dynamo.reset()  # a function that is compiled often is given up on
     torch.manual_seed(0)

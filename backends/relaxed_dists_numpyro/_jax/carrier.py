@@ -10,36 +10,36 @@ from typing import Any
 from jax import Array
 
 _SPACES = ("log_simplex", "logit", "soft", "masses")
-_behind: dict[int, tuple[Any, str, Any]] = {}
+_relaxed: dict[int, tuple[Any, str, Any]] = {}
 
 
-def attach(value: Array, behind: Any, space: str) -> Array:
+def keep_relaxed(value: Array, sample: Any, space: str) -> Array:
     """Put the relaxed sample behind the value, in the named space, and return the value."""
     key = id(value)
-    _behind[key] = (weakref.ref(value, lambda _: _behind.pop(key, None)), space, behind)
+    _relaxed[key] = (weakref.ref(value, lambda _: _relaxed.pop(key, None)), space, sample)
     return value
 
 
 def carried(value: Any) -> bool:
     """Whether anything is behind the value."""
-    return any(behind(value, space) is not None for space in _SPACES)
+    return any(get_relaxed(value, space) is not None for space in _SPACES)
 
 
-def behind(value: Any, space: str) -> Any:
+def get_relaxed(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
-    reference, kept, sample = _behind.get(id(value), (lambda: None, "", None))
-    return sample if kept == space and reference() is value else None
+    reference, stored, sample = _relaxed.get(id(value), (lambda: None, "", None))
+    return sample if stored == space and reference() is value else None
 
 
-def found(value: Any, intermediates: list[Any] | None, space: str) -> Any:
+def find_relaxed(value: Any, intermediates: list[Any] | None, space: str) -> Any:
     """The sample among a draw's intermediates, or behind it; None where it is lost.
 
     A value that came out of a scan has its intermediates alone. They are put behind it, since the
     model's side of an ELBO gets the same object without them, or, out of a cond, with those of
     another draw, which NumPyro has made there before it replays the guide's value.
     """
-    sample = behind(value, space)
+    sample = get_relaxed(value, space)
     if sample is None and intermediates:
         sample = intermediates[0]
-        attach(value, sample, space)
+        keep_relaxed(value, sample, space)
     return sample

@@ -22,7 +22,7 @@ class _RelaxedBinary(RelaxedDistribution):
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
-    r"""The logit of a relaxed Bernoulli sample: a logistic law, exact at every temperature.
+    r"""The logit of a relaxed Bernoulli sample: logistic, and exact at every temperature.
 
     With L standard logistic, :math:`y = (\theta + L) / \tau`, and with :math:`d = \theta - \tau y`
 
@@ -78,7 +78,7 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> d = RelaxedBernoulli(1.0, probs=jnp.array(0.5))  # the uniform law
+        >>> d = RelaxedBernoulli(1.0, probs=jnp.array(0.5))  # the uniform distribution
         >>> d.log_prob(jnp.array(0.3)).item() ** 2 < 1e-12
         True
     """

@@ -14,7 +14,7 @@ from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists._distributions.from_family import Estimated
 
 from .._adapter import LogitsDistribution
-from .._jax.carrier import attach, behind, found
+from .._jax.carrier import find_relaxed, get_relaxed, keep_relaxed
 from .._jax.input import known
 from .._jax.noise import gumbel
 from .._jax.ops import ops
@@ -76,7 +76,7 @@ class _Discrete(Estimated, LogitsDistribution):
             more = gumbel(random.fold_in(key, 1), shape, logits.dtype)
         value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
         value = value.astype(self.logits.dtype)
-        return (attach(value, True, "soft"), [True]) if estimator.soft else (value, [])
+        return (keep_relaxed(value, True, "soft"), [True]) if estimator.soft else (value, [])
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """The log mass; of a soft value its linear extension, sum_k value_k log p_k.
@@ -92,26 +92,27 @@ class _Discrete(Estimated, LogitsDistribution):
         # Refused in an ELBO whose guide has a density there. A traced value may be a copy, as a
         # mask makes it; there the look is once a compilation.
         space = "log_simplex" if self._family.event_dim else "logit"
-        if not known(value) or behind(value, space) is not None:
+        if not known(value) or get_relaxed(value, space) is not None:
             self._refuse_mixed()
         return super().log_prob(value, intermediates)
 
     def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
         own = self.estimator is not None and self.estimator.soft
-        return found(value, intermediates, "soft") is not None or own
+        return find_relaxed(value, intermediates, "soft") is not None or own
 
 
 class OneHotCategorical(_Discrete):
-    r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
+    r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
-    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
+    KL are those of the discrete distribution, whatever the estimator. Without one it can be
+    enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
             masks a category. Exactly one of probs and logits.
-        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+        estimator: None (a prior, enumerable), or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
 
@@ -127,8 +128,8 @@ class OneHotCategorical(_Discrete):
         >>> from relaxed_dists.numpyro import GumbelSoftmax
         >>> import jax
         >>> def first(logits):
-        ...     law = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(0.5))
-        ...     return law.sample(random.key(0))[0]
+        ...     distribution = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(0.5))
+        ...     return distribution.sample(random.key(0))[0]
         >>> bool(abs(jax.grad(first)(jnp.zeros(3))).sum() > 0)
         True
     """
@@ -138,15 +139,16 @@ class OneHotCategorical(_Discrete):
 
 
 class Bernoulli(_Discrete):
-    r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
+    r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
-    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
+    KL are those of the discrete distribution, whatever the estimator. Without one it can be
+    enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.
         logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+        estimator: None (a prior, enumerable), or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
 

@@ -1,5 +1,5 @@
 """KL divergences, registered only where they are exact: within the discrete family, and
-between relaxed laws on one space."""
+between relaxed distributions on one space."""
 
 from typing import Any, Never, cast
 

@@ -15,11 +15,11 @@ class Permutation(LogitsDistribution):
 
     The value is the permutation matrix P with the largest
     :math:`\sum_{ij} P_{ij} (\theta + G)_{ij}`, with :math:`G` Gumbel noise (the Gumbel-matching
-    law). Row i is the item, column j its place: ``P.mT @ x`` puts item i of x at its place. Adding
-    a number to a row or a column of the logits changes nothing.
+    distribution). Row i is the item, column j its place: ``P.mT @ x`` puts item i of x at its
+    place. Adding a number to a row or a column of the logits changes nothing.
 
     The probability of a matrix has no closed form, so ``log_prob`` raises an error: in an ELBO the
-    law stands as ``sample("z", law.mask(False))``, which counts as 0. SciPy finds
+    distribution stands as ``sample("z", distribution.mask(False))``, which counts as 0. SciPy finds
     the matching, in a callback from compiled code.
 
     Args:
@@ -67,8 +67,8 @@ class RelaxedPermutation(RelaxedDistribution):
     As the temperature falls and the iterations grow, the value tends to a draw of
     :class:`Permutation`.
 
-    The density is not known: ``log_prob`` raises an error, and in an ELBO the law stands as
-    ``sample("z", law.mask(False))``, which counts as 0.
+    The density is not known: ``log_prob`` raises an error, and in an ELBO the distribution stands
+    as ``sample("z", distribution.mask(False))``, which counts as 0.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.

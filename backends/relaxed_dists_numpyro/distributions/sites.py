@@ -1,4 +1,4 @@
-"""The law of a sample site, inside the wrappers that NumPyro puts around it."""
+"""The distribution of a sample site inside the wrappers that NumPyro puts around it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from .discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
-    """What a site draws from, with its innermost law changed and the wrappers as they were.
+    """The distribution of a site, with the innermost one changed and the wrappers as they were.
 
     Args:
-        fn: A law, perhaps made independent, masked or expanded.
-        change: From the innermost law to the one in its place, of the same batch shape.
+        fn: A distribution, perhaps made independent, masked or expanded.
+        change: From the innermost distribution to the one in its place, of the same batch shape.
     """
     if isinstance(fn, dist.Independent):
         return rewrapped(fn.base_dist, change).to_event(fn.reinterpreted_batch_ndims)
@@ -27,27 +27,28 @@ def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def innermost(fn: Any) -> Any:
-    """The law inside the wrappers."""
+    """The distribution inside the wrappers."""
     while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         fn = fn.base_dist
     return fn
 
 
-def discrete(law: Any) -> Any:
-    """The plain one-hot or Bernoulli law with a law's parameters; None if there is none.
+def discrete(base: Any) -> Any:
+    """The one-hot or Bernoulli distribution with the same parameters; None if there is none.
 
     Args:
-        law: A law without wrappers: of this library or NumPyro's own.
+        base: A distribution without wrappers: of this library or NumPyro's own.
     """
-    if isinstance(law, LogitsDistribution):
-        counterpart = law.discrete
+    if isinstance(base, LogitsDistribution):
+        counterpart = base.discrete
         return counterpart if isinstance(counterpart, OneHotCategorical | Bernoulli) else None
-    if isinstance(law, dist.RelaxedBernoulliLogits):
-        return Bernoulli(logits=jnp.broadcast_to(law.logits, law.batch_shape), validate_args=False)
-    if isinstance(law, dist.BernoulliProbs):
-        return Bernoulli(probs=law.probs, validate_args=False)
-    if isinstance(law, dist.BernoulliLogits):
-        return Bernoulli(logits=law.logits, validate_args=False)
+    if isinstance(base, dist.RelaxedBernoulliLogits):
+        logits = jnp.broadcast_to(base.logits, base.batch_shape)
+        return Bernoulli(logits=logits, validate_args=False)
+    if isinstance(base, dist.BernoulliProbs):
+        return Bernoulli(probs=base.probs, validate_args=False)
+    if isinstance(base, dist.BernoulliLogits):
+        return Bernoulli(logits=base.logits, validate_args=False)
     return None
 
 
@@ -57,16 +58,17 @@ def straight_through(base: Any) -> bool:
 
 
 def kind(fn: Any) -> str | None:
-    """Which sort of law a site draws from: relaxed, estimated, discrete, or none of these.
+    """Which sort of distribution a site draws from: relaxed, estimated, discrete, or none of these.
 
     Args:
-        fn: A law, perhaps in wrappers: of this library or the framework's own.
+        fn: A distribution, perhaps in wrappers: of this library or the framework's own.
     """
-    law = innermost(fn)
-    if isinstance(law, RelaxedDistribution | dist.RelaxedBernoulliLogits):
+    base = innermost(fn)
+    if isinstance(base, RelaxedDistribution | dist.RelaxedBernoulliLogits):
         return "relaxed"
-    if isinstance(law, dist.TransformedDistribution):
-        return kind(law.base_dist)
-    if isinstance(law, LogitsDistribution):  # an estimated law's support is not marked discrete
-        return "estimated" if law.has_rsample else "discrete"
-    return "discrete" if getattr(law.support, "is_discrete", False) else None
+    if isinstance(base, dist.TransformedDistribution):
+        return kind(base.base_dist)
+    # With an estimator, the support is not marked discrete.
+    if isinstance(base, LogitsDistribution):
+        return "estimated" if base.has_rsample else "discrete"
+    return "discrete" if getattr(base.support, "is_discrete", False) else None

@@ -58,7 +58,7 @@ def _trace() -> int:
 _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def attach(value: Tensor, behind: Any, space: str) -> Tensor:
+def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
     """Put the relaxed sample behind the value, in the named space, and return the value."""
     if torch.compiler.is_dynamo_compiling():
         torch._dynamo.comptime.comptime(_note)
@@ -66,16 +66,16 @@ def attach(value: Tensor, behind: Any, space: str) -> Tensor:
         version, trace = value.detach().clone(), _trace()
     else:
         version, trace = _version(value), None
-    value._relaxed_sample = (space, behind, version, trace)  # type: ignore[attr-defined]
+    value._relaxed_sample = (space, sample, version, trace)  # type: ignore[attr-defined]
     return value
 
 
-def behind(value: Any, space: str) -> Any:
+def get_relaxed(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
     if isinstance(value, ProvenanceTensor):  # TraceGraph_ELBO wraps values at discrete sites
-        return track_provenance(behind(value._t, space), value._provenance)
-    kept, sample, version, trace = getattr(value, "_relaxed_sample", ("", None, 0, None))
-    if kept != space:
+        return track_provenance(get_relaxed(value._t, space), value._provenance)
+    stored, sample, version, trace = getattr(value, "_relaxed_sample", ("", None, 0, None))
+    if stored != space:
         return None
     if torch.compiler.is_dynamo_compiling():
         if trace == _trace():

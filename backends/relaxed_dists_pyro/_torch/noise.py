@@ -28,9 +28,9 @@ def _minus_uniform(size: Tensor, out: Tensor | None) -> Tensor:
 
 
 def _from_words(
-    law: Callable[[Tensor, Tensor | None], Tensor], shape: Size, like: Tensor, key: Any
+    transform: Callable[[Tensor, Tensor | None], Tensor], shape: Size, like: Tensor, key: Any
 ) -> Tensor:
-    """Numbers of a law made from words, 32 random bits from -2^31 to 2^31, one more than numbers.
+    """Random numbers made from words, 32 random bits from -2^31 to 2^31, one more than numbers.
 
     In blocks, for whose bits NumPy's generator, with a seed from torch's, takes half of its time.
     """
@@ -43,10 +43,11 @@ def _from_words(
             draw = np.random.SFC64(int(seed.item())).random_raw
             noise = torch.empty(number, dtype=torch.float32, device=like.device)
             for out in noise.split(BLOCK):
-                law(_words(torch.from_numpy(draw(len(out) // 2 + 1).view(np.int64)), len(out)), out)
+                bits = torch.from_numpy(draw(len(out) // 2 + 1).view(np.int64))
+                transform(_words(bits, len(out)), out)
             return noise.reshape(shape)
     bits = torch.randint(-(2**63), 2**63 - 1, (number // 2 + 1,), **given)
-    return law(_words(bits, number), None).reshape(shape)
+    return transform(_words(bits, number), None).reshape(shape)
 
 
 def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:

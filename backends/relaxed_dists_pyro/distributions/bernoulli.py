@@ -22,7 +22,7 @@ class _RelaxedBinary(RelaxedDistribution):
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
-    r"""The logit of a relaxed Bernoulli sample: a logistic law, exact at every temperature.
+    r"""The logit of a relaxed Bernoulli sample: logistic, and exact at every temperature.
 
     With L standard logistic, :math:`y = (\theta + L) / \tau`, and with :math:`d = \theta - \tau y`
 
@@ -80,7 +80,7 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     Example:
         >>> import torch
-        >>> d = RelaxedBernoulli(1.0, probs=torch.tensor(0.5))  # the uniform law
+        >>> d = RelaxedBernoulli(1.0, probs=torch.tensor(0.5))  # the uniform distribution
         >>> d.log_prob(torch.tensor(0.3)).abs().item() < 1e-6
         True
     """

@@ -14,7 +14,7 @@ from relaxed_dists._distributions.estimator_base import Estimator, short_repr
 from relaxed_dists._distributions.from_family import Estimated
 
 from .._adapter import LogitsDistribution
-from .._torch.carrier import attach, behind
+from .._torch.carrier import get_relaxed, keep_relaxed
 from .._torch.noise import gumbel
 from .._torch.ops import ops
 from .._torch.state import compiling
@@ -96,7 +96,7 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
         # A binary soft value is a copy, which may be written to: exp's gradient needs its result.
         value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
         if estimator.soft:
-            return attach(value, True, "soft")
+            return keep_relaxed(value, True, "soft")
         for name in estimator.temperatures:
             temperature = getattr(estimator, name)
             if temperature.requires_grad:  # 0, in place of torch's error that there is none
@@ -114,26 +114,27 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
             Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
         # Refused in an ELBO whose guide has a density there.
-        if behind(value, "log_simplex" if self._family.event_dim else "logit") is not None:
+        if get_relaxed(value, "log_simplex" if self._family.event_dim else "logit") is not None:
             self._refuse_mixed()
         return super().log_prob(value)
 
     def _is_soft(self, value: Any) -> bool:
         own = self.estimator is not None and self.estimator.soft
-        return own or behind(value, "soft") is not None
+        return own or get_relaxed(value, "soft") is not None
 
 
 class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
-    r"""The one-hot categorical law, whose sample carries an estimator's gradient if it has one.
+    r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
-    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
+    KL are those of the discrete distribution, whatever the estimator. Without one it can be
+    enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
             masks a category. Exactly one of probs and logits.
-        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+        estimator: None (a prior, enumerable), or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default as Pyro's setting is.
 
@@ -162,15 +163,16 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
 
 
 class Bernoulli(_Discrete, dist.Bernoulli):
-    r"""The Bernoulli law, whose sample carries an estimator's gradient if it has one.
+    r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
-    KL are those of the discrete law, whatever the estimator; without one the law can be enumerated.
+    KL are those of the discrete distribution, whatever the estimator. Without one it can be
+    enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.
         logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        estimator: None for the plain law (a prior, enumerable), or a pathwise estimator such as
+        estimator: None (a prior, enumerable), or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default as Pyro's setting is.
 

@@ -29,9 +29,9 @@ class HardConcrete(_RelaxedBinary):
 
     A value's density needs its number alone, since z never comes near :math:`\gamma` or
     :math:`\zeta`. But the log density jumps at 0 and 1, and the gradient of samples that are
-    clipped there does not see mass move across. So a draw keeps the masses of its law behind it
-    (a Python attribute), and ``log_prob`` of it, in the guide and in the model, adds what is
-    missing: the gradient of ``Trace_ELBO`` is unbiased. An ELBO whose gradient would miss it,
+    clipped there does not see mass move across. So a draw keeps the masses of its distribution
+    behind it (a Python attribute), and ``log_prob`` of it, in the guide and in the model, adds what
+    is missing: the gradient of ``Trace_ELBO`` is unbiased. An ELBO whose gradient would miss it,
     since it has a copy of the draw, is refused. The gradients of bounds that are not linear in the
     log density, such as Renyi's, stay biased. ``TraceMeanField_ELBO`` takes the KL divergence
     exactly.

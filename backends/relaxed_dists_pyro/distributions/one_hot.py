@@ -30,8 +30,8 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
 
-    A masked category's entry is -inf, and the law is that of the categories left: of a single one a
-    point mass, whose log_prob is 0 at the point and -inf elsewhere.
+    A masked category's entry is -inf, and the distribution is that of the categories left: of a
+    single one a point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
@@ -69,8 +69,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
 
-    A masked category's entry is 0, and the law is that of the categories left: of a single one a
-    point mass, whose log_prob is 0 at the point and -inf elsewhere.
+    A masked category's entry is 0, and the distribution is that of the categories left: of a
+    single one a point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
     A draw keeps its log behind it (a Python attribute), so that its density is exact where
     small entries underflow. A copy with such entries is refused, since its density is not known:

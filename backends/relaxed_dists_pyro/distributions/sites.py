@@ -1,4 +1,4 @@
-"""The law of a sample site, inside the wrappers that Pyro puts around it."""
+"""The distribution of a sample site inside the wrappers that Pyro puts around it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ from .discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
-    """What a site draws from, with its innermost law changed and the wrappers as they were.
+    """The distribution of a site, with the innermost one changed and the wrappers as they were.
 
     Args:
-        fn: A law, perhaps made independent, masked or expanded.
-        change: From the innermost law to the one in its place, of the same batch shape.
+        fn: A distribution, perhaps made independent, masked or expanded.
+        change: From the innermost distribution to the one in its place, of the same batch shape.
     """
     if isinstance(fn, torch_dist.Independent):
         return rewrapped(fn.base_dist, change).to_event(fn.reinterpreted_batch_ndims)
@@ -28,31 +28,31 @@ def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def innermost(fn: Any) -> Any:
-    """The law inside the wrappers."""
+    """The distribution inside the wrappers."""
     while isinstance(fn, torch_dist.Independent | dist.MaskedDistribution | ExpandedDistribution):
         fn = fn.base_dist
     return fn
 
 
-def discrete(law: Any) -> Any:
-    """The plain one-hot or Bernoulli law with a law's parameters; None if there is none.
+def discrete(base: Any) -> Any:
+    """The one-hot or Bernoulli distribution with the same parameters; None if there is none.
 
     Args:
-        law: A law without wrappers: of this library or torch's own.
+        base: A distribution without wrappers: of this library or torch's own.
     """
-    if isinstance(law, LogitsDistribution):
-        counterpart = law.discrete
+    if isinstance(base, LogitsDistribution):
+        counterpart = base.discrete
         return counterpart if isinstance(counterpart, OneHotCategorical | Bernoulli) else None
-    if isinstance(law, THEIRS):
-        counterpart = OneHotCategorical if len(law.event_shape) else Bernoulli
-        return counterpart(logits=law.logits, validate_args=False)
+    if isinstance(base, THEIRS):
+        counterpart = OneHotCategorical if len(base.event_shape) else Bernoulli
+        return counterpart(logits=base.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
         theirs = getattr(torch_dist, ours.__name__)  # Pyro's straight-through one is of it as well
-        if isinstance(law, theirs):
+        if isinstance(base, theirs):
             # As it was given: logits made from probs of 0 would be -16, and no mask.
-            given = getattr(law, "_categorical", law).__dict__
+            given = getattr(base, "_categorical", base).__dict__
             name = "probs" if "probs" in given else "logits"
-            return ours(**{name: getattr(law, name)}, validate_args=False)
+            return ours(**{name: getattr(base, name)}, validate_args=False)
     return None
 
 
@@ -62,19 +62,19 @@ def straight_through(base: Any) -> bool:
 
 
 def kind(fn: Any) -> str | None:
-    """Which sort of law a site draws from: relaxed, estimated, discrete, or none of these.
+    """Which sort of distribution a site draws from: relaxed, estimated, discrete, or none of these.
 
     Args:
-        fn: A law, perhaps in wrappers: of this library or the framework's own.
+        fn: A distribution, perhaps in wrappers: of this library or the framework's own.
     """
-    law = innermost(fn)
-    if isinstance(law, (RelaxedDistribution, *THEIRS)):
+    base = innermost(fn)
+    if isinstance(base, (RelaxedDistribution, *THEIRS)):
         return "relaxed"
-    if isinstance(law, torch_dist.TransformedDistribution):
-        return kind(law.base_dist)
+    if isinstance(base, torch_dist.TransformedDistribution):
+        return kind(base.base_dist)
     try:
-        if not law.support.is_discrete:
+        if not base.support.is_discrete:
             return None
-    except (AttributeError, NotImplementedError):  # a law that does not state its support
+    except (AttributeError, NotImplementedError):  # a distribution that does not state its support
         return None
-    return "estimated" if law.has_rsample else "discrete"
+    return "estimated" if base.has_rsample else "discrete"

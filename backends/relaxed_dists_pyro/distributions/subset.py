@@ -11,7 +11,7 @@ from .constraints import Values
 
 
 class Subset(LogitsDistribution):
-    r"""The law of k categories drawn without replacement: k-hot vectors.
+    r"""The distribution of k categories drawn without replacement: k-hot vectors.
 
     The k largest of :math:`\theta + G`, with :math:`G` Gumbel noise: categories are drawn one after
     the other, each with probabilities proportional to :math:`w = \exp\theta` among those left, and
@@ -87,8 +87,8 @@ class RelaxedSubset(RelaxedDistribution):
     A masked category's entry is 0. Where k categories are left, their entries are 1; where masks
     that can't be looked at leave fewer, too.
 
-    The density is not known: ``log_prob`` raises an error, and in an ELBO the law stands as
-    ``sample("z", law.mask(False))``, which counts as 0. With k=1 the value is that of
+    The density is not known: ``log_prob`` raises an error, and in an ELBO the distribution stands
+    as ``sample("z", distribution.mask(False))``, which counts as 0. With k=1 the value is that of
     :class:`RelaxedOneHotCategorical`, which has a density.
 
     Args:
