@@ -244,7 +244,8 @@ def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
     draw, masked = backend.draw(distribution, 0), distribution.mask(backend.array([1.0, 0.0]) > 0)
     for outside, own in ((masked, "entropy"), (distribution.to_event(1), "enumerate_support")):
         for method, arguments in (("cdf", (draw,)), ("icdf", (draw,)), (own, ())):
-            text = f"^{type(distribution).__name__} has no {method} .*; expected the distribution inside"
+            own_name = type(distribution).__name__
+            text = f"^{own_name} has no {method} .*; expected the distribution inside"
             with pytest.raises(NotImplementedError, match=text):
                 getattr(outside, method)(*arguments)
         if name not in LACKS["mode"]:

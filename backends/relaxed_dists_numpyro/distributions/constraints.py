@@ -74,7 +74,7 @@ class Values(constraints.ParameterFreeConstraint):
 
     def eq(self, other: object, static: bool = False) -> bool:
         """Whether the other has the same values."""
-        return isinstance(other, Values) and vars(other) == vars(self)
+        return isinstance(other, Values) and repr(other) == repr(self)
 
 
 @biject_to.register(Values)
