@@ -168,7 +168,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
     from relaxed_dists_numpyro._jax import carrier
 
     gc.collect()
-    before = set(carrier._behind)
+    before = set(carrier._relaxed)
     d = make(Jax(), STRAIGHT_THROUGH[0], dtype="float32")
 
     def total(logits: Any, key: Any) -> Any:
@@ -178,7 +178,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
 
     keys = jax.random.split(jax.random.key(seed), 3)
     value = d(rng_key=keys[0])
-    assert id(value) in set(carrier._behind) - before
+    assert id(value) in set(carrier._relaxed) - before
     gradient = jax.grad(total)
     gradient(d.logits, keys[0])
     jax.jit(jax.vmap(gradient, (None, 0)))(d.logits, keys)
@@ -187,7 +187,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
         jax.jit(lambda key: total(d.logits, key))(keys[1])
     del value
     gc.collect()
-    assert set(carrier._behind) <= before
+    assert set(carrier._relaxed) <= before
 
 
 @needs_jax

@@ -552,7 +552,7 @@ def test_f14_a_soft_site_is_still_no_continuous_one(backend: Backend, kernel: st
     def model() -> None:
         language.sample("z", made(backend, "OneHotCategorical GumbelSoftmax soft"))
 
-    with pytest.raises(ValueError, match="discrete law with a pathwise estimator"):
+    with pytest.raises(ValueError, match="discrete distribution with a pathwise estimator"):
         language.hmc(kernel, model)
 
 

@@ -84,7 +84,9 @@ def test_a_mixture_asked_for_by_name(language: Language) -> None:
 def test_a_mixture_with_a_strict_prior(language: Language) -> None:
     """This library's distribution refuses the soft values that it sees, and says how to go on."""
     names, half = language.backend.names, language.backend.array(0.5)
-    with pytest.raises(ValueError, match=r"law's \(allow_mixed\) with validate_args=False"):
+    with pytest.raises(
+        ValueError, match=r"distribution's \(allow_mixed\) with validate_args=False"
+    ):
         names.Bernoulli(probs=half).log_prob(half)
     prior = names.Bernoulli(probs=half, validate_args=False)
     mixed = both(language, prior, names.RelaxedBernoulli(0.5, probs=half))

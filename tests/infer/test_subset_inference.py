@@ -88,7 +88,7 @@ def test_without_a_mask_the_density_is_asked_for(language: Language, seed: int) 
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
         site = distribution(language.backend, what, language.backend.array(np.zeros(n)))
         guide = lambda site=site: language.sample("z", site)  # noqa: E731
-        with pytest.raises(NotImplementedError, match=r"law.mask\(False\)"):
+        with pytest.raises(NotImplementedError, match=r"distribution.mask\(False\)"):
             loss(language, "Trace_ELBO", model_of(language, site), guide, seed)
 
 

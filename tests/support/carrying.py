@@ -157,11 +157,11 @@ def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Cal
     class_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
 
     def in_torch(logits: Any) -> Any:
-        from relaxed_dists_pyro._torch.carrier import behind
+        from relaxed_dists_pyro._torch.carrier import get_relaxed
 
         d = class_of(TEMPERATURE, logits=logits)
         value = d.rsample()
-        sample = behind(value, "log_simplex" if letter(name) == "O" else "logit")
+        sample = get_relaxed(value, "log_simplex" if letter(name) == "O" else "logit")
         write(value)
         return value, sample, d.log_prob(value)
 
