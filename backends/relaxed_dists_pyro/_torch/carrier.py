@@ -1,7 +1,8 @@
 """The relaxed sample behind a value: a Python attribute, checked against the tensor's version.
 
-A copy loses it and an in-place write is noticed; no operation downstream pays for it. What torch's
-own versions don't show (a write through ``.data`` or NumPy) stays unseen.
+A copy of the value loses the sample, and an in-place write is noticed. Later operations on the
+value take no longer. A write through ``.data`` or NumPy does not change the version, and goes
+unnoticed.
 """
 
 import itertools
@@ -19,13 +20,13 @@ _traces = itertools.count()
 
 
 def version(value: Tensor) -> int:
-    """How often a tensor was written to; of one of inference mode, where that isn't counted, 0."""
+    """How often a tensor was written to; 0 in inference mode, where torch does not count."""
     value = unwrapped(value)
     return 0 if value.is_inference() else value._version
 
 
 def _version(value: Tensor) -> Any:
-    # A copy of the numbers stands for a version where there is none.
+    # In inference mode there is no version: a copy of the numbers takes its place.
     return unwrapped(value).clone() if value.is_inference() else version(value)
 
 
@@ -33,8 +34,8 @@ def _same(numbers: Tensor, value: Tensor) -> Tensor:
     return ((numbers == value) | numbers.isnan()).all()
 
 
-# The compiler traces with tensors that have a version but no numbers. These three run as it traces,
-# and leave nothing in what it compiles.
+# torch.compile traces with tensors that have a version but no numbers. The next three functions run
+# while it traces, and leave nothing in the compiled code.
 
 
 def _note(context: Any) -> None:
@@ -49,12 +50,12 @@ def _check(context: Any) -> None:
 
 
 def _trace() -> int:
-    """A number of its own for each piece of code that is compiled."""
+    """A number that is different for each piece of code that is compiled."""
     number: int = vars(torch._guards.TracingContext.get()).setdefault("_number", next(_traces))
     return number
 
 
-# As torch.compiler.assume_constant_result does, but for its import of the compiler, of a second.
+# torch.compiler.assume_constant_result sets this too, but first imports the compiler (a second).
 _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -62,7 +63,7 @@ def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
     """Put the relaxed sample behind the value, in the named space, and return the value."""
     if torch.compiler.is_dynamo_compiling():
         torch._dynamo.comptime.comptime(_note)
-        # The copy serves only where the value leaves what is compiled; elsewhere it is dead code.
+        # The copy is used only if the value leaves the compiled code; else it is removed as dead.
         version, trace = value.detach().clone(), _trace()
     else:
         version, trace = _version(value), None
@@ -83,12 +84,12 @@ def get_relaxed(value: Any, space: str) -> Any:
         elif isinstance(version, Tensor):  # from other compiled code
             torch._assert_async(_same(version, value), _errors.WRITTEN)
         else:
-            return None  # a version outside says nothing inside
+            return None  # a version recorded outside compiled code means nothing inside it
     elif isinstance(version, Tensor):
         if not _same(version, unwrapped(value)):
             return None
     elif version != _version(value):
         return None
     if isinstance(sample, Tensor) and sample.requires_grad and value.is_leaf:
-        return sample.detach()  # as the value is, by detach_()
+        return sample.detach()  # the value was detached by detach_()
     return sample

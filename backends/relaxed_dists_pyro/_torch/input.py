@@ -1,4 +1,4 @@
-"""What is given: arrays of real numbers, their common dtype, and whether they can be looked at."""
+"""Arguments as tensors of real numbers, and their common dtype."""
 
 import functools
 from typing import Any
@@ -20,7 +20,7 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
         try:
             if isinstance(x, int | float):
                 return float(x)
-            # A copy: torch takes no negative strides, and warns of arrays that it can't write to.
+            # A copy, since torch refuses negative strides and warns of read-only arrays.
             x = torch.as_tensor(np.array(x) if hasattr(x, "__array__") else x, device=device)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise _errors.not_real(name, what, x) from error
@@ -30,7 +30,7 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
 
 
 def result_dtype(*given: Tensor | float) -> torch.dtype:
-    """That of torch.result_type, which can't be compiled; the default one for integers alone."""
+    """The dtype of torch.result_type, which can't be compiled; integers give the default one."""
     floating = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
     dtypes = {x.dtype for x in floating if x.dim()} or {x.dtype for x in floating}
     return functools.reduce(torch.promote_types, dtypes or {torch.get_default_dtype()})

@@ -1,8 +1,8 @@
-"""torch's own ways of the hot formulas: few passes over memory, with the gradients written out.
+"""torch's kernels for the hot formulas: few passes over memory, with the gradients written out.
 
-Each has the name and signature of its formula, and takes the case of finite numbers; the masked one
-stays the formula's. Where torch compiles, traces or differentiates in forward mode, formulas are
-computed as they stand.
+Each kernel has the name and signature of its formula. It computes the case of finite numbers, and
+leaves masked ones to the formula. Where torch compiles, traces or differentiates in forward mode,
+the formulas are computed as they stand.
 """
 
 import functools
@@ -21,9 +21,9 @@ from .state import eager, known
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether all numbers are seen to be smaller than HUGE; false where looking isn't cheap."""
-    # On a GPU, reading the answer would force a synchronisation. Nor is it remembered: a write
-    # through .data or NumPy leaves no trace.
+    """Whether all numbers are known to be smaller than HUGE; False where looking isn't cheap."""
+    # On a GPU, reading the answer would force a synchronisation. The answer isn't kept for the next
+    # call, since a write through .data or NumPy would go unnoticed.
     if not known(x) or x.device.type != "cpu" or not x.numel():
         return False
     low, high = torch.aminmax(x.detach())
@@ -57,7 +57,7 @@ def softmaxes(ops: Any, scores: Tensor, temperature: Tensor) -> Any:
 def _concrete(logits: Tensor, temperature: Tensor, gumbel: Tensor, hard: bool) -> Any:
     if all_finite(logits):
         log_value, value = Softmaxes.apply(logits, gumbel, temperature[..., None], hard)
-        log_value._all_finite = True  # a note for the density of an own sample
+        log_value._all_finite = True  # own_concrete_log_prob reads this
         return log_value, value
     unmasked, finite = formulas.finite_or(ops, logits, formulas.FAR)
     log_value, value = Softmaxes.apply(finite, gumbel, temperature[..., None], hard)
@@ -96,7 +96,7 @@ def concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) 
 
 
 class _Asking(_TorchOps):
-    """Operations whose constants have a gradient after all where that by a value is asked for."""
+    """Operations whose stop_gradient lets the gradient by one value pass, if it is asked for."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def logit_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Tens
 @_kernel(bernoulli.binary_concrete)
 def binary_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Tensor) -> Any:
     y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
-    # A copy, which may be written to: sigmoid's gradient needs its own result.
+    # A copy, since users may write to a draw, and sigmoid's backward pass needs its own result.
     return y, torch.sigmoid(y).clone()
 
 

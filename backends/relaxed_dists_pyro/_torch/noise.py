@@ -10,31 +10,32 @@ from torch import Size, Tensor
 from .softmax import BLOCK
 from .state import known, traced
 
-MANY = 2**15  # random numbers from which on a generator of their own is faster
+MANY = 2**15  # above this many random numbers, NumPy's generator is faster than torch's
 
 
 def _words(bits: Tensor, number: int) -> Tensor:
-    """32 random bits a number, and a word more, from -2^31 to 2^31."""
+    """A word of 32 random bits for each number and one more word, from -2^31 to 2^31."""
     return bits.view(torch.int32)[: number + 1].to(torch.float32)
 
 
 def _minus_uniform(size: Tensor, out: Tensor | None) -> Tensor:
     """Uniform on (-1, 0), in float32, with all its digits near zero, up to -2^-62."""
-    # Below a word's own bits come those of its neighbour: they matter where it is small, as it is
-    # once in 2^24. A uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
+    # The bits of the next word are appended to a word's own. They count where the word is small,
+    # which is rare; but a uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
     size = torch.add(size[:-1], size[1:], alpha=2.0**-31, out=out).mul_(-(2.0**-31))
-    # An end of -1 would have an infinite log1p. Not clamp_, which vmap does row by row.
+    # log1p(-1) is infinite, so -1 is left out. vmap computes clamp_ row by row, but not clamp.
     return torch.clamp(size, 2.0**-24 - 1, -(2.0**-62), out=out)
 
 
 def _from_words(
     transform: Callable[[Tensor, Tensor | None], Tensor], shape: Size, like: Tensor, key: Any
 ) -> Tensor:
-    """Random numbers made from words, 32 random bits from -2^31 to 2^31, one more than numbers.
+    """Random numbers that a transform makes from words of 32 random bits, one word more than them.
 
-    In blocks, for whose bits NumPy's generator, with a seed from torch's, takes half of its time.
+    Many numbers on a CPU are made in blocks, from the bits of NumPy's generator with a seed from
+    torch's: it takes half the time of torch's generator.
     """
-    # No generator=None: torch.compile can't trace that overload with dynamic shapes.
+    # generator=None isn't passed: torch.compile can't trace that overload with dynamic shapes.
     given: Any = {"device": like.device} | ({} if key is None else {"generator": key})
     number = shape.numel()
     if not traced() and number > MANY and like.device.type == "cpu":
@@ -51,7 +52,7 @@ def _from_words(
 
 
 def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
-    """The same in double, whose digits near zero float32 keeps."""
+    """Uniform on (0, 1) in double, so that float32 noise made from it has exact tails."""
     given: Any = {} if key is None else {"generator": key}
     u = torch.rand(shape, dtype=torch.float64, device=like.device, **given)
     return u.clamp(min=2.0**-54)
@@ -60,7 +61,8 @@ def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
 def _single(like: Tensor) -> bool:
     """Whether to make the numbers from words of bits: in float32, eager or under torch.compile.
 
-    Exporters know no view of a tensor as another type, and the number of words would fix the batch.
+    Exporters can't view a tensor as another dtype, and would fix the number of words and so the
+    batch size.
     """
     compiler = torch.compiler
     compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()
@@ -88,6 +90,7 @@ def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> T
 
 
 def _logistic(words: Tensor, out: Tensor | None) -> Tensor:
-    # log((1 - u / 2) / (u / 2)) is the size, whose tail is that of u near zero; and a sign.
+    # The size is log((1 - u / 2) / (u / 2)), whose tail is exact because u is exact near zero. The
+    # sign is the word's.
     size = _minus_uniform(words.abs(), out).reciprocal_().mul_(-2.0).sub_(1.0).log_()
     return size.copysign_(words[:-1])

@@ -13,7 +13,7 @@ from relaxed_dists._distributions import permutation
 from .softmax import Function, one_hot, only_one
 from .state import compiling, eager, forward_mode, transformed
 
-CHUNK = 2**15  # elements at a time in an integral: temporaries that malloc does not give back
+CHUNK = 2**15  # elements of an integral's temporaries: larger ones malloc gives back each time
 
 
 class _TorchOps:
@@ -34,7 +34,7 @@ class _TorchOps:
         return cast(Tensor, (_ForwardSlope if forward else _Slope).apply(logits, p))
 
     def softplus(self, x: Tensor) -> Tensor:
-        # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
+        # Above torch's default threshold of 20, softplus(x) is x: in double off by 2e-9.
         return softplus(x, threshold=40)
 
     def log_softmax(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class _TorchOps:
     def integrate(
         self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
     ) -> list[Tensor]:
-        # As many points at a time as keep the work in the cache: memory does not grow with them.
+        # In chunks of points: the work stays in the cache, and memory does not grow with them.
         size = len(points) if compiling() else 1 + CHUNK // (1 + like.numel())
         t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
         totals: list[Tensor] = []
@@ -108,7 +108,7 @@ class _TorchOps:
         return x.sum(-2, keepdim=True)
 
     def dot(self, x: Tensor, y: Tensor) -> Tensor:
-        # In double: float32 products may be set to be rounded, to bfloat16 or TF32.
+        # In double, since a user's setting may round float32 products to bfloat16 or TF32.
         return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
@@ -118,17 +118,18 @@ class _TorchOps:
             outs.append(out)
         if outs[0] is None:
             return start, None
-        return start, torch.stack(outs if values is None else outs[::-1])  # as the values stand
+        # Reversed, so that outs are in the order of the values.
+        return start, torch.stack(outs if values is None else outs[::-1])
 
     def with_gradient(
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
         none = [False] * len(arguments)
-        if compiling():  # which can't take a Function whose argument is one
+        if compiling():  # torch.compile can't trace a Function whose argument is a function
             return cast(Tensor, function(none, *arguments)[0])
         if forward_mode():
-            # A Function's derivative in forward mode has no second one. In double, since the
-            # derivative of a table's polynomials loses digits.
+            # Autograd differentiates the function, since a Function's jvp would have no second
+            # derivative. In double, since the derivative of a table's polynomials loses digits.
             wide = [x.double() if x.is_floating_point() else x for x in arguments]
             return cast(Tensor, function(none, *wide)[0]).to(arguments[0].dtype)
         return _WithGradient.apply(function, *arguments)[0]
@@ -144,7 +145,7 @@ def _take(table: Tensor, index: Tensor) -> Tensor:
 
 
 class _WithGradient(Function):
-    """A value and its gradients in one pass; nothing else is kept for the way back."""
+    """A value and its gradients in one pass; the backward pass needs nothing else."""
 
     generate_vmap_rule = True
 
@@ -191,14 +192,14 @@ class _Slope(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
-        # For a second derivative, which torch.compile has none of anyway.
+        # A second derivative raises an error; torch.compile refuses it itself.
         if not compiling() and (torch.is_grad_enabled() or forward_mode()):
             p = _Once.apply(p)
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
 
 
 class _ForwardSlope(_Slope):
-    """The same in forward mode: a jvp is what torch.compile refuses."""
+    """The same for forward mode, in a class of its own: torch.compile refuses one with a jvp."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -212,7 +213,7 @@ class _ForwardSlope(_Slope):
 
 
 class _Once(Function):
-    """The same numbers, which can't be differentiated."""
+    """The same numbers, whose derivative raises an error."""
 
     generate_vmap_rule = True
 
@@ -251,7 +252,7 @@ ops = _TorchOps()
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The dtype to compute in: float32 in place of the halves, whose tails are wrong outright."""
+    """The dtype to compute in: float32 instead of float16 and bfloat16, which lose the tails."""
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)

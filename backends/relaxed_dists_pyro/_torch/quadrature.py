@@ -1,4 +1,4 @@
-"""Moments, entropies and KL divergences by quadrature, at the temperatures as they are shared."""
+"""Kernels of moments, entropies and KL divergences, faster where rows share a temperature."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from .state import forward_mode, known
 
 
 def _shared(temperature: Tensor) -> Tensor:
-    """One temperature for all rows as a number: then one table serves all."""
+    """A single temperature as a number, so that one table serves all rows; others as they are."""
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
@@ -48,7 +48,8 @@ _register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one
 def _equal(a: Tensor, b: Tensor) -> bool:
     """Whether the temperatures are known to be equal, and no derivative by them is asked for.
 
-    In forward mode any tensor may have a tangent, which a level of torch.func's hides.
+    In forward mode a tensor may have a tangent that can't be seen, inside one of torch.func's
+    levels.
     """
     if a is b:
         return True

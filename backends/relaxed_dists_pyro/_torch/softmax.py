@@ -1,11 +1,12 @@
-"""The passes of a draw and of its density, each with its gradient written out.
+"""Autograd functions for a draw and its density (long: each has its gradient written out).
 
-Autograd would keep a tensor for each operation, and go through memory once for each on the way
-back; these keep what they return, or were given.
+Autograd would save a tensor for each operation, and its backward pass would go through memory once
+for each of them. These functions save only their inputs or their outputs.
 
-The density of a drawn value is computed from the log (or logit) that the value keeps behind it, and
-its gradient goes to the parameters that way, which is exact where the value underflows. The value
-itself is an input too: it gets its share where its own gradient is asked for.
+A drawn value keeps its log (or logit) y behind it. The density is computed from y, and its gradient
+reaches the parameters through y, which stays exact where the value underflows. Autograd then
+doesn't know that the density depends on the value. So the value is an input of these functions
+too, and its gradient is computed only where the user asks for that.
 """
 
 import itertools
@@ -18,14 +19,15 @@ from torch.nn.functional import softplus
 
 from .state import eager, known, transformed
 
-BLOCK = 2**18  # elements at a time: what is written in between stays in the processor's cache
+BLOCK = 2**18  # elements of a block, so that its intermediate results stay in the CPU's cache
 
 
 def blocks(whole: Tensor, *others: Any) -> Iterable[tuple[Any, ...]]:
-    """Cut a tensor along its longest axis but the last, and the others where they have that axis.
+    """Cut a tensor into blocks along its longest axis except the last; cut the others alike.
 
-    On a CPU a fresh tensor of a megabyte costs its pages, and one that the cache can't hold a way
-    through memory: three times the arithmetic. On a GPU there is one block.
+    Others that lack this axis (numbers, or tensors that broadcast along it) come whole with each
+    block. On a CPU, allocating large tensors and writing them to memory takes three times as long
+    as the arithmetic. On a GPU there is one block.
     """
     if whole.numel() <= BLOCK or whole.dim() == 1 or whole.device.type != "cpu":
         return ((whole, *others),)
@@ -41,41 +43,50 @@ def blocks(whole: Tensor, *others: Any) -> Iterable[tuple[Any, ...]]:
 
 
 class Function(torch.autograd.Function):
-    """One with setup_context, for torch.func; called without looking at its signature each time."""
+    """An autograd function with setup_context, as torch.func needs it, and a faster ``apply``."""
 
     @classmethod
     def apply(cls, *given: Any) -> Any:
         """The value, with the gradient."""
         if transformed():
             return super().apply(*given)
-        # torch's own binds the arguments by inspect.signature: as long as 2,000 elements take.
+        # torch's own apply binds the arguments by inspect.signature, which takes as long as the
+        # arithmetic of 2,000 elements.
         return super(torch.autograd.Function, cls).apply(*given)  # type: ignore[misc]
 
 
-def _shift(x: Tensor, e: Tensor) -> Tensor:
-    """x less its largest, in place; exp of that, into e; and the sum of it.
+def _shift(x: Tensor, exponentials: Tensor) -> Tensor:
+    """Subtract each row's maximum from x in place, write exp(x), and return its sum over the row.
 
-    Not torch's own softmax, which for few categories is a loop over rows, and writes elsewhere.
+    torch's own softmax is slower here: it loops over rows, which is slow for few categories, and
+    it allocates its result.
     """
     x -= x.amax(-1, keepdim=True)
-    return torch.exp(x, out=e).sum(-1, keepdim=True)
+    return torch.exp(x, out=exponentials).sum(-1, keepdim=True)
 
 
 def one_hot(x: Tensor) -> Tensor:
     """The one-hot argmax."""
-    # Not torch's one_hot, which vmap of grad can't map.
+    # torch's own one_hot fails in vmap of grad.
     return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 
 
 def only_one(hard: Tensor, x: Tensor) -> Tensor:
-    """Ones at the largest of x, in place; at the first of them where there are more, or NaN."""
-    # As once in a million rows; argmax takes ten times as long. A GPU would have to be waited for.
-    fine = x.device.type == "cpu" and known(x) and (hard.sum(-1) == 1).all()
-    return hard if fine else hard.copy_(one_hot(x))
+    """Make ``hard``, with ones at all maxima of x, one-hot in place: ties keep the first maximum.
+
+    Only ties and NaN need this, about one row in a million.
+    """
+    # argmax takes ten times as long as this test, except on a GPU, where reading the answer would
+    # force a synchronisation.
+    is_one_hot = x.device.type == "cpu" and known(x) and (hard.sum(-1) == 1).all()
+    return hard if is_one_hot else hard.copy_(one_hot(x))
 
 
 class Softmaxes(Function):
-    """log_softmax(x) and softmax(x) of (x + noise) / t, or its argmax with its gradient."""
+    """log_softmax and softmax of (x + noise) / t.
+
+    If ``hard``, the one-hot argmax takes the place of the softmax, and has the softmax's gradient.
+    """
 
     generate_vmap_rule = True
 
@@ -104,36 +115,43 @@ class Softmaxes(Function):
         ctx.save_for_backward(inputs[2], *(output[:1] if ctx.hard else output))
 
     @staticmethod
-    def backward(ctx: Any, by_y: Tensor | None, by_p: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad_y: Tensor | None, grad_p: Tensor | None) -> tuple[Any, ...]:
         t, y, *p = ctx.saved_tensors
-        (p,) = p or (y.exp(),)
+        (p,) = p or (y.exp(),)  # saved unless hard
         zero = y.new_zeros(())
-        by_y, by_p = zero if by_y is None else by_y, zero if by_p is None else by_p
+        grad_y, grad_p = zero if grad_y is None else grad_y, zero if grad_p is None else grad_p
+        # With h = grad_y + p grad_p, the gradient by x and by the noise is (h - p sum(h)) / t.
         if torch.is_grad_enabled() or transformed():  # for a second derivative
-            h = torch.addcmul(by_y, p, by_p)
+            h = torch.addcmul(grad_y, p, grad_p)
             d = (h - p * h.sum(-1, keepdim=True)) / t
         else:
             d = torch.empty_like(y)
-            for h, q, one, other, temperature in blocks(d, p, by_y, by_p, t):
-                torch.addcmul(one, q, other, out=h)
+            for h, q, of_y, of_p, temperature in blocks(d, p, grad_y, grad_p, t):
+                torch.addcmul(of_y, q, of_p, out=h)
                 h.addcmul_(q, h.sum(-1, keepdim=True), value=-1).div_(temperature)
-        by_x, by_noise = (
+        grad_x, grad_noise = (
             d.sum_to_size(shape) if wanted else None
             for shape, wanted in zip(ctx.shapes, ctx.needs_input_grad, strict=False)
         )
-        # The scores are y but for a number a row, and d sums to zero over a row.
-        by_t = -(d * y).sum_to_size(t.shape) if ctx.needs_input_grad[2] else None
-        return by_x, by_noise, by_t, None
+        # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
+        # which drops out because each row of d sums to zero.
+        grad_t = -(d * y).sum_to_size(t.shape) if ctx.needs_input_grad[2] else None
+        return grad_x, grad_noise, grad_t, None
 
 
-# A leaf of its own. torch.autograd.grad runs only the nodes that lead to what it is asked for, so
-# that this leaf's node runs in backward() alone, which asks for all leaves.
+# This leaf is an input of the functions below, and tells backward() from torch.autograd.grad:
+# backward() runs the nodes of all leaves, torch.autograd.grad only those of the tensors that it is
+# called with. So if this leaf's node will run, backward() is running.
 EVERYTHING = torch.zeros((), device="cpu", requires_grad=True)
 _EVERYTHING_NODE = torch.autograd.graph.get_gradient_edge(EVERYTHING).node
 
 
 def _asked(value: Tensor) -> bool:
-    """Whether the gradient by a value may be asked for in the backward pass that is running."""
+    """Whether the backward pass that is running may be asked for the gradient by a value.
+
+    backward() fills only leaves, tensors that retain their gradient, and hooks. What
+    torch.autograd.grad was called with can't be seen, so the answer is then True.
+    """
     return (
         value.is_leaf
         or value.retains_grad
@@ -143,22 +161,26 @@ def _asked(value: Tensor) -> bool:
 
 
 def _split(g: Tensor, y: Tensor, value: Tensor, one_hot: bool) -> tuple[Tensor, Tensor]:
-    """A gradient by the log (or logit) y, split in two: one by y, and one by the value.
+    """Split the gradient g by the log (or logit) y in two: the gradients by y and by the value.
 
-    The value's is the whole of it, divided by dx / dy and finite. What the value passes on to y by
-    way of its own graph is taken off the other, so that parameters get the whole gradient once.
+    The gradient by the value is g / (dvalue / dy), clamped to finite numbers. The value's own graph
+    passes it on to y, multiplied by dvalue / dy. The gradient by y is what is left of g, so that
+    the parameters get g once in total.
     """
-    passed_on = p = y.exp() if one_hot else y.sigmoid()
-    slope = p
-    if not one_hot:
-        passed_on, slope = p * (1 - p), p * (-y).sigmoid()
+    if one_hot:
+        slope = passed_on = y.exp()
+    else:
+        p = y.sigmoid()
+        # Two ways to write dvalue / dy: the slope keeps its digits where p is near 1; passed_on
+        # rounds as sigmoid's own backward pass does.
+        slope, passed_on = p * (-y).sigmoid(), p * (1 - p)
     finfo = torch.finfo(value.dtype)
-    by_value = (g / slope.clamp(min=finfo.tiny)).clamp(finfo.min, finfo.max).to(value.dtype)
-    return g - passed_on * by_value.to(y.dtype), by_value
+    grad_value = (g / slope.clamp(min=finfo.tiny)).clamp(finfo.min, finfo.max).to(value.dtype)
+    return g - passed_on * grad_value.to(y.dtype), grad_value
 
 
 class Linked(Function):
-    """The log (or logit) behind a value, with a gradient by the value as well."""
+    """The log (or logit) y behind a value, with a gradient by the value where one is asked for."""
 
     generate_vmap_rule = True
 
@@ -179,15 +201,15 @@ class Linked(Function):
         y, value = ctx.saved_tensors
         if torch.is_grad_enabled() and ctx.value is not None:  # for a second derivative
             y = Linked.apply(y, ctx.one_hot, ctx.value, EVERYTHING)
-        by_y, by_value = _split(g, y, value, ctx.one_hot)
-        return by_y, None, by_value, None
+        grad_y, grad_value = _split(g, y, value, ctx.one_hot)
+        return grad_y, None, grad_value, None
 
 
 def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
     """The log (or logit) y behind a value, with a gradient by the value where one may be asked for.
 
-    ``_link`` of the result is the value, by which the kernel of an own sample's density tells
-    whether its gradient is asked for.
+    The result's ``_link`` is the value: the kernel of an own sample's density needs it to know
+    whether the gradient by the value is asked for.
     """
     if not value.requires_grad:
         return y
@@ -195,6 +217,8 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
         new: Tensor = Linked.apply(y, one_hot, value, EVERYTHING)
         new._link, new._all_finite = value, getattr(y, "_all_finite", False)  # type: ignore[attr-defined]
         return new
+    # Autograd functions can't be used here. If y has a graph, the gradient goes through y alone; if
+    # y has none, a zero is added that has the gradient by the value.
     if y.requires_grad:
         return y
     slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
@@ -203,7 +227,11 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
 
 
 class Own(Function):
-    """The scores of an own sample, which have a gradient only for that by the sample's value."""
+    """The scores of an own sample, whose gradient is None unless the value's is asked for.
+
+    By way of the parameters the gradient of the scores is zero in total; by way of the value it is
+    not.
+    """
 
     generate_vmap_rule = True
 
@@ -221,7 +249,13 @@ class Own(Function):
 
 
 class SumLogSoftmax(Function):
-    """sum(log_softmax(x - t y) - y), or without the last; of an own y not by way of the scores."""
+    """sum(log_softmax(x - t y) - y) over a row; without the last y unless ``simplex``.
+
+    If ``own``, y was drawn with these very x and t. The scores x - t y then are the noise up to a
+    constant per row, so that their gradient by the parameters is zero in total, and the gradient
+    by y is the one of the last y alone. The whole gradient is computed only where the gradient by
+    ``value``, which y stands behind, is asked for.
+    """
 
     generate_vmap_rule = True
 
@@ -255,15 +289,16 @@ class SumLogSoftmax(Function):
         ctx.value = inputs[5] if len(inputs) > 5 else None
         ctx.shapes = [x.shape for x in given]
         ctx.whole = (*output.shape, given[0].shape[-1])
-        # Those of an own value are needed, and their versions looked at, only if its gradient is
-        # asked for.
+        # For an own y without a value the gradient needs none of them. Saved tensors would raise
+        # an error in backward if the user wrote to them in place.
         if not ctx.own or ctx.value is not None:
             ctx.save_for_backward(*given)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         g = g[..., None]
-        by: list[Any] = [None, None, -g if ctx.simplex else torch.zeros_like(g)]
+        grad_last = -g if ctx.simplex else torch.zeros_like(g)  # through the last y
+        grads: list[Any] = [None, None, grad_last]
         asked = ctx.value is not None and _asked(ctx.value)
         if asked or not ctx.own:
             x, t, y = ctx.saved_tensors
@@ -272,12 +307,12 @@ class SumLogSoftmax(Function):
                 p = torch.softmax(scores, -1)
             else:
                 p = scores.div_(_shift(scores, scores))
-            scores = g - g * y.shape[-1] * p
-            by = [scores, -scores * y if ctx.needs_input_grad[1] else None, by[2] - t * scores]
+            d = g - g * y.shape[-1] * p  # the gradient by the scores
+            grads = [d, -d * y if ctx.needs_input_grad[1] else None, grad_last - t * d]
         return (
             *(
-                b.expand(ctx.whole).sum_to_size(shape) if wanted and b is not None else None
-                for b, shape, wanted in zip(by, ctx.shapes, ctx.needs_input_grad, strict=False)
+                x.expand(ctx.whole).sum_to_size(shape) if wanted and x is not None else None
+                for x, shape, wanted in zip(grads, ctx.shapes, ctx.needs_input_grad, strict=False)
             ),
             None,
             None,
@@ -287,14 +322,14 @@ class SumLogSoftmax(Function):
 
 
 class LogisticTerms(Function):
-    """The terms of a binary density: d - 2 softplus(d) for d = x - t y, and 2 softplus(y) - y."""
+    """d - 2 softplus(d) with d = x - t y; plus 2 softplus(y) - y if the density is on (0, 1)."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
         d = x - t * y
-        # torch's own threshold of 20 is for float32: in double its log1p(exp(-20)) is 2e-9.
+        # Above torch's default threshold of 20, softplus(d) is d: in double off by 2e-9.
         terms = torch.sub(d, softplus(d, threshold=40), alpha=2)
         return torch.add(terms - y, softplus(y, threshold=40), alpha=2) if unit else terms
 
@@ -306,13 +341,13 @@ class LogisticTerms(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         x, t, y = given = ctx.saved_tensors
-        by_d = -g * torch.tanh((x - t * y) / 2)
-        by_y = g * torch.tanh(y / 2) - t * by_d if ctx.unit else -t * by_d
-        by = by_d, -by_d * y if ctx.needs_input_grad[1] else None, by_y
+        grad_d = -g * torch.tanh((x - t * y) / 2)
+        grad_y = g * torch.tanh(y / 2) - t * grad_d if ctx.unit else -t * grad_d
+        grads = grad_d, -grad_d * y if ctx.needs_input_grad[1] else None, grad_y
         return (
             *(
-                b.sum_to_size(z.shape) if wanted and b is not None else None
-                for b, z, wanted in zip(by, given, ctx.needs_input_grad, strict=False)
+                grad.sum_to_size(z.shape) if wanted and grad is not None else None
+                for grad, z, wanted in zip(grads, given, ctx.needs_input_grad, strict=False)
             ),
             None,
         )

@@ -1,4 +1,4 @@
-"""What torch is doing: it compiles, traces, maps, or computes with tensors without numbers."""
+"""Questions about torch's state: whether it compiles, traces, maps, or has no numbers."""
 
 import numpy as np
 import torch
@@ -8,17 +8,18 @@ from torch.autograd import forward_ad
 _functorch, _tracing_state = torch._C._functorch, torch._C._get_tracing_state
 _number_of_modes = torch._C._len_torch_dispatch_stack
 _modes = torch._C._TorchDispatchModeKey
-# The modes of FakeTensorMode, make_fx and AOTAutograd. Others, such as a profiler's, see numbers.
+# The modes of FakeTensorMode, make_fx and AOTAutograd. Under other modes, such as a profiler's,
+# tensors have numbers.
 _SHAPES_ONLY = (_modes.FAKE, _modes.PROXY, _modes.FUNCTIONAL)
 
 
 def compiling() -> bool:
-    """Whether torch.compile or torch.export reads the code."""
+    """Whether torch.compile or torch.export is tracing."""
     return torch.compiler.is_compiling()
 
 
 def traced() -> bool:
-    """Whether torch compiles, traces or computes with shapes alone, whatever it is given."""
+    """Whether torch compiles, traces or computes with shapes alone, whatever the tensors are."""
     if torch.compiler.is_compiling() or _tracing_state():
         return True
     return _number_of_modes() > 0 and any(
@@ -27,9 +28,9 @@ def traced() -> bool:
 
 
 def known(x: Tensor) -> bool:
-    """Whether the numbers can be looked at: not where they are traced, or mapped, or none at all.
+    """Whether the numbers can be looked at: not in traced, mapped, fake or meta tensors.
 
-    Tensors on the device "meta" and fake ones, also outside of their mode, have shapes alone.
+    A fake tensor has no numbers outside of its mode either.
     """
     if traced():
         return False
@@ -45,15 +46,15 @@ def holds(condition: Tensor) -> bool:
 
 
 def eager() -> bool:
-    """Whether torch takes functions with a gradient of their own: it is not compiling or tracing.
+    """Whether our autograd functions can be used: torch neither compiles nor traces.
 
-    For derivatives in forward mode they would need a third formula.
+    In forward mode they would need a formula for the jvp as well, which they don't have.
     """
     return not (traced() or forward_mode() or (transformed() and _functional()))
 
 
 def _functional() -> bool:
-    """Whether torch.func.functionalize is at work, which takes no functions of our own."""
+    """Whether torch.func.functionalize is at work, which refuses our autograd functions."""
     kinds = [interpreter.key() for interpreter in _functorch.get_interpreter_stack() or ()]
     return _functorch.TransformType.Functionalize in kinds
 
@@ -64,18 +65,21 @@ def forward_mode() -> bool:
 
 
 def transformed() -> bool:
-    """Whether torch.func is at work, whose vmap can't write a number a row into one for all."""
+    """Whether torch.func is at work.
+
+    In its vmap, a mapped tensor can't be written in place into a tensor that isn't mapped.
+    """
     return bool(torch._C._are_functorch_transforms_active())
 
 
 def unwrapped(value: Tensor) -> Tensor:
     """The tensor of numbers inside those that torch.func wraps around it."""
     while _functorch.is_functorch_wrapped_tensor(value):
-        value = _functorch.get_unwrapped(value)  # in vmap a write moves the version within
+        value = _functorch.get_unwrapped(value)  # in vmap, writes count in the inner version only
     return value
 
 
 def numbers(x: Tensor) -> np.ndarray:
     """The numbers of a tensor whose numbers are known, in double."""
-    with torch._C._DisableFuncTorch():  # torch.func.grad wraps numbers, and what comes of them
+    with torch._C._DisableFuncTorch():  # else torch.func.grad would wrap the results anew
         return unwrapped(x).detach().double().cpu().numpy()
