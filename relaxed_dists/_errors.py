@@ -1,4 +1,4 @@
-"""The errors for bad input: what was got, expected, and to do (long: each is read alone)."""
+"""The errors for bad input: what was got, what was expected, what to do (long: many messages)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ def one_of(name: str, probs: Any, logits: Any) -> None:
 
 
 def bad_temperature(name: str, temperature: Any, field: str = "temperature") -> ValueError:
-    """A temperature that is not positive, or that no floating number can be relaxed with."""
+    """A temperature that is not positive, or beyond what floating numbers can compute with."""
     return ValueError(
         f"{name} got {field}={temperature}; expected positive numbers from 2**-20 to 2**20 "
         "(1e-6 to 1e6). Give the annealing schedule a floor above zero."
@@ -46,7 +46,7 @@ def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError
 
 
 def not_real(name: str, what: str, x: Any) -> ValueError:
-    """Something that is no array of real numbers."""
+    """An argument that is not an array of real numbers."""
     return ValueError(
         f"{name} got {what} of type {getattr(x, 'dtype', type(x).__name__)}; expected real "
         "numbers: floating ones of 16 bits or more, integers or booleans, in an array, a nested "
@@ -55,7 +55,7 @@ def not_real(name: str, what: str, x: Any) -> ValueError:
 
 
 def bad_logits(name: str, logits: Any, one_hot: bool) -> ValueError:
-    """Logits that no distribution has."""
+    """Logits that are no distribution's."""
     got = "NaN, +inf, numbers from 2**24 up" + (", or a row of only -inf" if one_hot else "")
     expected = "numbers below 2**24, " + (
         "or -inf to mask a category, and not a whole row of -inf" if one_hot else "or -inf"
@@ -67,7 +67,7 @@ def bad_logits(name: str, logits: Any, one_hot: bool) -> ValueError:
 
 
 def bad_probs(name: str, probs: Any, one_hot: bool) -> ValueError:
-    """Probs that no distribution has."""
+    """Probs that are no distribution's."""
     if one_hot:
         got, expected = "negative, not finite, or a row of zeros", "weights of at least"
         expected += " 0 with a positive sum on the last axis (they are normalised)"
@@ -88,7 +88,7 @@ def bad_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> Value
 
 
 def not_a_key(key: Any) -> ValueError:
-    """Several random keys, or something that is none."""
+    """Several random keys, or an argument that is no key."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     got = repr(key) if dtype is None else f"an array of dtype {dtype} and shape {shape}"
     return ValueError(
@@ -126,7 +126,7 @@ LOSES = "a copy, an index, a reshape or a transform loses the sample"
 
 
 def rounded(name: str, seen: bool) -> ValueError:
-    """A relaxed value without its log, whose numbers do not hold its density, or may not."""
+    """A relaxed value without its log, which is rounded or may be: its density is not known."""
     binary = "Bernoulli" in name
     space = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
     what = f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
@@ -184,7 +184,7 @@ def unlike_shapes(p: Any, q: Any) -> ValueError:
 
 
 def no_mode(name: str) -> NotImplementedError:
-    """The mode of a density that has none in closed form, and most often none at all."""
+    """The mode of a density that is often unbounded, and else has no mode in closed form."""
     binary, k = "Bernoulli" in name, "1" if "Bernoulli" in name else "K - 1"
     where = "at 0 or 1" if binary else "at the corners of the simplex"
     log_law = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
@@ -196,7 +196,7 @@ def no_mode(name: str) -> NotImplementedError:
 
 
 def no_cdf(name: str) -> NotImplementedError:
-    """The cdf of a straight-through value, which is not the one of its density."""
+    """The cdf of a straight-through value, which is not the cdf of its density."""
     return NotImplementedError(
         f"{name} has no cdf: its values are 0 and 1, its density that of the relaxed sample behind "
         "them; expected one distribution. Use RelaxedBernoulli for the relaxed sample's cdf, or "
@@ -205,7 +205,7 @@ def no_cdf(name: str) -> NotImplementedError:
 
 
 def missing(name: str, what: str) -> NotImplementedError:
-    """What the frameworks' distributions may have, and this one has not."""
+    """A property or method of the frameworks' distributions that this one lacks."""
     hard = name.removeprefix("Relaxed")
     if what == "rsample":
         why = "its values carry no gradient"
@@ -249,7 +249,7 @@ def missing(name: str, what: str) -> NotImplementedError:
 
 
 def missing_outside(name: str, what: str) -> NotImplementedError:
-    """What a masked or independent distribution has not, though the one inside may have it."""
+    """A method that a masked or independent distribution lacks, though the one inside has it."""
     return NotImplementedError(
         f"{name} has no {what} where it is masked or its batch dimensions are event dimensions; "
         "expected the distribution inside. Ask its .base_dist."
@@ -257,7 +257,7 @@ def missing_outside(name: str, what: str) -> NotImplementedError:
 
 
 def bad_probability(name: str, q: Any) -> ValueError:
-    """The argument of icdf off [0, 1]."""
+    """An argument of icdf outside [0, 1]."""
     return ValueError(
         f"{name}.icdf got {q}; expected probabilities from 0 to 1. Apply cdf to values first."
     )
@@ -276,7 +276,7 @@ def no_such_estimator(name: str, estimator: Any) -> ValueError:
 
 
 def no_samples(name: str, samples: Any) -> ValueError:
-    """A number of samples that is none."""
+    """A number of samples that is not a positive whole number."""
     return ValueError(
         f"{name} got samples={samples!r}; expected a whole number of at least 1. "
         "Take 10, or GumbelSoftmax(temperature) for one draw of the noise."
@@ -338,7 +338,7 @@ def discrete_site(values: str) -> NotImplementedError:
 
 
 def no_funsor(name: str, framework: str) -> ValueError:
-    """A distribution of which funsor would lose something."""
+    """A distribution that funsor can't represent as it is."""
     expected = "OneHotCategorical or Bernoulli" if framework == "pyro" else "Bernoulli"
     return ValueError(
         f"funsor got a {name}, of which it would keep the parameters alone: neither the relaxed "
@@ -359,7 +359,7 @@ def no_density() -> ValueError:
 
 
 def no_funsor_enumeration() -> ModuleNotFoundError:
-    """NumPyro's enumeration without what it is made of."""
+    """NumPyro's enumeration without funsor, which it needs."""
     return ModuleNotFoundError(
         "exact_evidence needs funsor, by which NumPyro enumerates and which is not installed. "
         "Install the extra: pip install 'relaxed-dists[enumeration]'",
@@ -368,7 +368,7 @@ def no_funsor_enumeration() -> ModuleNotFoundError:
 
 
 def no_integers(name: str) -> NotImplementedError:
-    """NumPyro's enumeration of values that are no integers."""
+    """NumPyro's enumeration of values that are not integers."""
     return NotImplementedError(
         f"NumPyro's inference (NUTS, TraceEnum_ELBO, scan, DiscreteHMCGibbs, MixedHMC) asked for "
         f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "

@@ -10,7 +10,7 @@ class Ops(Protocol):
     """The array operations that the formulas need. Reductions are over the last axis."""
 
     kernels: dict[str, Callable[..., Any]]
-    """The framework's own ways of formulas, by name: see ``formulas.hot``."""
+    """The framework's kernels, which replace formulas, by name: see ``formulas.hot``."""
 
     def exp(self, x: Array, /) -> Array: ...
     def log(self, x: Array, /) -> Array: ...
@@ -35,52 +35,54 @@ class Ops(Protocol):
 
     def stop_gradient(self, x: Array, /) -> Array: ...
     def slope(self, logits: Array, p: Array, /) -> Array:
-        """Zeros, of p's shape, whose derivative by the logits is J(p) = diag(p) - p p^T.
+        """Zeros of p's shape, whose derivative by the logits is J(p) = diag(p) - p p^T.
 
-        It is no Jacobian of anything, so that a second derivative raises an error.
+        In general no function has this derivative, so a second derivative raises an error.
         """
 
 
 class QuadratureOps(Ops, Protocol):
-    """The operations that integrals and loops need besides."""
+    """The operations that integrals and loops need in addition."""
 
     def columns(self, x: Array, /) -> Array:
-        """A column a row, ``(categories, rows)``: so that sums over categories add vectors."""
+        """x with each row as a column, ``(categories, rows)``, so that its sums add vectors."""
 
     def rows(self, x: Array, like: Array, /) -> Array:
-        """From columns back to the shape of like."""
+        """The inverse of ``columns``, for an array of like's shape."""
 
     def total(self, x: Array, /) -> Array:
-        """The sum of each column, over the last but one axis, which stays as one of length 1."""
+        """The sum of each column, over the last but one axis, which is kept with length 1."""
 
     def constant(self, values: Any, like: Array, /) -> Array:
         """NumPy values as an array of like's dtype."""
 
     def is_double(self, x: Array, /) -> bool: ...
     def interpolate(self, tables: list[Array], position: Array, /) -> list[Array]:
-        """Functions that are polynomials on intervals, ``(order, *rows, intervals)``.
+        """The values of functions that are polynomials on intervals.
 
-        With i the integer nearest to the position, the sum of table[p, *rows, i] (position - i)^p.
-        The rows are none, or broadcast with the position's leading axes. Positions beyond the
-        first or the last interval are taken as its centre.
+        A table has the shape ``(order, *rows, intervals)``. With i the integer nearest to the
+        position, its function is the sum over p of table[p, *rows, i] (position - i)^p. The axes
+        ``rows`` are absent, or broadcast with the position's leading axes. Positions beyond the
+        first or the last interval are moved to its centre.
         """
 
     def integrate(
         self, f: Callable[[Array], Sequence[Array]], points: Any, weights: Any, like: Array, /
     ) -> list[Array]:
-        """sum_j weights_j f(points_j), for each of f's values, whose size is like's or less."""
+        """sum_j weights_j f(points_j), for each array that f returns, at most as large as like."""
 
     def dot(self, x: Array, y: Array, /) -> Array:
         """The sum over x's last axis and y's first, to full precision."""
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int, /) -> Any:
-        """jax.lax.scan; through values in reverse where there are some."""
+        """jax.lax.scan; if values are given, in reverse."""
 
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array
     ) -> Array:
-        """A number a row, with the gradients that the function computes beside it.
+        """The function's value, one number per row, with the gradients that it computes as well.
 
-        function(wanted, *arguments) is the value, and a gradient for each argument, None where it
-        has none or none is wanted: that by the first has its shape, the others the value's.
+        function(wanted, *arguments) returns the value, and then for each argument the gradient by
+        it, or None where there is none or none is wanted. The gradient by the first argument has
+        that argument's shape; the others have the value's shape.
         """

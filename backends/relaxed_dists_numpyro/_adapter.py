@@ -128,7 +128,7 @@ class LogitsDistribution(FromFamily, Distribution):
                 raise family.impossible(name, self.logits)
         machinery.tell_funsor(LogitsDistribution)  # here, since funsor may be loaded at any time
 
-    def _theirs(self) -> Any:
+    def _for_funsor(self) -> Any:
         """NumPyro's own distribution in place of this one, for funsor; else an error."""
         raise _errors.no_funsor(type(self).__name__, "numpyro")
 

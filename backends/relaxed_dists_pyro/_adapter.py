@@ -67,7 +67,7 @@ class _Framework:
 
     @staticmethod
     def relaxed_site(ours: bool) -> tuple[str, Any, bool] | None:
-        relaxed = (RelaxedDistribution,) if ours else (RelaxedDistribution, *THEIRS)
+        relaxed = (RelaxedDistribution,) if ours else (RelaxedDistribution, *TORCH_RELAXED)
         return None if compiling() else relaxed_site(ELBO, relaxed)
 
     @staticmethod
@@ -125,7 +125,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
             if validate and known(self.logits) and not family.possible(numbers(self.logits)):
                 raise family.impossible(name, self.logits)
 
-    def _theirs(self) -> Any:
+    def _for_funsor(self) -> Any:
         """Pyro's own distribution in place of this one, for funsor; else an error."""
         raise _errors.no_funsor(type(self).__name__, "pyro")
 
@@ -306,7 +306,7 @@ class RelaxedDistribution(LogitsDistribution):
         super().__init__(temperature, probs, logits, validate_args)
 
 
-THEIRS = (
+TORCH_RELAXED = (
     torch_dist.RelaxedOneHotCategorical,
     torch_dist.RelaxedBernoulli,
     ExpRelaxedCategorical,

@@ -33,7 +33,7 @@ def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array)
 def binary_concrete(
     ops: Ops, logits: Array, temperature: Array, logistic: Array
 ) -> tuple[Array, Array]:
-    """The same logit, and its sigmoid."""
+    """The logit of ``logit_concrete``, and its sigmoid."""
     y = logit_concrete(ops, logits, temperature, logistic)
     return y, ops.sigmoid(y)
 
@@ -45,14 +45,14 @@ def _logit_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array
 
 
 def _unit(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """The same on (0, 1), plus 2 softplus(y) - y = -log(x (1 - x))."""
+    """The log density on (0, 1): adds 2 softplus(y) - y = -log(x (1 - x)) for x = sigmoid(y)."""
     return _logit_space(ops, logits, temperature, y) + (2 * ops.softplus(y) - y)
 
 
 def _masked(
     ops: Ops, density: Callable[..., Array], logits: Array, temperature: Array, y: Array
 ) -> Array:
-    """The density of finite numbers; 0 at the place of a point mass, and -inf elsewhere."""
+    """The log density; for a point mass (an infinite logit) 0 at the point, and -inf elsewhere."""
     finite, theta = finite_or(ops, logits)
     on = ops.where(finite, abs(y) < math.inf, y == end(ops, logits))
     y = ops.where(finite & on, ops.clip(y, LOWEST, -LOWEST), 0.0)
@@ -71,12 +71,12 @@ def logit_concrete_log_prob(
 def binary_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
-    """The density on (0, 1), from the logit of the value."""
+    """The log density on (0, 1), from the logit of the value."""
     return _masked(ops, _unit, logits, temperature, logit_value)
 
 
 def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value: Array) -> Array:
-    """sigmoid(t logit_value - logits), exact where it is small; for a point mass a step."""
+    """sigmoid(t logit_value - logits), exact also where it is small; a step for a point mass."""
     finite, theta = finite_or(ops, logits)
     inside = ops.exp(-ops.softplus(theta - temperature * ops.where(finite, logit_value, 0.0)))
     step = ops.where(logit_value >= logits, 0.0 * inside + 1.0, 0.0)
@@ -84,7 +84,7 @@ def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value:
 
 
 def logit_of(ops: Ops, p: Parameters, value: Array) -> Array:
-    """The logit of value clamped inside (0, 1): finite, but at the place of a point mass."""
+    """The logit of the value clamped inside (0, 1); infinite where a point mass has its point."""
     inside = ops.clip(value, p.tiny, 1 - p.eps / 2)
     finite = ops.log(inside) - ops.log1p(-inside)
     between = (value > 0) & (value < 1)
@@ -92,7 +92,7 @@ def logit_of(ops: Ops, p: Parameters, value: Array) -> Array:
 
 
 def at_an_end(ops: Ops, p: Parameters, value: Array) -> Array:
-    """Whether a number is rounded to 0 or 1; not at the place of a point mass."""
+    """Whether a number is rounded to 0 or 1; False if the distribution is a point mass."""
     return ((value < p.tiny) | (value == 1)) & (abs(p.logits) < HUGE)
 
 
@@ -130,12 +130,12 @@ class LogitRelaxedBernoulli(_RelaxedBernoulli):
     mode = mean
 
     def variance(self, ops: Ops, p: Parameters) -> Array:
-        """That of the logistic distribution, scaled."""
+        """The variance of the logistic distribution, scaled."""
         finite, theta = finite_or(ops, p.logits)
         return ops.where(finite, math.pi**2 / 3 / p.temperature**2 + 0.0 * theta, 0.0)
 
     def entropy(self, ops: Ops, p: Parameters) -> Array:
-        """That of the logistic distribution, scaled."""
+        """The entropy of the logistic distribution, scaled."""
         finite, theta = finite_or(ops, p.logits)
         return ops.where(finite, 2.0 - ops.log(p.temperature) + 0.0 * theta, 0.0)
 

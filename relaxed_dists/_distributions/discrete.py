@@ -36,11 +36,11 @@ def categorical_entropy(ops: Ops, logits: Array) -> Array:
 
 
 def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
-    """sum p (log p - log q); inf where p has weight that q has not."""
+    """sum p (log p - log q); inf where p has weight on a category that q masks."""
     unmasked, logs = log_p(ops, logits)
-    within, log_q = log_p(ops, other)
-    # The infinity is written: where exp(log p) underflows, p * inf would be NaN.
-    terms = ops.where(within, ops.exp(logs) * (logs - log_q), math.inf)
+    q_unmasked, log_q = log_p(ops, other)
+    # The infinity is written out: where exp(log p) underflows, 0 * inf would be NaN.
+    terms = ops.where(q_unmasked, ops.exp(logs) * (logs - log_q), math.inf)
     return ops.sum(ops.where(unmasked, terms, 0.0))
 
 

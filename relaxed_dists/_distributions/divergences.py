@@ -1,7 +1,7 @@
 r"""Entropy on the simplex and KL divergences of relaxed distributions, exact to rounding.
 
-The log-space density of a sample y = log_softmax((l + G) / t) depends on y only through its scores,
-so that the sample's own normaliser cancels, and one expectation is left: E logsumexp(a + r G).
+The log-space density of a sample y = log_softmax((l + G) / t) stays the same if a constant is added
+to y. So the sample's normaliser cancels, and one expectation is left: E logsumexp(a + r G).
 """
 
 import math
@@ -21,7 +21,8 @@ from relaxed_dists._distributions.formulas import (
 from relaxed_dists._distributions.quadrature import expected_logsumexp, nodes
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
-# At equal temperatures V is logistic, and R takes the tail off: fewer points do.
+# For KL at equal temperatures fewer points suffice: the integrand falls off faster, because R - P
+# cancels in the tails.
 _SINGLE = nodes(22, -12.0, 8.0)  # off by 3e-7 of the KL at most
 _DOUBLE = nodes(88, -33.0, 22.0)
 
@@ -41,7 +42,7 @@ _COTH = (
 
 def check_shapes(p: Any, q: Any) -> None:
     """Refuse a divergence between distributions whose events or batches do not fit."""
-    # Not np.broadcast_shapes, which takes no symbolic sizes of a program that is exported.
+    # np.broadcast_shapes refuses the symbolic sizes of a program that is exported.
     sizes = zip(reversed(p.batch_shape), reversed(q.batch_shape), strict=False)
     fits = all(m == n or 1 in (m, n) for m, n in sizes)
     if not fits or tuple(p.event_shape) != tuple(q.event_shape):
@@ -57,7 +58,7 @@ def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
 
 @hot
 def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
-    """The entropy on the simplex: that of log space, plus E sum_k log x_k."""
+    """The entropy on the simplex: the one in log space plus E sum_k log x_k."""
     unmasked, finite = finite_or(ops, logits)
     a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
     a = ops.where(unmasked, a, -math.inf)
@@ -75,41 +76,43 @@ def binary_concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Arra
     return ops.where(finite, entropy, 0.0)
 
 
-# KL divergences, the same in log space and on the simplex. Unequal faces make them infinite.
+# KL divergences, which are the same in log space and on the simplex. Where the two distributions
+# mask different categories, they are infinite.
 
 
 @hot
 def concrete_kl(
     ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
-    """KL at any two temperatures, with rho their ratio and a = other - rho logits:
+    """KL at any two temperatures. With rho their ratio and a = other - rho logits it is
 
     K (S(a, -rho) - digamma(K) + gamma (rho - 1)) - sum a - (K - 1) log rho,
     where S(a, r) is E logsumexp(a + r G).
     """
     unmasked, finite = finite_or(ops, logits)
-    within, other_finite = finite_or(ops, other)
+    q_unmasked, other_finite = finite_or(ops, other)
     k, rho = count(ops, unmasked, logits), other_temperature / temperature
     a = other_finite - rho[..., None] * finite
-    a = ops.where(unmasked & within, a - ops.stop_gradient(ops.max(a))[..., None], -math.inf)
+    a = ops.where(unmasked & q_unmasked, a - ops.stop_gradient(ops.max(a))[..., None], -math.inf)
     each = expected_logsumexp(ops, a, -rho) - ops.digamma(k) + EULER * (rho - 1)
-    kl = k * each - ops.sum(ops.where(unmasked & within, a, 0.0)) - (k - 1) * ops.log(rho)
-    return _on_one_face(ops, unmasked, within, ops.where(k > 1, kl, 0.0))
+    kl = k * each - ops.sum(ops.where(unmasked & q_unmasked, a, 0.0)) - (k - 1) * ops.log(rho)
+    return _on_one_face(ops, unmasked, q_unmasked, ops.where(k > 1, kl, 0.0))
 
 
-def _on_one_face(ops: QuadratureOps, unmasked: Array, within: Array, kl: Array) -> Array:
-    return ops.where(ops.sum(ops.where(unmasked == within, 0.0, 1.0)) > 0, math.inf, kl)
+def _on_one_face(ops: QuadratureOps, unmasked: Array, q_unmasked: Array, kl: Array) -> Array:
+    return ops.where(ops.sum(ops.where(unmasked == q_unmasked, 0.0, 1.0)) > 0, math.inf, kl)
 
 
 def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
-    """KL at equal temperatures, whatever they are: with a = other - logits of mean zero,
+    """KL at equal temperatures, which it does not depend on.
 
-    K (E log(sum_k exp(a_k) E_k) - digamma(K)), E_k standard exponential. With c = log mean exp(a)
-    it is K (c + int R - P dt) for P(t) = prod sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
+    With a = other - logits, shifted to mean zero, and E_k standard exponential variables, it is
+    K (E log(sum_k exp(a_k) E_k) - digamma(K)). With c = log mean exp(a) this is
+    K (c + int R - P dt) for P(t) = prod sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
     """
     points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
     unmasked, finite = finite_or(ops, logits)
-    within, other_finite = finite_or(ops, other)
+    q_unmasked, other_finite = finite_or(ops, other)
 
     def function(wanted: Sequence[bool], given: Array) -> list[Array | None]:
         a = ops.columns(given)
@@ -117,7 +120,7 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         k = ops.clip(ops.total(ops.where(unmasked, 1.0, 0.0 * a)), 1.0, math.inf)
         a = a - ops.total(ops.where(unmasked, a, 0.0)) / k
         unmasked = a > LOWEST / 2
-        # Where the distributions are close c is of the size of a^2, which log1p keeps.
+        # Where the distributions are close, c is of the size of a^2: log1p keeps its digits.
         far = ops.total(ops.where(unmasked & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
         close = ops.log1p(ops.total(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
         top = ops.max(ops.rows(a, given)).reshape(1, -1)
@@ -126,24 +129,24 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         ratio, weight = ops.where(unmasked, ops.expm1(d), 0.0), ops.exp(d)
 
         def terms(t: Array) -> list[Array]:
-            odds = ops.exp(-t) / k  # of each of R's K equal categories
+            odds = ops.exp(-t) / k  # R is (1 + odds)^-K, with t counted from c + log K
             down = odds / (1 + odds)
-            # log R - log P, a sum of log((1 + exp(d) odds) / (1 + odds)): so written it is exact
-            # where d is small and the terms cancel.
+            # log R - log P is the sum of log((1 + exp(d) odds) / (1 + odds)). Written as log1p it
+            # keeps its digits where d is small and the terms cancel.
             change = ops.total(ops.log1p(ratio * down))
             p = ops.exp(-k * ops.log1p(odds) - change)
             less = p * ops.expm1(change)
             if not wanted[0]:
                 return [less]
-            # The integral of R sigmoid(-t), which is 1 / K, is taken off.
+            # The gradient, minus R sigmoid(-t), whose integral 1 / K is known.
             return [less, p * odds / (1 + weight * odds) - (p + less) * down]
 
         value, *rest = ops.integrate(terms, points, weights, a)
         value = (k * (ops.where(far, apart, close) + value)).reshape(given.shape[:-1])
         return [value, ops.rows(ratio + k * weight * rest[0], given) if wanted[0] else None]
 
-    a = ops.where(unmasked & within, other_finite - finite, LOWEST)
-    return _on_one_face(ops, unmasked, within, ops.with_gradient(function, a))
+    a = ops.where(unmasked & q_unmasked, other_finite - finite, LOWEST)
+    return _on_one_face(ops, unmasked, q_unmasked, ops.with_gradient(function, a))
 
 
 @hot
@@ -158,17 +161,17 @@ def logit_concrete_kl(
 
 
 def _of_points(ops: QuadratureOps, logits: Array, other: Array, kl: Array) -> Array:
-    """The KL of a binary pair, whose infinite logits are point masses."""
+    """The KL of a binary pair: kl where both logits are finite; else one is a point mass."""
     finite = (abs(logits) < HUGE) & (abs(other) < HUGE)
     return ops.where(finite, kl, ops.where(logits == other, 0.0, math.inf))
 
 
 def logit_concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
-    """d coth(d / 2) - 2, d the difference of the logits."""
+    """d coth(d / 2) - 2, with d the difference of the logits."""
     (_, finite), (_, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     d = abs(other_finite - finite)
     small = d < 1
-    # Near 0 the two terms cancel: the series of x coth x - 1 at x = d / 2.
+    # Near 0 the two terms cancel, so take the series of x coth x - 1 at x = d / 2.
     square, series = ops.where(small, d * d / 4, 0.0), 0.0 * d
     for coefficient in _COTH[::-1]:
         series = (series + coefficient) * square

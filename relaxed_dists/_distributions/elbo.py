@@ -1,4 +1,4 @@
-"""What is known of the ELBO that asks for a density."""
+"""Look up the ELBO that asks for a density."""
 
 import sys
 from collections.abc import Collection
@@ -8,9 +8,9 @@ from typing import Any
 def relaxed_site(elbo: type, relaxed: tuple[type, ...]) -> tuple[str, Any, bool] | None:
     """The latent site that an ELBO scores, if the guide draws it from a relaxed distribution.
 
-    The frameworks do not tell a distribution whose value it scores, and numbers alone do not say
-    whether they were drawn or given. So this reads it off the calls that are under way, which is
-    slow: ask only about a value that gives reason to.
+    The frameworks do not tell a distribution which site's value it scores, and numbers do not say
+    whether they were drawn or given. So this walks up the stack, which is slow: ask only where a
+    value may be a wrong one.
 
     Args:
         elbo: The class of the framework's ELBOs.
@@ -18,7 +18,7 @@ def relaxed_site(elbo: type, relaxed: tuple[type, ...]) -> tuple[str, Any, bool]
 
     Returns:
         The site's name, the relaxed distribution inside all wrappers, and whether ``allow_mixed``
-        names the site; None elsewhere.
+        names the site. None if the guide doesn't draw it from a relaxed distribution.
     """
     site: Any = None
     guide: Any = None

@@ -11,7 +11,7 @@ from relaxed_dists._ops import Array, Ops
 
 
 def short_repr(x: Any) -> str:
-    """An estimator by its fields, an array by its number, or by its shape."""
+    """A short repr: an estimator's fields, and an array's only number or its shape."""
     if hasattr(x, "__dataclass_fields__"):
         inside = ", ".join(f"{f.name}={short_repr(getattr(x, f.name))}" for f in fields(x))
         return f"{type(x).__name__}({inside})"
@@ -24,7 +24,7 @@ def short_repr(x: Any) -> str:
 
 
 def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
-    """An estimator's value, one-hot or binary: a number is the first of two categories."""
+    """An estimator's value, one-hot or binary: the value 1 is the first of two categories."""
     if one_hot:
         return estimator.one_hot(ops, logits, noise, more)
     if hasattr(estimator, "binary"):
@@ -34,7 +34,7 @@ def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, 
 
 
 def checked(name: str, estimator: Any) -> Any:
-    """The estimator of a distribution, a function made one; else an error."""
+    """The estimator, made from a function if it is one; raises an error if it is neither."""
     if estimator is None or hasattr(estimator, "one_hot"):
         if not isinstance(estimator, type):
             return estimator
@@ -52,15 +52,16 @@ def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def broadcast(temperature: Any, gumbel: Array) -> Array:
-    """A temperature for each row of the noise."""
+    """The temperature, broadcast to one for each row of the noise."""
     return 0.0 * gumbel[..., 0] + temperature
 
 
 def held(ops: Ops, temperature: Any) -> Any:
     """The temperature as a constant, for hard values.
 
-    The distribution of a hard value does not depend on it, so its exact gradient is 0. The one that
-    comes through the relaxed sample has another mean, and would drive a learned temperature away.
+    The distribution of a hard value does not depend on the temperature, so the exact gradient is 0.
+    The gradient through the relaxed sample is not 0 in the mean, and would make a learned
+    temperature drift.
     """
     return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
 
@@ -71,14 +72,14 @@ def relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
 
 
 class Estimator:
-    """What a discrete distribution asks of its estimator: a value that carries a gradient."""
+    """The interface of an estimator: it makes values that carry a gradient."""
 
     temperatures: ClassVar[tuple[str, ...]] = ()
     """The names of the fields that are temperatures."""
 
     def __post_init__(self) -> None:
         """Refuse numbers out of their range."""
-        # Arrays are checked by the distribution, which knows the framework.
+        # The distribution checks arrays, since it knows the framework.
         for name in self.temperatures:
             t = getattr(self, name)
             fine = not isinstance(t, int | float) or formulas.COLDEST <= t <= formulas.HOTTEST
@@ -100,7 +101,7 @@ class Estimator:
 
     @property
     def draws(self) -> int:
-        """How many more arrays of Gumbel noise it takes."""
+        """How many more arrays of Gumbel noise the estimator takes."""
         return getattr(self, "samples", 0)
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
@@ -113,7 +114,7 @@ class Estimator:
 
 @dataclass(frozen=True)
 class Own(Estimator):
-    """A function of the user's, of logits, the one-hot draw and the Gumbel noise behind it."""
+    """A user's function of the logits, the one-hot draw and the Gumbel noise that made it."""
 
     function: Callable[[Array, Array, Array], Array]
 

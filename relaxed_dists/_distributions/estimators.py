@@ -1,4 +1,4 @@
-"""Pathwise estimators for the discrete distributions: small values, the same in both backends."""
+"""Pathwise estimators for the discrete distributions: frozen dataclasses, for both backends."""
 
 import math
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class StraightThrough(Estimator):
     r"""A hard sample whose gradient is that of the probabilities.
 
     The value is the one-hot :math:`D`, the gradient :math:`g J(\mathrm{softmax}(\theta))` with
-    :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the gradient at :math:`D`. Biased, except
-    for linear functions.
+    :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the gradient at :math:`D`. The estimator
+    is biased, except for linear functions.
 
     Reference:
         Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
@@ -50,17 +50,17 @@ class StraightThrough(Estimator):
 
 @dataclass(frozen=True)
 class GumbelSoftmax(Estimator):
-    r"""The Gumbel-Softmax sample of the same noise, or its gradient behind the hard sample.
+    r"""A Gumbel-Softmax sample, soft, or hard with the soft one's gradient.
 
     The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`. With ``hard=True`` (straight-
-    through Gumbel-Softmax) the value is its argmax, one-hot, and the gradient the soft value's.
+    through Gumbel-Softmax) the value is its one-hot argmax, and the gradient is the soft value's.
     With ``hard=False`` the value is the soft one; the discrete distribution then scores it by its
     linear extension :math:`\sum_k z_k \log p_k`: the objective of Jang et al., not a bound.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape. A hard
-            value's distribution does not depend on it, so there its gradient is 0: a learned one
-            stays where it is. A soft value's does, and has the gradient.
+        temperature: A positive number, or an array that broadcasts with the batch shape. With
+            ``hard=True`` its gradient is 0, since the distribution of hard values does not depend
+            on the temperature: a learned temperature then stays where it is.
         hard: Whether the value is one-hot.
 
     Raises:
@@ -89,7 +89,7 @@ class GumbelSoftmax(Estimator):
         if not self.hard:
             return relaxed(ops, logits, self.temperature, gumbel)
         soft = relaxed(ops, logits, held(ops, self.temperature), gumbel)
-        # Of the scores, not of soft: at low temperatures two entries of soft can round to a tie.
+        # The argmax of the scores: at low temperatures two entries of soft can round to a tie.
         return formulas.straight_through(ops, formulas.hard_argmax(ops, logits, gumbel), soft)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
@@ -105,18 +105,19 @@ class GumbelSoftmax(Estimator):
 
 @dataclass(frozen=True)
 class DecoupledGumbelSoftmax(Estimator):
-    r"""A Gumbel-Softmax sample of one temperature with the gradient at another.
+    r"""A Gumbel-Softmax sample at one temperature with the gradient at another.
 
-    The value is :math:`\mathrm{softmax}((\theta + G)/\tau_f)`, soft, and its gradient that of
-    :math:`\mathrm{softmax}((\theta + G)/\tau_b)`, with the same noise. At equal temperatures it is
-    ``GumbelSoftmax(temperature, hard=False)``; as the forward one goes to 0 it becomes
-    ``GumbelSoftmax(backward, hard=True)``. The distribution is the same whatever the temperatures.
+    The value is the soft :math:`\mathrm{softmax}((\theta + G)/\tau_f)`, and its gradient is that of
+    :math:`\mathrm{softmax}((\theta + G)/\tau_b)`, with the same noise. At equal temperatures the
+    estimator is ``GumbelSoftmax(temperature, hard=False)``; as the forward temperature goes to 0 it
+    becomes ``GumbelSoftmax(backward, hard=True)``. Density, entropy and KL of the distribution do
+    not depend on the temperatures.
 
     Args:
         forward: The temperature of the value: a positive number, or an array that broadcasts with
             the batch shape. It has a gradient, since the value depends on it.
-        backward: The temperature of the gradient, alike. Its own gradient is 0, since no value
-            depends on it.
+        backward: The temperature of the gradient, given in the same way. Its own gradient is 0,
+            since no value depends on it.
 
     Raises:
         ValueError: If a temperature is not a number from 2**-20 to 2**20.
@@ -136,12 +137,11 @@ class DecoupledGumbelSoftmax(Estimator):
 
     @property
     def soft_temperature(self) -> Any:
-        """That of the values; the other one is for their gradient alone."""
+        """The forward temperature; the backward one is for the gradient alone."""
         return self.forward
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """The soft value of one temperature, the gradient of the other's."""
-        # The value depends on the forward temperature, and only its gradient on the backward one.
+        """The soft value at the forward temperature, with the gradient at the backward one."""
         forward = relaxed(ops, ops.stop_gradient(logits), self.forward, gumbel)
         backward = relaxed(ops, logits, held(ops, self.backward), gumbel)
         return forward + (backward - ops.stop_gradient(backward))
@@ -149,12 +149,12 @@ class DecoupledGumbelSoftmax(Estimator):
 
 @dataclass(frozen=True)
 class GumbelRao(Estimator):
-    r"""Straight-through Gumbel-Softmax, its noise averaged given the hard sample.
+    r"""Straight-through Gumbel-Softmax, averaged over the noise that gives the same hard sample.
 
-    The value is the one-hot :math:`D`, the gradient the mean of that of
-    :math:`\mathrm{softmax}((\theta + G)/\tau)` over draws of the noise G for which D is the argmax;
-    G counts as constant, so that the mean is that of ``GumbelSoftmax(temperature)``, with less
-    variance.
+    The value is the one-hot :math:`D`. The gradient is the mean of the gradients of
+    :math:`\mathrm{softmax}((\theta + G)/\tau)` over draws of the noise G for which D is the argmax,
+    where G counts as constant. It has the expectation of ``GumbelSoftmax(temperature)``'s gradient,
+    and less variance.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; its
@@ -190,8 +190,8 @@ class GappedStraightThrough(Estimator):
     r"""A hard sample with the gradient of a softmax in which it leads by a gap.
 
     The value is the one-hot :math:`D`, the gradient that of :math:`\mathrm{softmax}((\theta +
-    m)/\tau)`, where the constant m lifts the drawn category to the largest logit and lowers those
-    that are nearer to it than the gap.
+    m)/\tau)`, where the constant m lifts the drawn category to the largest logit and lowers the
+    categories that are nearer to it than the gap.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; its
@@ -233,8 +233,8 @@ class ReinMax(Estimator):
 
     The value is the one-hot :math:`D`, the gradient :math:`2 J(\pi_D) g - J(\pi) g / 2` with
     :math:`\pi = \mathrm{softmax}(\theta)` and :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2`
-    (Heun's method, of second order). Exact for quadratic functions at temperature 1. It has no
-    second derivative.
+    (Heun's method, of second order). It is exact for quadratic functions at temperature 1, and has
+    no second derivative.
 
     Args:
         temperature: A number of at least 1, or an array that broadcasts with the batch shape; its
@@ -257,7 +257,7 @@ class ReinMax(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # benchmarks/bias.py: below 1 the bias is larger on every function, the variance no smaller.
+        # Measured: below 1 the bias is larger on every function, and the variance no smaller.
         if isinstance(self.temperature, int | float) and self.temperature < 1:
             raise _errors.too_cold(self.temperature)
 
@@ -275,9 +275,9 @@ class ReinMax(Estimator):
 class ReinMaxRao(Estimator):
     r"""ReinMax with its first term averaged over Gumbel-Softmax samples, for less variance.
 
-    As :class:`ReinMax`, with :math:`J(\pi_D)` replaced by the mean over draws of :math:`J(x)/\tau`,
-    where :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)` and G is Gumbel noise for which D is
-    the argmax. It has no second derivative.
+    The gradient is that of :class:`ReinMax` with :math:`J(\pi_D)` replaced by the mean of
+    :math:`J(x)/\tau` over draws of :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)`, where G is
+    Gumbel noise for which D is the argmax. It has no second derivative.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; its

@@ -1,7 +1,8 @@
 """A family of distributions, written once over the array operations of a framework.
 
-A family is a small frozen object: how a value is drawn from noise, its density, moments and
-support. Each backend has one adapter that makes a distribution of its framework from a family.
+A family is a small frozen object that knows how a value is drawn from noise, its density, its
+moments and its support. Each backend has one adapter that makes a distribution of its framework
+from a family.
 Families are hashable and compare by their fields, since JAX takes them as static data.
 """
 
@@ -17,7 +18,7 @@ class Parameters(NamedTuple):
 
     logits: Array
     temperature: Any
-    """Of the batch shape; in a discrete family that of soft values, or None where they are hard."""
+    """Of the batch shape; for a discrete family the one of soft values, None if they are hard."""
     tiny: float = 0.0
     """The smallest normal number of the value's dtype."""
     eps: float = 0.0
@@ -27,31 +28,31 @@ class Parameters(NamedTuple):
 class Family:
     """The interface of a family.
 
-    Besides these a family has methods for what is known of it, which take ``(ops, p)``: ``mean``,
-    ``variance``, ``mode`` and ``entropy``; ``cdf(ops, p, value, sample)``; ``icdf(ops, p, q)``; and
-    ``kl(ops, other, p, q)`` of two members.
+    In addition a family has those of the following methods that have a known formula: ``mean``,
+    ``variance``, ``mode`` and ``entropy``, which take ``(ops, p)``; ``cdf(ops, p, value, sample)``;
+    ``icdf(ops, p, q)``; and ``kl(ops, other, p, q)``, where ``other`` is the family of ``q``.
     """
 
     event_dim: ClassVar[int] = 1
     """How many of the last axes of logits and values are one event."""
 
     space: ClassVar[str] = ""
-    """The name of what a draw keeps behind its value; empty if nothing."""
+    """The name of what a draw keeps behind its value; empty if it keeps nothing."""
 
     noun: ClassVar[str] = "points of the simplex"
-    """The values, in messages."""
+    """What messages call the values."""
 
     remedy: ClassVar[str] = "Apply softmax to scores."
-    """What to do about other values, in messages."""
+    """What messages say to do about a value off the support."""
 
     needs_sample: ClassVar[bool] = False
-    """Whether a value without the sample behind it has no density."""
+    """Whether the density needs the sample behind a value."""
 
     scores_value: ClassVar[bool] = False
-    """Whether a density is that of the value itself also where a sample is behind it."""
+    """Whether the density is computed from the value even if there is a sample behind it."""
 
     checks_logits: ClassVar[bool] = False
-    """Whether the fields and the masks are checked with the logits."""
+    """Whether the logits' shape and masks must fit the family: ``checked`` and ``possible``."""
 
     is_discrete: ClassVar[bool] = False
     """Whether the support is discrete."""
@@ -60,16 +61,16 @@ class Family:
     """Whether the values are 0, 1, 2 and so on, as NumPyro's enumeration takes them to be."""
 
     lacks: ClassVar[Mapping[str, Callable[[str], Exception]]] = {}
-    """The errors about what the family lacks, where they say more than the usual one."""
+    """For methods that the family lacks: errors that say more than the usual one, by name."""
 
     lost: ClassVar[Any] = None
-    """The error about a value in an ELBO whose gradient is lost with the sample behind it."""
+    """The error about a value in an ELBO that has lost its sample and so part of its gradient."""
 
     rounded: Callable[..., Array] | None = None
-    """Which values are rounded so that their density is not known: takes ``(ops, p, value)``."""
+    """Which values are so rounded that they do not determine their density; ``(ops, p, value)``."""
 
     own_log_prob: Callable[..., Array] | None = None
-    """The log density of a draw from these very parameters: takes ``(ops, p, sample)``."""
+    """The log density of a draw from these very parameters; ``(ops, p, sample)``."""
 
     def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, Array | None]:
         """A value made from noise, and what is kept behind it.
@@ -77,7 +78,7 @@ class Family:
         Args:
             ops: The framework's operations.
             p: The parameters.
-            noise: Gumbel noise, or logistic noise where an event is a number; of the value's shape.
+            noise: Noise of the value's shape: logistic if an event is a number, else Gumbel.
         """
         raise NotImplementedError
 
@@ -105,16 +106,16 @@ class Family:
         return p.logits
 
     def possible(self, logits: Any) -> bool:
-        """Whether the masks in logits, a NumPy array, leave a value."""
+        """Whether the masks in logits, a NumPy array, leave at least one value."""
         return True
 
     def impossible(self, name: str, logits: Any) -> Exception:
-        """The error about masks that leave none."""
+        """The error about masks that leave no value."""
         raise NotImplementedError
 
     @property
     def scored_as(self) -> type:
-        """The family whose density its values have: only between members is there a divergence."""
+        """The class whose density the values are scored by; divergences need equal ones."""
         return type(self)
 
     def checked(self, name: str, event_shape: Any) -> "Family":
@@ -123,11 +124,11 @@ class Family:
 
     @property
     def support_name(self) -> str:
-        """The name of the support where no constraint of the framework is."""
+        """The name of the support, if the framework has no constraint for it."""
         return type(self).__name__
 
     def feasible(self, event_shape: Any) -> Any:
-        """An event on the support, as NumPy's."""
+        """An event on the support, as a NumPy array."""
         raise NotImplementedError
 
     def no_transform(self) -> Exception:
@@ -139,7 +140,7 @@ class Family:
         return _errors.no_integers(name)
 
     def method(self, what: str, name: str) -> Callable[..., Any]:
-        """The method of that name; else the error about a distribution that lacks it."""
+        """The method of that name; raises an error if the family lacks it."""
         if what in self.lacks:
             raise self.lacks[what](name)
         found = getattr(self, what, None)
@@ -160,7 +161,7 @@ class HardValue(Family):
     discrete: Family
 
     def method(self, what: str, name: str) -> Callable[..., Any]:
-        """The method of that name, the discrete family's for moments."""
+        """The method of that name; moments and mode are the discrete family's."""
         if what not in ("mean", "variance", "mode"):
             return super().method(what, name)
         found = self.discrete.method(what, name)

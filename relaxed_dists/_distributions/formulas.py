@@ -1,11 +1,11 @@
-r"""What the formulas of all families are made of, over the array operations of a framework.
+r"""The formulas that all families are built from, over the array operations of a framework.
 
 Conventions: categories are the last axis; ``ops`` is a framework's operations; ``temperature`` has
-the batch's shape. A formula comes in two layers: the paper's line, for finite numbers, and the
-masked one made of it. Logits of -inf mask a category: every ``where`` that looks superfluous keeps
-such an entry, and its gradient, from turning into NaN (0 * inf). A row whose categories are all
-masked (no error can be raised where it is traced) has the value zero, of log density, entropy and
-gradient 0.
+the batch's shape. A formula comes in two layers: the paper's line, for finite numbers, and around
+it the masked one. Logits of -inf mask a category: every ``where`` that looks superfluous keeps
+such an entry, and its gradient, from turning into NaN (0 * inf). In traced code no error can be
+raised about a row whose categories are all masked: its value is zero, and its log density, entropy
+and gradient are 0.
 """
 
 import functools
@@ -17,19 +17,19 @@ from relaxed_dists._ops import Array, Ops
 
 EULER = 0.5772156649015329
 LOWEST = -1e30  # stands for the log of zero where a density must stay finite
-# Logits count as infinite from HUGE on, where float32 resolves no noise; temperatures are in
-# [COLDEST, HOTTEST]. So float32 holds HUGE / COLDEST^2 (a gradient) and HOTTEST * LOWEST, and at
-# FAR a category's probability is 0.
+# Logits of size HUGE or more count as infinite, because adding noise to them no longer changes them
+# in float32. Temperatures are in [COLDEST, HOTTEST]. So HUGE / COLDEST^2 (a gradient) and
+# HOTTEST * LOWEST do not overflow in float32, and a category with the logit FAR has probability 0.
 COLDEST, HOTTEST = 2.0**-20, 2.0**20
 HUGE = 2.0**24
 FAR = -4 * HUGE
 
 
 class hot:
-    """Decorates a formula that a framework may have a kernel for, of the same signature.
+    """Decorates a formula that a framework may replace by a kernel of the same signature.
 
-    Kernels stand in ``ops.kernels`` under the formula's name, "module.function". ``formula`` is the
-    formula itself, for a kernel that leaves some cases to it.
+    Kernels stand in ``ops.kernels`` under the formula's name, "module.function". A kernel that
+    leaves some cases to the formula itself finds it as the attribute ``formula``.
     """
 
     def __init__(self, formula: Callable[..., Any]) -> None:
@@ -41,17 +41,17 @@ class hot:
 
 
 def clamp_temperature(ops: Ops, temperature: Array) -> Array:
-    """The temperature, moved into the range that is computed with; NaN goes to its lower end."""
+    """The temperature, moved into [COLDEST, HOTTEST]; NaN becomes COLDEST."""
     return ops.clip(ops.where(temperature > COLDEST, temperature, COLDEST), COLDEST, HOTTEST)
 
 
 def sanitize_logits(ops: Ops, given: Array, one_hot: bool) -> Array:
-    """Logits or probs that can't be refused: NaN masks, and so does a category's HUGE number."""
+    """Logits or probs that no error can be raised about: NaN, and HUGE if one_hot, become -inf."""
     return ops.where(given < HUGE if one_hot else given == given, given, -math.inf)
 
 
 def finite_or(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array, Array]:
-    """Where logits count as finite, and the logits with another number elsewhere."""
+    """Which logits count as finite, and the logits with another number in place of the rest."""
     finite = abs(logits) < HUGE
     return finite, ops.where(finite, logits, other)
 
@@ -88,8 +88,9 @@ def hard_argmax(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
 @hot
 def softmaxes(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array]:
     """log_softmax(scores / temperature) of finite scores, and softmax; temperature[..., None]."""
-    # The maximum is taken off first. XLA computes a ratio twice, rounded differently, for the
-    # maximum and for what it is taken off: above 1e9 that alone overflows the exponential.
+    # Subtract the maximum before dividing. XLA may compute scores / temperature twice, rounded
+    # differently, once for log_softmax's own maximum and once for its minuend: above 1e9 the
+    # difference of the two alone overflows the exponential.
     top = ops.stop_gradient(ops.max(scores))[..., None]
     log_value = ops.log_softmax((scores - top) / temperature)
     return log_value, ops.exp(log_value)
@@ -97,7 +98,7 @@ def softmaxes(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array
 
 def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:
     """The hard value, with the gradient of the soft one."""
-    # In this order the result is exactly the hard value: soft - soft is 0, and only then is added.
+    # In this order the result is exactly the hard value, since soft - soft is exactly 0.
     return ops.stop_gradient(hard) + (soft - ops.stop_gradient(soft))
 
 
@@ -109,7 +110,7 @@ def end(ops: Ops, sign: Array) -> Array:
 def log_probs(ops: Ops, probs: Array) -> Array:
     """log of p / sum p, with -inf (and a zero gradient) where p is exactly 0."""
     positive = probs > 0
-    # The sum leaves zeros out: through it they would have a gradient, of zero to rounding only.
+    # Without zeros in the sum, their gradient is exactly 0, not just to rounding.
     total = ops.sum(ops.where(positive, probs, 0.0))[..., None]
     return ops.where(positive, ops.log(ops.where(positive, probs / total, 1.0)), -math.inf)
 
@@ -138,7 +139,7 @@ def logsumexp(ops: Ops, x: Array) -> Array:
 
 
 def bernoulli_log_probs(ops: Ops, logits: Array) -> Array:
-    """(log p, log(1 - p)) on a last axis of two: a number as the first of two categories."""
+    """(log p, log(1 - p)) on a last axis of two: the value 1 is the first of two categories."""
     return ops.stack(-ops.softplus(-logits), -ops.softplus(logits))
 
 
@@ -151,10 +152,12 @@ def normaliser(ops: Ops, k: Array, temperature: Array) -> Array:
 
 
 def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> Array:
-    """Gumbel noise given that the hard value is the argmax of logits + noise; a constant.
+    """Gumbel noise given that the hard value is the argmax of logits + noise; without gradient.
 
-    Paulus et al. (2021), section 3: with l = log_softmax(logits), the largest score is a Gumbel
-    variable g, and the others -log(exp(-g) + exp(-l_k - g_k)). Less l, so that none overflows.
+    Paulus et al. (2021), section 3: with l = log_softmax(logits) and Gumbel variables g, the
+    largest score is the Gumbel variable g_max of the drawn category, and the other scores are
+    -log(exp(-g_max) + exp(-l_k - g_k)). The noise is the score minus l, written so that nothing
+    overflows.
     """
     _, logs = log_p(ops, logits)
     top = ops.sum(hard * gumbel)[..., None]
@@ -163,7 +166,7 @@ def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> A
 
 
 def gap(ops: Ops, logits: Array, hard: Array, size: float) -> Array:
-    """The shift that lifts the hard category to the largest logit, and lowers others by a gap."""
+    """The shift that lifts the hard category to the largest logit, and the others a gap below."""
     _, logits = finite_or(ops, logits, FAR)
     top = ops.max(logits)[..., None]
     lowered = ops.clip(logits + size - top, 0.0, math.inf)

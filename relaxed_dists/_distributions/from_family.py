@@ -1,4 +1,4 @@
-"""A distribution made from a family: what is the same in both frameworks."""
+"""A distribution made from a family: the part that is the same in both frameworks."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
@@ -18,7 +18,7 @@ class Framework(Protocol):
         """Whether the numbers can be looked at."""
 
     def holds(self, condition: Array, /) -> bool:
-        """Whether all of a condition is true; true where it can't be known."""
+        """Whether a condition is true everywhere; True where its numbers aren't known."""
 
     def cast(self, x: Array, dtype: Any, /) -> Array:
         """The array in another dtype."""
@@ -32,7 +32,7 @@ class Framework(Protocol):
     def broadcast_to(self, x: Array, shape: Any, /) -> Array: ...
     def broadcast_shapes(self, *shapes: Any) -> Any: ...
     def inspecting(self) -> bool:
-        """Whether the framework's inspection of a model asks."""
+        """Whether the call comes from the framework's inspection of a model."""
 
     def relaxed_site(self, ours: bool, /) -> tuple[str, Any, bool] | None:
         """The site that an ELBO scores, if a relaxed distribution (or only ours) draws it."""
@@ -42,10 +42,10 @@ class Framework(Protocol):
 
 
 class FromFamily:
-    """Comes before the framework's base class; a backend's adapter adds what that class asks for.
+    """A mixin that comes before the framework's base class; a backend's adapter adds the rest.
 
-    That is how parameters are made and checked, and how a distribution is expanded, drawn from and
-    masked.
+    The rest is how parameters are made and checked, and how a distribution is expanded, drawn from
+    and masked.
     """
 
     logits: Any
@@ -63,7 +63,7 @@ class FromFamily:
     # Parameters.
 
     def _check_logits(self, logits: Array) -> None:
-        # One reduction reads them once: NaN and +inf pass through max; a row of -inf shows as one.
+        # One reduction finds all: NaN and +inf pass through max, and so does -inf in a whole row.
         one_hot = self._family.event_dim > 0
         top = abs(self._framework.ops.max(logits)) if one_hot else logits
         if not self._framework.holds(top < formulas.HUGE):
@@ -88,10 +88,10 @@ class FromFamily:
             raise _errors.bad_temperature_shape(name, temperature, batch_shape) from error
 
     def _parameters(self, dtype: Any = None) -> Parameters:
-        """The parameters in the dtype to compute in, which is that of densities.
+        """The parameters in the dtype to compute in, which is the dtype of densities.
 
         Args:
-            dtype: That of a value; by default that of draws.
+            dtype: The dtype of the value that is scored; by default the dtype of draws.
         """
         compute = self._framework.compute_dtype(self.logits)
         temperature = self._temperature()
@@ -105,7 +105,7 @@ class FromFamily:
     # Values.
 
     def _as_value(self, x: Array) -> Any:
-        """x in the dtype of values, kept finite where it is: float16 ends at 65,504."""
+        """x in the dtype of values; finite numbers stay finite, though float16 ends at 65,504."""
         dtype = self.logits.dtype
         if dtype.itemsize < x.dtype.itemsize:
             top = self._framework.limits(dtype)[2]
@@ -166,7 +166,7 @@ class FromFamily:
             raise _errors.rounded(type(self).__name__, seen=seen)
 
     def _no_density(self, value: Any, error: Exception) -> Any:
-        """Raise the error; in render_model and the like, a number made from all it depends on."""
+        """Raise the error; for an inspection, return a number that depends on all parameters."""
         if not self._framework.inspecting():
             raise error
         event = tuple(range(-self._family.event_dim, 0))
@@ -202,10 +202,10 @@ class FromFamily:
         p = self._parameters()
         return self._keep(*icdf(self._framework.ops, p, self._framework.cast(q, p.logits.dtype)))
 
-    # What is known of the distribution.
+    # Moments, entropy and the like.
 
     def _of(self, what: str) -> Any:
-        """A method of the family, in the dtype to compute in; else the error that it lacks it."""
+        """The result of a family's method, in the dtype to compute in; an error if it lacks it."""
         return self._family.method(what, type(self).__name__)(
             self._framework.ops, self._parameters()
         )

@@ -2,10 +2,10 @@ r"""HardConcrete: its formulas, integrals, messages and family (long: all of one
 
 A relaxed Bernoulli sample is stretched to (low, high) and clipped to [0, 1].
 
-Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t, L logistic, the value is 0
-up to y = log(-low / high), 1 from y = log((1 - low) / (high - 1)) on, and in between
-sigmoid(y) (high - low) + low. All is computed at y, on an interval that no parameter moves, so that
-the masses keep their digits where they are small.
+Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t and L logistic, the value is
+0 for y up to log(-low / high), 1 for y from log((1 - low) / (high - 1)) on, and in between
+sigmoid(y) (high - low) + low. All integrals are over y, between these two ends, which no parameter
+moves: so small masses keep their digits.
 """
 
 import math
@@ -28,7 +28,7 @@ NEAREST, FARTHEST = 2.0**-20, 2.0**20
 
 
 class Stretch(NamedTuple):
-    """The stretched interval, and the logits up to which it is clipped to 0 and from which to 1."""
+    """The stretched interval, and the logits up to which a value is 0 and from which it is 1."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Stretch(NamedTuple):
 
 
 def stretch(name: str, low: Any, high: Any) -> Stretch:
-    """The checked interval."""
+    """The stretched interval, checked."""
     if not (
         isinstance(low, int | float)
         and isinstance(high, int | float)
@@ -49,9 +49,9 @@ def stretch(name: str, low: Any, high: Any) -> Stretch:
 
 
 def hard_concrete(ops: QuadratureOps, y: Array, stretch: Stretch, tiny: float, eps: float) -> Array:
-    """clip(sigmoid(y) (high - low) + low, 0, 1), at an end only where it is clipped.
+    """clip(sigmoid(y) (high - low) + low, 0, 1), which is 0 or 1 only where it is clipped.
 
-    So the masses are exact also where numbers are coarse: next to 1 bfloat16 rounds 0.2 % to it.
+    So the masses are exact in coarse dtypes too: next to 1, bfloat16 would round 0.2 % to 1.
     """
     inside = (y > stretch.zero) & (y < stretch.one)
     z, _ = _stretched(ops, ops.clip(y, stretch.zero, stretch.one), stretch)
@@ -101,7 +101,7 @@ def prob_one(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Str
 
 
 def _distances(value: Array, stretch: Stretch) -> tuple[Array, Array]:
-    """From low and from high: so written they keep their digits, and are never 0."""
+    """The distances from low and to high, written so that they keep digits and are never 0."""
     return value - stretch.low, (1 - value) + (stretch.high - 1)
 
 
@@ -111,8 +111,8 @@ def log_prob(
 ) -> Array:
     """The log of the mass at 0 and 1, and of the density inside; -inf elsewhere.
 
-    The density at a value's logit before it was clipped, by that logit's slope. No value inside is
-    next to low or high: it has lost no digits that count.
+    The density is the one of the logit y before clipping, divided by dz / dy. y is recovered from
+    the value without loss, since no value inside (0, 1) is next to low or high.
     """
     inside = (value > 0) & (value < 1)
     above, below = map(ops.log, _distances(ops.where(inside, value, 0.5), stretch))
@@ -127,11 +127,11 @@ def log_prob(
 def crossing(
     ops: QuadratureOps, logits: Array, temperature: Array, moved: Array, stretch: Stretch
 ) -> Array:
-    """Zero, with the gradient of the mean log density that a draw's own gradient lacks.
+    """Zero, with the part of the mean log density's gradient that the gradients of draws miss.
 
-    The log density jumps at 0 and 1. Where the masses there, ``moved`` of the distribution that
-    drew, grow, the mean gains by the jump; of a single draw's gradient, 0 where it is clipped,
-    that is no part.
+    The log density jumps at 0 and 1. Where the masses there, ``moved``, of the distribution that
+    drew the value grow, its mean changes by the jump. The gradient of a draw does not show this: it
+    is 0 where the draw is clipped.
     """
     finite, theta = finite_or(ops, logits)
 
@@ -150,19 +150,19 @@ def crossing(
 def cdf(
     ops: QuadratureOps, logits: Array, temperature: Array, value: Array, stretch: Stretch
 ) -> Array:
-    """P(z <= value): the mass of 0 at 0, and 1 from 1 on."""
+    """P(z <= value), which is P(z = 0) at 0, and 1 from 1 on."""
     on = (value >= 0) & (value < 1)
     above, below = map(ops.log, _distances(ops.where(on, value, 0.5), stretch))
     inside = logit_concrete_cdf(ops, logits, temperature, above - below)
-    # A point mass at 1 has nothing below it, and the formula's own is at infinity.
+    # The formula takes a point mass to be at an infinite logit; this puts the point at 1.
     return ops.where(on, inside, ops.where(value < 0, 0.0 * inside, 0.0 * inside + 1.0))
 
 
-# Expectations by quadrature over y. Their integrands change by 1 / t about the place logits / t,
-# and are analytic within the interval: Gauss-Legendre in panels that start from there, in a
-# variable that is linear up to 1 / t and logarithmic beyond, is exact at every temperature.
+# Expectations by quadrature over y. The integrands are analytic on the interval, and change most
+# within 1 / t of y = logits / t. Gauss-Legendre in panels that start from there, in a variable that
+# is linear up to 1 / t and logarithmic beyond, is exact to rounding at every temperature.
 
-REACH = 40.0  # exp(-40) is nothing beside 1
+REACH = 40.0  # exp(-40) is below rounding
 
 
 def _rule(number: int) -> tuple[Any, Any]:
@@ -171,17 +171,17 @@ def _rule(number: int) -> tuple[Any, Any]:
 
 
 _SINGLE, _DOUBLE = _rule(16), _rule(36)
-_Panel = tuple[Array, Array, Array]  # from, to, and the temperature about where it starts
+_Panel = tuple[Array, Array, Array]  # start, end, and the temperature t of the scale at the start
 
 
-def _within(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
+def _clip(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
     return ops.where(x < low, low, ops.where(x > high, high, x))
 
 
 def _reached(
     ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array, Array]:
-    """Where the distribution changes most, and how far to both sides it is not constant."""
+    """Where the integrand changes most, and between which ends it is not constant to rounding."""
     centre = ops.clip(ops.stop_gradient(logits / temperature), stretch.zero, stretch.one)
     reach = ops.stop_gradient(REACH / temperature)
     low = ops.clip(centre - reach, stretch.zero, stretch.one)
@@ -254,19 +254,19 @@ def kl(
     other_temperature: Array,
     stretch: Stretch,
 ) -> Array:
-    """KL(p, q) of two distributions that are stretched alike, whose slopes cancel."""
-    (finite, theta), (within, other_theta) = finite_or(ops, logits), finite_or(ops, other)
+    """KL(p, q) of two distributions with the same stretch, whose slopes dz / dy cancel."""
+    (finite, theta), (other_finite, other_theta) = finite_or(ops, logits), finite_or(ops, other)
     centre, low, high = _reached(ops, theta, temperature, stretch)
-    theirs, *_ = _reached(ops, other_theta, other_temperature, stretch)
-    theirs = _within(ops, theirs, low, high)
-    left = centre < theirs
+    other_centre, *_ = _reached(ops, other_theta, other_temperature, stretch)
+    other_centre = _clip(ops, other_centre, low, high)
+    left = centre < other_centre
     temperatures = ops.stop_gradient(temperature), ops.stop_gradient(other_temperature)
-    middle = (centre + theirs) / 2
+    middle = (centre + other_centre) / 2
     panels = [
         (centre, middle, temperatures[0]),
-        (theirs, middle, temperatures[1]),
+        (other_centre, middle, temperatures[1]),
         (centre, ops.where(left, low, high), temperatures[0]),
-        (theirs, ops.where(left, high, low), temperatures[1]),
+        (other_centre, ops.where(left, high, low), temperatures[1]),
     ]
 
     def ratio(y: Array) -> list[Array]:
@@ -280,11 +280,11 @@ def kl(
         _log_masses(ops, other_theta, other_temperature, stretch),
         strict=True,
     )
-    for mine, its in pairs:
-        total = total + ops.exp(mine) * (mine - its)
+    for log_p, log_q in pairs:
+        total = total + ops.exp(log_p) * (log_p - log_q)
     zero, one = _log_masses(ops, other, other_temperature, stretch)
-    point = -ops.where(logits < 0, zero, one)  # of a distribution that is a point mass
-    return ops.where(finite, ops.where(within, total, math.inf), point)
+    point = -ops.where(logits < 0, zero, one)  # the KL of a point mass
+    return ops.where(finite, ops.where(other_finite, total, math.inf), point)
 
 
 # The messages.
@@ -307,7 +307,7 @@ def unlike_stretches(p: tuple[float, float], q: tuple[float, float]) -> ValueErr
 
 
 def no_mode(name: str) -> NotImplementedError:
-    """The mode of a distribution that is part masses and part density."""
+    """The mode of a distribution that has both masses and a density."""
     return NotImplementedError(
         f"{name} got asked for its mode, which a distribution of point masses at 0 and 1 and a "
         "density in between does not have; expected a distribution that has one. Use "
@@ -326,7 +326,7 @@ def no_transform() -> ValueError:
 
 
 def lost(name: str) -> ValueError:
-    """A drawn value in an ELBO that has lost what the gradient needs."""
+    """A draw in an ELBO that has lost the masses behind it, which the gradient needs."""
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
         "gradient would miss the mass that moves across 0 and 1; expected the very object that the "

@@ -1,4 +1,4 @@
-"""What the frameworks' machinery asks of a class or of its caller, the same in both backends."""
+"""Shape inference, registration with optional packages, and inspection, for both backends."""
 
 import inspect
 import sys
@@ -20,7 +20,7 @@ def infer_shapes(
         cls: The class of the distribution.
         event_dim: The number of dimensions of an event.
         args: Shapes of arguments of the class, in the order of its signature.
-        kwargs: Shapes of arguments by name. Those of static arguments, such as k, say nothing.
+        kwargs: Shapes of arguments by name. Static arguments, such as k, are ignored.
     """
     name = cls.__name__
     shapes = dict(zip(list(inspect.signature(cls.__init__).parameters)[1:], args, strict=False))
@@ -47,7 +47,7 @@ _told: set[tuple[Any, ...]] = set()
 def tell(module: str, register: Callable[..., None], *classes: Any) -> None:
     """Call ``register(module, *classes)`` once, if the user has loaded the module of that name.
 
-    The library itself does not import it: it is optional, slow to import, or changes settings.
+    The library does not import the module itself, which is optional, slow, or changes settings.
     """
     key = module, register, *classes
     if key not in _told and module in sys.modules:
@@ -57,21 +57,21 @@ def tell(module: str, register: Callable[..., None], *classes: Any) -> None:
 
 def _register_funsor(terms: Any, cls: Any) -> None:
     def convert(distribution: Any, output: Any = None, dim_to_name: Any = None) -> Any:
-        return terms.to_funsor(distribution._theirs(), output, dim_to_name)
+        return terms.to_funsor(distribution._for_funsor(), output, dim_to_name)
 
     terms.to_funsor.register(cls)(convert)
 
 
 def tell_funsor(cls: Any) -> None:
-    """Register a class with funsor, which then takes what the method `_theirs` returns."""
+    """Register a class with funsor, which then converts what `_for_funsor` returns."""
     tell("funsor.terms", _register_funsor, cls)
 
 
 def inspecting(framework: str) -> bool:
     """Whether the call comes from the framework's inspection of a model, as by render_model.
 
-    An inspection asks only what a density is computed from, not for its number. No framework
-    says that it inspects, so this walks up the stack, which is slow: ask only before an error.
+    An inspection only needs to see what a density depends on, not its number. The frameworks do
+    not say that they inspect, so this walks up the stack, which is slow: ask only before an error.
     """
     frame = sys._getframe(1)
     while frame is not None:

@@ -39,7 +39,7 @@ def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tupl
 def straight_through_concrete(
     ops: Ops, logits: Array, temperature: Array, gumbel: Array
 ) -> tuple[Array, Array]:
-    """The same log value, and its one-hot argmax with the gradient of the value."""
+    """The log value of ``concrete``, and its one-hot argmax with the gradient of the value."""
     log_value, value = concrete(ops, logits, temperature, gumbel)
     hard = ops.where(log_value > -math.inf, ops.one_hot_argmax(log_value), 0.0)
     return log_value, straight_through(ops, hard, value)
@@ -47,21 +47,21 @@ def straight_through_concrete(
 
 def _log_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
     """The terms of the density in log space, log_softmax(logits - t y)_k."""
-    # Summed over log_softmax: sum s - K logsumexp s would subtract two numbers of size K |s|.
+    # log_softmax before the sum: sum(s) - K logsumexp(s) subtracts two numbers of size K |s|.
     return ops.log_softmax(logits - temperature[..., None] * y)
 
 
 def _simplex(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """Those of the density on the simplex, less y_k: in one sum, since two would cancel."""
+    """The terms of the density on the simplex. They include -y_k, since two sums would cancel."""
     return _log_space(ops, logits, temperature, y) - y
 
 
 def _masked(
     ops: Ops, terms: Callable[..., Array], logits: Array, temperature: Array, y: Array
 ) -> Array:
-    """The normaliser and the sum of the terms over the unmasked categories.
+    """The normaliser plus the sum of the terms over the unmasked categories.
 
-    The density is zero outside the face spanned by them, and on that face's boundary.
+    The density is zero outside the face spanned by these categories, and on that face's boundary.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     inside = unmasked & (abs(y) < math.inf)
@@ -80,16 +80,17 @@ def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
 
 @hot
 def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """The density on the simplex, from the log of the value: the log space's less sum log_value."""
+    """The log density on the simplex: the one in log space minus the sum of log_value."""
     return _masked(ops, _simplex, logits, temperature, log_value)
 
 
 @hot
 def own_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """The density of a sample drawn from these very parameters, with the graph to them.
+    """The log density of a sample that was drawn from these very parameters, with a graph to them.
 
-    Its scores are the noise up to a constant per row: their gradients cancel in total, and none is
-    computed. Its values are finite where they are unmasked.
+    The scores logits - t y are the noise up to a constant per row, so their gradient by the
+    parameters is zero in total: stop_gradient saves computing it. The log value of an unmasked
+    category is finite.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     y = ops.where(unmasked, log_value, 0.0)
@@ -99,16 +100,16 @@ def own_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
 
 
 def log_of(ops: Ops, p: Parameters, value: Array) -> Array:
-    """log max(value, tiny): finite, but for exact zeros of masked categories."""
+    """log max(value, tiny), which is finite, except at exact zeros of masked categories."""
     logs = ops.log(ops.clip(value, p.tiny, math.inf))
     return ops.where((value > 0) | (p.logits > -HUGE), logs, -math.inf)
 
 
 def underflows(ops: Ops, p: Parameters, value: Array) -> Array:
-    """Whether a row of the simplex has an entry below tiny, which no longer says its log.
+    """Whether a point of the simplex has an entry below tiny, whose log can't be recovered.
 
-    Zeros of masked categories do not count. A row with weight on a masked category does not count
-    either: it is off the support, whatever its other entries are.
+    Zeros of masked categories do not count. A point with weight on a masked category does not count
+    either, since its density is 0 whatever its other entries are.
     """
     unmasked, one = p.logits > -HUGE, 0.0 * value + 1.0
     small = ops.max(ops.where(unmasked & (value < p.tiny), one, 0.0))
@@ -171,7 +172,7 @@ class RelaxedOneHot(_RelaxedOneHot):
         return underflows(ops, p, value)
 
     def own_log_prob(self, ops: Ops, p: Parameters, sample: Array) -> Array:
-        """The density of a value drawn from these very parameters."""
+        """The log density of a value drawn from these very parameters."""
         return own_concrete_log_prob(ops, p.logits, p.temperature, sample)
 
     def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:

@@ -38,7 +38,7 @@ def assignment(scores: Any) -> Any:
     from scipy.optimize import linear_sum_assignment
 
     n = scores.shape[-1]
-    # Less than any sum of others, as HUGE bounds them, and exact in double.
+    # One such score is less than any sum of n others, which HUGE bounds; it is exact in double.
     x = np.where(np.isfinite(scores), scores, 4.0 * n * FAR).astype(float).reshape(-1, n, n)
     found = np.zeros_like(x)
     for matrix, result in zip(x, found, strict=True):
@@ -49,7 +49,7 @@ def assignment(scores: Any) -> Any:
 def matching(ops: QuadratureOps, logits: Array, noise: Array | float) -> Array:
     """The permutation matrix with the largest sum of logits + noise.
 
-    An entry that is masked is 0; so is a row where the masks leave no permutation.
+    A masked entry is 0; if the masks leave no permutation, so are some rows.
     """
     unmasked, finite = finite_or(ops, logits)
     scores = ops.stop_gradient(ops.where(unmasked, finite + noise, -math.inf))
@@ -65,9 +65,10 @@ def relaxed(
     temperature: Array,
     gumbel: Array,
 ) -> Array:
-    """Sinkhorn of (logits + gumbel) / temperature: rows, then columns, in log space.
+    """Sinkhorn's normalisations of (logits + gumbel) / temperature, in log space.
 
-    Mena et al. (2018), section 2. The columns come last, so their sums are 1 to rounding.
+    Mena et al. (2018), section 2. Each round normalises rows, then columns, so that the sums of
+    columns are 1 to rounding.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     scores = ops.where(unmasked, finite + gumbel, FAR)
@@ -93,7 +94,7 @@ def possible(logits: Any) -> bool:
 
 
 def not_square(name: str, shape: Sequence[int]) -> ValueError:
-    """Scores that are no square matrix."""
+    """Scores that are not a square matrix."""
     return ValueError(
         f"{name} got logits of shape {tuple(shape)}; expected shape (..., N, N), a score of each "
         "item (row) at each place (column). Put the two axes last."
@@ -101,7 +102,7 @@ def not_square(name: str, shape: Sequence[int]) -> ValueError:
 
 
 def bad_iterations(name: str, iterations: Any) -> ValueError:
-    """A number of Sinkhorn's normalisations that is none."""
+    """A number of Sinkhorn's normalisations that is not a positive whole number."""
     return ValueError(
         f"{name} got iterations={iterations!r}; expected a whole number of at least 1. "
         "Its authors take 20; more at temperatures below 1."
@@ -190,7 +191,7 @@ class Permutation(Family):
 
 
 class RelaxedPermutation(Permutation):
-    """Matrices whose columns sum to 1 and whose rows nearly do, or permutations."""
+    """Matrices whose columns sum to 1 and whose rows nearly do; if hard, permutation matrices."""
 
     is_discrete = False
     support_name = "DoublyStochastic()"
@@ -209,7 +210,7 @@ class RelaxedPermutation(Permutation):
         return (value >= 0).all(-1).all(-1) & columns.all(-1)
 
     def method(self, what: str, name: str) -> Any:
-        """The method of that name; the mode is known of hard values only."""
+        """The method of that name. The mode is known for hard values only."""
         if what == "mode" and not self.hard:
             raise missing(name, what)
         return super().method(what, name)

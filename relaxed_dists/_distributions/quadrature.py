@@ -9,8 +9,9 @@ cdf of V and P(t) the product of F(t - a_k), the cdf of the largest,
     E softmax(a + r G)_k^2   = int (f + f')(t - a_k) / F(t - a_k) P(t) dt.
 
 Everything is divided by max(1, abs(r)): then one of the two Gumbels has scale 1 and smooths the
-other (scale ``narrow``, at most 1), so that few nodes do at every temperature. log F is a function
-of one variable for each temperature: it is tabulated as polynomials on intervals, once a call.
+other, whose scale ``narrow`` is at most 1, so that few nodes suffice at every temperature. At each
+temperature log F is a function of one variable: each call tabulates it once, as polynomials on
+intervals.
 """
 
 import functools
@@ -27,26 +28,26 @@ from relaxed_dists._ops import Array, QuadratureOps
 def nodes(number: int, low: float, high: float) -> tuple[Any, Any]:
     """Points from low to high, finely spaced near 0 and coarsely in the tails, and their weights.
 
-    The integrands are analytic and vanish at both ends: evenly spaced u in t = 2 sinh u converge
-    exponentially.
+    The integrands are analytic and vanish at both ends. So with t = 2 sinh u and evenly spaced u,
+    the sum converges exponentially.
     """
     u = np.linspace(np.arcsinh(low / 2), np.arcsinh(high / 2), number)
     return 2 * np.sinh(u), 2 * np.cosh(u) * (u[1] - u[0])
 
 
 class _Rule:
-    """The nodes of a precision: errors are below 1e-10, or below what float32 rounds.
+    """The nodes for one precision: errors are below 1e-10, or below float32's rounding.
 
-    (With a thousand categories and r from -50 to -5, below 1e-7, and below 1e-4 in float32.)
+    With a thousand categories and r from -50 to -5, they are below 1e-7, and 1e-4 in float32.
 
     Args:
         inner: The number of quantiles of a Gumbel over which the cdf is averaged.
         outer: The number of points of the integrals over t.
-        low: The first of them, and the first point of the tables.
-        high: The last of them.
-        end: The last point of the tables: 1 - F is nothing beyond, even times the categories.
+        low: The first point of the integrals, and of the tables.
+        high: The last point of the integrals.
+        end: The last point of the tables: beyond it, even K (1 - F) is below rounding.
         interval: The width of the tables' intervals.
-        order: The number of coefficients on one.
+        order: The number of coefficients on an interval.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class _Rule:
         self.gumbel, self.weights = -np.log(np.logaddexp(0, -s)), weights / weights.sum()
         t, self.steps = nodes(outer, low, high)
         self.low = low
-        # Positions in the tables: the nearest integer is the interval, the rest the place in it.
+        # The position in the tables: its nearest integer is the interval, the rest the place in it.
         self.outer, self.interval = (t - low) / interval, interval
         local = np.cos(np.pi * (np.arange(order) + 0.5) / order) / 2
         self.to_powers = np.linalg.inv(np.vander(local, increasing=True))
@@ -76,12 +77,12 @@ class _Rule:
 
 
 class _LowRank(_Rule):
-    """With Chebyshev polynomials of the offsets, for tables that serve all rows.
+    """A rule with Chebyshev polynomials of the offsets, for tables that all rows share.
 
     Args:
-        reach: Offsets below -reach are as good as there, but for the factor exp(offset).
+        reach: Below the offset -reach, the function divided by exp(offset) no longer changes.
         terms: The number of polynomials on (-reach, 0).
-        rule: As above; the tables reach as far as the nodes less such offsets.
+        rule: The arguments of a _Rule but ``end``: the tables end beyond the last node + reach.
     """
 
     def __init__(self, reach: float, terms: int, **rule: Any) -> None:
@@ -96,7 +97,7 @@ class _LowRank(_Rule):
 
 _DOUBLE = _Rule(inner=80, outer=140, low=-36.5, high=36.5, end=40.0, interval=0.5, order=12)
 _SINGLE = _Rule(inner=40, outer=60, low=-18.0, high=24.0, end=25.0, interval=0.25, order=5)
-# For a value and its gradient, at each step of a training: 1e-7 of their size.
+# Coarser, for a value and its gradient at each step of a training: errors are 1e-7 of their size.
 _QUICK = _Rule(inner=40, outer=50, low=-18.0, high=24.0, end=25.0, interval=0.25, order=4)
 _SHARED_DOUBLE = _LowRank(
     reach=28.0, terms=192, inner=80, outer=140, low=-36.5, high=36.5, interval=0.5, order=12
@@ -109,9 +110,9 @@ _SHARED = _LowRank(
 def _tables(ops: QuadratureOps, rule: _Rule, narrow: Array, flipped: Array) -> list[Array]:
     """Polynomials on intervals, ``(order, *narrow.shape, intervals)``, of four functions.
 
-    They are log F, f / F, f' / F and (dF / dnarrow) / F; each has a table of its own, since the
+    They are log F, f / F, f' / F and (dF / dnarrow) / F. Each has its own table, since the
     derivative of a polynomial in float32 loses digits. V is ``H + narrow G``, or ``-G + narrow H``
-    where flipped: its cdf then is 1 less that of ``G - narrow H`` at the mirrored point.
+    where flipped: then its cdf is 1 minus that of ``G - narrow H`` at the mirrored point.
     """
     points = ops.constant(rule.points, narrow)
     narrow, flipped = narrow[..., None, None], flipped[..., None, None]
@@ -125,20 +126,20 @@ def _tables(ops: QuadratureOps, rule: _Rule, narrow: Array, flipped: Array) -> l
 
     low, high, f, slope, shift = ops.integrate(terms, rule.gumbel, rule.weights, at)
     below, above = ops.where(flipped, high, low), ops.where(flipped, low, high)
-    below = ops.clip(below, 1e-18, 1.0)  # where it is less, P is 0; float32 holds 1 / below^2
-    # From the side on which the relative error is small: it is multiplied by K.
+    below = ops.clip(below, 1e-18, 1.0)  # smaller ones make P 0; 1 / below^2 must not overflow
+    # log F is summed over K categories: take it from the side where its relative error is small.
     log_f = ops.where(above < 0.5, ops.log1p(-ops.clip(above, 0.0, 0.5)), ops.log(below))
     powers = ops.constant(rule.to_powers, narrow)
     powers = powers.reshape(powers.shape[:1] + (1,) * (narrow.ndim - 1) + powers.shape[1:])
     slope = ops.where(flipped, -slope, slope)
-    # The last interval holds zeros: what lies beyond the table is there.
+    # The last interval holds zeros: positions beyond the table are moved there.
     shares = ops.constant(rule.not_last, narrow) / below
     functions = (log_f * below, f, slope, -shift)
     return [ops.sum(powers * (y * shares)[None]) for y in functions]
 
 
 def _excess(ops: QuadratureOps, offsets: Array, narrow: Array, flipped: Array) -> Array:
-    """E max_k (offsets_k + V_k) - E V, where the largest offset is 0. Masked ones are LOWEST."""
+    """E max_k (offsets_k + V_k) - E V. The largest offset is 0; masked ones are LOWEST."""
     way = functools.partial(_excess_by_rows if narrow.ndim else _excess_at_one_ratio, ops)
     return ops.with_gradient(way, offsets, narrow, flipped)
 
@@ -146,13 +147,13 @@ def _excess(ops: QuadratureOps, offsets: Array, narrow: Array, flipped: Array) -
 def _excess_by_rows(
     ops: QuadratureOps, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
 ) -> list[Array | None]:
-    """The excess and its gradients from a table a row."""
+    """The excess and its gradients, from one table per row."""
     rule = _DOUBLE if ops.is_double(offsets) else _QUICK
     log_f, score, _, by_narrow = _tables(ops, rule, narrow, flipped)
     tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
 
     def terms(t: Array) -> list[Array]:
-        # F - P: the largest offset alone has the mean E V. Exactly 0 for a single category.
+        # F - P, since the largest offset alone has the mean E V: exactly 0 for a single category.
         (alone,) = ops.interpolate([log_f], t + 0 * narrow[..., None])
         alone = alone[..., 0]
         logs, *others = ops.interpolate(tables, t - offsets / rule.interval)
@@ -172,12 +173,12 @@ def _excess_by_rows(
 def _excess_at_one_ratio(
     ops: QuadratureOps, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
 ) -> list[Array | None]:
-    """The same where all rows have one narrow, with no work for each node and category.
+    """The same where all rows share one narrow, without work for each pair of node and category.
 
-    log F(t_j - a), a matrix of nodes and offsets, has a low rank: with T_m Chebyshev polynomials,
-    log F(t_j - a) = exp(a) sum_m C_jm T_m(x), x = 1 + 2 max(a, -reach) / reach. (The factor keeps
-    small terms' digits; below -reach the rest is constant, or multiplied by nothing.) So
-    log P(t_j) = C (sum_k exp(a_k) T(x_k)), and an integral over t is a polynomial in x_k.
+    The matrix log F(t_j - a) of nodes and offsets has a low rank: with T_m Chebyshev polynomials,
+    log F(t_j - a) = exp(a) sum_m C_jm T_m(x), x = 1 + 2 max(a, -reach) / reach. The factor exp(a)
+    keeps the digits of small terms; below -reach the sum over m is constant, or counts for nothing.
+    So log P(t_j) = C (sum_k exp(a_k) T(x_k)), and an integral over t is a polynomial in x_k.
     """
     rule = _SHARED_DOUBLE if ops.is_double(offsets) else _SHARED
     tables = _tables(ops, rule, narrow, flipped)
@@ -193,8 +194,8 @@ def _excess_at_one_ratio(
         return (now, 2 * x * now - before), ops.total(now)[0]
 
     _, sums = ops.scan(up, (weight * x, weight), None, rule.terms)
-    # F and P / F at each node: the largest offset alone, x = 1, has the mean E V.
-    alone = functions[0][:, -1]  # where it is less than -reach, so is P, and C is large
+    # F and P / F at each node. The largest offset alone, at x = 1, has the mean E V.
+    alone = functions[0][:, -1]  # log F; below -reach P is 0 to rounding, and C too large
     share = ops.where(alone > -rule.reach, ops.exp(alone) * ops.constant(rule.steps, narrow), 0.0)
     change = ops.clip(ops.dot(log_f, sums - 1), -math.inf, 0.0)
     ratio = ops.exp(change)
@@ -216,18 +217,16 @@ def _excess_at_one_ratio(
 
 
 def _centred(ops: QuadratureOps, a: Array, scale: Array) -> tuple[Array, Array]:
-    """The largest of a / scale, and the rest less it: LOWEST, beyond all tables, where masked."""
+    """The largest of a / scale, and a / scale minus it; LOWEST, beyond all tables, if masked."""
     unmasked = a > -math.inf
-    a = (
-        ops.where(unmasked, a, 0.0) / scale[..., None]
-    )  # not -inf: the scale's gradient would be NaN
+    a = ops.where(unmasked, a, 0.0) / scale[..., None]  # -inf would make the scale's gradient NaN
     largest = ops.stop_gradient(ops.max(ops.where(unmasked, a, LOWEST)))
     return largest, ops.where(unmasked, a - largest[..., None], LOWEST)
 
 
 def expected_logsumexp(ops: QuadratureOps, a: Array, r: Array) -> Array:
-    """E logsumexp(a + r G) for G standard Gumbel, of a's batch shape; r not 0, of either sign."""
-    # Not max(1, abs(r)): its gradient at a tie would be that of neither branch.
+    """E logsumexp(a + r G) for G standard Gumbel, of a's batch shape; r is positive or negative."""
+    # max(1, abs(r)) would have a gradient at a tie that is the gradient of neither branch.
     wide = abs(r) > 1
     scale = ops.where(wide, abs(r), 1.0)
     largest, offsets = _centred(ops, a, scale)
@@ -247,13 +246,13 @@ def moment_places(
 def moment_functions(
     ops: QuadratureOps, rule: _Rule, narrow: Array
 ) -> Callable[[Array, Array], list[Array]]:
-    """log F, f / F and f' / F at a node, less the offsets."""
+    """A function of a node t and the offsets: log F, f / F and f' / F at t - offsets."""
     tables = _tables(ops, rule, narrow, narrow < 0)[:3]
     return lambda t, offsets: ops.interpolate(tables, t - offsets / rule.interval)
 
 
 def moment_terms(ops: QuadratureOps, log_f: Array, score: Array, slope: Array) -> list[Array]:
-    """The integrands of the mean, and of what the second moment has beside it."""
+    """The integrands of the mean, and of the second moment minus the mean."""
     p = ops.exp(ops.sum(log_f))[..., None]
     return [score * p, slope * p]
 
@@ -262,7 +261,7 @@ def moments_from(
     ops: QuadratureOps, temperature: Array, mean: Array, rest: Array
 ) -> tuple[Array, Array]:
     """Mean and variance from the two integrals."""
-    mean = mean / ops.sum(mean)[..., None]  # exactly 1 where a single category is left
+    mean = mean / ops.sum(mean)[..., None]  # exactly 1 for a single category
     second = mean + ops.where(temperature > 1, 1.0, temperature)[..., None] * rest
     return mean, ops.clip(second - mean * mean, 0.0, 1.0)
 

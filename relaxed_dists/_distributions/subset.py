@@ -1,7 +1,7 @@
 r"""Subsets of k categories: formulas, integrals, messages, families (long: all of one topic).
 
-Scores are logits plus Gumbel noise; the subset of the k largest is drawn like k categories one
-after the other, each out of those that are left (Plackett-Luce, its order forgotten).
+Scores are logits plus Gumbel noise. The k largest have the distribution of k categories that are
+drawn one after the other, each from those that are left (Plackett-Luce, its order forgotten).
 """
 
 import itertools
@@ -26,8 +26,8 @@ from relaxed_dists._distributions.permutation import no_transform
 from relaxed_dists._errors import UNCOUNTED, missing
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
-LIMIT = 2**20  # more subsets than that are not enumerated
-WORK = 2**14  # how many numbers the integral of inclusion holds at a time, for each row
+LIMIT = 2**20  # the largest number of subsets that is enumerated
+WORK = 2**14  # about how many numbers per row a piece of inclusion's integral holds
 SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
 
 
@@ -37,7 +37,7 @@ def size(name: str, k: Any, categories: int) -> int:
         raise no_size(name, categories)
     try:
         number = operator.index(k)
-    except TypeError as error:  # of a traced array as well: k is a shape of the computation
+    except TypeError as error:  # a traced array is refused too: k fixes shapes
         raise bad_size(name, k, categories) from error
     if isinstance(k, bool) or not 1 <= number <= categories:
         raise bad_size(name, k, categories)
@@ -46,7 +46,7 @@ def size(name: str, k: Any, categories: int) -> int:
 
 @hot
 def largest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> Array:
-    """The k-hot vector of the largest logits + noise among the unmasked, all if fewer."""
+    """The k-hot vector of the k largest unmasked logits + noise; of all if they are fewer."""
     unmasked, finite = finite_or(ops, logits)
     return ops.where(unmasked, ops.top(ops.where(unmasked, finite + noise, -math.inf), k), 0.0)
 
@@ -55,9 +55,9 @@ def largest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> 
 def relaxed(
     ops: QuadratureOps, k: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
 ) -> Array:
-    """k rounds of softmax of the scores, each then less what it took: Xie and Ermon, algorithm 1.
+    """k rounds of softmax, each on what the rounds before left: Xie and Ermon, algorithm 1.
 
-    Where no more than k categories are unmasked there is one subset, of all of them.
+    If no more than k categories are unmasked, there is one subset, which has all of them.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     temperature = temperature[..., None]
@@ -79,22 +79,22 @@ def _number(ops: QuadratureOps, unmasked: Array) -> Array:
 
 
 def _log1m(ops: QuadratureOps, log_a: Array) -> Array:
-    """log(1 - a); for the largest a, which may round to 1, the log of the sum of the others."""
+    """log(1 - a); for the largest a, which may round to 1, log of the sum of the other entries."""
     top = ops.one_hot_argmax(log_a) > 0
     others = ops.where(top, LOWEST, log_a)
     largest = ops.stop_gradient(ops.max(others))[..., None]
     rest = ops.where(top, 0.0, ops.exp(others - largest))
     log_rest = largest + ops.log(ops.clip(ops.sum(rest), 1e-30, math.inf))[..., None]
-    # Where top is false, a is at most 1/2.
+    # An a that is not the largest is at most 1/2, so log1p(-a) is exact.
     return ops.where(top, log_rest, ops.log1p(-ops.exp(others)))
 
 
 def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
-    """Nodes and weights of the integral over v, and points of which one is near its peak.
+    """Nodes and weights of log_prob's integral over v, and points of which one is near its peak.
 
-    The integrand is entire and log-concave, its peak in [0, log(1 + k)] no wider than 1 and no
-    narrower than 1 / sqrt(1 + k). On the left it may fall as slowly as exp(v), hence
-    v = u - exp(-u), of which evenly spaced u converge exponentially.
+    The integrand is entire and log-concave. Its peak is in [0, log(1 + k)], at most 1 and at least
+    1 / sqrt(1 + k) wide. On the left it may fall as slowly as exp(v). So substitute
+    v = u - exp(-u): then evenly spaced u converge exponentially.
     """
     root = math.sqrt(k)
     low, reach, number = (-3.55, 40, 100 + 30 * root) if double else (-2.75, 18, 32 + 16 * root)
@@ -106,11 +106,12 @@ def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
 
 @hot
 def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
-    """The log mass of a k-hot vector: with w = exp(logits) and W the sum of w outside the subset S,
+    """The log mass of a k-hot vector, without a gradient by the vector.
 
-    P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, here with x = exp(v): W x is when the
-    first category outside comes, if each comes after an exponential time of rate w. Kool et al.
-    (2020), appendix B, have u = exp(-x). No gradient comes by the value.
+    With w = exp(logits) and W the sum of w outside the subset S,
+    P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, here with x = exp(v). Each category
+    arrives after an exponential time of rate w_i, and x / W is when the first one outside S does.
+    Kool et al. (2020), appendix B, substitute u = exp(-x).
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     inside, outside = unmasked & (value == 1), unmasked & (value == 0)
@@ -121,14 +122,15 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     rest = ops.sum(ops.exp(ops.where(outside, finite - most, FAR)))[..., None]
     whole = most + ops.log(ops.clip(rest, 1e-30, math.inf))
     rho = ops.where(inside, finite - whole, 0.0)
-    # What would cancel in log(1 - exp(-exp(v + rho))) where rho is far below 0 is added at the end.
+    # log(1 - exp(-exp(v + rho))) is about v + rho where rho is far below 0. That part of rho would
+    # swamp the other digits, so it is left out of the integral and added at the end.
     low = ops.where(rho < 0, rho, 0.0)
 
     def height(rho: Array, low: Array, v: Array) -> Array:
         y = v + rho
         t = ops.exp(ops.clip(y, -math.inf, SMALL))
         small = v + (rho - low) - t * (0.5 - t / 24)
-        # From exp(5) on the factor is 1 to rounding.
+        # From y = 5 on the factor is 1 to rounding.
         large = ops.log(-ops.expm1(-ops.exp(ops.clip(y, SMALL, 5.0)))) - low
         terms = ops.where(inside, ops.where(y < SMALL, small, large), 0.0)
         return ops.sum(terms + (v - ops.exp(v)) / rho.shape[-1])
@@ -149,10 +151,10 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
 
 
 def _arrivals(k: int, categories: int, double: bool) -> Any:
-    """Nodes and weights of an integral over v, in pieces.
+    """Nodes and weights of inclusion's integral over v, in pieces.
 
-    Far below 0 the integrand is about ``categories * exp(v)``; from about ``log(reach + log k)`` on
-    it is 0 to rounding. It is the steeper the larger k is, and takes the more nodes.
+    Far below 0 the integrand is about ``categories * exp(v)``; above about ``log(reach + log k)``
+    it is 0 to rounding. The larger k is, the steeper it is, and the more nodes it needs.
     """
     reach, number = (38.0, 100) if double else (18.0, 40)
     low, high = -math.log(reach + math.log(categories)), math.log(reach + 3 + math.log(k))
@@ -167,14 +169,15 @@ def _arrivals(k: int, categories: int, double: bool) -> Any:
 
 @hot
 def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
-    """The probability of each category to be in the subset: the mean of the k-hot vector.
+    """The probability that each category is in the subset: the mean of the k-hot vector.
 
     Category i arrives after an exponential time of rate w_i, and the subset is the first k to
-    arrive. Write times as exp(v), g_i for the density of the i-th, and A_i(v) for the probability
-    that fewer than k others have arrived. Then the probability is the integral of g_i A_i. The
-    largest categories have a g_i that reaches far to the left: theirs is 1 less the integral of
-    g_i (1 - A_i). A_i is a sum of products: the probability mass of how many of the categories
-    before i have arrived, times the cdf of how many of those after it have.
+    arrive. Write times as exp(v), g_i for the density of category i's v, and A_i(v) for the
+    probability that fewer than k others have arrived. Then the probability is the integral of
+    g_i A_i. For the largest categories g_i reaches far to the left, so it is computed as 1 minus
+    the integral of g_i (1 - A_i). A_i is a sum of products: the probability that exactly j of the
+    categories before i have arrived, times the probability that fewer than k - j of those after i
+    have.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     first = largest(ops, logits, 0.0, k) > 0
@@ -183,7 +186,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
     top = offsets[..., 0] > 1
     number = logits.shape[-1]
     backwards = np.arange(number)[::-1].copy()
-    # A row for each number of arrivals: the pmf's from 0 up, the cdf's from k - 1 down.
+    # A row for each number of arrivals: the pmf's go from 0 up, the cdf's from k - 1 down.
     count = np.arange(k)[:, None]
     up, down = np.maximum(count[:, 0] - 1, 0), np.minimum(count[:, 0] + 1, k - 1)
     start, not_first, not_last = (
@@ -215,7 +218,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
 
 @hot
 def entropy(ops: QuadratureOps, k: int, logits: Array, values: Array) -> Array:
-    """Minus the sum of P(S) log P(S) over all k-hot vectors, one by one: no recursion is known."""
+    """-sum P(S) log P(S) over all k-hot vectors, which are enumerated: no recursion is known."""
     mass = log_prob(ops, k, logits[..., None, :], values)
     on = mass > -math.inf
     mass = ops.where(on, mass, 0.0)
@@ -237,7 +240,7 @@ def support(name: str, k: int, categories: int) -> Any:
 
 
 def bad_size(name: str, k: Any, categories: int) -> ValueError:
-    """A number of categories that can't be drawn."""
+    """A k that is not a possible number of categories."""
     return ValueError(
         f"{name} got k={k!r} of {categories} categories; expected a whole number from 1 to "
         f"{categories}, the same for the whole batch. Give it as a Python number."
@@ -381,7 +384,7 @@ class RelaxedSubset(Subset):
         return no_transform("RelaxedSubset")
 
     def method(self, what: str, name: str) -> Any:
-        """The method of that name; moments are known of hard values only, those of Subset."""
+        """The method of that name. Moments and mode are Subset's, for hard values only."""
         if what == "entropy" or (what in ("mean", "variance", "mode") and not self.hard):
             raise missing(name, what)
         return super().method(what, name)

@@ -167,7 +167,7 @@ class Bernoulli(_Discrete):
     _family = discrete.Bernoulli()
     _hard_support: Any = constraints.boolean
 
-    def _theirs(self) -> Any:
+    def _for_funsor(self) -> Any:
         if self.estimator is not None:
-            return super()._theirs()
+            return super()._for_funsor()
         return BernoulliLogits(self.logits, validate_args=False)

@@ -27,7 +27,7 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
     # (a property without a setter), so that an instance can have its own.
     logits: Any = None
     _values = Values
-    _theirs_class: Any  # Pyro's own class
+    _pyro_class: Any  # Pyro's own class
     estimator: Estimator | None
 
     def __init__(
@@ -61,10 +61,10 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
             else f"{own[:-1]}, estimator: {short_repr(self.estimator)})"
         )
 
-    def _theirs(self) -> Any:
+    def _for_funsor(self) -> Any:
         if self.estimator is not None:
-            return super()._theirs()
-        return self._theirs_class(logits=self.logits, validate_args=False)
+            return super()._for_funsor()
+        return self._pyro_class(logits=self.logits, validate_args=False)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw a value that carries the estimator's gradient.
@@ -159,7 +159,7 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
 
     _family = discrete.OneHot()
     _hard_support: Any = constraints.one_hot
-    _theirs_class = dist.OneHotCategorical
+    _pyro_class = dist.OneHotCategorical
 
 
 class Bernoulli(_Discrete, dist.Bernoulli):
@@ -191,7 +191,7 @@ class Bernoulli(_Discrete, dist.Bernoulli):
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     _family = discrete.Bernoulli()
     _hard_support: Any = constraints.boolean
-    _theirs_class = dist.Bernoulli
+    _pyro_class = dist.Bernoulli
 
 
 def _tell_forecast(util: Any) -> None:

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import distributions as torch_dist
 
-from .._adapter import THEIRS, LogitsDistribution, RelaxedDistribution
+from .._adapter import TORCH_RELAXED, LogitsDistribution, RelaxedDistribution
 from .discrete import Bernoulli, OneHotCategorical
 
 
@@ -43,7 +43,7 @@ def discrete(base: Any) -> Any:
     if isinstance(base, LogitsDistribution):
         counterpart = base.discrete
         return counterpart if isinstance(counterpart, OneHotCategorical | Bernoulli) else None
-    if isinstance(base, THEIRS):
+    if isinstance(base, TORCH_RELAXED):
         counterpart = OneHotCategorical if len(base.event_shape) else Bernoulli
         return counterpart(logits=base.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
@@ -68,7 +68,7 @@ def kind(fn: Any) -> str | None:
         fn: A distribution, perhaps in wrappers: of this library or the framework's own.
     """
     base = innermost(fn)
-    if isinstance(base, (RelaxedDistribution, *THEIRS)):
+    if isinstance(base, (RelaxedDistribution, *TORCH_RELAXED)):
         return "relaxed"
     if isinstance(base, torch_dist.TransformedDistribution):
         return kind(base.base_dist)

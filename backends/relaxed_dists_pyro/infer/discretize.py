@@ -31,8 +31,8 @@ class LogOneHotCategorical(OneHotCategorical):
     _family = _counterparts.LogOneHot()
     _hard_support = Values(_family)
 
-    def _theirs(self) -> Any:
-        return LogitsDistribution._theirs(self)
+    def _for_funsor(self) -> Any:
+        return LogitsDistribution._for_funsor(self)
 
 
 class LogitBernoulli(Bernoulli):
@@ -41,8 +41,8 @@ class LogitBernoulli(Bernoulli):
     _family = _counterparts.LogitBernoulli()
     _hard_support = Values(_family)
 
-    def _theirs(self) -> Any:
-        return LogitsDistribution._theirs(self)
+    def _for_funsor(self) -> Any:
+        return LogitsDistribution._for_funsor(self)
 
 
 def _discrete(base: Any) -> Any:
