@@ -1,4 +1,4 @@
-"""A distribution of NumPyro made from a family (long: the whole protocol of NumPyro's)."""
+"""A NumPyro distribution made from a family (long: the whole protocol of a distribution)."""
 
 import functools
 from collections.abc import Sequence
@@ -32,22 +32,21 @@ from ._wrappers import _Masked, to_event
 def asks_for_integers(expand: bool) -> bool:
     """Whether NumPyro's own enumeration asks, which takes the values to be 0, 1, 2 and so on.
 
-    Its handler and kernels ask for the support with expand=False; all but that of exact_evidence.
+    Its handler and its kernels ask for the support with expand=False. So does exact_evidence, whose
+    handler ``Values`` takes any values.
     """
-    asking = {type(handler).__name__ for handler in _PYRO_STACK}
-    return "enum" in asking or not (expand or "Values" in asking)
+    handlers = {type(handler).__name__ for handler in _PYRO_STACK}
+    return "enum" in handlers or not (expand or "Values" in handlers)
 
 
 class _Framework:
-    """JAX and NumPyro, as the common part of distributions asks for them."""
+    """The functions of JAX and NumPyro that FromFamily needs."""
 
     ops = ops
     known, holds = staticmethod(known), staticmethod(holds)
     compute_dtype = staticmethod(compute_dtype)
-    broadcast_to, broadcast_shapes = (
-        staticmethod(jnp.broadcast_to),
-        staticmethod(jnp.broadcast_shapes),
-    )
+    broadcast_to = staticmethod(jnp.broadcast_to)
+    broadcast_shapes = staticmethod(jnp.broadcast_shapes)
 
     @staticmethod
     def cast(x: Array, dtype: Any) -> Array:
@@ -65,12 +64,12 @@ class _Framework:
 
     @staticmethod
     def relaxed_site(ours: bool) -> tuple[str, Any, bool] | None:
-        theirs = () if ours else (RelaxedBernoulliLogits,)
-        return relaxed_site(ELBO, (RelaxedDistribution, *theirs))
+        numpyro_relaxed = () if ours else (RelaxedBernoulliLogits,)
+        return relaxed_site(ELBO, (RelaxedDistribution, *numpyro_relaxed))
 
     @staticmethod
     def differentiable(value: Array) -> bool:
-        return not known(value)
+        return not known(value)  # JAX differentiates tracers only
 
 
 class LogitsDistribution(FromFamily, Distribution):
@@ -105,7 +104,7 @@ class LogitsDistribution(FromFamily, Distribution):
             if validate and known(given) and given.size:
                 (self._check_logits if probs is None else self._check_probs)(given)
             else:
-                # Not in float16, to which JAX would cast the bound, with a warning.
+                # In float32: JAX would cast the bound to float16, where it overflows.
                 wide = given.astype(compute_dtype(given))
                 given = formulas.sanitize_logits(ops, wide, event_dim > 0).astype(dtype)
         if probs is not None:
@@ -116,7 +115,7 @@ class LogitsDistribution(FromFamily, Distribution):
         if temperature is not None:
             self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-            # With the full shape, so that vmap can map over all leaves of a distribution.
+            # Of the full batch shape, so that vmap can map over all leaves of a distribution.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
         self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
         super().__init__(batch_shape, event_shape, validate_args=False)
@@ -126,10 +125,11 @@ class LogitsDistribution(FromFamily, Distribution):
             seen = validate and known(self.logits)
             if seen and not family.possible(np.asarray(self.logits, float)):
                 raise family.impossible(name, self.logits)
-        machinery.tell_funsor(LogitsDistribution)  # here, since funsor may be loaded at any time
+        # At each construction, since the user may load funsor at any time.
+        machinery.tell_funsor(LogitsDistribution)
 
     def _for_funsor(self) -> Any:
-        """NumPyro's own distribution in place of this one, for funsor; else an error."""
+        """NumPyro's own distribution that funsor takes in place of this one, or an error."""
         raise _errors.no_funsor(type(self).__name__, "numpyro")
 
     def _checked_temperature(self, given: Any, like: Array, validate: bool) -> Array:
@@ -143,7 +143,7 @@ class LogitsDistribution(FromFamily, Distribution):
                 raise _errors.bad_temperature(type(self).__name__, given)
         return temperature
 
-    # Read off the parameters, so that they are right inside vmap over a distribution, too.
+    # The shapes are read off the logits, so that they are right inside vmap over a distribution.
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -166,7 +166,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return machinery.infer_shapes(cls, cls._family.event_dim, args, kwargs)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        """Logits, temperature and estimator are the leaves."""
+        """Logits, temperature and estimator are the leaves; the rest is static."""
         leaves = self.logits, self.temperature, self.estimator
         return leaves, (self._validate_args, self._family)
 
@@ -206,7 +206,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return super().__repr__()[:-1] + "".join(words) + ">"
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
-        """A discrete distribution of a class, with the logits of the family's counterpart."""
+        """A discrete distribution of the class, with the logits of the family's counterpart."""
         logits = self._family.discrete_logits(ops, self._parameters()).astype(self.logits.dtype)
         aux = self._validate_args, cls._family if family is None else family
         return cls.tree_unflatten(aux, (logits, None, None))
@@ -225,8 +225,8 @@ class LogitsDistribution(FromFamily, Distribution):
             sample_shape: The shape of independent draws.
 
         Returns:
-            Values of shape ``sample_shape + batch_shape + event_shape``.
-            And the intermediates that its density uses.
+            Values of shape ``sample_shape + batch_shape + event_shape``, and the intermediates that
+            ``log_prob`` uses.
         """
         p = self._parameters()
         value, sample = self._family.draw(ops, p, self._noise(key, sample_shape, p.logits))
@@ -265,7 +265,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return self.sample_with_intermediates(key, sample_shape)[0]
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """The log density of a value, by the relaxed sample behind it if there is one.
+        """The log density of a value, from the relaxed sample behind it if there is one.
 
         Args:
             value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
@@ -328,7 +328,10 @@ class LogitsDistribution(FromFamily, Distribution):
 
 @vmap_over.register(LogitsDistribution)
 def _vmap_over(d: LogitsDistribution, **axes: int | None) -> LogitsDistribution:
-    """The axes of all leaves: logits, temperature and estimator share one batch shape."""
+    """The axes of all leaves.
+
+    Logits, temperature and estimator share one batch shape, so one given axis determines the rest.
+    """
     event_dim = d._family.event_dim
     logits = axes.get("logits", axes.get("probs"))
     batch = axes.get("temperature", axes.get("estimator"))

@@ -1,7 +1,7 @@
 """Masked and independent distributions that keep the relaxed sample behind a value.
 
-NumPyro's own wrappers drop intermediates or copy the value. Every method of these that returns a
-distribution returns one of them, so that they can be nested in any order.
+NumPyro's own wrappers drop intermediates or copy the value. Every method of these wrappers that
+returns a distribution returns one of these again, so that they can be nested in any order.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from ._jax.carrier import carried
 
 
 class _Wrapper(Distribution):
-    """A distribution around another one, whose shapes are read off that one."""
+    """A distribution around another one, from which it reads its shapes."""
 
     base_dist: Distribution
     _rightmost = 0  # how many batch dimensions of the inner distribution are event dimensions
 
-    # NumPyro stores shapes when it makes a wrapper; inside vmap and after scan they are others.
+    # NumPyro stores the shapes when it makes a wrapper, but they change inside vmap and after scan.
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -38,15 +38,15 @@ class _Wrapper(Distribution):
 
     @property
     def mode(self) -> Array:
-        """The most probable value, that of the distribution inside."""
+        """The most probable value, which is the mode of the distribution inside."""
         return self.base_dist.mode
 
     def cdf(self, value: Any) -> Array:
-        """An error that says where to ask."""
+        """Raises an error that says to ask the distribution inside."""
         raise self._missing("cdf")
 
     def icdf(self, q: Any) -> Array:
-        """An error that says where to ask."""
+        """Raises an error that says to ask the distribution inside."""
         raise self._missing("icdf")
 
     def _missing(self, what: str) -> NotImplementedError:
@@ -74,18 +74,18 @@ class _Masked(_Wrapper, MaskedDistribution):
         return self.base_dist.sample_with_intermediates(key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        if self._mask is False:  # skipped: there are distributions without a density
+        if self._mask is False:  # the inner log_prob isn't called, since it may raise an error
             return super().log_prob(value)
         mask = jnp.asarray(self._mask)
         if not intermediates and not carried(value):
-            # As NumPyro does it: what is masked out may be anything, NaN as well.
+            # A masked value may be anything, even NaN: like NumPyro, put a valid one in its place.
             support = self.base_dist.support
             events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim)
             value = jnp.where(events, value, support.feasible_like(jnp.asarray(value)))
         return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
 
     def expand(self, batch_shape: Sequence[int]) -> "_Masked":
-        # The inner distribution is expanded, not its draws: what is behind them has their shape.
+        # Expand the inner distribution, not its draws, so that the samples behind them fit.
         mask, shape = self._mask, tuple(batch_shape)
         mask = mask if isinstance(mask, bool) else jnp.broadcast_to(mask, shape)
         return _Masked(self.base_dist.expand(shape), mask)

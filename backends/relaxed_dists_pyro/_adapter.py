@@ -1,4 +1,4 @@
-"""A distribution of Pyro made from a family: parameters and checks, expand, draws, densities."""
+"""A Pyro distribution made from a family: parameters and checks, expand, draws, densities."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -17,7 +17,7 @@ from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.from_family import FromFamily
 
-from ._torch import quadrature  # noqa: F401 (its integrals stand among the operations' kernels)
+from ._torch import quadrature  # noqa: F401 (it registers its kernels with the operations)
 from ._torch.carrier import get_relaxed, keep_relaxed, version
 from ._torch.input import real, result_dtype
 from ._torch.kernels import all_finite
@@ -28,19 +28,19 @@ from ._torch.state import compiling, eager, holds, known, numbers, transformed
 
 
 def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
-    # torch.jit.trace warns of every as_tensor, of a tensor too.
+    # torch.jit.trace warns of every as_tensor, even of a tensor.
     if isinstance(x, Tensor):
         return x.to(device=device, dtype=dtype)
     return torch.as_tensor(x, dtype=dtype, device=device)
 
 
 def _expanded(x: Tensor, shape: Size) -> Tensor:
-    """x of a shape: x itself if it has that shape, since a view would miss ``x.data = other``."""
+    """x expanded to a shape; x itself if it has the shape, as a view would miss ``x.data = y``."""
     return x if x.shape == shape else x.expand(shape)
 
 
 class _Framework:
-    """torch and Pyro, as the common part of distributions asks for them."""
+    """The functions of torch and Pyro that FromFamily needs."""
 
     ops = ops
     known, holds = staticmethod(known), staticmethod(holds)
@@ -62,7 +62,7 @@ class _Framework:
 
     @staticmethod
     def inspecting() -> bool:
-        # Compiled code can't tell.
+        # Compiled code can't walk up the stack.
         return not compiling() and machinery.inspecting("pyro")
 
     @staticmethod
@@ -103,7 +103,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         if event_dim and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
         if probs is None and all_finite(given):
-            pass  # nothing to check, or to sanitize
+            pass  # there is nothing to check or to sanitize
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
         else:
@@ -117,7 +117,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
             self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
         self.logits = _expanded(given, batch_shape + event_shape)
-        # torch's own checks would build probs, a softmax of all the logits, to look at it.
+        # torch's own validation would compute probs, a softmax of all the logits.
         TorchDistribution.__init__(self, batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
         if self._family.checks_logits:
@@ -126,7 +126,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
                 raise family.impossible(name, self.logits)
 
     def _for_funsor(self) -> Any:
-        """Pyro's own distribution in place of this one, for funsor; else an error."""
+        """Pyro's own distribution that funsor takes in place of this one, or an error."""
         raise _errors.no_funsor(type(self).__name__, "pyro")
 
     def _checked_temperature(self, given: Any, like: Tensor, validate: bool) -> Tensor:
@@ -135,7 +135,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         if not validate or not known(temperature):
             return formulas.clamp_temperature(ops, temperature)
         low, high = formulas.COLDEST, formulas.HOTTEST
-        if not temperature.dim():  # a number, as it nearly always is: four operations less
+        if not temperature.dim():  # the usual case, which takes four operations less
             fine = low <= temperature.item() <= high
         else:
             fine = bool(((temperature >= low) & (temperature <= high)).all())
@@ -174,7 +174,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return new
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
-        """A discrete distribution of a class, with the logits of the family's counterpart."""
+        """A discrete distribution of the class, with the logits of the family's counterpart."""
         new = cls.__new__(cls)
         logits = self._family.discrete_logits(ops, self._parameters())
         new.logits, new.estimator = logits.to(self.logits.dtype), None
@@ -202,11 +202,11 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return keep_relaxed(value, sample, self._family.space)
 
     def _versions(self) -> list[tuple[Tensor, bool, int]]:
-        """The parameters as they are now: an in-place write shows."""
+        """The parameters with their versions, by which an in-place write is noticed."""
         return [(x, x.requires_grad, version(x)) for x in (self.logits, self.temperature)]
 
     def _own(self, sample: Tensor) -> bool:
-        """Whether a sample was drawn from these parameters, with a graph to them."""
+        """Whether a sample was drawn from these very parameters, with a graph to them."""
         drawn = getattr(sample, "_drawn_from", None)
         return drawn is not None and all(
             x is y and note == now
@@ -232,7 +232,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
             return self._draw(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a value, by the relaxed sample behind it if there is one.
+        """The log density of a value, from the relaxed sample behind it if there is one.
 
         Args:
             value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
@@ -247,7 +247,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return False
 
     def _found(self, value: Any) -> tuple[Any, bool]:
-        """The sample behind a value, and whether it is one of these very parameters."""
+        """The sample behind a value, and whether it was drawn from these very parameters."""
         family = self._family
         sample = get_relaxed(value, family.space) if family.space else None
         if sample is None or family.scores_value:
@@ -264,7 +264,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
             value = torch.as_tensor(value, dtype=dtype, device=self.logits.device)
         expected = self.batch_shape + self.event_shape
         if value.shape[max(value.dim() - len(expected), 0) :] == expected:
-            return value  # as nearly always; broadcast_shapes takes ten times as long
+            return value  # the usual case; broadcast_shapes takes ten times as long
         try:
             torch.broadcast_shapes(value.shape, expected)
             fits = value.shape[value.dim() - self.event_dim :] == self.event_shape
@@ -286,7 +286,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return self._cdf(value, self._found(value)[0])
 
 
-machinery.tell_funsor(LogitsDistribution)  # which Pyro has loaded, if it is installed
+machinery.tell_funsor(LogitsDistribution)  # if funsor is installed, Pyro has loaded it
 
 
 class RelaxedDistribution(LogitsDistribution):
@@ -306,6 +306,7 @@ class RelaxedDistribution(LogitsDistribution):
         super().__init__(temperature, probs, logits, validate_args)
 
 
+# torch's own relaxed distributions, which Pyro's are subclasses of.
 TORCH_RELAXED = (
     torch_dist.RelaxedOneHotCategorical,
     torch_dist.RelaxedBernoulli,

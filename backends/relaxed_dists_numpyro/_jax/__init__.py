@@ -1,1 +1,1 @@
-"""What JAX itself is asked for: operations, noise, input, integrals, carriers."""
+"""The code that depends on JAX: operations, kernels, noise, arguments, quadrature, carrier."""

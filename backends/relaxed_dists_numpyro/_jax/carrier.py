@@ -1,7 +1,8 @@
 """The relaxed sample behind a value: a map from the identity of a live array or tracer.
 
-NumPyro hands intermediates only to the distribution that drew the value; the map serves the model's
-side, where the same object comes back. An entry goes when its value does.
+NumPyro passes intermediates only to the distribution that drew the value. The model's distribution
+gets the same value without them, and finds the sample in the map. An entry is removed when its
+value is freed.
 """
 
 import weakref
@@ -32,11 +33,12 @@ def get_relaxed(value: Any, space: str) -> Any:
 
 
 def find_relaxed(value: Any, intermediates: list[Any] | None, space: str) -> Any:
-    """The sample among a draw's intermediates, or behind it; None where it is lost.
+    """The sample behind a value, or else among its intermediates; None where it is lost.
 
-    A value that came out of a scan has its intermediates alone. They are put behind it, since the
-    model's side of an ELBO gets the same object without them, or, out of a cond, with those of
-    another draw, which NumPyro has made there before it replays the guide's value.
+    A value that comes out of a scan is a new object, and has only its intermediates. So the sample
+    is put behind it here: in an ELBO the model's distribution gets the same object without
+    intermediates. (In a cond it gets the intermediates of another draw, which NumPyro made before
+    it replayed the guide's value, so the sample behind the value comes first.)
     """
     sample = get_relaxed(value, space)
     if sample is None and intermediates:

@@ -1,4 +1,4 @@
-"""What is given: arrays of real numbers, their common dtype, and whether they can be looked at."""
+"""Arguments as arrays of real numbers, their common dtype, and whether their numbers are known."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,7 +13,7 @@ from relaxed_dists import _errors
 
 
 def known(x: Any) -> bool:
-    """Whether the numbers can be looked at: not those of a tracer."""
+    """Whether the numbers can be looked at; False for a tracer."""
     return bool(not_jax_tracer(x))
 
 
@@ -25,7 +25,7 @@ def holds(condition: Any) -> bool:
 def at_once(x: Any) -> AbstractContextManager[Any]:
     """A context that computes with constants at once, so that they are checked under jit as well.
 
-    A tracer must not go through it: its operations belong to the transformation that traces it.
+    For a tracer it does nothing: its operations belong to the transformation that traces it.
     """
     return jax.ensure_compile_time_eval() if known(x) else nullcontext()
 
@@ -35,7 +35,7 @@ def real(x: Any, name: str, what: str) -> Array | float:
     try:
         if isinstance(x, int | float):
             return float(x)
-        if isinstance(x, str):  # which JAX would try as the name of a dtype
+        if isinstance(x, str):  # JAX would take it as the name of a dtype
             raise TypeError("a string")
         array = jnp.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
@@ -48,6 +48,6 @@ def real(x: Any, name: str, what: str) -> Array | float:
 
 
 def result_dtype(x: Array | float, y: Array | float) -> Any:
-    """JAX's promotion; the default dtype for what is not floating."""
+    """The dtype that JAX promotes to; the default floating dtype if that isn't floating."""
     dtype = jnp.result_type(x, y)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)

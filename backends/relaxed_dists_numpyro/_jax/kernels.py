@@ -1,4 +1,4 @@
-"""JAX's own ways of formulas: loops compiled as a whole, single numbers in flat arrays."""
+"""JAX's kernels: formulas with loops, compiled as a whole; elementwise ones, on flat arrays."""
 
 import inspect
 from typing import Any
@@ -16,13 +16,13 @@ _STATIC = {"ops", "k", "hard", "iterations", "stretch"}
 
 
 def _compile(formula: hot) -> None:
-    """Compile a formula with loops, which would be compiled anew at each call."""
+    """Compile a formula as a whole; outside of jit, each call would compile its loops anew."""
     static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
     ops.kernels[formula.name] = jax.jit(formula.formula, static_argnames=static)
 
 
 def _flatten(formula: hot) -> None:
-    """Take a formula over flat arrays: XLA's loop over a short last axis takes 5 times as long."""
+    """Compute a formula on flat arrays: XLA's loop over a short last axis takes 5 times as long."""
 
     def call(ops: Any, *arrays: Array | float) -> Any:
         shape = jnp.broadcast_shapes(*map(jnp.shape, arrays))

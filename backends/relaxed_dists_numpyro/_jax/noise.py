@@ -11,17 +11,17 @@ from jax.extend.random import threefry2x32_p
 
 from relaxed_dists import _errors
 
-FEW = 64  # random words up to which JAX's own loop of rounds is called, which counts as cheap
+FEW = 64  # up to so many words JAX's own primitive is called, whose loop is then cheap
 
 
 @functools.cache
 def _raw_shape(impl: str) -> tuple[int, ...]:
-    """The shape of an old-style key, an array of words, of an implementation."""
+    """The shape of an implementation's old-style keys, which are arrays of words."""
     return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=impl))).shape
 
 
 def _implementation(key: Any) -> tuple[str, bool]:
-    """The implementation of a key, and whether it is a new-style one; an error if not one key."""
+    """A key's implementation, and whether it is a new-style key; an error unless it is one key."""
     shape, dtype = getattr(key, "shape", None), getattr(key, "dtype", None)
     default: str = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
@@ -36,12 +36,12 @@ def _implementation(key: Any) -> tuple[str, bool]:
 def _threefry(key: Array, number: int) -> Array:
     """Random words of 32 bits: Threefry-2x32 with 20 rounds (Salmon et al., 2011), unrolled.
 
-    jax.random.bits keeps one word of the two that a counter gives.
+    A counter gives two words; jax.random.bits keeps only one of them.
     """
     # jax.random's own counters start with a zero for fewer than 2^32 numbers.
     x = lax.iota(jnp.uint32, (number + 1) // 2)
     y = jnp.full_like(x, 1)
-    # A symbolic number of jax.export can't be compared; both ways give the same words.
+    # In jax.export the number may be symbolic and can't be compared; both ways give the same words.
     if isinstance(number, int) and number <= FEW:
         x, y = threefry2x32_p.bind(key[0], key[1], x, y)
     else:
@@ -56,8 +56,8 @@ def _threefry(key: Array, number: int) -> Array:
 
 
 def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, int]:
-    # Integer bits, not jax.random.uniform: its grid of 2^-23 cuts the Gumbel tail at 15.9. Flat,
-    # since XLA's loop over a short last axis takes twice the time.
+    # jax.random.uniform has a grid of 2^-23, which cuts the Gumbel tail at 15.9: take integer bits.
+    # They are flat, since XLA's loop over a short last axis takes twice the time.
     (implementation, typed), number = _implementation(key), math.prod(shape)
     if dtype == jnp.float64:
         return jax.random.bits(key, (number,), jnp.uint64).reshape(shape), 64
@@ -72,13 +72,13 @@ def gumbel(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     """Standard Gumbel noise whose upper tail reaches 2^-33 (2^-65 in float64)."""
     bits, width = _bits(key, shape, dtype)
     u = (bits.astype(dtype) + 0.5) * 2.0**-width
-    # The clamp: the largest integers round up to u = 1, where log1p(-u) is infinite.
+    # The largest integers round up to u = 1, where log1p(-u) is infinite: clamp them.
     u = jnp.minimum(u, 1 - jnp.finfo(dtype).eps / 2)
     return -jnp.log(-jnp.log1p(-u))
 
 
 def logistic(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Standard logistic noise, both tails alike: one bit for the sign, the others for the size."""
+    """Standard logistic noise with exact tails: one bit is the sign, the others are the size."""
     bits, width = _bits(key, shape, dtype)
     u = ((bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)  # twice the smaller probability
     size = jnp.log(2.0 / u - 1.0)

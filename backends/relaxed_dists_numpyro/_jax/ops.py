@@ -33,15 +33,15 @@ class _JaxOps:
         return _slope(logits, p)
 
     def lgamma(self, x: Array) -> Array:
-        # Small numbers of categories are looked up. XLA's is off by 4 ulp at 10, and by 5e-7 at 1
-        # and 2, where it is 0: a point mass would have a density.
+        # Small numbers of categories are looked up. XLA's lgamma is off by 4 ulp at 10, and by 5e-7
+        # at 1 and 2, where the exact value is 0: log_prob of a point mass would not be 0.
         table = jnp.asarray(LGAMMA, x.dtype)[jnp.clip(x, 0, len(LGAMMA) - 1).astype(int)]
         return jnp.where(x < len(LGAMMA), table, gammaln(x))
 
     def log1p(self, x: Array) -> Array:
         if x.dtype != jnp.float64:
             return jnp.log1p(x)
-        # XLA's is wrong by 3e-14 at -0.41, where log(1 + x) is right.
+        # XLA's log1p is wrong by 3e-14 at -0.41, where log(1 + x) is right.
         return jnp.where(x < -0.25, jnp.log(1 + x), jnp.log1p(x))
 
     def log_softmax(self, x: Array) -> Array:
@@ -60,14 +60,14 @@ class _JaxOps:
         return jnp.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Array) -> Array:
-        # Not argmax, of which XLA makes a loop over single numbers.
+        # XLA compiles argmax to a loop over single numbers, which is slow.
         place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
         largest = x == x.max(-1, keepdims=True)
         first = jnp.where(largest, place, x.shape[-1]).min(-1, keepdims=True)
         return (place == first).astype(x.dtype)
 
     def top(self, x: Array, k: int) -> Array:
-        # Not jnp.put_along_axis, which takes no symbolic shapes.
+        # jnp.put_along_axis refuses symbolic shapes.
         places = lax.top_k(x, k)[1].reshape(-1, k)
         row = lax.broadcasted_iota(places.dtype, places.shape, 0)
         flat = jnp.zeros_like(x).reshape(-1, x.shape[-1])
@@ -76,7 +76,7 @@ class _JaxOps:
     def matching(self, x: Array) -> Array:
         if not all(isinstance(n, int) for n in x.shape):
             raise permutation.no_symbolic_matching(x.shape)
-        # As booleans: where double precision is a context's, the callback's thread lacks it.
+        # As booleans, since the callback runs in a thread without the enable_x64 context.
         shape = jax.ShapeDtypeStruct(x.shape, bool)
         found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")
         return found.astype(x.dtype)
@@ -92,8 +92,8 @@ class _JaxOps:
 
     def interpolate(self, tables: list[Array], position: Array) -> list[Array]:
         position = jnp.clip(position, 0, tables[0].shape[-1] - 1)
-        # Truncated, not rounded, and a gather for each coefficient: XLA makes loops of both that
-        # are several times faster on a CPU.
+        # Truncating is several times faster on a CPU than rounding, and so is one gather for each
+        # coefficient than one gather for all.
         index = lax.stop_gradient(position + 0.5).astype(jnp.int32)
         place = position - index.astype(position.dtype)
         return [
@@ -108,7 +108,7 @@ class _JaxOps:
     ) -> list[Array]:
         t, w = self.constant(points, like), self.constant(weights, like)
 
-        # A loop: memory does not grow with the points.
+        # A loop over the points, so that memory does not grow with them.
         def step(totals: list[Array], point: tuple[Array, Array]) -> tuple[list[Array], None]:
             parts = f(point[0])
             return [a + point[1] * b for a, b in zip(totals, parts, strict=True)], None
@@ -178,7 +178,7 @@ def _once_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _take(row: Array, index: Array) -> Array:
-    if row.ndim == 1:  # one for all
+    if row.ndim == 1:  # one table for all rows
         return row.at[index].get(mode="clip")
     row = row.reshape(*(1,) * (index.ndim - row.ndim), *row.shape)
     return jnp.take_along_axis(row, index, -1, mode="clip")
@@ -188,7 +188,7 @@ ops = _JaxOps()
 
 
 def compute_dtype(*arrays: Array) -> jnp.dtype:
-    """The dtype to compute in: float32 in place of the halves, whose tails are wrong outright."""
-    # Not jnp.result_type, which refuses float32 beside a half under strict promotion.
+    """The dtype to compute in: float32 instead of float16 and bfloat16, which lose the tails."""
+    # jnp.result_type refuses to mix float16 and float32 under strict promotion.
     double = any(x.dtype == jnp.float64 for x in arrays)
     return jnp.dtype(jnp.float64 if double else jnp.float32)

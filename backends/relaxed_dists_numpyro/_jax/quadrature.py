@@ -1,4 +1,9 @@
-"""Moments, entropies and KL divergences by quadrature, compiled, with tables shared by rows."""
+"""Kernels of moments, entropies and KL divergences, faster where rows share a temperature.
+
+Temperatures have the batch's shape, so only running code knows whether they are all equal: lax.cond
+chooses the faster formula. Its derivatives are written here, since those of a branch would be
+wrong by the temperatures, and slow by the logits.
+"""
 
 import functools
 from collections.abc import Callable
@@ -16,33 +21,35 @@ from .ops import ops
 _Arrays = tuple[Array, ...]
 
 
-def _still(x: Any) -> bool:
+def _is_zero(x: Any) -> bool:
+    """Whether a tangent is known to be zero."""
     return isinstance(x, custom_derivatives.SymbolicZero)
 
 
 def _dense(x: Any) -> Any:
-    return jnp.zeros(x.shape, x.dtype) if _still(x) else x
+    """A tangent as an array."""
+    return jnp.zeros(x.shape, x.dtype) if _is_zero(x) else x
 
 
 def _first(temperatures: _Arrays) -> tuple[Array, _Arrays]:
-    """Whether each of the temperatures is one number for all rows, and these numbers."""
+    """Whether each array of temperatures has equal entries, and their first entries."""
     first = tuple(t.reshape(-1)[0] for t in temperatures)
     pairs = zip(temperatures, first, strict=True)
     return functools.reduce(jnp.logical_and, [(t == one).all() for t, one in pairs]), first
 
 
 def _shared(formula: Callable[..., Any], x: Array, t: Array) -> Any:
-    """formula(x, t), faster where t is one number for all rows."""
+    """formula(x, t), which is faster where all entries of t are equal."""
     shared, (first,) = _first((t,))
     return lax.cond(shared, lambda x: formula(x, first), lambda x: formula(x, t), x)
 
 
-def _once(fast: Callable[..., Any], general: Callable[..., Any]) -> Callable[..., Any]:
-    """fast, for values only, and for derivatives general: the same function of logits and
-    temperatures, where fast chooses a branch by the temperatures.
+def _derived_from(general: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that computes its values by ``fast`` and its derivatives from ``general``.
 
-    The derivative of a branch by a temperature is not that of the function: of the one where the
-    temperatures are equal it is 0, of the one where they are shared all falls on the first row.
+    Both are the same function, but ``fast`` chooses a branch by the temperatures. A branch's
+    derivatives by them are wrong: where two temperatures are equal the derivative would be 0, and
+    where rows share a temperature the first row would get the whole derivative.
     """
     chosen = jax.custom_jvp(fast)
     chosen.defjvp(lambda primals, tangents: jax.jvp(general, primals, tangents))
@@ -55,11 +62,15 @@ def _by_temperature(
     logits: _Arrays,
     temperatures: _Arrays,
 ) -> Array:
-    """formula(logits, temperatures), faster where the temperatures are numbers shared by all rows.
+    """formula(logits, temperatures), faster where all rows share the temperatures.
 
-    Temperatures are broadcast to the batch, so that this is known only when it runs. It matters for
-    the speed alone, of the values and of their gradients by the logits. The formula is a number a
-    row, of logits of the batch's shape, or not.
+    Values and gradients by the logits are faster; gradients by the temperatures are not.
+
+    Args:
+        formula: The formula for any temperatures; it gives one number per row.
+        equal: The formula for a pair of distributions with equal temperatures, or None.
+        logits: The logits of one or two distributions: one number per row, or a vector.
+        temperatures: The temperature or temperatures, one number per row.
     """
     if 0 in temperatures[0].shape or (equal is None and not temperatures[0].ndim):
         return formula(logits, temperatures)
@@ -84,12 +95,13 @@ def _by_temperature(
         return _value_and_gradients(lambda x: formula(x, temperatures))(logits)
 
     chosen = jax.custom_jvp(functools.partial(fast, lambda f: f))
+    chosen_gradients = _derived_from(both, functools.partial(fast, _value_and_gradients))
 
     def jvp(primals: Any, tangents: Any) -> Any:
-        dense = jax.tree.map(_dense, tangents, is_leaf=_still)
-        if not all(_still(x) for x in tangents[1]):
+        dense = jax.tree.map(_dense, tangents, is_leaf=_is_zero)
+        if not all(_is_zero(x) for x in tangents[1]):
             return jax.jvp(formula, primals, dense)
-        value, gradients = _once(functools.partial(fast, _value_and_gradients), both)(*primals)
+        value, gradients = chosen_gradients(*primals)
         products = [x * y for x, y in zip(gradients, dense[0], strict=True)]
         return value, sum(x.sum(-1) if x.ndim > value.ndim else x for x in products)
 
@@ -98,9 +110,9 @@ def _by_temperature(
 
 
 def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], Any]:
-    """A number a row, and its gradients by the row's logits: inside a branch.
+    """f, one number per row, with its gradients by the row's logits, for use inside a branch.
 
-    The derivative of a branch would hand out all that the branches keep for the way back.
+    Differentiating lax.cond itself would make each branch return all residuals of both branches.
     """
 
     def both(logits: _Arrays) -> tuple[Array, _Arrays]:
@@ -119,26 +131,27 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     chosen = jax.custom_jvp(functools.partial(_shared, formula))
 
     def jvp(primals: Any, tangents: Any) -> Any:
-        if not _still(tangents[1]):
+        if not _is_zero(tangents[1]):
             return jax.jvp(formula, primals, tuple(_dense(x) for x in tangents))
         logits, temperature = primals
         rule, narrow, offsets = quadrature.moment_places(ops, logits, temperature)
 
         def lookups(offsets: Array, narrow: Array) -> Any:
-            """The integrands' functions at all nodes, and their derivatives by the offsets."""
-            functions, ones = (
-                quadrature.moment_functions(ops, rule, narrow),
-                jnp.ones_like(offsets),
-            )
+            """log F, f / F and f' / F at all nodes, and their derivatives by the offsets."""
+            functions = quadrature.moment_functions(ops, rule, narrow)
+            ones = jnp.ones_like(offsets)
 
             def at(t: Array) -> Any:
                 return jax.jvp(functools.partial(functions, t), (offsets,), (ones,))
 
             return lax.map(at, ops.constant(rule.outer, offsets))
 
-        values, slopes = _once(functools.partial(_shared, lookups), lookups)(offsets, narrow)
+        values, slopes = _derived_from(lookups, functools.partial(_shared, lookups))(
+            offsets, narrow
+        )
 
         def near(logits: Array) -> tuple[Array, Array]:
+            """The moments at logits near those given, with the functions replaced by tangents."""
             _, _, here = quadrature.moment_places(ops, logits, temperature)
             moved = here - offsets
             lines = (v + d * moved for v, d in zip(values, slopes, strict=True))
@@ -159,18 +172,18 @@ def _log_moments(logits: Array, temperature: Array) -> Any:
     formula = functools.partial(log_moments.exp_concrete_moments.formula, ops)
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
-    return _once(functools.partial(_shared, formula), formula)(logits, temperature)
+    return _derived_from(formula, functools.partial(_shared, formula))(logits, temperature)
 
 
 def _entropy(formula: hot) -> Callable[[Array, Array], Array]:
-    """The entropy on the simplex, or on (0, 1)."""
+    """The kernel of the entropy on the simplex, or on (0, 1)."""
     return lambda logits, temperature: _by_temperature(
         lambda x, t: formula.formula(ops, x[0], t[0]), None, (logits,), (temperature,)
     )
 
 
 def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
-    """A KL divergence, whose parameters have the batch's shape."""
+    """The kernel of a KL divergence, whose parameters have the batch's shape."""
     return lambda logits, t, other, other_t: _by_temperature(
         lambda x, t: formula.formula(ops, x[0], t[0], x[1], t[1]),
         lambda x: equal(ops, *x),
