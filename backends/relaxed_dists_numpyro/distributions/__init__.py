@@ -1,1 +1,1 @@
-"""The distributions, as NumPyro's."""
+"""The public distributions, for NumPyro."""

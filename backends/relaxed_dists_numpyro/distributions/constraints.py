@@ -1,4 +1,4 @@
-"""The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
+"""Constraints: the values of a family, and the log of the simplex with a transform to it."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ from .._jax.ops import ops
 
 
 def no_transform(error: Exception) -> IdentityTransform:
-    """An error, or any transform where a model is only drawn."""
+    """Raise the error; for the inspection of a model, which uses no transform, return one."""
     if machinery.inspecting("numpyro"):
         return IdentityTransform()
     raise error
@@ -30,11 +30,11 @@ def _rounding(x: Any) -> float:
 
 
 class Values(constraints.ParameterFreeConstraint):
-    """The values of a family for which the framework has no constraint; no transform leads there.
+    """The values of a family, where the framework has no constraint for them, without a transform.
 
     Args:
         family: The family.
-        soft: Whether an estimator's values are soft; None where there is no estimator.
+        soft: Whether an estimator's values are soft; None if there is no estimator.
     """
 
     def __init__(self, family: Family, soft: bool | None = None) -> None:
@@ -47,10 +47,10 @@ class Values(constraints.ParameterFreeConstraint):
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the values are discrete; not so with an estimator, though they are.
+        """Whether the values are discrete; False with an estimator, for the sake of a message.
 
-        NumPyro's HMC and its autoguides then ask for the transform to unconstrained space, whose
-        error says more than NumPyro's own.
+        NumPyro's HMC and its autoguides then ask for the transform to unconstrained space, and
+        that error says more than NumPyro's own.
         """
         return self.family.is_discrete and self.soft is None
 
@@ -103,8 +103,8 @@ log_simplex = _LogSimplex()
 class LogSimplexTransform(ParameterFreeTransform):
     """From R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
-    Its log-determinant is zero: the density of ExpRelaxedOneHotCategorical is the one of the log
-    ratios to the last category.
+    Its log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of the log ratios
+    to the last category.
     """
 
     domain = constraints.real_vector

@@ -35,7 +35,7 @@ class _Discrete(Estimated, LogitsDistribution):
     ) -> None:
         LogitsDistribution.__init__(self, None, probs, logits, validate_args=validate_args)
         self._fit(estimator)
-        # Of the batch shape, so that vmap can map over all leaves of a distribution.
+        # Temperatures get the batch shape, so that vmap can map over all leaves of a distribution.
         whole = functools.partial(jnp.broadcast_to, shape=self.batch_shape)
         self.estimator = estimator_base.renewed(self.estimator, whole)
 
@@ -79,7 +79,7 @@ class _Discrete(Estimated, LogitsDistribution):
         return (keep_relaxed(value, True, "soft"), [True]) if estimator.soft else (value, [])
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """The log mass; of a soft value its linear extension, sum_k value_k log p_k.
+        """The log mass; for a soft value its linear extension, sum_k value_k log p_k.
 
         Args:
             value: Values on the support, or soft ones of the estimator, of a shape that ends with
@@ -89,8 +89,9 @@ class _Discrete(Estimated, LogitsDistribution):
         Returns:
             Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # Refused in an ELBO whose guide has a density there. A traced value may be a copy, as a
-        # mask makes it; there the look is once a compilation.
+        # Refuse an ELBO whose guide has a density here: its value has a relaxed sample behind it. A
+        # traced value may have lost that, since a mask copies values; for tracers the slow search
+        # for the ELBO runs only once per compilation.
         space = "log_simplex" if self._family.event_dim else "logit"
         if not known(value) or get_relaxed(value, space) is not None:
             self._refuse_mixed()
@@ -105,13 +106,12 @@ class OneHotCategorical(_Discrete):
     r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
-    KL are those of the discrete distribution, whatever the estimator. Without one it can be
-    enumerated.
+    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
-            masks a category. Exactly one of probs and logits.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
+            -inf masks a category. Exactly one of probs and logits.
         estimator: None (a prior, enumerable), or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
@@ -142,8 +142,7 @@ class Bernoulli(_Discrete):
     r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
-    KL are those of the discrete distribution, whatever the estimator. Without one it can be
-    enumerated.
+    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.

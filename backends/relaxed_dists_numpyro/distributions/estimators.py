@@ -18,7 +18,7 @@ def register(cls: Any) -> None:
         return leaves, tuple(getattr(estimator, name) for name in fixed)
 
     def unflatten(aux: tuple[Any, ...], leaves: Any) -> Any:
-        # Around __init__, which checks: JAX puts placeholders in the leaves' place.
+        # Without __init__, whose checks would refuse the placeholders that JAX passes as leaves.
         new = object.__new__(cls)
         for name, value in zip((*cls.temperatures, *fixed), (*leaves, *aux), strict=True):
             object.__setattr__(new, name, value)

@@ -1,4 +1,4 @@
-"""The functional layer, for those who use neither sample statements nor distributions."""
+"""The functional layer, for code that uses neither sample statements nor distributions."""
 
 from typing import Any
 

@@ -24,8 +24,8 @@ from .sites import discrete
 
 
 def _kl(p: Any, q: Any) -> Array:
-    """Of two members of a family, or of one and NumPyro's own distribution."""
-    # NumPyro's own as it was given, so that probs of 0 and 1 stay exact.
+    """The KL divergence of two members of a family; one may be NumPyro's own distribution."""
+    # discrete() takes the parameter that NumPyro's own was given: probs of 0 and 1 stay exact.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
     if p._family.scored_as is not q._family.scored_as:
         raise _errors.no_common_space(p, q)
@@ -34,8 +34,8 @@ def _kl(p: Any, q: Any) -> Array:
     check_shapes(p, q)
     dtype = compute_dtype(p.logits, q.logits)
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
-    mine, other = (_cast(x.expand(shape)._parameters(), dtype) for x in (p, q))
-    return cast(Array, p._family.kl(ops, q._family, mine, other))
+    first, second = (_cast(x.expand(shape)._parameters(), dtype) for x in (p, q))
+    return cast(Array, p._family.kl(ops, q._family, first, second))
 
 
 def _cast(p: Parameters, dtype: Any) -> Parameters:
@@ -45,15 +45,15 @@ def _cast(p: Parameters, dtype: Any) -> Parameters:
 
 kl_divergence.add((OneHotCategorical, OneHotCategorical), _kl)
 kl_divergence.add((Bernoulli, Bernoulli), _kl)
-for _theirs in (BernoulliLogits, BernoulliProbs):
-    kl_divergence.add((Bernoulli, _theirs), _kl)
-    kl_divergence.add((_theirs, Bernoulli), _kl)
+for _builtin in (BernoulliLogits, BernoulliProbs):
+    kl_divergence.add((Bernoulli, _builtin), _kl)
+    kl_divergence.add((_builtin, Bernoulli), _kl)
 
 
 kl_divergence.add((RelaxedDistribution, RelaxedDistribution), _kl)
 
 
-# A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
+# no_kl is a ValueError: on a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
 
 
 def _refuse(p: Any, q: Any) -> Never:

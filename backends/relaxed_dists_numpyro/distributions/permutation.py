@@ -18,9 +18,9 @@ class Permutation(LogitsDistribution):
     distribution). Row i is the item, column j its place: ``P.mT @ x`` puts item i of x at its
     place. Adding a number to a row or a column of the logits changes nothing.
 
-    The probability of a matrix has no closed form, so ``log_prob`` raises an error: in an ELBO the
-    distribution stands as ``sample("z", distribution.mask(False))``, which counts as 0. SciPy finds
-    the matching, in a callback from compiled code.
+    The probability of a matrix has no closed form, so ``log_prob`` raises an error. In an ELBO
+    write the site as ``sample("z", distribution.mask(False))``, which counts as 0. SciPy finds the
+    matching, in a callback from compiled code.
 
     Args:
         logits: :math:`\theta` of shape ``(..., N, N)``, any real numbers; -inf forbids an item a
@@ -59,16 +59,16 @@ class Permutation(LogitsDistribution):
 class RelaxedPermutation(RelaxedDistribution):
     r"""A relaxed permutation matrix: Sinkhorn's normalisations of noisy scores.
 
-    With :math:`G` Gumbel noise, :math:`\exp((\theta + G)/\tau)` has first its rows and then its
-    columns divided by their sums, and this ``iterations`` times, in log space. So the columns sum
-    to 1 to rounding, and the rows nearly. The largest error of a row, at the median and the 95 %
-    quantile of draws with N = 10: after 20 iterations 5e-8 and 2e-3 at temperature 1, 5e-3 and 0.04
-    at 0.5, 0.1 and 0.5 at 0.1; after 100 iterations 1e-15 and 3e-13, 4e-10 and 5e-3, 0.01 and 0.02.
+    With :math:`G` Gumbel noise, :math:`\exp((\theta + G)/\tau)` has its rows and then its columns
+    divided by their sums, ``iterations`` times, in log space. So the columns sum to 1 to rounding,
+    and the rows nearly. The largest error of a row's sum, at the median and the 95 % quantile of
+    draws with N = 10, is after 20 iterations 5e-8 and 2e-3 at temperature 1, 5e-3 and 0.04 at 0.5,
+    0.1 and 0.5 at 0.1; after 100 iterations 1e-15 and 3e-13, 4e-10 and 5e-3, 0.01 and 0.02.
     As the temperature falls and the iterations grow, the value tends to a draw of
     :class:`Permutation`.
 
-    The density is not known: ``log_prob`` raises an error, and in an ELBO the distribution stands
-    as ``sample("z", distribution.mask(False))``, which counts as 0.
+    The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
+    ``sample("z", distribution.mask(False))``, which counts as 0.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.

@@ -13,9 +13,10 @@ from .constraints import Values
 class Subset(LogitsDistribution):
     r"""The distribution of k categories drawn without replacement: k-hot vectors.
 
-    The k largest of :math:`\theta + G`, with :math:`G` Gumbel noise: categories are drawn one after
-    the other, each with probabilities proportional to :math:`w = \exp\theta` among those left, and
-    their order is forgotten. With W the sum of w outside S,
+    The value marks the k largest of :math:`\theta + G`, with :math:`G` Gumbel noise. This is as if
+    categories were drawn one after the other, each with probabilities proportional to
+    :math:`w = \exp\theta` among those left, and their order forgotten. The probability of a set S
+    is, with W the sum of w outside S,
 
     .. math:: P(S) = \int_0^1 \prod_{i \in S} \left(1 - u^{w_i / W}\right) du.
 
@@ -25,8 +26,8 @@ class Subset(LogitsDistribution):
     Args:
         k: The number of categories to draw, a Python number from 1 to K.
         probs: Weights w of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
-            masks a category. Exactly one of probs and logits.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
+            -inf masks a category. Exactly one of probs and logits.
         validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
 
     Raises:
@@ -77,7 +78,7 @@ class Subset(LogitsDistribution):
 
 
 class RelaxedSubset(RelaxedDistribution):
-    r"""A relaxed k-hot vector: k rounds of softmax, each of what the others have left.
+    r"""A relaxed k-hot vector: k rounds of softmax, each on what the rounds before left.
 
     With scores :math:`s = \theta + G` and :math:`G` Gumbel noise, k times
     :math:`a = \mathrm{softmax}(s / \tau)` and then :math:`s \leftarrow s + \log(1 - a)`; the value
@@ -85,19 +86,19 @@ class RelaxedSubset(RelaxedDistribution):
     about 1.5 for k = 2, more for larger k). As the temperature falls the value tends to the k-hot
     vector of the k largest scores, a draw of :class:`Subset`.
 
-    A masked category's entry is 0. Where k categories are left, their entries are 1; where masks
-    that can't be looked at leave fewer, too.
+    A masked category's entry is 0. If the masks leave k categories, their entries are 1; also if
+    they leave fewer, which is an error unless the masks can't be looked at.
 
-    The density is not known: ``log_prob`` raises an error, and in an ELBO the distribution stands
-    as ``sample("z", distribution.mask(False))``, which counts as 0. With k=1 the value is that of
+    The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
+    ``sample("z", distribution.mask(False))``, which counts as 0. With k=1 the value is that of
     :class:`RelaxedOneHotCategorical`, which has a density.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
         k: The number of categories, a Python number from 1 to K.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
-            masks a category. Exactly one of probs and logits.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
+            -inf masks a category. Exactly one of probs and logits.
         hard: Whether the value is the k-hot vector, with the gradient of the relaxed one.
         validate_args: Whether to check arguments; by default as NumPyro's setting is.
 

@@ -1,1 +1,1 @@
-"""The distributions, as Pyro's."""
+"""The public distributions, for Pyro."""

@@ -1,4 +1,4 @@
-"""The log of the simplex, as a constraint that the framework can map unconstrained space onto."""
+"""Constraints: the values of a family, and the log of the simplex with a transform to it."""
 
 from typing import Never
 
@@ -15,11 +15,11 @@ from .._torch.ops import ops
 
 
 class Values(constraints.Constraint):
-    """The values of a family for which the framework has no constraint; no transform leads there.
+    """The values of a family, where the framework has no constraint for them, without a transform.
 
     Args:
         family: The family.
-        soft: Whether an estimator's values are soft; None where there is no estimator.
+        soft: Whether an estimator's values are soft; None if there is no estimator.
     """
 
     def __init__(self, family: Family, soft: bool | None = None) -> None:
@@ -69,8 +69,8 @@ log_simplex = _LogSimplex()
 class LogSimplexTransform(Transform):
     """From R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
-    Its log-determinant is zero: the density of ExpRelaxedOneHotCategorical is the one of the log
-    ratios to the last category.
+    Its log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of the log ratios
+    to the last category.
     """
 
     domain = constraints.real_vector

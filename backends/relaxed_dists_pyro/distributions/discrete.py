@@ -22,12 +22,12 @@ from .constraints import Values
 
 
 class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
-    # The public classes below are also Pyro's of the same names, because its enumeration and funsor
-    # ask for those; all that Pyro's compute with is overridden. This attribute hides their `logits`
-    # (a property without a setter), so that an instance can have its own.
+    # The public classes below inherit from Pyro's classes of the same names too, because Pyro's
+    # enumeration and funsor ask for those; all that Pyro's classes compute is overridden. This
+    # `logits` hides Pyro's property, which has no setter, so that an instance can have its own.
     logits: Any = None
     _values = Values
-    _pyro_class: Any  # Pyro's own class
+    _pyro_class: Any
     estimator: Estimator | None
 
     def __init__(
@@ -54,12 +54,10 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
         self.__dict__["has_rsample"] = value
 
     def __repr__(self) -> str:
-        own = super().__repr__()
-        return (
-            own
-            if self.estimator is None
-            else f"{own[:-1]}, estimator: {short_repr(self.estimator)})"
-        )
+        text = super().__repr__()
+        if self.estimator is None:
+            return text
+        return f"{text[:-1]}, estimator: {short_repr(self.estimator)})"
 
     def _for_funsor(self) -> Any:
         if self.estimator is not None:
@@ -93,18 +91,19 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(torch.Size(shape), logits, key)
         value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
-        # A binary soft value is a copy, which may be written to: exp's gradient needs its result.
+        # A binary soft value is copied, since users may write to a draw, and exp's backward pass
+        # needs its own result.
         value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
         if estimator.soft:
             return keep_relaxed(value, True, "soft")
         for name in estimator.temperatures:
             temperature = getattr(estimator, name)
-            if temperature.requires_grad:  # 0, in place of torch's error that there is none
+            if temperature.requires_grad:  # its gradient is 0; torch would raise an error
                 value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log mass; of a soft value its linear extension, sum_k value_k log p_k.
+        """The log mass; for a soft value its linear extension, sum_k value_k log p_k.
 
         Args:
             value: Values on the support, or soft ones of the estimator, of a shape that ends with
@@ -113,7 +112,7 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
         Returns:
             Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # Refused in an ELBO whose guide has a density there.
+        # Refuse an ELBO whose guide has a density here: its value carries a relaxed sample.
         if get_relaxed(value, "log_simplex" if self._family.event_dim else "logit") is not None:
             self._refuse_mixed()
         return super().log_prob(value)
@@ -127,13 +126,12 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
     r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
-    KL are those of the discrete distribution, whatever the estimator. Without one it can be
-    enumerated.
+    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
-            masks a category. Exactly one of probs and logits.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
+            -inf masks a category. Exactly one of probs and logits.
         estimator: None (a prior, enumerable), or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default as Pyro's setting is.
@@ -166,8 +164,7 @@ class Bernoulli(_Discrete, dist.Bernoulli):
     r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
     :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
-    KL are those of the discrete distribution, whatever the estimator. Without one it can be
-    enumerated.
+    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.

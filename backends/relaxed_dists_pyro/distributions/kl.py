@@ -21,8 +21,8 @@ from .sites import discrete
 
 
 def _kl(p: Any, q: Any) -> Tensor:
-    """Of two members of a family, or of one and torch's own distribution."""
-    # torch's own as it was given, so that probs of 0 and 1 stay exact.
+    """The KL divergence of two members of a family; one may be torch's own distribution."""
+    # discrete() takes the parameter that torch's own was given: probs of 0 and 1 stay exact.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
     if p._family.scored_as is not q._family.scored_as:
         raise _errors.no_common_space(p, q)
@@ -30,8 +30,8 @@ def _kl(p: Any, q: Any) -> Tensor:
         raise _errors.no_known_kl(p, q)
     check_shapes(p, q)
     dtype = compute_dtype(p.logits, q.logits)
-    mine, other = (_cast(x._parameters(), dtype) for x in (p, q))
-    return p._family.kl(ops, q._family, mine, other)
+    first, second = (_cast(x._parameters(), dtype) for x in (p, q))
+    return p._family.kl(ops, q._family, first, second)
 
 
 def _cast(p: Parameters, dtype: torch.dtype) -> Parameters:
@@ -39,15 +39,15 @@ def _cast(p: Parameters, dtype: torch.dtype) -> Parameters:
     return Parameters(p.logits.to(dtype), temperature)
 
 
-for _ours, _theirs in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
-    for _pair in ((_ours, _ours), (_ours, _theirs), (_theirs, _ours)):
+for _ours, _builtin in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli, TorchBernoulli)):
+    for _pair in ((_ours, _ours), (_ours, _builtin), (_builtin, _ours)):
         register_kl(*_pair)(_kl)
 
 
 register_kl(RelaxedDistribution, RelaxedDistribution)(_kl)
 
 
-# A ValueError: at a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
+# no_kl is a ValueError: on a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
 
 
 def _refuse(p: Any, q: Any) -> Never:

@@ -30,14 +30,14 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
 
-    A masked category's entry is -inf, and the distribution is that of the categories left: of a
-    single one a point mass, whose log_prob is 0 at the point and -inf elsewhere.
+    A masked category's entry is -inf, and the distribution is that of the unmasked categories. If
+    only one is unmasked, it is a point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
-            masks a category. Exactly one of probs and logits.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
+            -inf masks a category. Exactly one of probs and logits.
         validate_args: Whether to check arguments and values; by default as Pyro's setting is.
 
     Raises:
@@ -69,8 +69,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
 
-    A masked category's entry is 0, and the distribution is that of the categories left: of a
-    single one a point mass, whose log_prob is 0 at the point and -inf elsewhere.
+    A masked category's entry is 0, and the distribution is that of the unmasked categories. If
+    only one is unmasked, it is a point mass, whose log_prob is 0 at the point and -inf elsewhere.
 
     A draw keeps its log behind it (a Python attribute), so that its density is exact where
     small entries underflow. A copy with such entries is refused, since its density is not known:
@@ -81,8 +81,8 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     Args:
         temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant a row; -inf
-            masks a category. Exactly one of probs and logits.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
+            -inf masks a category. Exactly one of probs and logits.
         validate_args: Whether to check arguments and values; by default as Pyro's setting is.
 
     Raises:

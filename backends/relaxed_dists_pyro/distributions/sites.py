@@ -47,9 +47,9 @@ def discrete(base: Any) -> Any:
         counterpart = OneHotCategorical if len(base.event_shape) else Bernoulli
         return counterpart(logits=base.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
-        theirs = getattr(torch_dist, ours.__name__)  # Pyro's straight-through one is of it as well
-        if isinstance(base, theirs):
-            # As it was given: logits made from probs of 0 would be -16, and no mask.
+        # The instances of torch's class include Pyro's, and its straight-through distribution.
+        if isinstance(base, getattr(torch_dist, ours.__name__)):
+            # Take the parameter that was given: torch's logits of probs of 0 are -16, no mask.
             given = getattr(base, "_categorical", base).__dict__
             name = "probs" if "probs" in given else "logits"
             return ours(**{name: getattr(base, name)}, validate_args=False)
