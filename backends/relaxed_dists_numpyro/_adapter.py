@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -75,10 +75,7 @@ class _Framework:
 class LogitsDistribution(FromFamily, Distribution):
     """A distribution with logits, and with a temperature unless it is None."""
 
-    arg_constraints: ClassVar[dict[str, Any]] = {
-        "probs": constraints.simplex,
-        "logits": constraints.real_vector,
-    }
+    arg_constraints: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
     logits: Array
     temperature: Any = None
     estimator: Any = None
@@ -87,9 +84,16 @@ class LogitsDistribution(FromFamily, Distribution):
     _framework = _Framework()
 
     def __init__(
-        self, temperature: Any, probs: Any, logits: Any, *, validate_args: bool | None = None
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
         name, event_dim = type(self).__name__, self._family.event_dim
+        if temperature is None and isinstance(self, RelaxedDistribution):
+            raise _errors.bad_temperature(name, temperature)
         _errors.one_of(name, probs, logits)
         validate = self._validate_args if validate_args is None else validate_args
         with jax.ensure_compile_time_eval():
@@ -346,16 +350,5 @@ def _vmap_over(d: LogitsDistribution, **axes: int | None) -> LogitsDistribution:
 class RelaxedDistribution(LogitsDistribution):
     """A distribution with a temperature, whose draws carry a gradient."""
 
+    arg_constraints = {"temperature": constraints.positive, **LogitsDistribution.arg_constraints}
     reparametrized_params = ["temperature", "probs", "logits"]
-
-    def __init__(
-        self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
-        *,
-        validate_args: bool | None = None,
-    ) -> None:
-        if temperature is None:
-            raise _errors.bad_temperature(type(self).__name__, temperature)
-        super().__init__(temperature, probs, logits, validate_args=validate_args)

@@ -1,7 +1,7 @@
 """A Pyro distribution made from a family: parameters and checks, expand, draws, densities."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -78,10 +78,7 @@ class _Framework:
 class LogitsDistribution(FromFamily, TorchDistribution):
     """A distribution with logits, and with a temperature unless it is None."""
 
-    arg_constraints: ClassVar[dict[str, Any]] = {
-        "probs": constraints.simplex,
-        "logits": constraints.real_vector,
-    }
+    arg_constraints: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
     logits: Tensor
     temperature: Any = None
     estimator: Any
@@ -89,9 +86,15 @@ class LogitsDistribution(FromFamily, TorchDistribution):
     _framework = _Framework()
 
     def __init__(
-        self, temperature: Any, probs: Any, logits: Any, validate_args: bool | None = None
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
     ) -> None:
         name, event_dim = type(self).__name__, self._family.event_dim
+        if temperature is None and isinstance(self, RelaxedDistribution):
+            raise _errors.bad_temperature(name, temperature)
         _errors.one_of(name, probs, logits)
         validate = type(self)._validate_args if validate_args is None else validate_args
         what, given = ("logits", logits) if probs is None else ("probs", probs)
@@ -292,18 +295,8 @@ machinery.tell_funsor(LogitsDistribution)  # if funsor is installed, Pyro has lo
 class RelaxedDistribution(LogitsDistribution):
     """A distribution with a temperature, whose draws carry a gradient."""
 
+    arg_constraints = {"temperature": constraints.positive, **LogitsDistribution.arg_constraints}
     has_rsample = True
-
-    def __init__(
-        self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        if temperature is None:
-            raise _errors.bad_temperature(type(self).__name__, temperature)
-        super().__init__(temperature, probs, logits, validate_args)
 
 
 # torch's own relaxed distributions, which Pyro's are subclasses of.

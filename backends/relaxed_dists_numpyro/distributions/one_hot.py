@@ -10,12 +10,6 @@ from .discrete import OneHotCategorical
 
 
 class _RelaxedOneHot(RelaxedDistribution):
-    arg_constraints = {
-        "temperature": constraints.positive,
-        "probs": constraints.simplex,
-        "logits": constraints.real_vector,
-    }
-
     @property
     def discrete(self) -> OneHotCategorical:
         """The discrete distribution of the hard value."""

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from numpyro.distributions import constraints
-
 from relaxed_dists._distributions import subset
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
@@ -121,11 +119,6 @@ class RelaxedSubset(RelaxedDistribution):
         [0.0, 0.0, 1.0, 1.0]
     """
 
-    arg_constraints = {
-        "temperature": constraints.positive,
-        "probs": constraints.simplex,
-        "logits": constraints.real_vector,
-    }
     _family = subset.RelaxedSubset(1, False)
 
     def __init__(

@@ -9,11 +9,7 @@ from .discrete import Bernoulli
 
 
 class _RelaxedBinary(RelaxedDistribution):
-    arg_constraints = {
-        "temperature": constraints.positive,
-        "probs": constraints.unit_interval,
-        "logits": constraints.real,
-    }
+    arg_constraints = {"temperature": constraints.positive, **Bernoulli.arg_constraints}
 
     @property
     def discrete(self) -> Bernoulli:
