@@ -40,9 +40,10 @@ def straight_through_concrete(
     ops: Ops, logits: Array, temperature: Array, gumbel: Array
 ) -> tuple[Array, Array]:
     """The log value of ``concrete``, and its one-hot argmax with the gradient of the value."""
-    log_value, value = concrete(ops, logits, temperature, gumbel)
-    hard = ops.where(log_value > -math.inf, ops.one_hot_argmax(log_value), 0.0)
-    return log_value, straight_through(ops, hard, value)
+    unmasked, logits = finite_or(ops, logits, FAR)
+    log_value, value = softmaxes(ops, logits + gumbel, temperature[..., None])
+    hard = straight_through(ops, ops.one_hot_argmax(log_value), value)
+    return ops.where(unmasked, log_value, -math.inf), ops.where(unmasked, hard, 0.0)
 
 
 def _log_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:

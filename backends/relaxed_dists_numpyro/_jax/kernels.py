@@ -1,5 +1,6 @@
 """JAX's kernels: formulas with loops, compiled as a whole; elementwise ones, on flat arrays."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -12,13 +13,18 @@ from relaxed_dists._distributions.formulas import hot
 
 from .ops import ops
 
-_STATIC = {"ops", "k", "hard", "iterations", "stretch"}
+_STATIC = {"k", "hard", "iterations", "stretch"}
 
 
 def _compile(formula: hot) -> None:
-    """Compile a formula as a whole; outside of jit, each call would compile its loops anew."""
+    """Compile a formula as a whole; outside of jit, each call would compile its loops anew.
+
+    The compiled formula calls other formulas without kernels: flat arrays would cost a tenth more
+    memory.
+    """
     static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
-    ops.kernels[formula.name] = jax.jit(formula.formula, static_argnames=static)
+    compiled = jax.jit(functools.partial(formula.formula, type(ops)()), static_argnames=static)
+    ops.kernels[formula.name] = lambda ops, *given: compiled(*given)
 
 
 def _flatten(formula: hot) -> None:
