@@ -119,7 +119,7 @@ class LogitsDistribution(FromFamily, Distribution):
         if temperature is not None:
             self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-            # Of the full batch shape, so that vmap can map over all leaves of a distribution.
+            # The temperature gets the batch shape, so that vmap can map over all leaves.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
         self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
         super().__init__(batch_shape, event_shape, validate_args=False)

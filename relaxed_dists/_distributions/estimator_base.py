@@ -1,4 +1,4 @@
-"""What estimators share: their interface, their temperatures, and a function as an estimator."""
+"""The interface of estimators, their temperatures, and a user's function as an estimator."""
 
 import math
 from collections.abc import Callable

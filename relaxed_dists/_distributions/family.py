@@ -18,7 +18,7 @@ class Parameters(NamedTuple):
 
     logits: Array
     temperature: Any
-    """Of the batch shape; for a discrete family the one of soft values, None if they are hard."""
+    """The temperature, of the batch shape; None for a discrete family with hard values."""
     tiny: float = 0.0
     """The smallest normal number of the value's dtype."""
     eps: float = 0.0
@@ -40,10 +40,10 @@ class Family:
     """The name of what a draw keeps behind its value; empty if it keeps nothing."""
 
     noun: ClassVar[str] = "points of the simplex"
-    """What messages call the values."""
+    """A noun for the values, in messages."""
 
     remedy: ClassVar[str] = "Apply softmax to scores."
-    """What messages say to do about a value off the support."""
+    """The advice about a value off the support, in messages."""
 
     needs_sample: ClassVar[bool] = False
     """Whether the density needs the sample behind a value."""

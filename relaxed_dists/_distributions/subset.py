@@ -130,7 +130,7 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
         y = v + rho
         t = ops.exp(ops.clip(y, -math.inf, SMALL))
         small = v + (rho - low) - t * (0.5 - t / 24)
-        # From y = 5 on the factor is 1 to rounding.
+        # For y above 5 the factor is 1 to rounding.
         large = ops.log(-ops.expm1(-ops.exp(ops.clip(y, SMALL, 5.0)))) - low
         terms = ops.where(inside, ops.where(y < SMALL, small, large), 0.0)
         return ops.sum(terms + (v - ops.exp(v)) / rho.shape[-1])

@@ -76,7 +76,7 @@ class _JaxOps:
     def matching(self, x: Array) -> Array:
         if not all(isinstance(n, int) for n in x.shape):
             raise permutation.no_symbolic_matching(x.shape)
-        # As booleans, since the callback runs in a thread without the enable_x64 context.
+        # The callback returns booleans, since its thread is outside of the enable_x64 context.
         shape = jax.ShapeDtypeStruct(x.shape, bool)
         found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")
         return found.astype(x.dtype)

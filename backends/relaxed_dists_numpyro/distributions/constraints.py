@@ -101,7 +101,7 @@ log_simplex = _LogSimplex()
 
 
 class LogSimplexTransform(ParameterFreeTransform):
-    """From R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
+    """The transform from R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
     Its log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of the log ratios
     to the last category.

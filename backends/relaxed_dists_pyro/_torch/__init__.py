@@ -1,1 +1,1 @@
-"""What torch itself is asked for: operations, noise, input, integrals, carriers."""
+"""The code that depends on torch: operations, kernels, noise, arguments, quadrature, carrier."""

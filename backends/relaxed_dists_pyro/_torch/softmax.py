@@ -229,8 +229,8 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
 class Own(Function):
     """The scores of an own sample, whose gradient is None unless the value's is asked for.
 
-    By way of the parameters the gradient of the scores is zero in total; by way of the value it is
-    not.
+    The scores are the noise up to a constant per row, so their gradient by the parameters is zero
+    in total; their gradient by the value is not.
     """
 
     generate_vmap_rule = True
