@@ -226,7 +226,7 @@ def _centred(ops: QuadratureOps, a: Array, scale: Array) -> tuple[Array, Array]:
 
 def expected_logsumexp(ops: QuadratureOps, a: Array, r: Array) -> Array:
     """E logsumexp(a + r G) for G standard Gumbel, of a's batch shape; r is positive or negative."""
-    # max(1, abs(r)) would have a gradient at a tie that is the gradient of neither branch.
+    # At abs(r) = 1, max(1, abs(r)) would get a gradient that neither of its branches has.
     wide = abs(r) > 1
     scale = ops.where(wide, abs(r), 1.0)
     largest, offsets = _centred(ops, a, scale)

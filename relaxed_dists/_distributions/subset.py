@@ -122,8 +122,8 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     rest = ops.sum(ops.exp(ops.where(outside, finite - most, FAR)))[..., None]
     whole = most + ops.log(ops.clip(rest, 1e-30, math.inf))
     rho = ops.where(inside, finite - whole, 0.0)
-    # log(1 - exp(-exp(v + rho))) is about v + rho where rho is far below 0. That part of rho would
-    # swamp the other digits, so it is left out of the integral and added at the end.
+    # Where rho is far below 0, log(1 - exp(-exp(v + rho))) is about v + rho, and rho would swamp
+    # the digits of v. So low, the negative part of rho, is added after the integral instead.
     low = ops.where(rho < 0, rho, 0.0)
 
     def height(rho: Array, low: Array, v: Array) -> Array:

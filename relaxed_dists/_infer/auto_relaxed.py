@@ -24,7 +24,7 @@ class Site:
     fixed: Any = None  # added to the logits: infinite at the prior's zeros, and 0 elsewhere
 
     def distribution(self, logits: Array, subsample: Callable[..., Array], estimator: Any) -> Any:
-        """The distribution of the site; outside the plates, that of all their rows.
+        """The distribution of the site; outside the plates, it covers all rows of the plates.
 
         Args:
             logits: Its logits.
@@ -64,7 +64,7 @@ def checked(estimator: Any) -> Any:
 def with_temperature(
     model: Callable[..., Any], estimator: Any, unwrap: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """The model, which accepts temperature= if the guide makes its estimator from one."""
+    """The model, wrapped to accept temperature= if the estimator is made from a temperature."""
     return tolerant(model, unwrap) if callable(estimator) else model
 
 

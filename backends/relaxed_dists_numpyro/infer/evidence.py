@@ -98,7 +98,7 @@ def evidence_bounds(
         model, guide = accepting(model, guide, _unwrap)
     model, guide = discretize(model), discretize(guide)
     for handler in (model, guide):
-        # Before jit, inside which an argument that the function depends on has no numbers.
+        # This check needs the numbers of the arguments, so it runs before jit, which hides them.
         if isinstance(handler.fn, AtAnyTemperature):
             handler.fn.check(substitute(handler.fn.fn, params), args, kwargs)
     key, rng_key = random.split(rng_key)

@@ -20,7 +20,10 @@ from .unbiased import Run, Unbiased, latent, loss_of, pathwise, terms_of, total
 
 
 class _WithControlVariate(Unbiased):
-    """A loss with one hard run, and a soft run for each group of the guide's sites."""
+    """A loss from one hard run, with a control variate from a soft run for each group of sites.
+
+    The sites of a group do not depend on each other. A soft run gives them soft values.
+    """
 
     def __init__(
         self,

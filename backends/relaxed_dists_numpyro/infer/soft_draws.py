@@ -60,7 +60,7 @@ class HardDraws(Messenger):
 class Redraws(HardDraws):
     """Runs the guide again: some sites at given values, the others relaxed, with the same noise."""
 
-    # Any estimator, since NumPyro stops the gradients of a distribution without one.
+    # Any estimator will do: NumPyro stops the gradients of a distribution without one.
     _estimator = GumbelSoftmax(1.0, hard=False)
 
     def __init__(self, elbo: str, fn: Callable[..., Any], given: dict[str, Array]) -> None:

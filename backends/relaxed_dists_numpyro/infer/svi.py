@@ -30,7 +30,7 @@ _UNTRACEABLE = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """The function inside a handler or an autoguide, which hides its signature."""
+    """The function whose signature a handler or an autoguide hides."""
     if isinstance(fn, Messenger):
         return fn.fn
     return fn.model if isinstance(fn, AutoGuide) else None

@@ -18,7 +18,7 @@ from ..distributions.sites import discrete, innermost, kind, rewrapped, straight
 
 
 def with_estimator(fn: Any, estimator: Any = None) -> Any:
-    """A site's distribution with another estimator or none, which does not check its values."""
+    """A site's distribution with another estimator or none, and without checks of its values."""
 
     def change(base: Any) -> Any:
         made = discrete(base)

@@ -34,7 +34,7 @@ class _TorchOps:
         return cast(Tensor, (_ForwardSlope if forward else _Slope).apply(logits, p))
 
     def softplus(self, x: Tensor) -> Tensor:
-        # Above torch's default threshold of 20, softplus(x) is x: in double off by 2e-9.
+        # torch returns x above its default threshold of 20, which in double is off by 2e-9.
         return softplus(x, threshold=40)
 
     def log_softmax(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class _TorchOps:
     def integrate(
         self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
     ) -> list[Tensor]:
-        # In chunks of points: the work stays in the cache, and memory does not grow with them.
+        # Chunks of points keep the work in the cache, and memory does not grow with the points.
         size = len(points) if compiling() else 1 + CHUNK // (1 + like.numel())
         t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
         totals: list[Tensor] = []
@@ -108,7 +108,7 @@ class _TorchOps:
         return x.sum(-2, keepdim=True)
 
     def dot(self, x: Tensor, y: Tensor) -> Tensor:
-        # In double, since a user's setting may round float32 products to bfloat16 or TF32.
+        # A user's setting may round float32 products to bfloat16 or TF32, but not those in double.
         return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
@@ -129,7 +129,7 @@ class _TorchOps:
             return cast(Tensor, function(none, *arguments)[0])
         if forward_mode():
             # Autograd differentiates the function, since a Function's jvp would have no second
-            # derivative. In double, since the derivative of a table's polynomials loses digits.
+            # derivative. The numbers are double, since a table's derivative loses digits.
             wide = [x.double() if x.is_floating_point() else x for x in arguments]
             return cast(Tensor, function(none, *wide)[0]).to(arguments[0].dtype)
         return _WithGradient.apply(function, *arguments)[0]
@@ -192,14 +192,14 @@ class _Slope(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
-        # A second derivative raises an error; torch.compile refuses it itself.
+        # A second derivative must be an error. torch.compile refuses second derivatives itself.
         if not compiling() and (torch.is_grad_enabled() or forward_mode()):
             p = _Once.apply(p)
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
 
 
 class _ForwardSlope(_Slope):
-    """The same for forward mode, in a class of its own: torch.compile refuses one with a jvp."""
+    """_Slope for forward mode; a class of its own, since torch.compile refuses one with a jvp."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -213,7 +213,7 @@ class _ForwardSlope(_Slope):
 
 
 class _Once(Function):
-    """The same numbers, whose derivative raises an error."""
+    """The identity, with a derivative that raises an error: _Slope has no second derivative."""
 
     generate_vmap_rule = True
 

@@ -60,7 +60,7 @@ class Subset(LogitsDistribution):
 
     @property
     def k(self) -> int:
-        """The number of categories in a value."""
+        """The number of categories that a value selects."""
         return self._family.k
 
     @property

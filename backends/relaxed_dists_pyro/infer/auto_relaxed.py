@@ -132,7 +132,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             self._check_fixed(lambda: get_dependencies(self.model, args, kwargs))
 
     def _distribution(self, name: str, estimator: Any = None) -> Any:
-        """The distribution of a site; outside the plates, that of all their rows."""
+        """The distribution of a site; outside the plates, it covers all rows of the plates."""
         logits = attrgetter(name)(self.logits)
         if not torch.is_grad_enabled():
             logits = logits.detach()  # so that later computations need no gradients

@@ -105,7 +105,7 @@ def evidence_bounds(
     scale = evidence.common([(name, site["scale"]) for name, site, _ in sites])
     dims = {frame.dim for frame in evidence.shared(stacks)}
     depth = max((-frame.dim for stack in stacks for frame in stack), default=0)
-    # The minibatches, which are the same in all chunks.
+    # All chunks use the same minibatches.
     fixed: Any = {
         name: site["value"]
         for trace in traces
@@ -170,7 +170,7 @@ def evidence_bounds(
 
 
 def _one(single: Any, many: Any, i: int, depth: int) -> Any:
-    """The trace of a single sample with the latent values of sample i of many in a plate."""
+    """A copy of the trace single whose latent values are those of sample i in the trace many."""
     one = single.copy()
     nodes: Any = prune_subsample_sites(single).nodes
     for name, site in nodes.items():

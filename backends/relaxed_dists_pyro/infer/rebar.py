@@ -18,7 +18,10 @@ from .unbiased import Unbiased, terms_of
 
 
 class _WithControlVariate(Unbiased):
-    """A loss with one hard run, and a soft run for each group of the guide's sites."""
+    """A loss from one hard run, with a control variate from a soft run for each group of sites.
+
+    The sites of a group do not depend on each other. A soft run gives them soft values.
+    """
 
     def __init__(
         self, surrogate: Callable[..., Any] | None, num_particles: int, eta: Any, **kwargs: Any

@@ -75,7 +75,7 @@ class Redraws(HardDraws):
 
 
 class SoftScores(Messenger):
-    """Scores a model's sites at soft values; or checks them, at hard values."""
+    """Scores a model's sites at soft values; with hard=True, only refuses relaxed sites."""
 
     def __init__(self, elbo: str, names: Collection[str], hard: bool = False) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ _COMPILED = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """The function inside an autoguide, a handler or a module, which hides its signature."""
+    """The function whose signature an autoguide, a handler or a module hides."""
     if isinstance(fn, AutoGuide):
         return fn.model
     if isinstance(fn, _bound_partial):  # made by a handler: partial(_context_wrap, handler, fn)
@@ -170,7 +170,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         with paths.explain_index("AnnealedSVI", soft), self._pairing:
             loss: float = super().step(*args, **kwargs)
         if not self.steps and self._pathwise and self._pairing.carry_gradients():
-            # After the step, which is then the same as without the check.
+            # The check runs after the step, so that the check does not change the step.
             check_svi(self.model, self.guide, args, kwargs)
         self.steps += 1
         return loss

@@ -17,7 +17,7 @@ from ..distributions.sites import discrete, innermost, kind, rewrapped, straight
 
 
 def without_estimator(fn: Any) -> Any:
-    """A site's distribution without an estimator, which does not check its values."""
+    """A site's distribution without an estimator and without checks of its values."""
 
     def change(base: Any) -> Any:
         made = discrete(base)
