@@ -49,7 +49,7 @@ _RELAXED = (  # first the straight-through ones: Pyro's are subclasses of its re
 
 
 def _ours(base: Any) -> Any:
-    """A relaxed distribution, converted from Pyro's class to this library's; None for others."""
+    """A relaxed distribution of Pyro or this library, in this library's class; None for others."""
     if isinstance(base, RelaxedDistribution):
         return base if discrete(base) is not None else None
     for ours in _RELAXED:
