@@ -186,7 +186,7 @@ class Linked(Function):
 
     @staticmethod
     def forward(y: Tensor, one_hot: bool, value: Tensor, everything: Tensor) -> Tensor:
-        return y.clone()
+        return y.view_as(y)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
