@@ -154,7 +154,7 @@ class FromFamily:
 
     def _check_support(self, value: Any, soft: bool = False) -> None:
         family = self._family
-        slack = formulas.rounding(self._framework.limits(value.dtype)[1], value.shape)
+        slack = formulas.rounding(self._framework.limits(value.dtype)[1], self.event_shape)
         if not self._framework.holds(family.valid(self._framework.ops, value, slack, soft)):
             raise _errors.off_support(type(self).__name__, value, family.noun, family.remedy)
 

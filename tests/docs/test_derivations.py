@@ -11,11 +11,13 @@ SCRIPT = Path(__file__).parents[2] / "docs/examples/check_derivations.py"
 
 # One formula off by a millionth, and one that is NaN.
 WRONG = """
-import sys
+import sys, types
 sys.path.insert(0, {folder!r})
 import check_derivations, derivation_formulas
-right = derivation_formulas.one_hot.exp_concrete_log_prob
-derivation_formulas.one_hot.exp_concrete_log_prob = lambda *given: right(*given) + {error}
+right = derivation_formulas.one_hot
+wrong = lambda *given: right.exp_concrete_log_prob(*given) + {error}
+derivation_formulas.one_hot = types.SimpleNamespace(**vars(right))
+derivation_formulas.one_hot.exp_concrete_log_prob = wrong
 check_derivations.FRAMEWORKS = {{{name!r}: check_derivations.FRAMEWORKS[{name!r}]}}
 check_derivations.groups = lambda quick: [derivation_formulas.own_samples()]
 sys.exit(check_derivations.main())

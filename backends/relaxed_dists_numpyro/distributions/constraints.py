@@ -24,9 +24,10 @@ def no_transform(error: Exception) -> IdentityTransform:
     raise error
 
 
-def _rounding(x: Any) -> float:
+def _rounding(x: Any, event_dim: int = 1) -> float:
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return formulas.rounding(float(jnp.finfo(x.dtype).eps) if floating else 0.0, x.shape)
+    eps = float(jnp.finfo(x.dtype).eps) if floating else 0.0
+    return formulas.rounding(eps, x.shape[x.ndim - event_dim :])
 
 
 class Values(constraints.ParameterFreeConstraint):
@@ -60,7 +61,7 @@ class Values(constraints.ParameterFreeConstraint):
 
     def __call__(self, x: Array) -> Array:
         """Whether each event is one of the values, to rounding."""
-        return self.family.valid(ops, x, _rounding(x), bool(self.soft))
+        return self.family.valid(ops, x, _rounding(x, self.event_dim), bool(self.soft))
 
     def feasible_like(self, prototype: Array) -> Array:
         """One of the values, for each event."""

@@ -41,7 +41,8 @@ class Values(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each event is one of the values, to rounding."""
-        slack = formulas.rounding(torch.finfo(value.dtype).eps, value.shape)
+        eps = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+        slack = formulas.rounding(eps, value.shape[value.dim() - self.event_dim :])
         return self.family.valid(ops, value, slack, bool(self.soft))
 
 
