@@ -284,7 +284,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return cast(Array, self._log_prob(value, sample, own, self._is_soft(value, intermediates)))
 
     def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
-        """Whether a value of a discrete distribution is an estimator's soft one."""
+        """Whether an estimator made the value soft; no, unless the distribution is discrete."""
         return False
 
     def _check_value(self, value: Any) -> Array:

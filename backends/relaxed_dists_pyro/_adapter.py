@@ -246,7 +246,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return self._log_prob(value, *self._found(value), self._is_soft(value))
 
     def _is_soft(self, value: Any) -> bool:
-        """Whether a value of a discrete distribution is an estimator's soft one."""
+        """Whether an estimator made the value soft; no, unless the distribution is discrete."""
         return False
 
     def _found(self, value: Any) -> tuple[Any, bool]:

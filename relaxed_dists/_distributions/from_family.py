@@ -312,8 +312,9 @@ class Estimated(FromFamily):
             expand: Whether to expand them to the batch shape, or leave ones there.
 
         Raises:
-            NotImplementedError: If the distribution has an estimator; in NumPyro also if the values
-                are one-hot and its enumeration asks, which would take them to be 0, 1, 2 and so on.
+            NotImplementedError: If the distribution has an estimator. In NumPyro also if the values
+                are one-hot and NumPyro's enumeration calls this method, since NumPyro would treat
+                the values as the numbers 0, 1, 2 and so on.
         """
         if self.estimator is not None:
             raise _errors.no_enumeration(type(self).__name__)

@@ -25,7 +25,8 @@ from .sites import discrete
 
 def _kl(p: Any, q: Any) -> Array:
     """The KL divergence of two members of a family; one may be NumPyro's own distribution."""
-    # discrete() takes the parameter that NumPyro's own was given: probs of 0 and 1 stay exact.
+    # discrete() reuses the probs or logits that the user gave to NumPyro's distribution: converting
+    # them would lose probs of exactly 0 and 1.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
     if p._family.scored_as is not q._family.scored_as:
         raise _errors.no_common_space(p, q)

@@ -199,7 +199,7 @@ class _Slope(Function):
 
 
 class _ForwardSlope(_Slope):
-    """_Slope for forward mode; a class of its own, since torch.compile refuses one with a jvp."""
+    """_Slope with derivatives in forward mode; apart, since torch.compile refuses a jvp."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

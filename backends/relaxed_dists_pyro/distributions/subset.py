@@ -18,8 +18,8 @@ class Subset(LogitsDistribution):
 
     .. math:: P(S) = \int_0^1 \prod_{i \in S} \left(1 - u^{w_i / W}\right) du.
 
-    A masked category is never in S. Where masks that can't be looked at leave fewer than k
-    categories, the value has all of them.
+    A masked category is never in S. Masks that can't be checked, as in compiled code, may leave
+    fewer than k categories; then the value marks each category that is left.
 
     Args:
         k: The number of categories to draw, a Python number from 1 to K.
