@@ -2,8 +2,8 @@
 
 A family is a small frozen object that knows how a value is drawn from noise, its density, its
 moments and its support. Each backend has one adapter that makes a distribution of its framework
-from a family.
-Families are hashable and compare by their fields, since JAX takes them as static data.
+from a family. Families are hashable and compare by their fields, since JAX takes them as static
+data.
 """
 
 from collections.abc import Callable, Mapping

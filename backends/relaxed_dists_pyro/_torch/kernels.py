@@ -79,20 +79,29 @@ def _normaliser(logits: Tensor, temperature: Tensor) -> Tensor:
     return (k - 1) * torch.log(temperature) + math.lgamma(k)
 
 
-@_kernel(one_hot.exp_concrete_log_prob)
-def exp_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-    if all_finite(logits) and all_finite(y):
-        terms = SumLogSoftmax.apply(logits, temperature[..., None], y, False, False)
-        return terms + _normaliser(logits, temperature)
-    return one_hot.exp_concrete_log_prob.formula(ops, logits, temperature, y)
+def _one_hot_density(logits: Tensor, temperature: Tensor, y: Tensor, simplex: bool) -> Tensor:
+    terms = SumLogSoftmax.apply(logits, temperature[..., None], y, simplex, False)
+    return terms + _normaliser(logits, temperature)
 
 
-@_kernel(one_hot.concrete_log_prob)
-def concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-    if all_finite(logits) and all_finite(y):
-        terms = SumLogSoftmax.apply(logits, temperature[..., None], y, True, False)
-        return terms + _normaliser(logits, temperature)
-    return one_hot.concrete_log_prob.formula(ops, logits, temperature, y)
+def _binary_density(logits: Tensor, temperature: Tensor, y: Tensor, unit: bool) -> Tensor:
+    return torch.log(temperature) + LogisticTerms.apply(logits, temperature, y, unit)
+
+
+def _register_density(formula: formulas.hot, density: Callable[..., Any], bounded: bool) -> None:
+    """Register the density of finite numbers; bounded values are on the simplex or in (0, 1)."""
+
+    @_kernel(formula)
+    def call(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+        if all_finite(logits) and all_finite(y):
+            return density(logits, temperature, y, bounded)
+        return formula.formula(ops, logits, temperature, y)
+
+
+_register_density(one_hot.exp_concrete_log_prob, _one_hot_density, False)
+_register_density(one_hot.concrete_log_prob, _one_hot_density, True)
+_register_density(bernoulli.logit_concrete_log_prob, _binary_density, False)
+_register_density(bernoulli.binary_concrete_log_prob, _binary_density, True)
 
 
 class _Asking(_TorchOps):
@@ -129,17 +138,3 @@ def binary_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Ten
     y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
     # A copy, since users may write to a draw, and sigmoid's backward pass needs its own result.
     return y, torch.sigmoid(y).clone()
-
-
-@_kernel(bernoulli.logit_concrete_log_prob)
-def logit_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-    if all_finite(logits) and all_finite(y):
-        return torch.log(temperature) + LogisticTerms.apply(logits, temperature, y, False)
-    return bernoulli.logit_concrete_log_prob.formula(ops, logits, temperature, y)
-
-
-@_kernel(bernoulli.binary_concrete_log_prob)
-def binary_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-    if all_finite(logits) and all_finite(y):
-        return torch.log(temperature) + LogisticTerms.apply(logits, temperature, y, True)
-    return bernoulli.binary_concrete_log_prob.formula(ops, logits, temperature, y)
