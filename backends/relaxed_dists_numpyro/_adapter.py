@@ -20,12 +20,12 @@ from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimator_base import renewed, short_repr
 from relaxed_dists._distributions.from_family import FromFamily
+from relaxed_dists_jax import kernels, quadrature  # noqa: F401 (they register themselves with the operations)
+from relaxed_dists_jax.carrier import find_relaxed, get_relaxed, keep_relaxed
+from relaxed_dists_jax.input import at_once, holds, known, real, result_dtype
+from relaxed_dists_jax.noise import gumbel, logistic
+from relaxed_dists_jax.ops import compute_dtype, ops
 
-from ._jax import kernels, quadrature  # noqa: F401 (they register themselves with the operations)
-from ._jax.carrier import find_relaxed, get_relaxed, keep_relaxed
-from ._jax.input import at_once, holds, known, real, result_dtype
-from ._jax.noise import gumbel, logistic
-from ._jax.ops import compute_dtype, ops
 from ._wrappers import _Masked, to_event
 
 

@@ -12,8 +12,7 @@ from jax import Array
 from numpyro.distributions.distribution import Distribution, Independent, MaskedDistribution
 
 from relaxed_dists import _errors
-
-from ._jax.carrier import carried
+from relaxed_dists_jax.carrier import carried
 
 
 class _Wrapper(Distribution):

@@ -16,15 +16,14 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.from_family import FromFamily
-
-from ._torch import quadrature  # noqa: F401 (it registers its kernels with the operations)
-from ._torch.carrier import get_relaxed, keep_relaxed, version
-from ._torch.input import real, result_dtype
-from ._torch.kernels import all_finite
-from ._torch.noise import gumbel, logistic
-from ._torch.ops import compute_dtype, ops
-from ._torch.softmax import linked
-from ._torch.state import compiling, eager, holds, known, numbers, transformed
+from relaxed_dists_torch import quadrature  # noqa: F401 (it registers its kernels with the operations)
+from relaxed_dists_torch.carrier import get_relaxed, keep_relaxed, version
+from relaxed_dists_torch.input import real, result_dtype
+from relaxed_dists_torch.kernels import all_finite
+from relaxed_dists_torch.noise import gumbel, logistic
+from relaxed_dists_torch.ops import compute_dtype, ops
+from relaxed_dists_torch.softmax import linked
+from relaxed_dists_torch.state import compiling, eager, holds, known, numbers, transformed
 
 
 def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:

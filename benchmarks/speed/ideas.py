@@ -26,9 +26,9 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Relaxed
     from relaxed_dists.pyro import RelaxedOneHotCategoricalStraightThrough
-    from relaxed_dists_pyro._torch import kernels, softmax
-    from relaxed_dists_pyro._torch import noise as _noise
-    from relaxed_dists_pyro._torch import ops as _ops
+    from relaxed_dists_torch import kernels, softmax
+    from relaxed_dists_torch import noise as _noise
+    from relaxed_dists_torch import ops as _ops
 
     torch.set_num_threads(1)
     leaf, weights, t = torch.randn(shape).requires_grad_(), torch.randn(shape), torch.tensor(0.5)
@@ -99,8 +99,8 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
     from relaxed_dists._distributions import bernoulli, formulas
     from relaxed_dists.numpyro import OneHotCategorical, RelaxedBernoulli
     from relaxed_dists.numpyro import RelaxedOneHotCategorical as Relaxed
-    from relaxed_dists_numpyro._jax import noise as _noise
-    from relaxed_dists_numpyro._jax import ops as _ops
+    from relaxed_dists_jax import noise as _noise
+    from relaxed_dists_jax import ops as _ops
 
     logits, weights = (random.normal(random.key(i), shape) for i in range(2))
     drawn_by, draw = random.key(2), of(lambda x: Relaxed(0.5, logits=x))

@@ -24,7 +24,7 @@ def pyro() -> Framework:
     import torch
 
     from relaxed_dists import pyro as names
-    from relaxed_dists_pyro._torch.ops import ops
+    from relaxed_dists_torch.ops import ops
 
     def array(x: Any) -> Any:
         return torch.tensor(np.asarray(x), dtype=torch.float64)
@@ -44,7 +44,7 @@ def numpyro() -> Framework:
     from numpyro.distributions import kl_divergence
 
     from relaxed_dists import numpyro as names
-    from relaxed_dists_numpyro._jax.ops import ops
+    from relaxed_dists_jax.ops import ops
 
     jax.config.update("jax_enable_x64", True)
 

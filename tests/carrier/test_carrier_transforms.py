@@ -165,7 +165,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
     """Arrays and tracers of jit, grad, vmap and scan: the map has no entry after them."""
     import jax
 
-    from relaxed_dists_numpyro._jax import carrier
+    from relaxed_dists_jax import carrier
 
     gc.collect()
     before = set(carrier._relaxed)

@@ -11,9 +11,9 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
-from relaxed_dists_pyro._torch import noise as _noise  # noqa: E402
-from relaxed_dists_pyro._torch import ops, softmax  # noqa: E402
-from relaxed_dists_pyro._torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
+from relaxed_dists_torch import noise as _noise  # noqa: E402
+from relaxed_dists_torch import ops, softmax  # noqa: E402
+from relaxed_dists_torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
 
 SHAPES = {  # of the logits, the noise and the temperature
     "one axis": ((6,), (6,), (1,)),

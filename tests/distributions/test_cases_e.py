@@ -184,7 +184,7 @@ def test_e2_draws_export_with_a_symbolic_batch(jax_backend: Jax, whole: bool) ->
 
 def test_e2_another_noise_fails(jax_backend: Jax, monkeypatch: pytest.MonkeyPatch) -> None:
     """Words of other counters where the number is a symbol."""
-    from relaxed_dists_numpyro._jax import noise as _noise
+    from relaxed_dists_jax import noise as _noise
 
     def draw(x: Any, key: Any) -> Any:
         return jax_backend.names.RelaxedBernoulli(0.5, logits=x).sample(key)

@@ -79,7 +79,7 @@ def test_a_seed_gives_the_same_noise_again(
 def test_words_are_those_of_jaxs_own_rounds(number: int, seed: int) -> None:
     """Threefry-2x32 of the counters (0, 1), (1, 1), ...: all first words, then all second ones."""
     jax = pytest.importorskip("jax")
-    noise = pytest.importorskip("relaxed_dists_numpyro._jax.noise")
+    noise = pytest.importorskip("relaxed_dists_jax.noise")
     from jax.extend.random import threefry_2x32
 
     key, half = jax.random.key_data(jax.random.key(seed)), (number + 1) // 2

@@ -30,6 +30,8 @@ print(sorted({{"torch", "pyro", "jax", "numpyro"}} & {{k for k, v in sys.modules
     ("package", "own"),
     [
         ("relaxed_dists", []),
+        ("relaxed_dists_torch", ["torch"]),
+        ("relaxed_dists_jax", ["jax"]),
         ("relaxed_dists_pyro", ["pyro", "torch"]),
         ("relaxed_dists_numpyro", ["jax", "numpyro"]),
     ],

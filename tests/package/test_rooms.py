@@ -7,7 +7,8 @@ from pathlib import Path
 
 # How high each room stands: the core's, and a backend's above them.
 CORE = {"_errors": 0, "_ops": 0, "schedules": 0, "_distributions": 1, "_infer": 2}
-BACKEND = {"_torch": 3, "_jax": 3, "_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
+FRAMEWORKS = ["relaxed_dists_torch", "relaxed_dists_jax"]  # at height 3
+BACKEND = {"_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
 ABOVE = ["relaxed_dists_pyro", "relaxed_dists_numpyro"]  # with all that is public
 FACADES = ["relaxed_dists", "relaxed_dists.pyro", "relaxed_dists.numpyro"]
 
@@ -15,7 +16,7 @@ FACADES = ["relaxed_dists", "relaxed_dists.pyro", "relaxed_dists.numpyro"]
 def sources() -> dict[str, Path]:
     """The modules of the core and of both backends, found without importing a framework."""
     found = {}
-    for package in ["relaxed_dists", *ABOVE]:
+    for package in ["relaxed_dists", *FRAMEWORKS, *ABOVE]:
         spec = importlib.util.find_spec(package)
         assert spec is not None
         assert spec.origin is not None
@@ -57,6 +58,8 @@ def floor(module: str) -> int:
     if module in FACADES:
         return 9
     package, *room = module.split(".")
+    if package in FRAMEWORKS:
+        return 3
     return (CORE if package == "relaxed_dists" else {**BACKEND, "": 8})[room[0] if room else ""]
 
 

@@ -157,7 +157,7 @@ def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Cal
     class_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
 
     def in_torch(logits: Any) -> Any:
-        from relaxed_dists_pyro._torch.carrier import get_relaxed
+        from relaxed_dists_torch.carrier import get_relaxed
 
         d = class_of(TEMPERATURE, logits=logits)
         value = d.rsample()

@@ -49,8 +49,8 @@ class Backend:
     array_module: str
 
     names = Room("relaxed_dists.{0.framework}")  # the public ones
-    private = Room("relaxed_dists_{0.framework}.{0.room}.ops")
-    noises = Room("relaxed_dists_{0.framework}.{0.room}.noise")
+    private = Room("relaxed_dists_{0.room}.ops")
+    noises = Room("relaxed_dists_{0.room}.noise")
     xp = Room("{0.array_module}")
     ppl = Room("{0.framework}")
     dist = Room("{0.framework}.distributions")
@@ -115,7 +115,7 @@ class Torch(Backend):
     """torch and Pyro."""
 
     framework = "pyro"
-    room = "_torch"
+    room = "torch"
     handlers_module = "poutine"
     array_module = "torch"
 
@@ -160,7 +160,7 @@ class Jax(Backend):
     """JAX and NumPyro."""
 
     framework = "numpyro"
-    room = "_jax"
+    room = "jax"
     handlers_module = "handlers"
     array_module = "jax.numpy"
 

@@ -13,8 +13,7 @@ from numpyro.distributions.transforms import IdentityTransform, ParameterFreeTra
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._distributions.family import Family
-
-from .._jax.ops import ops
+from relaxed_dists_jax.ops import ops
 
 
 def no_transform(error: Exception) -> IdentityTransform:

@@ -12,12 +12,12 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base
 from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists._distributions.from_family import Estimated
+from relaxed_dists_jax.carrier import find_relaxed, get_relaxed, keep_relaxed
+from relaxed_dists_jax.input import known
+from relaxed_dists_jax.noise import gumbel
+from relaxed_dists_jax.ops import ops
 
 from .._adapter import LogitsDistribution
-from .._jax.carrier import find_relaxed, get_relaxed, keep_relaxed
-from .._jax.input import known
-from .._jax.noise import gumbel
-from .._jax.ops import ops
 from .constraints import Values
 
 

@@ -6,8 +6,8 @@ from jax import Array
 
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.estimators import GumbelSoftmax
+from relaxed_dists_jax.ops import ops
 
-from .._jax.ops import ops
 from .discrete import OneHotCategorical
 
 

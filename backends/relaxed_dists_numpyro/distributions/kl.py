@@ -16,9 +16,9 @@ from numpyro.distributions.kl import kl_divergence
 from relaxed_dists import _errors
 from relaxed_dists._distributions.divergences import check_shapes
 from relaxed_dists._distributions.family import Parameters
+from relaxed_dists_jax.ops import compute_dtype, ops
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from .._jax.ops import compute_dtype, ops
 from .discrete import Bernoulli, OneHotCategorical
 from .sites import discrete
 

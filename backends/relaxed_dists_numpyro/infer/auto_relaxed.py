@@ -17,9 +17,9 @@ from numpyro.primitives import Messenger
 from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer import auto_relaxed
 from relaxed_dists._infer.auto_relaxed import Site
+from relaxed_dists_jax.input import known
+from relaxed_dists_jax.ops import ops
 
-from .._jax.input import known
-from .._jax.ops import ops
 from ..distributions import sites
 from ..distributions.discrete import _Discrete
 from ..distributions.hard_concrete import HardConcrete

@@ -16,9 +16,9 @@ from relaxed_dists._distributions import discrete as _counterparts
 from relaxed_dists._infer import discretize as _discretize
 from relaxed_dists._infer.discretize import AtAnyTemperature, needs_temperature
 from relaxed_dists._infer.paths import same
+from relaxed_dists_jax.input import known
 
 from .._adapter import LogitsDistribution
-from .._jax.input import known
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.constraints import Values
 from ..distributions.discrete import Bernoulli, OneHotCategorical

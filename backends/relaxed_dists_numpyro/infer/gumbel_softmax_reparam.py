@@ -9,10 +9,10 @@ from jax import Array
 from numpyro.infer.reparam import Reparam
 
 from relaxed_dists._infer import relax
+from relaxed_dists_jax.noise import gumbel, logistic
+from relaxed_dists_jax.ops import ops
 
 from .._adapter import RelaxedDistribution
-from .._jax.noise import gumbel, logistic
-from .._jax.ops import ops
 from ..distributions.sites import discrete, innermost, rewrapped
 
 

@@ -17,9 +17,9 @@ from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer.paths import moved, quietly, same, with_gradient
+from relaxed_dists_jax.input import known
+from relaxed_dists_jax.ops import ops
 
-from .._jax.input import known
-from .._jax.ops import ops
 from ..distributions import sites as _sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical

@@ -11,8 +11,8 @@ from numpyro.handlers import substitute, trace
 from numpyro.ops.provenance import eval_provenance
 
 from relaxed_dists._infer import unbiased
+from relaxed_dists_jax.ops import ops
 
-from .._jax.ops import ops
 from ..distributions.sites import kind
 from .soft_draws import HardDraws, Redraws, SoftScores
 from .svi import _unwrap

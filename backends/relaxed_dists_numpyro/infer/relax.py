@@ -13,9 +13,9 @@ from numpyro.primitives import _PYRO_STACK, Messenger
 from relaxed_dists._infer import paths
 from relaxed_dists._infer import relax as _relax
 from relaxed_dists._infer.relax import Chosen, constrained
+from relaxed_dists_jax.ops import ops
 
 from .._adapter import RelaxedDistribution
-from .._jax.ops import ops
 from ..distributions import sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical

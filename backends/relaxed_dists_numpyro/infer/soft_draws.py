@@ -10,9 +10,9 @@ from numpyro.primitives import Messenger
 from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer import unbiased
 from relaxed_dists._infer.unbiased import Relaxation
+from relaxed_dists_jax.noise import gumbel, logistic
+from relaxed_dists_jax.ops import compute_dtype, ops
 
-from .._jax.noise import gumbel, logistic
-from .._jax.ops import compute_dtype, ops
 from ..distributions import sites
 from .unbiased import latent, with_estimator
 

@@ -10,8 +10,7 @@ from torch.distributions.transforms import Transform
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.family import Family
-
-from .._torch.ops import ops
+from relaxed_dists_torch.ops import ops
 
 
 class Values(constraints.Constraint):

@@ -12,12 +12,12 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base, machinery
 from relaxed_dists._distributions.estimator_base import Estimator, short_repr
 from relaxed_dists._distributions.from_family import Estimated
+from relaxed_dists_torch.carrier import get_relaxed, keep_relaxed
+from relaxed_dists_torch.noise import gumbel
+from relaxed_dists_torch.ops import ops
+from relaxed_dists_torch.state import compiling
 
 from .._adapter import LogitsDistribution
-from .._torch.carrier import get_relaxed, keep_relaxed
-from .._torch.noise import gumbel
-from .._torch.ops import ops
-from .._torch.state import compiling
 from .constraints import Values
 
 

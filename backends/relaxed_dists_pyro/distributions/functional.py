@@ -7,8 +7,8 @@ from torch import Tensor
 
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.estimators import GumbelSoftmax
+from relaxed_dists_torch.ops import ops
 
-from .._torch.ops import ops
 from .discrete import OneHotCategorical
 
 

@@ -13,9 +13,9 @@ from torch.distributions.one_hot_categorical import OneHotCategorical as TorchOn
 from relaxed_dists import _errors
 from relaxed_dists._distributions.divergences import check_shapes
 from relaxed_dists._distributions.family import Parameters
+from relaxed_dists_torch.ops import compute_dtype, ops
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
-from .._torch.ops import compute_dtype, ops
 from .discrete import Bernoulli, OneHotCategorical
 from .sites import discrete
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from relaxed_dists._distributions.estimators import GumbelSoftmax
 from relaxed_dists._infer import auto_relaxed
 from relaxed_dists._infer.auto_relaxed import Site
+from relaxed_dists_torch.ops import ops
 
-from .._torch.ops import ops
 from ..distributions import sites
 from ..distributions.discrete import _Discrete
 from ..distributions.hard_concrete import HardConcrete

@@ -10,10 +10,10 @@ from pyro.infer.reparam.reparam import Reparam
 from torch import Tensor
 
 from relaxed_dists._infer import relax
+from relaxed_dists_torch.noise import gumbel, logistic
+from relaxed_dists_torch.ops import ops
 
 from .._adapter import RelaxedDistribution
-from .._torch.noise import gumbel, logistic
-from .._torch.ops import ops
 from ..distributions.bernoulli import (
     RelaxedBernoulli,
     RelaxedBernoulliStraightThrough,

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer.paths import moved, quietly, same, with_gradient
+from relaxed_dists_torch.ops import ops
+from relaxed_dists_torch.state import traced
 
-from .._torch.ops import ops
-from .._torch.state import traced
 from ..distributions import sites as _sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical

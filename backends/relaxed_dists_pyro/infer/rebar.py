@@ -9,8 +9,8 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from relaxed_dists._infer import unbiased
+from relaxed_dists_torch.ops import ops
 
-from .._torch.ops import ops
 from .generators import rng_state, same_noise
 from .soft_draws import HardDraws, Redraws, SoftScores
 from .svi import _unwrap

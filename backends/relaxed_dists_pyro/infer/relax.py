@@ -19,9 +19,9 @@ from torch import Tensor
 from relaxed_dists._infer import paths
 from relaxed_dists._infer import relax as _relax
 from relaxed_dists._infer.relax import Chosen, constrained
+from relaxed_dists_torch.ops import ops
 
 from .._adapter import RelaxedDistribution
-from .._torch.ops import ops
 from ..distributions import sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from relaxed_dists._infer import unbiased
 from relaxed_dists._infer.unbiased import Relaxation
+from relaxed_dists_torch.noise import gumbel, logistic
+from relaxed_dists_torch.ops import compute_dtype, ops
 
-from .._torch.noise import gumbel, logistic
-from .._torch.ops import compute_dtype, ops
 from ..distributions import sites
 from .unbiased import latent, without_estimator
 

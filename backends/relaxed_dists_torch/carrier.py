@@ -6,10 +6,10 @@ unnoticed.
 """
 
 import itertools
+import sys
 from typing import Any
 
 import torch
-from pyro.ops.provenance import ProvenanceTensor, track_provenance
 from torch import Tensor
 
 from relaxed_dists import _errors
@@ -73,8 +73,9 @@ def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
 
 def get_relaxed(value: Any, space: str) -> Any:
     """The relaxed sample behind the value, or None where it is lost or of another space."""
-    if isinstance(value, ProvenanceTensor):  # TraceGraph_ELBO wraps values at discrete sites
-        return track_provenance(get_relaxed(value._t, space), value._provenance)
+    if type(value).__name__ == "ProvenanceTensor":  # Pyro's TraceGraph_ELBO wraps values in it
+        pyro = sys.modules[type(value).__module__]
+        return pyro.track_provenance(get_relaxed(value._t, space), value._provenance)
     stored, sample, version, trace = getattr(value, "_relaxed_sample", ("", None, 0, None))
     if stored != space:
         return None

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpyro.util import not_jax_tracer
 
 from relaxed_dists import _errors
 
 
 def known(x: Any) -> bool:
     """Whether the numbers can be looked at; False for a tracer."""
-    return bool(not_jax_tracer(x))
+    return not isinstance(x, jax.core.Tracer)
 
 
 def holds(condition: Any) -> bool:

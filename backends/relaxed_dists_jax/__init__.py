@@ -1,0 +1,1 @@
+"""The code that depends on JAX alone: operations, kernels, noise, arguments, quadrature, carrier."""

@@ -1,1 +1,0 @@
-"""The code that depends on torch: operations, kernels, noise, arguments, quadrature, carrier."""

@@ -1,0 +1,1 @@
+"""The code that depends on torch alone: operations, kernels, noise, arguments, quadrature, carrier."""
