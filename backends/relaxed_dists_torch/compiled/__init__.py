@@ -1,0 +1,1 @@
+"""The hot formulas compiled to machine code, for float32 on a CPU."""
