@@ -1,4 +1,4 @@
-"""The errors for bad input: what was got, what was expected, what to do (long: many messages)."""
+"""The errors about bad input: each says what was got, expected, and to do (long: many errors)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ def one_of(name: str, probs: Any, logits: Any) -> None:
 
 
 def bad_temperature(name: str, temperature: Any, field: str = "temperature") -> ValueError:
-    """A temperature that is not positive, or beyond what floating numbers can compute with."""
+    """The error about a temperature that is not positive, or too small or large to compute with."""
     return ValueError(
         f"{name} got {field}={temperature}; expected positive numbers from 2**-20 to 2**20 "
         "(1e-6 to 1e6). Give the annealing schedule a floor above zero."
@@ -20,7 +20,7 @@ def bad_temperature(name: str, temperature: Any, field: str = "temperature") -> 
 
 
 def bad_temperature_shape(name: str, shape: Sequence[int], batch: Sequence[int]) -> ValueError:
-    """A temperature that does not broadcast with the batch shape."""
+    """The error about a temperature that does not broadcast with the batch shape."""
     return ValueError(
         f"{name} got a temperature of shape {tuple(shape)} for the batch shape {tuple(batch)}; "
         "expected shapes that broadcast: one temperature a row, never one a category. "
@@ -29,7 +29,7 @@ def bad_temperature_shape(name: str, shape: Sequence[int], batch: Sequence[int])
 
 
 def cannot_expand(name: str, shape: Sequence[int], expanded: Sequence[int]) -> ValueError:
-    """A batch shape that a distribution does not broadcast to."""
+    """The error about a batch shape that a distribution does not broadcast to."""
     return ValueError(
         f"{name}.expand got the batch shape {tuple(expanded)} for a distribution of batch shape "
         f"{tuple(shape)}; expected a shape that it broadcasts to, with at least as many "
@@ -38,7 +38,7 @@ def cannot_expand(name: str, shape: Sequence[int], expanded: Sequence[int]) -> V
 
 
 def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError:
-    """An event without categories."""
+    """The error about an event without categories."""
     return ValueError(
         f"{name} got {parameter} of shape {tuple(shape)}; expected shape (..., K) with at least "
         "one category on the last axis. Put the categories last."
@@ -46,7 +46,7 @@ def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError
 
 
 def not_real(name: str, what: str, x: Any) -> ValueError:
-    """An argument that is not an array of real numbers."""
+    """The error about an argument that is not an array of real numbers."""
     return ValueError(
         f"{name} got {what} of type {getattr(x, 'dtype', type(x).__name__)}; expected real "
         "numbers: floating ones of 16 bits or more, integers or booleans, in an array, a nested "
@@ -55,7 +55,7 @@ def not_real(name: str, what: str, x: Any) -> ValueError:
 
 
 def bad_logits(name: str, logits: Any, one_hot: bool) -> ValueError:
-    """Logits that are no distribution's."""
+    """The error about logits that describe no distribution."""
     got = "NaN, +inf, numbers from 2**24 up" + (", or a row of only -inf" if one_hot else "")
     expected = "numbers below 2**24, " + (
         "or -inf to mask a category, and not a whole row of -inf" if one_hot else "or -inf"
@@ -67,7 +67,7 @@ def bad_logits(name: str, logits: Any, one_hot: bool) -> ValueError:
 
 
 def bad_probs(name: str, probs: Any, one_hot: bool) -> ValueError:
-    """Probs that are no distribution's."""
+    """The error about probs that describe no distribution."""
     if one_hot:
         got, expected = "negative, not finite, or a row of zeros", "weights of at least"
         expected += " 0 with a positive sum on the last axis (they are normalised)"
@@ -80,7 +80,7 @@ def bad_probs(name: str, probs: Any, one_hot: bool) -> ValueError:
 
 
 def bad_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> ValueError:
-    """A value whose shape does not fit."""
+    """The error about a value whose shape does not fit the distribution."""
     return ValueError(
         f"{name}.log_prob got a value of shape {tuple(shape)}; expected a shape that broadcasts "
         f"with {tuple(expected)} and ends with the event shape. Check the sample's dimensions."
@@ -88,7 +88,7 @@ def bad_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> Value
 
 
 def not_a_key(key: Any) -> ValueError:
-    """Several random keys, or an argument that is no key."""
+    """The error about several random keys, or an argument that is no key."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     got = repr(key) if dtype is None else f"an array of dtype {dtype} and shape {shape}"
     return ValueError(
@@ -99,7 +99,7 @@ def not_a_key(key: Any) -> ValueError:
 
 
 def off_support(name: str, value: Any, support: str, remedy: str) -> ValueError:
-    """A value off the support."""
+    """The error about a value off the support."""
     return ValueError(f"{name}.log_prob got {value}; expected {support}. {remedy}")
 
 
@@ -110,7 +110,7 @@ WRITTEN = (
 
 
 def lost(name: str) -> ValueError:
-    """A straight-through value without the relaxed sample that its density belongs to."""
+    """The error about a straight-through value without the relaxed sample that has the density."""
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it; expected the "
         "very object that the distribution drew: a copy, an index, a reshape, an in-place write "
@@ -126,7 +126,7 @@ LOSES = "a copy, an index, a reshape or a transform loses the sample"
 
 
 def rounded(name: str, seen: bool) -> ValueError:
-    """A relaxed value without its log, which is rounded or may be: its density is not known."""
+    """The error about a rounded value without the sample behind it: its density is unknown."""
     binary = "Bernoulli" in name
     space = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
     what = f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
@@ -140,7 +140,7 @@ def rounded(name: str, seen: bool) -> ValueError:
 
 
 def no_kl(p: Any, q: Any) -> ValueError:
-    """A divergence between a relaxed distribution and a discrete one."""
+    """The error about a divergence between a relaxed distribution and a discrete one."""
     return ValueError(
         f"kl_divergence got {type(p).__name__} and {type(q).__name__}; expected two relaxed "
         "distributions or two discrete ones, since a density has no divergence from a mass. Choose "
@@ -153,7 +153,7 @@ def no_kl(p: Any, q: Any) -> ValueError:
 
 
 def no_common_space(p: Any, q: Any) -> ValueError:
-    """A divergence between distributions whose values are of different kinds."""
+    """The error about a divergence between distributions whose values are of different kinds."""
     return ValueError(
         f"kl_divergence got {type(p).__name__} and {type(q).__name__}, whose values are of "
         "different spaces; expected distributions on the same one. Use the same class for both "
@@ -162,7 +162,7 @@ def no_common_space(p: Any, q: Any) -> ValueError:
 
 
 def no_known_kl(p: Any, q: Any) -> NotImplementedError:
-    """A divergence between distributions without a density."""
+    """The error about a divergence between distributions whose density is not known."""
     return NotImplementedError(
         f"kl_divergence got {type(p).__name__} and {type(q).__name__}, whose density is not known; "
         "expected distributions that have one. Add .mask(False) to both, which counts as 0."
@@ -170,7 +170,7 @@ def no_known_kl(p: Any, q: Any) -> NotImplementedError:
 
 
 def unlike_shapes(p: Any, q: Any) -> ValueError:
-    """A divergence between distributions whose events or batches do not fit."""
+    """The error about a divergence between distributions whose shapes do not fit."""
     got = " and ".join(
         f"{type(x).__name__} of batch shape {tuple(x.batch_shape)} and event shape "
         f"{tuple(x.event_shape)}"
@@ -184,7 +184,7 @@ def unlike_shapes(p: Any, q: Any) -> ValueError:
 
 
 def no_mode(name: str) -> NotImplementedError:
-    """The mode of a density that is often unbounded, and else has no mode in closed form."""
+    """The error about the mode of a density that is unbounded or has no mode in closed form."""
     binary, k = "Bernoulli" in name, "1" if "Bernoulli" in name else "K - 1"
     where = "at 0 or 1" if binary else "at the corners of the simplex"
     log_law = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
@@ -196,7 +196,7 @@ def no_mode(name: str) -> NotImplementedError:
 
 
 def no_cdf(name: str) -> NotImplementedError:
-    """The cdf of a straight-through value, which is not the cdf of its density."""
+    """The error about the cdf of a straight-through value, which is not the cdf of its density."""
     return NotImplementedError(
         f"{name} has no cdf: its values are 0 and 1, its density that of the relaxed sample behind "
         "them; expected one distribution. Use RelaxedBernoulli for the relaxed sample's cdf, or "
@@ -205,7 +205,7 @@ def no_cdf(name: str) -> NotImplementedError:
 
 
 def missing(name: str, what: str) -> NotImplementedError:
-    """A property or method of the frameworks' distributions that this one lacks."""
+    """The error about a method of the framework's distributions that one distribution lacks."""
     hard = name.removeprefix("Relaxed")
     if what == "rsample":
         why = "its values carry no gradient"
@@ -249,7 +249,7 @@ def missing(name: str, what: str) -> NotImplementedError:
 
 
 def missing_outside(name: str, what: str) -> NotImplementedError:
-    """A method that a masked or independent distribution lacks, though the one inside has it."""
+    """The error about a method that only the distribution inside a wrapper has."""
     return NotImplementedError(
         f"{name} has no {what} where it is masked or its batch dimensions are event dimensions; "
         "expected the distribution inside. Ask its .base_dist."
@@ -257,14 +257,14 @@ def missing_outside(name: str, what: str) -> NotImplementedError:
 
 
 def bad_probability(name: str, q: Any) -> ValueError:
-    """An argument of icdf outside [0, 1]."""
+    """The error about an argument of icdf outside [0, 1]."""
     return ValueError(
         f"{name}.icdf got {q}; expected probabilities from 0 to 1. Apply cdf to values first."
     )
 
 
 def no_such_estimator(name: str, estimator: Any) -> ValueError:
-    """An estimator that is none: a number, or the class of one."""
+    """The error about an argument that is not an estimator, such as a number or a class."""
     got, remedy = repr(estimator), "Give one, such as GumbelSoftmax(temperature)"
     if isinstance(estimator, type):
         got = f"the class {estimator.__name__}"
@@ -276,7 +276,7 @@ def no_such_estimator(name: str, estimator: Any) -> ValueError:
 
 
 def no_samples(name: str, samples: Any) -> ValueError:
-    """A number of samples that is not a positive whole number."""
+    """The error about a number of samples that is not a positive whole number."""
     return ValueError(
         f"{name} got samples={samples!r}; expected a whole number of at least 1. "
         "Take 10, or GumbelSoftmax(temperature) for one draw of the noise."
@@ -284,14 +284,14 @@ def no_samples(name: str, samples: Any) -> ValueError:
 
 
 def bad_gap(name: str, gap: Any) -> ValueError:
-    """A gap that is negative or not finite."""
+    """The error about a gap that is negative or not finite."""
     return ValueError(
         f"{name} got gap={gap!r}; expected a finite number of at least 0. Its authors take 1."
     )
 
 
 def too_cold(temperature: float) -> ValueError:
-    """A temperature below 1 for ReinMax."""
+    """The error about a temperature below 1 for ReinMax."""
     return ValueError(
         f"ReinMax got temperature={temperature}; expected a number of at least 1, since below it "
         "the bias grows and the variance does not fall. Do not anneal it; take 1."
@@ -306,7 +306,7 @@ NO_SECOND = (
 
 
 def no_enumeration(name: str) -> NotImplementedError:
-    """Enumeration with an estimator."""
+    """The error about the enumeration of a distribution with an estimator."""
     return NotImplementedError(
         f"{name} can't be enumerated with an estimator, since an enumerated value carries no "
         "pathwise gradient; expected estimator=None. Use .discrete, or drop the estimator."
@@ -314,7 +314,7 @@ def no_enumeration(name: str) -> NotImplementedError:
 
 
 def no_estimator(name: str) -> NotImplementedError:
-    """rsample without an estimator."""
+    """The error about a call of rsample without an estimator."""
     return NotImplementedError(
         f"{name} has no rsample without an estimator; expected "
         f"{name}(..., estimator=...). Pass StraightThrough() or GumbelSoftmax(temperature), "
@@ -330,7 +330,7 @@ SOFT_VALUES = (
 
 
 def discrete_site(values: str) -> NotImplementedError:
-    """A sampler or an autoguide that moves through the values of a discrete distribution."""
+    """The error about a sampler or an autoguide that got a discrete distribution."""
     return NotImplementedError(
         f"HMC, NUTS or an autoguide got a discrete site, whose values are {values}; expected a "
         "continuous one. Relax the model: relax(model, temperature); or sum the site out."
@@ -338,7 +338,7 @@ def discrete_site(values: str) -> NotImplementedError:
 
 
 def no_funsor(name: str, framework: str) -> ValueError:
-    """A distribution that funsor can't represent as it is."""
+    """The error about a distribution that funsor can't represent."""
     expected = "OneHotCategorical or Bernoulli" if framework == "pyro" else "Bernoulli"
     return ValueError(
         f"funsor got a {name}, of which it would keep the parameters alone: neither the relaxed "
@@ -349,7 +349,7 @@ def no_funsor(name: str, framework: str) -> ValueError:
 
 
 def no_density() -> ValueError:
-    """A sampler or a guide that moves through the values of a distribution with an estimator."""
+    """The error about a sampler or an autoguide that got a distribution with an estimator."""
     return ValueError(
         "HMC, NUTS or an autoguide got a site of a discrete distribution with a pathwise "
         "estimator; expected a continuous distribution, since the estimator's gradient is that of "
@@ -359,7 +359,7 @@ def no_density() -> ValueError:
 
 
 def no_funsor_enumeration() -> ModuleNotFoundError:
-    """NumPyro's enumeration without funsor, which it needs."""
+    """The error about a missing funsor, which NumPyro's enumeration needs."""
     return ModuleNotFoundError(
         "exact_evidence needs funsor, by which NumPyro enumerates and which is not installed. "
         "Install the extra: pip install 'relaxed-dists[enumeration]'",
@@ -368,7 +368,7 @@ def no_funsor_enumeration() -> ModuleNotFoundError:
 
 
 def no_integers(name: str) -> NotImplementedError:
-    """NumPyro's enumeration of values that are not integers."""
+    """The error about NumPyro's enumeration of values that are not integers."""
     return NotImplementedError(
         f"NumPyro's inference (NUTS, TraceEnum_ELBO, scan, DiscreteHMCGibbs, MixedHMC) asked for "
         f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "
@@ -385,7 +385,7 @@ UNCOUNTED = (
 
 
 def mixed(name: str, model: str, guide: str, who: str = "AnnealedSVI") -> ValueError:
-    """A site with a mass on one side and a density on the other."""
+    """The error about a site with a mass in the model and a density in the guide, or vice versa."""
     both = model + guide
     got = f"got the site '{name}', which the model draws from {model} and the guide from {guide}"
     expected = "expected two relaxed distributions or two discrete ones"

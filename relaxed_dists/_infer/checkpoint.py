@@ -12,13 +12,13 @@ def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> N
         path: The file, which may exist.
         save: Writes the new content into a binary file.
     """
-    path = os.path.realpath(path)  # os.replace would replace a link instead of its file
+    path = os.path.realpath(path)  # os.replace would replace a symbolic link itself
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
             save(file)
             file.flush()
-            os.fsync(file.fileno())  # a power cut could leave an empty file otherwise
+            os.fsync(file.fileno())  # without this, a power cut could leave an empty file
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
@@ -50,14 +50,14 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The cause of an error, without torch's advice to execute the file anyway."""
+    """The cause of an error, without torch's advice to load the file unsafely."""
     text = str(error)
     text = text.partition("WeightsUnpickler error: ")[2].partition(" Please use")[0] or text
     return f"{type(error).__name__}: {next(iter(text.splitlines()), '').strip()}"
 
 
 def unreadable(path: Any, error: BaseException) -> ValueError:
-    """A file that is cut short, damaged, or no checkpoint at all."""
+    """The error about a file that is cut short, damaged, or no checkpoint at all."""
     return ValueError(
         f"AnnealedSVI.load got the file {str(path)!r}, which can't be read as a checkpoint "
         f"({_reason(error)}); expected a whole file that AnnealedSVI.save wrote. Take an earlier "
@@ -66,7 +66,7 @@ def unreadable(path: Any, error: BaseException) -> ValueError:
 
 
 def malformed(source: str, what: str, expected: str) -> ValueError:
-    """A state that lacks something, or holds something else."""
+    """The error about a state with a missing or an unexpected entry."""
     return ValueError(
         f"AnnealedSVI got {source} with {what}; expected {expected}. Pass what AnnealedSVI saved, "
         f"to a model, a guide and an optimiser like those that it was saved from. {UNCHANGED}"
@@ -74,7 +74,7 @@ def malformed(source: str, what: str, expected: str) -> ValueError:
 
 
 def not_a_state(got: Any) -> ValueError:
-    """Something else in place of a state of NumPyro's SVI."""
+    """The error about an object that is no state of NumPyro's SVI."""
     return ValueError(
         f"AnnealedSVI got a {type(got).__name__} to save or load; expected an SVIState. Pass what "
         "init or update returned, or result.state of what run returned."
@@ -82,7 +82,7 @@ def not_a_state(got: Any) -> ValueError:
 
 
 def unlike_names(source: str, missing: Iterable[str], unknown: Iterable[str]) -> ValueError:
-    """A state whose arrays have other names than expected."""
+    """The error about a state whose arrays have other names than expected."""
     parts = [("without", _names(missing)), ("with", _names(unknown))]
     got = " and ".join(f"{word} {names}" for word, names in parts if names)
     return ValueError(
@@ -92,7 +92,7 @@ def unlike_names(source: str, missing: Iterable[str], unknown: Iterable[str]) ->
 
 
 def first_seen_otherwise(name: str, got: Any, expected: Any) -> ValueError:
-    """A loaded parameter that model or guide later registers with another shape or dtype."""
+    """The error about a loaded parameter that is registered with another shape or dtype."""
     return ValueError(
         f"AnnealedSVI has loaded the parameter {name!r} of shape {tuple(got.shape)} and dtype "
         f"{got.dtype}, and now model or guide registers it with shape {tuple(expected.shape)} and "
@@ -102,7 +102,7 @@ def first_seen_otherwise(name: str, got: Any, expected: Any) -> ValueError:
 
 
 def renamed(unused: Iterable[str], new: Iterable[str]) -> ValueError:
-    """Loaded parameters that nothing registers, while new ones are registered."""
+    """The error about loaded parameters that nothing registers, while new ones are registered."""
     return ValueError(
         f"AnnealedSVI has loaded the parameters {_names(unused)}, which neither model nor guide "
         f"registers, while they register {_names(new)}, which were not loaded and would start "
@@ -138,7 +138,7 @@ def looked_far(number: int) -> str:
 
 
 def trained_already(source: str, names: Iterable[str]) -> ValueError:
-    """A state without parameters that this process has already trained."""
+    """The error about a state that lacks parameters which this process has already trained."""
     return ValueError(
         f"AnnealedSVI got {source} without the parameters {_names(names)}, which this process has "
         "trained already and can't take back; expected all of them. Save after the first step, or "
@@ -147,7 +147,7 @@ def trained_already(source: str, names: Iterable[str]) -> ValueError:
 
 
 def cleared() -> ValueError:
-    """A param store that was cleared between a load and the first call after it."""
+    """The error about a param store that was cleared between a load and the next call."""
     return ValueError(
         "AnnealedSVI has loaded parameters that were cleared from Pyro's param store before its "
         "first call, so that training would start anew; expected them there. Call "
@@ -156,7 +156,7 @@ def cleared() -> ValueError:
 
 
 def unnamed_parameters() -> ValueError:
-    """Parameters that Pyro's param store does not hold, because of module_local_params."""
+    """The error about parameters that are not in Pyro's param store: module_local_params."""
     return ValueError(
         "AnnealedSVI can't save parameters that are not in Pyro's param store, as under "
         "pyro.settings.set(module_local_params=True); expected all of them there. Leave the "
@@ -165,7 +165,7 @@ def unnamed_parameters() -> ValueError:
 
 
 def unknown_constraint(source: str, name: str, path: str) -> ValueError:
-    """A constraint whose class is not imported."""
+    """The error about a constraint whose class is not imported."""
     return ValueError(
         f"AnnealedSVI got {source} with the constraint {path!r} of the parameter {name!r}; "
         "expected a constraint whose class this process has imported. Import the module that "
@@ -174,7 +174,7 @@ def unknown_constraint(source: str, name: str, path: str) -> ValueError:
 
 
 def unsaved(error: BaseException) -> ValueError:
-    """A state that can't be written without pickle."""
+    """The error about a state that can't be written without pickle."""
     return ValueError(
         f"AnnealedSVI.save got a state that can't be read without pickle ({_reason(error)}); "
         "expected tensors, numbers and strings. Look at the settings of the optimiser and of its "
@@ -183,7 +183,7 @@ def unsaved(error: BaseException) -> ValueError:
 
 
 def unsaved_constraint(name: str, constraint: Any) -> ValueError:
-    """A constraint that can't be written without pickle."""
+    """The error about a constraint that can't be written without pickle."""
     return ValueError(
         f"AnnealedSVI.save got the parameter {name!r} with the constraint {constraint!r}; expected "
         "one whose class is defined in a module and whose fields are numbers, tensors or "
