@@ -1,7 +1,7 @@
 """Relaxed discrete distributions for Pyro and NumPyro, with the same names and mathematics in both.
 
-Import the distributions from :mod:`relaxed_dists.pyro` or :mod:`relaxed_dists.numpyro`. This
-package itself imports neither torch nor jax.
+Import the distributions from :mod:`relaxed_dists.pyro` or :mod:`relaxed_dists.numpyro`. The
+package ``relaxed_dists`` itself imports neither torch nor jax.
 """
 
 from relaxed_dists import schedules

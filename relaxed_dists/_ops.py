@@ -1,16 +1,16 @@
-"""The array operations that a framework gives to the formulas."""
+"""The array operations that each framework (torch or JAX) provides for the formulas."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-Array = Any  # of the framework whose operations are passed in
+Array = Any  # an array of the framework whose operations a formula is called with
 
 
 class Ops(Protocol):
     """The array operations that the formulas need. Reductions are over the last axis."""
 
     kernels: dict[str, Callable[..., Any]]
-    """The framework's kernels, which replace formulas, by name: see ``formulas.hot``."""
+    """The framework's kernels, which are faster replacements of formulas: see ``formulas.hot``."""
 
     def exp(self, x: Array, /) -> Array: ...
     def log(self, x: Array, /) -> Array: ...
@@ -31,27 +31,34 @@ class Ops(Protocol):
         """1 at the k largest entries, 0 elsewhere."""
 
     def matching(self, x: Array, /) -> Array:
-        """The permutation matrix whose entries of x, ``(..., N, N)``, have the largest sum."""
+        """The permutation matrix that selects the entries of x with the largest sum.
+
+        x has the shape ``(..., N, N)``.
+        """
 
     def stop_gradient(self, x: Array, /) -> Array: ...
     def slope(self, logits: Array, p: Array, /) -> Array:
         """Zeros of p's shape, whose derivative by the logits is J(p) = diag(p) - p p^T.
 
-        In general no function has this derivative, so a second derivative raises an error.
+        If p is not softmax(logits), no function has the derivative J(p), so asking for a second
+        derivative raises an error.
         """
 
 
 class QuadratureOps(Ops, Protocol):
-    """The operations that integrals and loops need in addition."""
+    """The operations that integrals and loops need in addition to those of Ops."""
 
     def columns(self, x: Array, /) -> Array:
-        """x with each row as a column, ``(categories, rows)``, so that its sums add vectors."""
+        """x of shape ``(..., K)`` as a matrix of shape ``(K, rows)``: each row is then a column.
+
+        A sum over the K categories then adds vectors, which is fast.
+        """
 
     def rows(self, x: Array, like: Array, /) -> Array:
-        """The inverse of ``columns``, for an array of like's shape."""
+        """The inverse of ``columns``: the matrix x of shape ``(K, rows)``, in the shape of like."""
 
     def total(self, x: Array, /) -> Array:
-        """The sum of each column, over the last but one axis, which is kept with length 1."""
+        """The sum over the last but one axis, which is kept with length 1."""
 
     def constant(self, values: Any, like: Array, /) -> Array:
         """NumPy values as an array of like's dtype."""
@@ -61,28 +68,32 @@ class QuadratureOps(Ops, Protocol):
         """The values of functions that are polynomials on intervals.
 
         A table has the shape ``(order, *rows, intervals)``. With i the integer nearest to the
-        position, its function is the sum over p of table[p, *rows, i] (position - i)^p. The axes
-        ``rows`` are absent, or broadcast with the position's leading axes. Positions beyond the
-        first or the last interval are moved to its centre.
+        position, the table's function is the sum over p of table[p, *rows, i] (position - i)^p.
+        The axes ``rows`` are absent, or broadcast with the position's leading axes. A position
+        beyond the first or the last interval is moved to the centre of that interval.
         """
 
     def integrate(
         self, f: Callable[[Array], Sequence[Array]], points: Any, weights: Any, like: Array, /
     ) -> list[Array]:
-        """sum_j weights_j f(points_j), for each array that f returns, at most as large as like."""
+        """sum_j weights_j f(points_j), for each of the arrays that f returns.
+
+        The points get like's dtype. Each array that f returns is at most as large as like.
+        """
 
     def dot(self, x: Array, y: Array, /) -> Array:
-        """The sum over x's last axis and y's first, to full precision."""
+        """The product x y, summed over x's last axis and y's first axis, to full precision."""
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int, /) -> Any:
-        """jax.lax.scan; if values are given, in reverse."""
+        """The same as jax.lax.scan, with ``reverse=True`` if values are given."""
 
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array
     ) -> Array:
-        """The function's value, one number per row, with the gradients that it computes as well.
+        """The function's value, one number per row, with derivatives that the function computes.
 
-        function(wanted, *arguments) returns the value, and then for each argument the gradient by
-        it, or None where there is none or none is wanted. The gradient by the first argument has
-        that argument's shape; the others have the value's shape.
+        function(wanted, *arguments) returns the value, and then one gradient for each argument. The
+        gradient is None if ``wanted`` is False for the argument, or if the value does not depend on
+        the argument. The gradient by the first argument has the first argument's shape; the other
+        gradients have the value's shape.
         """

@@ -1,4 +1,4 @@
-"""Look up the ELBO that asks for a density."""
+"""The search on the Python stack for the ELBO that computes a log density."""
 
 import sys
 from collections.abc import Collection
@@ -8,9 +8,9 @@ from typing import Any
 def relaxed_site(elbo: type, relaxed: tuple[type, ...]) -> tuple[str, Any, bool] | None:
     """The latent site that an ELBO scores, if the guide draws it from a relaxed distribution.
 
-    The frameworks do not tell a distribution which site's value it scores, and numbers do not say
-    whether they were drawn or given. So this walks up the stack, which is slow: ask only where a
-    value may be a wrong one.
+    The frameworks do not tell a distribution which site's value it scores, and a value does not
+    show whether it was drawn or given. So this function reads local variables of the ELBO on the
+    Python stack. That is slow, so call the function only for a value that may be wrong.
 
     Args:
         elbo: The class of the framework's ELBOs.
@@ -18,7 +18,8 @@ def relaxed_site(elbo: type, relaxed: tuple[type, ...]) -> tuple[str, Any, bool]
 
     Returns:
         The site's name, the relaxed distribution inside all wrappers, and whether ``allow_mixed``
-        names the site. None if the guide doesn't draw it from a relaxed distribution.
+        names the site. None if no ELBO scores a latent site, or if the site's distribution in the
+        guide is not relaxed.
     """
     site: Any = None
     guide: Any = None

@@ -1,9 +1,12 @@
 """A family of distributions, written once over the array operations of a framework.
 
-A family is a small frozen object that knows how a value is drawn from noise, its density, its
-moments and its support. Each backend has one adapter that makes a distribution of its framework
-from a family. Families are hashable and compare by their fields, since JAX takes them as static
-data.
+A family is a small immutable object with the formulas of a distribution: the draw from noise, the
+density, the moments and the support. Each backend has one adapter that makes a distribution of its
+framework from a family. Families are hashable and compare by their fields, since JAX requires this
+of static data.
+
+A draw may keep a sample behind its value: an array, such as the log of the value, from which the
+density is computed without the value's rounding.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,13 +25,13 @@ class Parameters(NamedTuple):
     tiny: float = 0.0
     """The smallest normal number of the value's dtype."""
     eps: float = 0.0
-    """The spacing of that dtype at 1."""
+    """The spacing of the value's dtype at 1."""
 
 
 class Family:
     """The interface of a family.
 
-    In addition a family has those of the following methods that have a known formula: ``mean``,
+    In addition a family has each of the following methods whose formula is known: ``mean``,
     ``variance``, ``mode`` and ``entropy``, which take ``(ops, p)``; ``cdf(ops, p, value, sample)``;
     ``icdf(ops, p, q)``; and ``kl(ops, other, p, q)``, where ``other`` is the family of ``q``.
     """
@@ -37,43 +40,43 @@ class Family:
     """How many of the last axes of logits and values are one event."""
 
     space: ClassVar[str] = ""
-    """The name of what a draw keeps behind its value; empty if it keeps nothing."""
+    """The name of the sample that a draw keeps behind its value; empty if there is no sample."""
 
     noun: ClassVar[str] = "points of the simplex"
-    """A noun for the values, in messages."""
+    """A noun for the values, which error messages use."""
 
     remedy: ClassVar[str] = "Apply softmax to scores."
-    """The advice about a value off the support, in messages."""
+    """The advice of an error message about a value off the support."""
 
     needs_sample: ClassVar[bool] = False
-    """Whether the density needs the sample behind a value."""
+    """Whether the density can't be computed without the sample behind a value."""
 
     scores_value: ClassVar[bool] = False
     """Whether the density is computed from the value even if there is a sample behind it."""
 
     checks_logits: ClassVar[bool] = False
-    """Whether the logits' shape and masks must fit the family: ``checked`` and ``possible``."""
+    """Whether ``checked`` and ``possible`` must check the logits' shape and masks (-inf)."""
 
     is_discrete: ClassVar[bool] = False
     """Whether the support is discrete."""
 
     counts: ClassVar[bool] = False
-    """Whether the values are 0, 1, 2 and so on, as NumPyro's enumeration takes them to be."""
+    """Whether the values are 0, 1, 2 and so on, as NumPyro's enumeration assumes."""
 
     lacks: ClassVar[Mapping[str, Callable[[str], Exception]]] = {}
-    """For methods that the family lacks: errors that say more than the usual one, by name."""
+    """Special errors about methods that the family lacks, by the name of the method."""
 
     lost: ClassVar[Any] = None
-    """The error about a value in an ELBO that has lost its sample and so part of its gradient."""
+    """The error about a value in an ELBO whose gradient is wrong without the sample behind it."""
 
     rounded: Callable[..., Array] | None = None
-    """Which values are so rounded that they do not determine their density; ``(ops, p, value)``."""
+    """A method ``(ops, p, value)``: which values are too rounded to determine their density."""
 
     own_log_prob: Callable[..., Array] | None = None
-    """The log density of a draw from these very parameters; ``(ops, p, sample)``."""
+    """A method ``(ops, p, sample)``: the log density of a sample drawn from the parameters p."""
 
     def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, Array | None]:
-        """A value made from noise, and what is kept behind it.
+        """A value made from noise, and the sample to keep behind it, or None.
 
         Args:
             ops: The framework's operations.
@@ -83,7 +86,7 @@ class Family:
         raise NotImplementedError
 
     def log_prob(self, ops: QuadratureOps, p: Parameters, value: Array, sample: Any) -> Array:
-        """The log density of a value, from the sample behind it if that is not None."""
+        """The log density of a value; ``sample`` is the sample behind the value, or None."""
         raise NotImplementedError
 
     def valid(self, ops: QuadratureOps, value: Array, slack: float, soft: bool = False) -> Array:
@@ -92,7 +95,7 @@ class Family:
         Args:
             ops: The framework's operations.
             value: Events.
-            slack: How far rounding may take the sum of an event's entries from 1.
+            slack: The largest error that rounding may cause in the sum of an event's entries.
             soft: Whether a discrete family's value comes from an estimator with soft values.
         """
         raise NotImplementedError
@@ -102,24 +105,24 @@ class Family:
         return ops.sigmoid(p.logits)
 
     def discrete_logits(self, ops: QuadratureOps, p: Parameters) -> Array:
-        """The logits of the discrete counterpart."""
+        """The logits of the discrete counterpart of the distribution."""
         return p.logits
 
     def possible(self, logits: Any) -> bool:
-        """Whether the masks in logits, a NumPy array, leave at least one value."""
+        """Whether at least one value is possible under the masks (-inf) in the logits, in NumPy."""
         return True
 
     def impossible(self, name: str, logits: Any) -> Exception:
-        """The error about masks that leave no value."""
+        """The error about masks under which no value is possible."""
         raise NotImplementedError
 
     @property
     def scored_as(self) -> type:
-        """The class whose density the values are scored by; divergences need equal ones."""
+        """The family class whose density scores the values. A divergence needs equal classes."""
         return type(self)
 
     def checked(self, name: str, event_shape: Any) -> "Family":
-        """The family, with its fields checked against the shape of an event."""
+        """The family, after its fields, such as k, are checked against the shape of an event."""
         return self
 
     @property
@@ -132,15 +135,15 @@ class Family:
         raise NotImplementedError
 
     def no_transform(self) -> Exception:
-        """The error about a sampler or an autoguide that would move through the values."""
+        """The error about a sampler or an autoguide that would transform values to real numbers."""
         return _errors.discrete_site(self.noun)
 
     def no_integers(self, name: str) -> Exception:
-        """The error about an enumeration that takes the values to be 0, 1, 2 and so on."""
+        """The error about an enumeration that treats the values as 0, 1, 2 and so on."""
         return _errors.no_integers(name)
 
     def method(self, what: str, name: str) -> Callable[..., Any]:
-        """The method of that name; raises an error if the family lacks it."""
+        """The method named ``what``; an error if the family lacks this method."""
         if what in self.lacks:
             raise self.lacks[what](name)
         found = getattr(self, what, None)
@@ -156,12 +159,12 @@ class Family:
 
 
 class HardValue(Family):
-    """A relaxed family with hard values, whose moments are those of the discrete family."""
+    """A relaxed family with hard values, whose moments and mode are those of a discrete family."""
 
     discrete: Family
 
     def method(self, what: str, name: str) -> Callable[..., Any]:
-        """The method of that name; moments and mode are the discrete family's."""
+        """The method named ``what``; moments and mode are those of the discrete family."""
         if what not in ("mean", "variance", "mode"):
             return super().method(what, name)
         found = self.discrete.method(what, name)

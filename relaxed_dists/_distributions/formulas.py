@@ -1,11 +1,11 @@
 r"""The formulas that all families are built from, over the array operations of a framework.
 
 Conventions: categories are the last axis; ``ops`` is a framework's operations; ``temperature`` has
-the batch's shape. A formula comes in two layers: the paper's line, for finite numbers, and around
-it the masked one. Logits of -inf mask a category: every ``where`` that looks superfluous keeps
-such an entry, and its gradient, from turning into NaN (0 * inf). In traced code no error can be
-raised about a row whose categories are all masked: its value is zero, and its log density, entropy
-and gradient are 0.
+the batch's shape. A category is masked if its logit is -inf. A formula comes in two layers: the
+paper's formula for finite numbers, and around it a formula that handles masked categories. A
+``where`` that looks superfluous keeps a masked entry, and its gradient, from turning into NaN
+(0 * inf). In traced code no error can be raised about a row whose categories are all masked: the
+value of such a row is zero, and its log density, entropy and gradient are 0.
 """
 
 import functools
@@ -16,20 +16,20 @@ from typing import Any
 from relaxed_dists._ops import Array, Ops
 
 EULER = 0.5772156649015329
-LOWEST = -1e30  # stands for the log of zero where a density must stay finite
-# Logits of size HUGE or more count as infinite, because adding noise to them no longer changes them
+LOWEST = -1e30  # replaces -inf, the log of zero, where a density must stay finite
+# Logits of size HUGE or more are treated as infinite, because adding noise no longer changes them
 # in float32. Temperatures are in [COLDEST, HOTTEST]. So HUGE / COLDEST^2 (a gradient) and
-# HOTTEST * LOWEST do not overflow in float32, and a category with the logit FAR has probability 0.
+# HOTTEST * LOWEST do not overflow in float32. A logit of FAR adds nothing to a softmax.
 COLDEST, HOTTEST = 2.0**-20, 2.0**20
 HUGE = 2.0**24
 FAR = -4 * HUGE
 
 
 class hot:
-    """Decorates a formula that a framework may replace by a kernel of the same signature.
+    """A decorator for a formula that a framework may replace by a kernel, a faster function.
 
-    Kernels stand in ``ops.kernels`` under the formula's name, "module.function". A kernel that
-    leaves some cases to the formula itself finds it as the attribute ``formula``.
+    A kernel has the formula's signature, and is stored in ``ops.kernels`` under the formula's name,
+    "module.function". A kernel can call the replaced formula, which is the attribute ``formula``.
     """
 
     def __init__(self, formula: Callable[..., Any]) -> None:
@@ -46,24 +46,24 @@ def clamp_temperature(ops: Ops, temperature: Array) -> Array:
 
 
 def sanitize_logits(ops: Ops, given: Array, one_hot: bool) -> Array:
-    """Logits or probs that no error can be raised about: NaN, and HUGE if one_hot, become -inf."""
+    """Unchecked logits or probs, in which NaN, and also HUGE or more if one_hot, become -inf."""
     return ops.where(given < HUGE if one_hot else given == given, given, -math.inf)
 
 
 def finite_or(ops: Ops, logits: Array, other: float = 0.0) -> tuple[Array, Array]:
-    """Which logits count as finite, and the logits with another number in place of the rest."""
+    """Which logits are treated as finite, and the logits with ``other`` in place of the rest."""
     finite = abs(logits) < HUGE
     return finite, ops.where(finite, logits, other)
 
 
 def count(ops: Ops, unmasked: Array, logits: Array) -> Array:
-    """The number of unmasked categories, in the logits' dtype: lgamma needs that precision."""
+    """The number of unmasked categories, in the logits' dtype, whose precision lgamma needs."""
     ones = 0.0 * ops.stop_gradient(logits) + 1.0
     return ops.clip(ops.sum(ops.where(unmasked, ones, 0.0)), 1.0, math.inf)
 
 
 def log_p(ops: Ops, logits: Array) -> tuple[Array, Array]:
-    """Which categories are unmasked, and log_softmax with zeros elsewhere."""
+    """Which categories are unmasked, and their log_softmax, with 0 for masked categories."""
     unmasked, logits = finite_or(ops, logits, FAR)
     return unmasked, ops.where(unmasked, ops.log_softmax(logits), 0.0)
 
@@ -76,28 +76,32 @@ def softmax(ops: Ops, logits: Array) -> Array:
 
 @hot
 def hard_argmax(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
-    """The one-hot argmax of logits + noise among the unmasked; zeros if there are none."""
+    """The one-hot argmax of logits + noise among unmasked categories; zeros if all are masked."""
     _, logits = finite_or(ops, logits, -math.inf)
     scores = logits + noise
-    # Test the scores, not the logits: using `noise` twice makes XLA compute it in its own
-    # vectorised loop instead of fusing it into a scalar one (4-6x faster on a CPU).
+    # The test is of the scores, not of the logits, so that `noise` is used twice. XLA then computes
+    # `noise` in a vectorised loop of its own and does not fuse it into a scalar loop, which is 4-6x
+    # faster on a CPU.
     unmasked = scores > -math.inf
     return ops.where(unmasked, ops.one_hot_argmax(ops.where(unmasked, scores, LOWEST)), 0.0)
 
 
 @hot
 def softmaxes(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array]:
-    """log_softmax(scores / temperature) of finite scores, and softmax; temperature[..., None]."""
-    # Subtract the maximum before dividing. XLA may compute scores / temperature twice, rounded
-    # differently, once for log_softmax's own maximum and once for its minuend: above 1e9 the
-    # difference of the two alone overflows the exponential.
+    """log_softmax(scores / temperature) of finite scores, and its exponential.
+
+    The last axis of the temperature has length 1.
+    """
+    # The maximum is subtracted before the division. Otherwise XLA may compute scores / temperature
+    # twice with different rounding: once for the maximum inside log_softmax, and once for the
+    # numbers that it is subtracted from. Above 1e9 the difference then overflows the exponential.
     top = ops.stop_gradient(ops.max(scores))[..., None]
     log_value = ops.log_softmax((scores - top) / temperature)
     return log_value, ops.exp(log_value)
 
 
 def straight_through(ops: Ops, hard: Array, soft: Array) -> Array:
-    """The hard value, with the gradient of the soft one."""
+    """The hard value, with the gradient of the soft value."""
     # In this order the result is exactly the hard value, since soft - soft is exactly 0.
     return ops.stop_gradient(hard) + (soft - ops.stop_gradient(soft))
 
@@ -110,7 +114,7 @@ def end(ops: Ops, sign: Array) -> Array:
 def log_probs(ops: Ops, probs: Array) -> Array:
     """log of p / sum p, with -inf (and a zero gradient) where p is exactly 0."""
     positive = probs > 0
-    # Without zeros in the sum, their gradient is exactly 0, not just to rounding.
+    # The sum leaves out the zeros, so that their gradient is exactly 0, without rounding errors.
     total = ops.sum(ops.where(positive, probs, 0.0))[..., None]
     return ops.where(positive, ops.log(ops.where(positive, probs / total, 1.0)), -math.inf)
 
@@ -123,7 +127,7 @@ def logit(ops: Ops, probs: Array) -> Array:
 
 
 def rounding(eps: float, shape: Any) -> float:
-    """How far rounding may take the sum of the entries of a last axis from one."""
+    """The largest rounding error of a sum over a shape's last axis whose exact result is 1."""
     return 32 * eps * (1 + math.log(max((1, *shape[-1:]))))
 
 
@@ -144,11 +148,11 @@ def bernoulli_log_probs(ops: Ops, logits: Array) -> Array:
 
 
 def normaliser(ops: Ops, k: Array, temperature: Array) -> Array:
-    """log (K - 1)! + (K - 1) log t."""
+    """The log normaliser of relaxed densities at temperature t: log (K - 1)! + (K - 1) log t."""
     return ops.lgamma(k) + (k - 1) * ops.log(temperature)
 
 
-# The parts of estimators.
+# The formulas of estimators.
 
 
 def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> Array:
@@ -156,7 +160,7 @@ def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> A
 
     Paulus et al. (2021), section 3: with l = log_softmax(logits) and Gumbel variables g, the
     largest score is the Gumbel variable g_max of the drawn category, and the other scores are
-    -log(exp(-g_max) + exp(-l_k - g_k)). The noise is the score minus l, written so that nothing
+    -log(exp(-g_max) + exp(-l_k - g_k)). The noise is the scores minus l, written so that nothing
     overflows.
     """
     _, logs = log_p(ops, logits)
@@ -166,7 +170,10 @@ def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> A
 
 
 def gap(ops: Ops, logits: Array, hard: Array, size: float) -> Array:
-    """The shift that lifts the hard category to the largest logit, and the others a gap below."""
+    """The shift of logits that makes the hard category the largest, by a gap of ``size``.
+
+    The shift raises the hard category to the largest logit, and lowers logits that are too close.
+    """
     _, logits = finite_or(ops, logits, FAR)
     top = ops.max(logits)[..., None]
     lowered = ops.clip(logits + size - top, 0.0, math.inf)
@@ -174,7 +181,7 @@ def gap(ops: Ops, logits: Array, hard: Array, size: float) -> Array:
 
 
 def log_middle(ops: Ops, logits: Array, hard: Array) -> Array:
-    """log(p + hard), the log of their mean up to a constant; -inf masks."""
+    """log(p + hard), the log of the mean of p and hard up to a constant; -inf where masked."""
     unmasked, logs = log_p(ops, logits)
     middle = ops.where(hard > 0, ops.log1p(ops.exp(logs)), logs)
     return ops.where(unmasked, middle, -math.inf)

@@ -1,4 +1,4 @@
-"""A distribution made from a family: the part that is the same in both frameworks."""
+"""A distribution made from a family (family.py): the code that both frameworks share."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
@@ -15,10 +15,10 @@ class Framework(Protocol):
     ops: Any
 
     def known(self, x: Array, /) -> bool:
-        """Whether the numbers can be looked at."""
+        """Whether the array's numbers can be read, which is not possible in traced code."""
 
     def holds(self, condition: Array, /) -> bool:
-        """Whether a condition is true everywhere; True where its numbers aren't known."""
+        """Whether a condition is true everywhere; True if its numbers can't be read."""
 
     def cast(self, x: Array, dtype: Any, /) -> Array:
         """The array in another dtype."""
@@ -35,17 +35,20 @@ class Framework(Protocol):
         """Whether the call comes from the framework's inspection of a model."""
 
     def relaxed_site(self, ours: bool, /) -> tuple[str, Any, bool] | None:
-        """The site that an ELBO scores, if a relaxed distribution (or only ours) draws it."""
+        """The site that an ELBO scores, if the guide draws it from a relaxed distribution.
+
+        If ``ours``, relaxed distributions of the framework itself are ignored.
+        """
 
     def differentiable(self, value: Array, /) -> bool:
         """Whether a gradient may go through the value."""
 
 
 class FromFamily:
-    """A mixin that comes before the framework's base class; a backend's adapter adds the rest.
+    """A mixin for the class of distributions in each backend's _adapter.py.
 
-    The rest is how parameters are made and checked, and how a distribution is expanded, drawn from
-    and masked.
+    That class inherits from it before the framework's base class. The class adds how parameters are
+    made and checked, and how a distribution is expanded, drawn from and masked.
     """
 
     logits: Any
@@ -63,7 +66,7 @@ class FromFamily:
     # Parameters.
 
     def _check_logits(self, logits: Array) -> None:
-        # One reduction finds all: NaN and +inf pass through max, and so does -inf in a whole row.
+        # A row's maximum shows all errors: it is NaN or +inf if a logit is, and -inf if all are.
         one_hot = self._family.event_dim > 0
         top = abs(self._framework.ops.max(logits)) if one_hot else logits
         if not self._framework.holds(top < formulas.HUGE):
@@ -88,7 +91,7 @@ class FromFamily:
             raise _errors.bad_temperature_shape(name, temperature, batch_shape) from error
 
     def _parameters(self, dtype: Any = None) -> Parameters:
-        """The parameters in the dtype to compute in, which is the dtype of densities.
+        """The parameters in the dtype to compute in, which is also the dtype of densities.
 
         Args:
             dtype: The dtype of the value that is scored; by default the dtype of draws.
@@ -105,7 +108,7 @@ class FromFamily:
     # Values.
 
     def _as_value(self, x: Array) -> Any:
-        """x in the dtype of values; finite numbers stay finite, though float16 ends at 65,504."""
+        """x in the dtype of values. Finite numbers stay finite: in float16 they end at 65,504."""
         dtype = self.logits.dtype
         if dtype.itemsize < x.dtype.itemsize:
             top = self._framework.limits(dtype)[2]
@@ -118,10 +121,10 @@ class FromFamily:
         """The log density of a value.
 
         Args:
-            value: The value, whatever the user gave.
-            sample: The sample behind it, or None.
+            value: The value, as the user passed it.
+            sample: The sample behind the value, or None.
             own: Whether the sample was drawn from these very parameters.
-            soft: Whether the value is an estimator's soft one.
+            soft: Whether the value is a soft value of an estimator.
         """
         family = self._family
         if "log_prob" in family.lacks:
@@ -136,7 +139,7 @@ class FromFamily:
         return self._framework.cast(family.log_prob(self._framework.ops, p, value, sample), dtype)
 
     def _on_support(self, value: Any, sample: Any, soft: bool) -> Any:
-        """The value as a floating array, if it fits and has a density."""
+        """The value as a floating array; an error if its density is not defined or not known."""
         family, name = self._family, type(self).__name__
         value = self._check_value(value)
         if sample is not None and not family.scores_value:
@@ -159,14 +162,17 @@ class FromFamily:
             raise _errors.off_support(type(self).__name__, value, family.noun, family.remedy)
 
     def _refuse_rounded(self, value: Any) -> None:
-        """Refuse a value that has lost its sample, where the family says that it is rounded."""
+        """Refuse a value without the sample behind it, if its density is lost by rounding.
+
+        If the numbers can't be read, refuse any such value of a relaxed site in an ELBO.
+        """
         lost = self._family.rounded(self._framework.ops, self._parameters(value.dtype), value)
         seen = self._framework.known(lost)
         if bool(lost.any()) if seen else self._framework.relaxed_site(False):
             raise _errors.rounded(type(self).__name__, seen=seen)
 
     def _no_density(self, value: Any, error: Exception) -> Any:
-        """Raise the error; for an inspection, return a number that depends on all parameters."""
+        """Raise the error; in an inspection, return a number that depends on all parameters."""
         if not self._framework.inspecting():
             raise error
         event = tuple(range(-self._family.event_dim, 0))
@@ -190,10 +196,10 @@ class FromFamily:
             q: Probabilities from 0 to 1, of a shape that broadcasts with the batch shape.
 
         Returns:
-            Values of shape ``sample_shape + batch_shape``, as a draw's.
+            Values of shape ``sample_shape + batch_shape``, like those of a draw.
 
         Raises:
-            ValueError: If q is not a probability.
+            ValueError: If an entry of q is not from 0 to 1.
         """
         icdf = self._family.method("icdf", type(self).__name__)
         q = self._check_value(q)
@@ -205,7 +211,7 @@ class FromFamily:
     # Moments, entropy and the like.
 
     def _of(self, what: str) -> Any:
-        """The result of a family's method, in the dtype to compute in; an error if it lacks it."""
+        """The result of the family's method of that name; an error if the family lacks it."""
         return self._family.method(what, type(self).__name__)(
             self._framework.ops, self._parameters()
         )
@@ -217,12 +223,12 @@ class FromFamily:
 
     @property
     def mean(self) -> Any:
-        """The mean, of the shape of a value; by quadrature to 1e-6 (1e-10 in float64)."""
+        """The mean, of the shape of a value; its error is at most 1e-6 (1e-10 in float64)."""
         return self._as_value(self._of("mean"))
 
     @property
     def variance(self) -> Any:
-        """The variance of each entry, of the shape of a value; as exact as the mean."""
+        """The variance of each entry, of the shape of a value; its error is that of the mean."""
         return self._as_value(self._of("variance"))
 
     @property
@@ -231,7 +237,7 @@ class FromFamily:
         return self._as_value(self._of("mode"))
 
     def entropy(self) -> Any:
-        """The entropy, of the batch shape: exact, or by quadrature to 1e-6 of its size."""
+        """The entropy, of the batch shape; its relative error is at most 1e-6."""
         return self._of("entropy")
 
     def enumerate_support(self, expand: bool = True) -> Any:
@@ -251,7 +257,7 @@ class FromFamily:
         return self._framework.broadcast_to(values, shape) if expand else values
 
     def conjugate_update(self, other: Any) -> Any:
-        """An error: no distribution is conjugate to it."""
+        """Raise an error, since no distribution is conjugate to this one."""
         raise _errors.missing(type(self).__name__, "conjugate_update")
 
 
@@ -264,7 +270,7 @@ class Estimated(FromFamily):
     _checked_temperature: Callable[..., Any]
 
     def _fit(self, estimator: Any) -> None:
-        """Take an estimator, with its temperatures as arrays that fit the batch."""
+        """Store an estimator, with its temperatures as arrays that fit the batch shape."""
         name, validate = type(self).__name__, self._validate_args
 
         def fitted(given: Any) -> Any:
@@ -283,12 +289,12 @@ class Estimated(FromFamily):
 
     @property
     def has_enumerate_support(self) -> bool:
-        """Whether the distribution can be enumerated, as it can without an estimator."""
+        """Whether the distribution can be enumerated, which is so if it has no estimator."""
         return self.estimator is None
 
     @property
     def support(self) -> Any:
-        """The values; with an estimator they have no transform to unconstrained space."""
+        """The support; with an estimator it has no transform to unconstrained space."""
         estimator = self.estimator
         if estimator is None:
             return self._hard_support
@@ -300,7 +306,7 @@ class Estimated(FromFamily):
         return self._as_discrete(type(self), self._family)
 
     def _refuse_mixed(self) -> None:
-        """Refuse the mass of a site's value in an ELBO whose guide has a density there."""
+        """Refuse to score a site in an ELBO whose guide draws the site from a relaxed class."""
         site = self._framework.relaxed_site(True)
         if site is not None and not site[2]:
             raise _errors.mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")

@@ -1,4 +1,4 @@
-"""Shape inference, registration with optional packages, and inspection, for both backends."""
+"""Shape inference, registration with optional packages, and whether a model is inspected."""
 
 import inspect
 import sys
@@ -47,7 +47,8 @@ _told: set[tuple[Any, ...]] = set()
 def tell(module: str, register: Callable[..., None], *classes: Any) -> None:
     """Call ``register(module, *classes)`` once, if the user has loaded the module of that name.
 
-    The library does not import the module itself, which is optional, slow, or changes settings.
+    This library never imports the module, because such a module is optional, is slow to import, or
+    changes settings.
     """
     key = module, register, *classes
     if key not in _told and module in sys.modules:
@@ -63,15 +64,16 @@ def _register_funsor(terms: Any, cls: Any) -> None:
 
 
 def tell_funsor(cls: Any) -> None:
-    """Register a class with funsor, which then converts what `_for_funsor` returns."""
+    """Register a class with funsor, which then converts the object that `_for_funsor` returns."""
     tell("funsor.terms", _register_funsor, cls)
 
 
 def inspecting(framework: str) -> bool:
     """Whether the call comes from the framework's inspection of a model, as by render_model.
 
-    An inspection only needs to see what a density depends on, not its number. The frameworks do
-    not say that they inspect, so this walks up the stack, which is slow: ask only before an error.
+    An inspection needs to know which arrays a density depends on, not the density itself. The
+    frameworks do not tell a distribution of an inspection, so this function walks up the Python
+    stack. Walking is slow, so the function should be called only before an error is raised.
     """
     frame = sys._getframe(1)
     while frame is not None:
