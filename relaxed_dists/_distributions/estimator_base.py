@@ -11,7 +11,7 @@ from relaxed_dists._ops import Array, Ops
 
 
 def short_repr(x: Any) -> str:
-    """A short repr: an estimator's fields, and an array's only number or its shape."""
+    """A short repr of an estimator, in which an array is shown as its only number or its shape."""
     if hasattr(x, "__dataclass_fields__"):
         inside = ", ".join(f"{f.name}={short_repr(getattr(x, f.name))}" for f in fields(x))
         return f"{type(x).__name__}({inside})"
@@ -19,12 +19,12 @@ def short_repr(x: Any) -> str:
         return repr(x)
     try:
         return f"{x.item():.4g}" if math.prod(x.shape) == 1 else str(tuple(x.shape))
-    except (TypeError, RuntimeError):  # traced
+    except (TypeError, RuntimeError):  # a traced array has no number to show
         return str(tuple(x.shape))
 
 
 def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
-    """An estimator's value, one-hot or binary: the value 1 is the first of two categories."""
+    """An estimator's one-hot or binary value; a binary 1 is the first of two categories."""
     if one_hot:
         return estimator.one_hot(ops, logits, noise, more)
     if hasattr(estimator, "binary"):
@@ -34,7 +34,7 @@ def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, 
 
 
 def checked(name: str, estimator: Any) -> Any:
-    """The estimator, made from a function if it is one; raises an error if it is neither."""
+    """The estimator; a function is wrapped as an estimator, and anything else is an error."""
     if estimator is None or hasattr(estimator, "one_hot"):
         if not isinstance(estimator, type):
             return estimator
@@ -44,7 +44,7 @@ def checked(name: str, estimator: Any) -> Any:
 
 
 def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
-    """An estimator with its temperatures changed; None stays None."""
+    """An estimator with ``change`` applied to each of its temperatures; None stays None."""
     if estimator is None or not estimator.temperatures:
         return estimator
     new = {name: change(getattr(estimator, name)) for name in estimator.temperatures}
@@ -52,16 +52,16 @@ def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def broadcast(temperature: Any, gumbel: Array) -> Array:
-    """The temperature, broadcast to one for each row of the noise."""
+    """The temperature, broadcast to one number for each row of the noise."""
     return 0.0 * gumbel[..., 0] + temperature
 
 
 def held(ops: Ops, temperature: Any) -> Any:
     """The temperature as a constant, for hard values.
 
-    The distribution of a hard value does not depend on the temperature, so the exact gradient is 0.
-    The gradient through the relaxed sample is not 0 in the mean, and would make a learned
-    temperature drift.
+    The distribution of a hard value does not depend on the temperature, so the exact gradient by
+    the temperature is 0. The gradient through the relaxed sample is not 0 in the mean, and would
+    make a learned temperature drift.
     """
     return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
 
@@ -79,7 +79,7 @@ class Estimator:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of their range."""
-        # The distribution checks arrays, since it knows the framework.
+        # Arrays are checked by the distribution, which knows their framework.
         for name in self.temperatures:
             t = getattr(self, name)
             fine = not isinstance(t, int | float) or formulas.COLDEST <= t <= formulas.HOTTEST
@@ -96,18 +96,19 @@ class Estimator:
 
     @property
     def soft(self) -> bool:
-        """Whether the value is a point of the simplex, not a corner of it."""
+        """Whether values are points inside the simplex, and not only its corners."""
         return self.soft_temperature is not None
 
     @property
     def draws(self) -> int:
-        """How many more arrays of Gumbel noise the estimator takes."""
+        """The number of further arrays of Gumbel noise that the estimator needs."""
         return getattr(self, "samples", 0)
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
         """A value of shape ``(..., K)`` from logits and Gumbel noise of that shape.
 
-        The hard value is the argmax of logits + gumbel; ``more`` is ``(draws, ..., K)``.
+        The hard value is the argmax of logits + gumbel; ``more`` is further Gumbel noise, of shape
+        ``(draws, ..., K)``, if the estimator needs it.
         """
         raise NotImplementedError
 
@@ -119,5 +120,5 @@ class Own(Estimator):
     function: Callable[[Array, Array, Array], Array]
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """The function's value."""
+        """The value of the user's function."""
         return self.function(logits, formulas.hard_argmax(ops, logits, gumbel), gumbel)

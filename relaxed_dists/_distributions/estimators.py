@@ -24,9 +24,10 @@ __all__ = [
 class StraightThrough(Estimator):
     r"""A hard sample whose gradient is that of the probabilities.
 
-    The value is the one-hot :math:`D`, the gradient :math:`g J(\mathrm{softmax}(\theta))` with
-    :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the gradient at :math:`D`. The estimator
-    is biased, except for linear functions.
+    The value is a one-hot draw :math:`D`. The gradient of a function of it by the logits
+    :math:`\theta` is :math:`g J(\mathrm{softmax}(\theta))`, with
+    :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the function's gradient at :math:`D`. The
+    estimator is biased, except for linear functions.
 
     Reference:
         Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
@@ -50,17 +51,18 @@ class StraightThrough(Estimator):
 
 @dataclass(frozen=True)
 class GumbelSoftmax(Estimator):
-    r"""A Gumbel-Softmax sample, soft, or hard with the soft one's gradient.
+    r"""A Gumbel-Softmax sample: a soft value, or a hard value with the soft value's gradient.
 
-    The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`. With ``hard=True`` (straight-
-    through Gumbel-Softmax) the value is its one-hot argmax, and the gradient is the soft value's.
-    With ``hard=False`` the value is the soft one; the discrete distribution then scores it by its
-    linear extension :math:`\sum_k z_k \log p_k`: the objective of Jang et al., not a bound.
+    The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`, with logits :math:`\theta` and
+    Gumbel noise :math:`G`. With ``hard=True`` (straight-through Gumbel-Softmax) the value is the
+    one-hot argmax of the soft value, with the soft value's gradient. With ``hard=False`` the value
+    is the soft one. The discrete distribution then scores a soft value z by the linear extension
+    :math:`\sum_k z_k \log p_k`, the objective of Jang et al., which is not a bound.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape. With
-            ``hard=True`` its gradient is 0, since the distribution of hard values does not depend
-            on the temperature: a learned temperature then stays where it is.
+            ``hard=True`` the gradient by the temperature is 0, since the distribution of hard
+            values does not depend on it: a learned temperature then does not change.
         hard: Whether the value is one-hot.
 
     Raises:
@@ -81,19 +83,20 @@ class GumbelSoftmax(Estimator):
 
     @property
     def soft_temperature(self) -> Any:
-        """The temperature of soft values."""
+        """The temperature of soft values; None if values are hard."""
         return None if self.hard else self.temperature
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
+        """softmax((logits + gumbel) / temperature), or its argmax with the softmax's gradient."""
         if not self.hard:
             return relaxed(ops, logits, self.temperature, gumbel)
         soft = relaxed(ops, logits, held(ops, self.temperature), gumbel)
-        # The argmax of the scores: at low temperatures two entries of soft can round to a tie.
+        # The argmax is that of logits + gumbel, since at low temperatures rounding can make the two
+        # largest entries of soft equal.
         return formulas.straight_through(ops, formulas.hard_argmax(ops, logits, gumbel), soft)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
-        """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
+        """sigmoid((logits + logistic) / temperature), or 0 or 1 with the sigmoid's gradient."""
         temperature = held(ops, self.temperature) if self.hard else self.temperature
         y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
         soft = ops.exp(-ops.softplus(-y))
@@ -107,17 +110,18 @@ class GumbelSoftmax(Estimator):
 class DecoupledGumbelSoftmax(Estimator):
     r"""A Gumbel-Softmax sample at one temperature with the gradient at another.
 
-    The value is the soft :math:`\mathrm{softmax}((\theta + G)/\tau_f)`, and its gradient is that of
-    :math:`\mathrm{softmax}((\theta + G)/\tau_b)`, with the same noise. At equal temperatures the
-    estimator is ``GumbelSoftmax(temperature, hard=False)``; as the forward temperature goes to 0 it
-    becomes ``GumbelSoftmax(backward, hard=True)``. Density, entropy and KL of the distribution do
-    not depend on the temperatures.
+    The value is the soft :math:`\mathrm{softmax}((\theta + G)/\tau_f)` at the forward temperature.
+    Its gradient is that of :math:`\mathrm{softmax}((\theta + G)/\tau_b)` at the backward
+    temperature, with the same noise G. At equal temperatures the estimator is
+    ``GumbelSoftmax(temperature, hard=False)``; as the forward temperature goes to 0, the estimator
+    becomes ``GumbelSoftmax(backward, hard=True)``. The density, entropy and KL of the distribution
+    do not depend on the temperatures.
 
     Args:
         forward: The temperature of the value: a positive number, or an array that broadcasts with
-            the batch shape. It has a gradient, since the value depends on it.
-        backward: The temperature of the gradient, given in the same way. Its own gradient is 0,
-            since no value depends on it.
+            the batch shape. The value has a gradient by ``forward``.
+        backward: The temperature of the gradient: a number or an array, like ``forward``. The
+            gradient by ``backward`` is 0, since no value depends on it.
 
     Raises:
         ValueError: If a temperature is not a number from 2**-20 to 2**20.
@@ -137,7 +141,7 @@ class DecoupledGumbelSoftmax(Estimator):
 
     @property
     def soft_temperature(self) -> Any:
-        """The forward temperature; the backward one is for the gradient alone."""
+        """The forward temperature; the backward temperature affects only gradients."""
         return self.forward
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
@@ -151,18 +155,19 @@ class DecoupledGumbelSoftmax(Estimator):
 class GumbelRao(Estimator):
     r"""Straight-through Gumbel-Softmax, averaged over the noise that gives the same hard sample.
 
-    The value is the one-hot :math:`D`. The gradient is the mean of the gradients of
+    The value is a one-hot draw :math:`D`. The gradient is the mean of the gradients of
     :math:`\mathrm{softmax}((\theta + G)/\tau)` over draws of the noise G for which D is the argmax,
-    where G counts as constant. It has the expectation of ``GumbelSoftmax(temperature)``'s gradient,
-    and less variance.
+    where G is treated as a constant. This gradient has the same expectation as the gradient of
+    ``GumbelSoftmax(temperature)``, and less variance.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A positive number, or an array that broadcasts with the batch shape; the
+            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If the temperature is not a number from 2**-20 to 2**20, or samples is not an
+            integer of at least 1.
 
     Reference:
         Paulus, Maddison, Krause, *Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient
@@ -178,7 +183,7 @@ class GumbelRao(Estimator):
     samples: int = 10
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """A one-hot value with the mean gradient of soft values that have it as their argmax."""
+        """A one-hot value with the mean gradient of soft values whose argmax is this value."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         noise = formulas.conditional_gumbel(ops, logits, hard, more)
         soft = relaxed(ops, logits, held(ops, self.temperature), noise).mean(0)
@@ -187,19 +192,20 @@ class GumbelRao(Estimator):
 
 @dataclass(frozen=True)
 class GappedStraightThrough(Estimator):
-    r"""A hard sample with the gradient of a softmax in which it leads by a gap.
+    r"""A hard sample with the gradient of a softmax in which the drawn category leads by a gap.
 
-    The value is the one-hot :math:`D`, the gradient that of :math:`\mathrm{softmax}((\theta +
-    m)/\tau)`, where the constant m lifts the drawn category to the largest logit and lowers the
-    categories that are nearer to it than the gap.
+    The value is a one-hot draw :math:`D`, and its gradient is that of
+    :math:`\mathrm{softmax}((\theta + m)/\tau)`. The constant m raises the drawn category to the
+    largest logit, and lowers every other logit to at least the gap below it.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
-        gap: How far the drawn category leads, at least 0.
+        temperature: A positive number, or an array that broadcasts with the batch shape; the
+            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
+        gap: The least difference between the drawn category's logit and the others, at least 0.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If the temperature is not a number from 2**-20 to 2**20, or the gap is negative
+            or not finite.
 
     Reference:
         Fan, Chi, Rudnicky, Ramadge, *Training Discrete Deep Generative Models via Gapped
@@ -220,7 +226,7 @@ class GappedStraightThrough(Estimator):
             raise _errors.bad_gap(type(self).__name__, self.gap)
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """A one-hot value with the gradient of a softmax that it leads."""
+        """A one-hot value with the gradient of a softmax whose argmax is the value."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         move = formulas.gap(ops, logits, hard, self.gap)
         soft = relaxed(ops, logits, held(ops, self.temperature), move)
@@ -231,17 +237,19 @@ class GappedStraightThrough(Estimator):
 class ReinMax(Estimator):
     r"""A hard sample with a gradient that is exact for quadratic functions.
 
-    The value is the one-hot :math:`D`, the gradient :math:`2 J(\pi_D) g - J(\pi) g / 2` with
-    :math:`\pi = \mathrm{softmax}(\theta)` and :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2`
-    (Heun's method, of second order). It is exact for quadratic functions at temperature 1, and has
-    no second derivative.
+    The value is a one-hot draw :math:`D`, and the gradient of a function of it by the logits
+    :math:`\theta` is :math:`2 J(\pi_D) g - J(\pi) g / 2`. Here g is the function's gradient at D,
+    :math:`J(p) = \mathrm{diag}(p) - p p^T`, :math:`\pi = \mathrm{softmax}(\theta)` and
+    :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2` (Heun's method, of second order). The mean
+    of the gradient is exact for quadratic functions at temperature 1. A second derivative is an
+    error.
 
     Args:
-        temperature: A number of at least 1, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A number of at least 1, or an array that broadcasts with the batch shape; the
+            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
 
     Raises:
-        ValueError: If the temperature is out of its range.
+        ValueError: If the temperature is not a number from 1 to 2**20.
 
     Reference:
         Liu, Dong, Liu, Yu, Gao, *Bridging Discrete and Backpropagation: Straight-Through and
@@ -257,12 +265,13 @@ class ReinMax(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Measured: below 1 the bias is larger on every function, and the variance no smaller.
+        # At temperatures below 1, the bias was larger for every function that was measured, and the
+        # variance was not smaller.
         if isinstance(self.temperature, int | float) and self.temperature < 1:
             raise _errors.too_cold(self.temperature)
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """A one-hot value with Heun's gradient."""
+        """A one-hot value with the gradient of Heun's method."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
         temperature = held(ops, self.temperature)
@@ -273,19 +282,20 @@ class ReinMax(Estimator):
 
 @dataclass(frozen=True)
 class ReinMaxRao(Estimator):
-    r"""ReinMax with its first term averaged over Gumbel-Softmax samples, for less variance.
+    r"""ReinMax with an average over Gumbel-Softmax samples in its gradient, for less variance.
 
     The gradient is that of :class:`ReinMax` with :math:`J(\pi_D)` replaced by the mean of
     :math:`J(x)/\tau` over draws of :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)`, where G is
-    Gumbel noise for which D is the argmax. It has no second derivative.
+    Gumbel noise for which D is the argmax. A second derivative is an error.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A positive number, or an array that broadcasts with the batch shape; the
+            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If the temperature is not a number from 2**-20 to 2**20, or samples is not an
+            integer of at least 1.
 
     Reference:
         Wang, Bui, *Beyond ReinMax: Low-Variance Gradient Estimators for Discrete Latent Variables*
@@ -301,7 +311,7 @@ class ReinMaxRao(Estimator):
     samples: int = 10
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """A one-hot value with Heun's gradient, averaged."""
+        """A one-hot value with the gradient of Heun's method, averaged over the noise."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
         middle = formulas.log_middle(ops, logits, hard)
