@@ -1,6 +1,9 @@
 """The relaxed Bernoulli families: the logit, the number in (0, 1), and straight through.
 
-Maddison et al. (2017), appendix B. Infinite logits are point masses.
+A family has the formulas of a distribution, for any framework. In the formulas t is the
+temperature. An infinite logit makes the distribution a point mass. A draw may keep a sample behind
+its value: an array from which the density is computed without the value's rounding. See Maddison et
+al. (2017), appendix B.
 """
 
 import math
@@ -24,7 +27,7 @@ from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 @hot
 def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array) -> Array:
-    """(logits + logistic) / temperature."""
+    """The logit (logits + logistic) / temperature of a relaxed value, from logistic noise."""
     finite, theta = finite_or(ops, logits)
     return ops.where(finite, (theta + logistic) / temperature, end(ops, logits))
 
@@ -33,19 +36,19 @@ def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array)
 def binary_concrete(
     ops: Ops, logits: Array, temperature: Array, logistic: Array
 ) -> tuple[Array, Array]:
-    """The logit of ``logit_concrete``, and its sigmoid."""
+    """The logit of ``logit_concrete``, and its sigmoid, the value."""
     y = logit_concrete(ops, logits, temperature, logistic)
     return y, ops.sigmoid(y)
 
 
 def _logit_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """log t + d - 2 softplus(d), with d = logits - t y."""
+    """The log density of the logit y: log t + d - 2 softplus(d), with d = logits - t y."""
     d = logits - temperature * y
     return ops.log(temperature) + d - 2 * ops.softplus(d)
 
 
 def _unit(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """The log density on (0, 1): adds 2 softplus(y) - y = -log(x (1 - x)) for x = sigmoid(y)."""
+    """The log density of x = sigmoid(y), which adds 2 softplus(y) - y = -log(x (1 - x))."""
     return _logit_space(ops, logits, temperature, y) + (2 * ops.softplus(y) - y)
 
 
@@ -63,7 +66,7 @@ def _masked(
 def logit_concrete_log_prob(
     ops: Ops, logits: Array, temperature: Array, logit_value: Array
 ) -> Array:
-    """log t + d - 2 softplus(d), with d = logits - t logit_value."""
+    """The log density of a logit: log t + d - 2 softplus(d), with d = logits - t logit_value."""
     return _masked(ops, _logit_space, logits, temperature, logit_value)
 
 
@@ -76,7 +79,7 @@ def binary_concrete_log_prob(
 
 
 def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value: Array) -> Array:
-    """sigmoid(t logit_value - logits), exact also where it is small; a step for a point mass."""
+    """sigmoid(t logit_value - logits), accurate also if it is small; a step for a point mass."""
     finite, theta = finite_or(ops, logits)
     inside = ops.exp(-ops.softplus(theta - temperature * ops.where(finite, logit_value, 0.0)))
     step = ops.where(logit_value >= logits, 0.0 * inside + 1.0, 0.0)
@@ -84,7 +87,7 @@ def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value:
 
 
 def logit_of(ops: Ops, p: Parameters, value: Array) -> Array:
-    """The logit of the value clamped inside (0, 1); infinite where a point mass has its point."""
+    """The logit of the value clamped inside (0, 1); infinite at 0 or 1 for a point mass."""
     inside = ops.clip(value, p.tiny, 1 - p.eps / 2)
     finite = ops.log(inside) - ops.log1p(-inside)
     between = (value > 0) & (value < 1)
@@ -92,7 +95,7 @@ def logit_of(ops: Ops, p: Parameters, value: Array) -> Array:
 
 
 def at_an_end(ops: Ops, p: Parameters, value: Array) -> Array:
-    """Whether a number is rounded to 0 or 1; False if the distribution is a point mass."""
+    """Whether a value was rounded to 0 or 1; False if the distribution is a point mass."""
     return ((value < p.tiny) | (value == 1)) & (abs(p.logits) < HUGE)
 
 
@@ -104,7 +107,7 @@ class _RelaxedBernoulli(Family):
 
 
 class LogitRelaxedBernoulli(_RelaxedBernoulli):
-    """The logit of a relaxed Bernoulli sample."""
+    """The family of the logits of relaxed Bernoulli samples."""
 
     noun = "real numbers"
     remedy = "Look for an overflow."
@@ -130,18 +133,18 @@ class LogitRelaxedBernoulli(_RelaxedBernoulli):
     mode = mean
 
     def variance(self, ops: Ops, p: Parameters) -> Array:
-        """The variance of the logistic distribution, scaled."""
+        """The variance of a logistic variable divided by t; 0 for a point mass."""
         finite, theta = finite_or(ops, p.logits)
         return ops.where(finite, math.pi**2 / 3 / p.temperature**2 + 0.0 * theta, 0.0)
 
     def entropy(self, ops: Ops, p: Parameters) -> Array:
-        """The entropy of the logistic distribution, scaled."""
+        """The entropy of a logistic variable divided by t; 0 for a point mass."""
         finite, theta = finite_or(ops, p.logits)
         return ops.where(finite, 2.0 - ops.log(p.temperature) + 0.0 * theta, 0.0)
 
 
 class RelaxedBernoulli(_RelaxedBernoulli):
-    """A number in (0, 1), which keeps its logit behind it."""
+    """The family of numbers in (0, 1); a draw keeps the logit as the sample behind its value."""
 
     space = "logit"
     noun = "numbers from 0 to 1"
@@ -181,7 +184,10 @@ class RelaxedBernoulli(_RelaxedBernoulli):
 
 
 class BernoulliStraightThrough(HardValue, RelaxedBernoulli):
-    """A value of 0 or 1 with the gradient of a number in (0, 1), whose logit it keeps behind it."""
+    """The family of values 0 and 1 with the gradient of a number in (0, 1).
+
+    A draw keeps the logit of this number as the sample behind its value.
+    """
 
     needs_sample = True
     scored_as = RelaxedBernoulli

@@ -1,6 +1,7 @@
 """The discrete families, one-hot and Bernoulli, whose values may come from an estimator.
 
-A Bernoulli distribution is the two-category case of the same formulas.
+A family has the formulas of a distribution, for any framework. A Bernoulli distribution is the
+two-category case of the same formulas.
 """
 
 import math
@@ -30,22 +31,22 @@ def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
 
 
 def categorical_entropy(ops: Ops, logits: Array) -> Array:
-    """-sum p log p."""
+    """The entropy, -sum p log p."""
     unmasked, logs = log_p(ops, logits)
     return -ops.sum(ops.where(unmasked, ops.exp(logs) * logs, 0.0))
 
 
 def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
-    """sum p (log p - log q); inf where p has weight on a category that q masks."""
+    """The KL, sum p (log p - log q); inf where p has weight on a category that q masks."""
     unmasked, logs = log_p(ops, logits)
     q_unmasked, log_q = log_p(ops, other)
-    # The infinity is written out: where exp(log p) underflows, 0 * inf would be NaN.
+    # The infinity is a constant, since exp(log p) * inf would be NaN where exp(log p) underflows.
     terms = ops.where(q_unmasked, ops.exp(logs) * (logs - log_q), math.inf)
     return ops.sum(ops.where(unmasked, terms, 0.0))
 
 
 class OneHot(Family):
-    """One-hot vectors; points of the simplex where an estimator's values are soft."""
+    """The family of one-hot vectors; soft values of an estimator are points of the simplex."""
 
     is_discrete = True
     noun = "one-hot vectors"
@@ -94,7 +95,7 @@ class OneHot(Family):
 
 
 class Bernoulli(OneHot):
-    """Zeros and ones; numbers from 0 to 1 where an estimator's values are soft."""
+    """The family of the values 0 and 1; soft values of an estimator are numbers from 0 to 1."""
 
     event_dim = 0
     counts = True
@@ -139,11 +140,11 @@ class Bernoulli(OneHot):
         )
 
 
-# The counterparts of values in log or logit space.
+# The discrete counterparts of relaxed families in log space and in logit space.
 
 
 def no_moments(name: str) -> NotImplementedError:
-    """The mean or the variance of infinite values."""
+    """The error about the mean or the variance of infinite values."""
     return NotImplementedError(
         f"{name} has no mean and no variance, since its values are infinite; expected a "
         "distribution of finite ones. Use the discrete distribution of the site that the model "
@@ -152,7 +153,7 @@ def no_moments(name: str) -> NotImplementedError:
 
 
 class LogOneHot(OneHot):
-    """The log of a one-hot vector: 0 at the category, -inf elsewhere."""
+    """The family of the logs of one-hot vectors: 0 at one category, -inf at the other ones."""
 
     noun = "logs of one-hot vectors"
     support_name = "LogOneHot()"
@@ -176,7 +177,7 @@ class LogOneHot(OneHot):
 
 
 class LogitBernoulli(Bernoulli):
-    """The logit of 0 or 1: minus or plus infinity."""
+    """The family of the logits of 0 and 1, which are minus and plus infinity."""
 
     counts = False
     noun = "infinite numbers"

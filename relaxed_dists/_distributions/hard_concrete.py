@@ -1,11 +1,13 @@
-r"""HardConcrete: its formulas, integrals, messages and family (long: all of one distribution).
+r"""HardConcrete: its formulas, integrals, messages and family (long: they belong together).
 
 A relaxed Bernoulli sample is stretched to (low, high) and clipped to [0, 1].
 
-Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t and L logistic, the value is
-0 for y up to log(-low / high), 1 for y from log((1 - low) / (high - 1)) on, and in between
-sigmoid(y) (high - low) + low. All integrals are over y, between these two ends, which no parameter
-moves: so small masses keep their digits.
+See Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t and L logistic noise,
+the value is 0 for y up to log(-low / high), 1 for y from log((1 - low) / (high - 1)) on, and in
+between sigmoid(y) (high - low) + low. All integrals are over y between these two ends, which do not
+depend on the parameters. The masses at 0 and 1 have closed forms, so small masses keep their
+digits. A family has the formulas of a distribution, for any framework. A draw may keep a sample
+behind its value: an array that the density needs besides the value.
 """
 
 import math
@@ -28,7 +30,7 @@ NEAREST, FARTHEST = 2.0**-20, 2.0**20
 
 
 class Stretch(NamedTuple):
-    """The stretched interval, and the logits up to which a value is 0 and from which it is 1."""
+    """The interval (low, high); values are 0 for y up to ``zero``, and 1 for y from ``one`` on."""
 
     low: float
     high: float
@@ -37,7 +39,7 @@ class Stretch(NamedTuple):
 
 
 def stretch(name: str, low: Any, high: Any) -> Stretch:
-    """The stretched interval, checked."""
+    """The Stretch of the interval from low to high; an error if an end is out of its range."""
     if not (
         isinstance(low, int | float)
         and isinstance(high, int | float)
@@ -51,7 +53,8 @@ def stretch(name: str, low: Any, high: Any) -> Stretch:
 def hard_concrete(ops: QuadratureOps, y: Array, stretch: Stretch, tiny: float, eps: float) -> Array:
     """clip(sigmoid(y) (high - low) + low, 0, 1), which is 0 or 1 only where it is clipped.
 
-    So the masses are exact in coarse dtypes too: next to 1, bfloat16 would round 0.2 % to 1.
+    So the masses at 0 and 1 are exact in coarse dtypes too: bfloat16 would otherwise round numbers
+    within 0.2 % of 1 to 1.
     """
     inside = (y > stretch.zero) & (y < stretch.one)
     z, _ = _stretched(ops, ops.clip(y, stretch.zero, stretch.one), stretch)
@@ -60,14 +63,14 @@ def hard_concrete(ops: QuadratureOps, y: Array, stretch: Stretch, tiny: float, e
 
 
 def _stretched(ops: QuadratureOps, y: Array, stretch: Stretch) -> tuple[Array, Array]:
-    """sigmoid(y) (high - low) + low, and the log of its slope."""
+    """z = sigmoid(y) (high - low) + low, and the log of its slope dz / dy."""
     up, down = -ops.softplus(-y), -ops.softplus(y)
     z = stretch.high * ops.exp(up) + stretch.low * ops.exp(down)
     return z, math.log(stretch.high - stretch.low) + up + down
 
 
 def _log_below(ops: QuadratureOps, logits: Array, temperature: Array, y: float) -> Array:
-    """log P((logits + L) / t <= y)."""
+    """log P((logits + L) / t <= y), with L logistic noise and t the temperature."""
     finite, theta = finite_or(ops, logits)
     mass = -ops.softplus(theta - temperature * y)
     return ops.where(finite, mass, ops.where(logits < 0, 0.0 * mass, -math.inf))
@@ -90,18 +93,18 @@ def masses(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stret
 
 @hot
 def prob_nonzero(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
-    """sigmoid(logits - t log(-low / high))."""
+    """P(z != 0) = sigmoid(logits - t log(-low / high))."""
     return ops.exp(_log_below(ops, -logits, temperature, -stretch.zero))
 
 
 @hot
 def prob_one(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
-    """sigmoid(logits - t log((1 - low) / (high - 1)))."""
+    """P(z = 1) = sigmoid(logits - t log((1 - low) / (high - 1)))."""
     return ops.exp(_log_masses(ops, logits, temperature, stretch)[1])
 
 
 def _distances(value: Array, stretch: Stretch) -> tuple[Array, Array]:
-    """The distances from low and to high, written so that they keep digits and are never 0."""
+    """The value's distances from low and from high, in a form that is positive and keeps digits."""
     return value - stretch.low, (1 - value) + (stretch.high - 1)
 
 
@@ -111,8 +114,9 @@ def log_prob(
 ) -> Array:
     """The log of the mass at 0 and 1, and of the density inside; -inf elsewhere.
 
-    The density is the one of the logit y before clipping, divided by dz / dy. y is recovered from
-    the value without loss, since no value inside (0, 1) is next to low or high.
+    The density is that of the logit y before clipping, divided by dz / dy. The logit y is computed
+    from the value z without loss of digits, since no z in (0, 1) is close to low or high, where y
+    becomes infinite.
     """
     inside = (value > 0) & (value < 1)
     above, below = map(ops.log, _distances(ops.where(inside, value, 0.5), stretch))
@@ -127,11 +131,11 @@ def log_prob(
 def crossing(
     ops: QuadratureOps, logits: Array, temperature: Array, moved: Array, stretch: Stretch
 ) -> Array:
-    """Zero, with the part of the mean log density's gradient that the gradients of draws miss.
+    """Zero, with the part of the mean log density's gradient that pathwise gradients miss.
 
-    The log density jumps at 0 and 1. Where the masses there, ``moved``, of the distribution that
-    drew the value grow, its mean changes by the jump. The gradient of a draw does not show this: it
-    is 0 where the draw is clipped.
+    The log density jumps at the values 0 and 1, where the distribution that drew the value has the
+    masses ``moved``. If a mass grows, the mean log density changes by this growth times the jump.
+    The pathwise gradient misses this change, since it is 0 where a draw is clipped.
     """
     finite, theta = finite_or(ops, logits)
 
@@ -154,15 +158,16 @@ def cdf(
     on = (value >= 0) & (value < 1)
     above, below = map(ops.log, _distances(ops.where(on, value, 0.5), stretch))
     inside = logit_concrete_cdf(ops, logits, temperature, above - below)
-    # The formula takes a point mass to be at an infinite logit; this puts the point at 1.
+    # Outside [0, 1) the cdf is 0 or 1. There ``inside`` is not the cdf: it was computed at 0.5.
     return ops.where(on, inside, ops.where(value < 0, 0.0 * inside, 0.0 * inside + 1.0))
 
 
-# Expectations by quadrature over y. The integrands are analytic on the interval, and change most
-# within 1 / t of y = logits / t. Gauss-Legendre in panels that start from there, in a variable that
-# is linear up to 1 / t and logarithmic beyond, is exact to rounding at every temperature.
+# Expectations are computed by quadrature over y. The integrands are analytic on the interval, and
+# change most within a distance of 1 / t from y = logits / t. So the interval is divided into panels
+# that start at this y. Each panel has Gauss-Legendre nodes in a variable that is linear in y up to
+# the distance 1 / t and logarithmic beyond. This is exact to rounding at every temperature.
 
-REACH = 40.0  # exp(-40) is below rounding
+REACH = 40.0  # the integrals end at the distance REACH / t, since exp(-40) is below rounding
 
 
 def _rule(number: int) -> tuple[Any, Any]:
@@ -171,7 +176,7 @@ def _rule(number: int) -> tuple[Any, Any]:
 
 
 _SINGLE, _DOUBLE = _rule(16), _rule(36)
-_Panel = tuple[Array, Array, Array]  # start, end, and the temperature t of the scale at the start
+_Panel = tuple[Array, Array, Array]  # start, end, and the t of the scale 1 / t at the start
 
 
 def _clip(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
@@ -181,7 +186,7 @@ def _clip(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
 def _reached(
     ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch
 ) -> tuple[Array, Array, Array]:
-    """Where the integrand changes most, and between which ends it is not constant to rounding."""
+    """The y where the integrand changes most, and ends beyond which it is constant to rounding."""
     centre = ops.clip(ops.stop_gradient(logits / temperature), stretch.zero, stretch.one)
     reach = ops.stop_gradient(REACH / temperature)
     low = ops.clip(centre - reach, stretch.zero, stretch.one)
@@ -191,7 +196,7 @@ def _reached(
 def _integrate(
     ops: QuadratureOps, f: Callable[[Array], Sequence[Array]], panels: Sequence[_Panel], like: Array
 ) -> list[Array]:
-    """The sum over panels of the integrals of f's values."""
+    """The integral over all panels of each array that f returns."""
 
     def terms(t: Array) -> list[Array]:
         totals: list[Array] = []
@@ -222,7 +227,8 @@ def moments(
         return [share, 2 * z * share]
 
     first, second = _integrate(ops, tail, [(centre, low, held), (centre, high, held)], theta)
-    sure = ops.where(low > stretch.zero, _stretched(ops, low, stretch)[0], 0.0)  # where P is 1
+    # The integral over the x that belong to y below low, where P(z > x) is 1 to rounding.
+    sure = ops.where(low > stretch.zero, _stretched(ops, low, stretch)[0], 0.0)
     mean, square = ops.clip(sure + first, 0.0, 1.0), sure * sure + second
     edge = ops.where(logits > 0, 0.0 * mean + 1.0, 0.0)
     variance = ops.clip(square - mean * mean, 0.0, 1.0)
@@ -231,7 +237,7 @@ def moments(
 
 @hot
 def entropy(ops: QuadratureOps, logits: Array, temperature: Array, stretch: Stretch) -> Array:
-    """-E log_prob."""
+    """The entropy, -E log_prob."""
     finite, theta = finite_or(ops, logits)
     centre, low, high = _reached(ops, theta, temperature, stretch)
     held = ops.stop_gradient(temperature)
@@ -283,7 +289,7 @@ def kl(
     for log_p, log_q in pairs:
         total = total + ops.exp(log_p) * (log_p - log_q)
     zero, one = _log_masses(ops, other, other_temperature, stretch)
-    point = -ops.where(logits < 0, zero, one)  # the KL of a point mass
+    point = -ops.where(logits < 0, zero, one)  # the KL if p is a point mass
     return ops.where(finite, ops.where(other_finite, total, math.inf), point)
 
 
@@ -291,7 +297,7 @@ def kl(
 
 
 def bad_stretch(name: str, low: Any, high: Any) -> ValueError:
-    """Ends of the stretched interval that do not reach beyond [0, 1]."""
+    """The error about ends of the stretched interval that do not reach beyond [0, 1]."""
     return ValueError(
         f"{name} got low={low!r} and high={high!r}; expected Python numbers, low below 0 and high "
         "above 1, each by 2**-20 to 2**20 (1e-6 to 1e6). The paper takes -0.1 and 1.1."
@@ -299,7 +305,7 @@ def bad_stretch(name: str, low: Any, high: Any) -> ValueError:
 
 
 def unlike_stretches(p: tuple[float, float], q: tuple[float, float]) -> ValueError:
-    """A divergence between distributions that are stretched differently."""
+    """The error about a divergence between distributions that are stretched differently."""
     return ValueError(
         f"kl_divergence got HardConcrete distributions with low and high of {p} and {q}; expected "
         "the same. Give model and guide the same low and high."
@@ -307,7 +313,7 @@ def unlike_stretches(p: tuple[float, float], q: tuple[float, float]) -> ValueErr
 
 
 def no_mode(name: str) -> NotImplementedError:
-    """The mode of a distribution that has both masses and a density."""
+    """The error about the mode of a distribution that has both masses and a density."""
     return NotImplementedError(
         f"{name} got asked for its mode, which a distribution of point masses at 0 and 1 and a "
         "density in between does not have; expected a distribution that has one. Use "
@@ -317,7 +323,7 @@ def no_mode(name: str) -> NotImplementedError:
 
 
 def no_transform() -> ValueError:
-    """A sampler or a guide that moves through the values of a mixed distribution."""
+    """The error about a sampler or an autoguide that got HardConcrete, which has point masses."""
     return ValueError(
         "HMC, NUTS or an autoguide got a site of HardConcrete, whose point masses at 0 and 1 it "
         "would never visit; expected a distribution that has a density. Write a guide that draws "
@@ -326,7 +332,7 @@ def no_transform() -> ValueError:
 
 
 def lost(name: str) -> ValueError:
-    """A draw in an ELBO that has lost the masses behind it, which the gradient needs."""
+    """The error about a draw in an ELBO without the masses behind it, which the gradient needs."""
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
         "gradient would miss the mass that moves across 0 and 1; expected the very object that the "
@@ -336,7 +342,10 @@ def lost(name: str) -> ValueError:
 
 
 class HardConcrete(Family):
-    """A number in [0, 1] with masses at the ends, which keeps these masses behind it."""
+    """The family of numbers in [0, 1] with masses at 0 and 1.
+
+    The sample that a draw keeps behind its value is the pair of these masses.
+    """
 
     event_dim = 0
     space = "masses"

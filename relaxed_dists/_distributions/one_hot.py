@@ -1,6 +1,9 @@
 """The relaxed one-hot families: in log space, on the simplex, and straight through.
 
-Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
+A family has the formulas of a distribution, for any framework. In the formulas K is the number of
+unmasked categories (those with a logit above -inf), t is the temperature, and y is a log value. A
+draw may keep a sample behind its value: an array from which the density is computed without the
+value's rounding. See Maddison et al. (2017), section 3.1, and appendix C.3 for the log space.
 """
 
 import math
@@ -29,7 +32,7 @@ from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 @hot
 def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
-    """The log value log_softmax((logits + gumbel) / temperature), and the value."""
+    """The log value log_softmax((logits + gumbel) / temperature), and its exp, the value."""
     unmasked, logits = finite_or(ops, logits, FAR)
     log_value, value = softmaxes(ops, logits + gumbel, temperature[..., None])
     return ops.where(unmasked, log_value, -math.inf), ops.where(unmasked, value, 0.0)
@@ -47,22 +50,24 @@ def straight_through_concrete(
 
 
 def _log_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """The terms of the density in log space, log_softmax(logits - t y)_k."""
-    # log_softmax before the sum: sum(s) - K logsumexp(s) subtracts two numbers of size K |s|.
+    """The terms of the log density in log space, log_softmax(logits - t y)_k."""
+    # With s = logits - t y, the density sums log_softmax(s) over k. The same sum, written as
+    # sum(s) - K logsumexp(s), would subtract two numbers of size K |s|, and lose digits.
     return ops.log_softmax(logits - temperature[..., None] * y)
 
 
 def _simplex(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """The terms of the density on the simplex. They include -y_k, since two sums would cancel."""
+    """The terms of the log density on the simplex. Each includes -y_k: two sums would cancel."""
     return _log_space(ops, logits, temperature, y) - y
 
 
 def _masked(
     ops: Ops, terms: Callable[..., Array], logits: Array, temperature: Array, y: Array
 ) -> Array:
-    """The normaliser plus the sum of the terms over the unmasked categories.
+    """The log density: the normaliser plus the sum of the terms over the unmasked categories.
 
-    The density is zero outside the face spanned by these categories, and on that face's boundary.
+    The unmasked categories span a face of the simplex. The density is zero outside this face and on
+    the boundary of the face.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     inside = unmasked & (abs(y) < math.inf)
@@ -75,23 +80,23 @@ def _masked(
 
 @hot
 def exp_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """lgamma(K) + (K-1) log t + sum_k log_softmax(logits - t log_value)_k."""
+    """The log density lgamma(K) + (K-1) log t + sum_k log_softmax(logits - t log_value)_k."""
     return _masked(ops, _log_space, logits, temperature, log_value)
 
 
 @hot
 def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """The log density on the simplex: the one in log space minus the sum of log_value."""
+    """The log density on the simplex: the log density in log space minus the sum of log_value."""
     return _masked(ops, _simplex, logits, temperature, log_value)
 
 
 @hot
 def own_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
-    """The log density of a sample that was drawn from these very parameters, with a graph to them.
+    """The log density of a sample that was drawn from these parameters with a gradient to them.
 
-    The scores logits - t y are the noise up to a constant per row, so their gradient by the
-    parameters is zero in total: stop_gradient saves computing it. The log value of an unmasked
-    category is finite.
+    The scores logits - t y are minus the noise up to a constant per row, which log_softmax removes.
+    So the total gradient of log_softmax by the parameters, directly and through y, is zero, and
+    stop_gradient saves computing it. The log value of an unmasked category is finite.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     y = ops.where(unmasked, log_value, 0.0)
@@ -101,7 +106,7 @@ def own_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value
 
 
 def log_of(ops: Ops, p: Parameters, value: Array) -> Array:
-    """log max(value, tiny), which is finite, except at exact zeros of masked categories."""
+    """log max(value, tiny), which is finite, but -inf at an exact zero of a masked category."""
     logs = ops.log(ops.clip(value, p.tiny, math.inf))
     return ops.where((value > 0) | (p.logits > -HUGE), logs, -math.inf)
 
@@ -109,8 +114,8 @@ def log_of(ops: Ops, p: Parameters, value: Array) -> Array:
 def underflows(ops: Ops, p: Parameters, value: Array) -> Array:
     """Whether a point of the simplex has an entry below tiny, whose log can't be recovered.
 
-    Zeros of masked categories do not count. A point with weight on a masked category does not count
-    either, since its density is 0 whatever its other entries are.
+    Zeros of masked categories are ignored. The result is False for a point with weight on a masked
+    category, since the density of such a point is 0 whatever its other entries are.
     """
     unmasked, one = p.logits > -HUGE, 0.0 * value + 1.0
     small = ops.max(ops.where(unmasked & (value < p.tiny), one, 0.0))
@@ -127,7 +132,7 @@ class _RelaxedOneHot(Family):
 
 
 class ExpRelaxedOneHot(_RelaxedOneHot):
-    """The log of a relaxed one-hot sample."""
+    """The family of the logs of relaxed one-hot samples."""
 
     noun = "logs of points of the simplex"
     remedy = "Apply log_softmax to unnormalised scores."
@@ -155,7 +160,7 @@ class ExpRelaxedOneHot(_RelaxedOneHot):
 
 
 class RelaxedOneHot(_RelaxedOneHot):
-    """A point of the simplex, which keeps its log behind it."""
+    """The family of points of the simplex; a draw keeps the log as the sample behind its value."""
 
     space = "log_simplex"
 
@@ -190,7 +195,10 @@ class RelaxedOneHot(_RelaxedOneHot):
 
 
 class OneHotStraightThrough(HardValue, RelaxedOneHot):
-    """A one-hot value with the gradient of a point of the simplex, whose log it keeps behind it."""
+    """The family of one-hot values with the gradient of a point of the simplex.
+
+    A draw keeps the log of this point as the sample behind its value.
+    """
 
     needs_sample = True
     scored_as = RelaxedOneHot

@@ -1,4 +1,7 @@
-"""Permutations: Sinkhorn's normalisations of noisy scores, and the matching that they tend to."""
+"""Permutations: Sinkhorn's normalisations of noisy scores, and their limit, the best matching.
+
+The families, which have the formulas of a distribution for any framework, are at the end.
+"""
 
 import math
 import operator
@@ -33,12 +36,13 @@ def square(name: str, shape: Any) -> None:
 def assignment(scores: Any) -> Any:
     """The 0-1 matrices of the permutations with the largest sums of scores, in NumPy.
 
-    Scores of -inf are used only where there is no other way.
+    A permutation has entries with scores of -inf only if every permutation has some.
     """
     from scipy.optimize import linear_sum_assignment
 
     n = scores.shape[-1]
-    # One such score is less than any sum of n others, which HUGE bounds; it is exact in double.
+    # The replacement of -inf is below any sum of n finite scores, which are at most about HUGE in
+    # size, and is exact in double.
     x = np.where(np.isfinite(scores), scores, 4.0 * n * FAR).astype(float).reshape(-1, n, n)
     found = np.zeros_like(x)
     for matrix, result in zip(x, found, strict=True):
@@ -49,7 +53,7 @@ def assignment(scores: Any) -> Any:
 def matching(ops: QuadratureOps, logits: Array, noise: Array | float) -> Array:
     """The permutation matrix with the largest sum of logits + noise.
 
-    A masked entry is 0; if the masks leave no permutation, so are some rows.
+    A masked entry is 0. If every permutation has a masked entry, some rows are all 0.
     """
     unmasked, finite = finite_or(ops, logits)
     scores = ops.stop_gradient(ops.where(unmasked, finite + noise, -math.inf))
@@ -67,8 +71,9 @@ def relaxed(
 ) -> Array:
     """Sinkhorn's normalisations of (logits + gumbel) / temperature, in log space.
 
-    Mena et al. (2018), section 2. Each round normalises rows, then columns, so that the sums of
-    columns are 1 to rounding.
+    See Mena et al. (2018), section 2. Each round normalises rows, then columns, so that the sums of
+    columns are 1 to rounding. If hard, the value is the matching, with the gradient of these
+    normalisations.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     scores = ops.where(unmasked, finite + gumbel, FAR)
@@ -83,7 +88,7 @@ def relaxed(
 
 
 def possible(logits: Any) -> bool:
-    """Whether the masks of each matrix leave a permutation, in NumPy."""
+    """Whether each matrix of logits, in NumPy, allows a permutation without a masked entry."""
     unmasked = np.abs(logits) < -FAR / 4
     if unmasked.all():
         return True
@@ -94,7 +99,7 @@ def possible(logits: Any) -> bool:
 
 
 def not_square(name: str, shape: Sequence[int]) -> ValueError:
-    """Scores that are not a square matrix."""
+    """The error about scores that are not a square matrix."""
     return ValueError(
         f"{name} got logits of shape {tuple(shape)}; expected shape (..., N, N), a score of each "
         "item (row) at each place (column). Put the two axes last."
@@ -102,7 +107,7 @@ def not_square(name: str, shape: Sequence[int]) -> ValueError:
 
 
 def bad_iterations(name: str, iterations: Any) -> ValueError:
-    """A number of Sinkhorn's normalisations that is not a positive whole number."""
+    """The error about a number of Sinkhorn's normalisations that is not positive and whole."""
     return ValueError(
         f"{name} got iterations={iterations!r}; expected a whole number of at least 1. "
         "Its authors take 20; more at temperatures below 1."
@@ -110,7 +115,7 @@ def bad_iterations(name: str, iterations: Any) -> ValueError:
 
 
 def no_permutation(name: str, logits: Any) -> ValueError:
-    """Masks that leave no permutation."""
+    """The error about masks that leave no permutation."""
     return ValueError(
         f"{name} got masks that leave no permutation: {logits}; expected a way to give each row a "
         "column of its own. Mask fewer."
@@ -118,7 +123,7 @@ def no_permutation(name: str, logits: Any) -> ValueError:
 
 
 def no_permutation_density(name: str) -> NotImplementedError:
-    """The density of a relaxed permutation, or the mass of a discrete one."""
+    """The error about the density of a relaxed permutation, or the mass of a discrete one."""
     why = (
         "the density of Sinkhorn's matrices is not known"
         if name.startswith("Relaxed")
@@ -132,7 +137,7 @@ def no_permutation_density(name: str) -> NotImplementedError:
 
 
 def no_symbolic_matching(shape: Sequence[Any]) -> NotImplementedError:
-    """A matching in a program that jax.export makes."""
+    """The error about a matching in a program that jax.export makes."""
     return NotImplementedError(
         f"A permutation got scores of the symbolic shape {tuple(shape)}; expected numbers, since "
         "the matching is a call from compiled code to SciPy, which jax.export can't serialise. "
@@ -141,7 +146,7 @@ def no_symbolic_matching(shape: Sequence[Any]) -> NotImplementedError:
 
 
 def no_probs(name: str) -> NotImplementedError:
-    """Probabilities of a matrix of scores."""
+    """The error about the probabilities of a matrix of scores."""
     return NotImplementedError(
         f"{name} has no probs: its logits are scores, and no row of them is a distribution of its "
         "own; expected logits. Use the mean of some draws for how often an item is at a place."
@@ -149,7 +154,7 @@ def no_probs(name: str) -> NotImplementedError:
 
 
 def no_transform(name: str) -> NotImplementedError:
-    """A sampler or an autoguide that moves through values without a density."""
+    """The error about a sampler or an autoguide that got a distribution without a density."""
     return NotImplementedError(
         f"HMC, NUTS or an autoguide got a site of {name}, which has no density; expected one that "
         "has. Write the guide's site yourself, or draw Gumbel noise and compute the value of it."
@@ -157,7 +162,7 @@ def no_transform(name: str) -> NotImplementedError:
 
 
 class Permutation(Family):
-    """Permutation matrices."""
+    """The family of permutation matrices."""
 
     event_dim = 2
     noun = "permutation matrices"
@@ -191,7 +196,10 @@ class Permutation(Family):
 
 
 class RelaxedPermutation(Permutation):
-    """Matrices whose columns sum to 1 and whose rows nearly do; if hard, permutation matrices."""
+    """The family of matrices whose columns sum to 1 and whose rows nearly sum to 1.
+
+    If hard, the values are permutation matrices with the gradient of such a matrix.
+    """
 
     is_discrete = False
     support_name = "DoublyStochastic()"
@@ -210,7 +218,7 @@ class RelaxedPermutation(Permutation):
         return (value >= 0).all(-1).all(-1) & columns.all(-1)
 
     def method(self, what: str, name: str) -> Any:
-        """The method of that name. The mode is known for hard values only."""
+        """The method named ``what``. The mode is known for hard values only."""
         if what == "mode" and not self.hard:
             raise missing(name, what)
         return super().method(what, name)

@@ -1,7 +1,8 @@
-r"""Subsets of k categories: formulas, integrals, messages, families (long: all of one topic).
+r"""Subsets of k categories: formulas, integrals, messages, families (long: they belong together).
 
-Scores are logits plus Gumbel noise. The k largest have the distribution of k categories that are
-drawn one after the other, each from those that are left (Plackett-Luce, its order forgotten).
+Scores are logits plus Gumbel noise. The k categories with the largest scores are distributed as k
+categories that are drawn one after the other without replacement, if their order is ignored
+(Plackett-Luce). A family has the formulas of a distribution, for any framework.
 """
 
 import itertools
@@ -27,8 +28,8 @@ from relaxed_dists._errors import UNCOUNTED, missing
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 LIMIT = 2**20  # the largest number of subsets that is enumerated
-WORK = 2**14  # about how many numbers per row a piece of inclusion's integral holds
-SMALL = -9.0  # log t below which log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
+WORK = 2**14  # the approximate size per row of an array in inclusion's integral
+SMALL = -9.0  # if log t < SMALL, log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
 
 
 def size(name: str, k: Any, categories: int) -> int:
@@ -37,7 +38,7 @@ def size(name: str, k: Any, categories: int) -> int:
         raise no_size(name, categories)
     try:
         number = operator.index(k)
-    except TypeError as error:  # a traced array is refused too: k fixes shapes
+    except TypeError as error:  # also a traced array, since k determines shapes
         raise bad_size(name, k, categories) from error
     if isinstance(k, bool) or not 1 <= number <= categories:
         raise bad_size(name, k, categories)
@@ -46,7 +47,7 @@ def size(name: str, k: Any, categories: int) -> int:
 
 @hot
 def largest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> Array:
-    """The k-hot vector of the k largest unmasked logits + noise; of all if they are fewer."""
+    """The k-hot vector of the k largest unmasked logits + noise; all if fewer are unmasked."""
     unmasked, finite = finite_or(ops, logits)
     return ops.where(unmasked, ops.top(ops.where(unmasked, finite + noise, -math.inf), k), 0.0)
 
@@ -55,9 +56,11 @@ def largest(ops: QuadratureOps, logits: Array, noise: Array | float, k: int) -> 
 def relaxed(
     ops: QuadratureOps, k: int, hard: bool, logits: Array, temperature: Array, gumbel: Array
 ) -> Array:
-    """k rounds of softmax, each on what the rounds before left: Xie and Ermon, algorithm 1.
+    """The sum of k rounds of softmax (Xie and Ermon, algorithm 1).
 
-    If no more than k categories are unmasked, there is one subset, which has all of them.
+    After each round with the softmax a, log(1 - a) is added to the scores. If at most k categories
+    are unmasked, the value is 1 for each of them. If hard, the value is k-hot, with the gradient of
+    the sum.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     temperature = temperature[..., None]
@@ -79,22 +82,22 @@ def _number(ops: QuadratureOps, unmasked: Array) -> Array:
 
 
 def _log1m(ops: QuadratureOps, log_a: Array) -> Array:
-    """log(1 - a); for the largest a, which may round to 1, log of the sum of the other entries."""
+    """log(1 - a); for the largest a, which may round to 1, the log of the sum of the others."""
     top = ops.one_hot_argmax(log_a) > 0
     others = ops.where(top, LOWEST, log_a)
     largest = ops.stop_gradient(ops.max(others))[..., None]
     rest = ops.where(top, 0.0, ops.exp(others - largest))
     log_rest = largest + ops.log(ops.clip(ops.sum(rest), 1e-30, math.inf))[..., None]
-    # An a that is not the largest is at most 1/2, so log1p(-a) is exact.
+    # Any other a is at most 1/2, so log1p(-a) is exact.
     return ops.where(top, log_rest, ops.log1p(-ops.exp(others)))
 
 
 def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
-    """Nodes and weights of log_prob's integral over v, and points of which one is near its peak.
+    """Nodes and weights of log_prob's integral over v, and points, one of which is near the peak.
 
-    The integrand is entire and log-concave. Its peak is in [0, log(1 + k)], at most 1 and at least
-    1 / sqrt(1 + k) wide. On the left it may fall as slowly as exp(v). So substitute
-    v = u - exp(-u): then evenly spaced u converge exponentially.
+    The integrand is entire and log-concave. Its peak is in [0, log(1 + k)], and is at most 1 and at
+    least 1 / sqrt(1 + k) wide. To the left of the peak the integrand may fall as slowly as exp(v).
+    With the substitution v = u - exp(-u), sums over evenly spaced u converge exponentially.
     """
     root = math.sqrt(k)
     low, reach, number = (-3.55, 40, 100 + 30 * root) if double else (-2.75, 18, 32 + 16 * root)
@@ -109,9 +112,10 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     """The log mass of a k-hot vector, without a gradient by the vector.
 
     With w = exp(logits) and W the sum of w outside the subset S,
-    P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, here with x = exp(v). Each category
-    arrives after an exponential time of rate w_i, and x / W is when the first one outside S does.
-    Kool et al. (2020), appendix B, substitute u = exp(-x).
+    P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, computed here with x = exp(v). In this
+    integral each category i arrives after an exponential time of rate w_i, and x / W is the time
+    when the first category outside S arrives. Kool et al. (2020), appendix B, substitute
+    u = exp(-x).
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     inside, outside = unmasked & (value == 1), unmasked & (value == 0)
@@ -122,15 +126,15 @@ def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
     rest = ops.sum(ops.exp(ops.where(outside, finite - most, FAR)))[..., None]
     whole = most + ops.log(ops.clip(rest, 1e-30, math.inf))
     rho = ops.where(inside, finite - whole, 0.0)
-    # Where rho is far below 0, log(1 - exp(-exp(v + rho))) is about v + rho, and rho would swamp
-    # the digits of v. So low, the negative part of rho, is added after the integral instead.
+    # Where rho is far below 0, log(1 - exp(-exp(v + rho))) is about v + rho, in which v would lose
+    # its digits. So ``low``, the negative part of rho, is only added after the integral.
     low = ops.where(rho < 0, rho, 0.0)
 
     def height(rho: Array, low: Array, v: Array) -> Array:
         y = v + rho
         t = ops.exp(ops.clip(y, -math.inf, SMALL))
         small = v + (rho - low) - t * (0.5 - t / 24)
-        # For y above 5 the factor is 1 to rounding.
+        # For y above 5, 1 - exp(-exp(y)) is 1 to rounding.
         large = ops.log(-ops.expm1(-ops.exp(ops.clip(y, SMALL, 5.0)))) - low
         terms = ops.where(inside, ops.where(y < SMALL, small, large), 0.0)
         return ops.sum(terms + (v - ops.exp(v)) / rho.shape[-1])
@@ -154,12 +158,12 @@ def _arrivals(k: int, categories: int, double: bool) -> Any:
     """Nodes and weights of inclusion's integral over v, in pieces.
 
     Far below 0 the integrand is about ``categories * exp(v)``; above about ``log(reach + log k)``
-    it is 0 to rounding. The larger k is, the steeper it is, and the more nodes it needs.
+    it is 0 to rounding. A larger k makes the integrand steeper, so that it needs more nodes.
     """
     reach, number = (38.0, 100) if double else (18.0, 40)
     low, high = -math.log(reach + math.log(categories)), math.log(reach + 3 + math.log(k))
     number = int(number * (1 + 0.1 * math.sqrt(k)))
-    # In pieces, so that memory does not grow with the number of nodes.
+    # The nodes are in pieces, so that memory does not grow with the number of nodes.
     pieces = math.ceil(number / max(1, WORK // (categories * k)))
     number = pieces * math.ceil(number / pieces)
     u = np.linspace(low, high, number)
@@ -173,11 +177,11 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
 
     Category i arrives after an exponential time of rate w_i, and the subset is the first k to
     arrive. Write times as exp(v), g_i for the density of category i's v, and A_i(v) for the
-    probability that fewer than k others have arrived. Then the probability is the integral of
-    g_i A_i. For the largest categories g_i reaches far to the left, so it is computed as 1 minus
-    the integral of g_i (1 - A_i). A_i is a sum of products: the probability that exactly j of the
-    categories before i have arrived, times the probability that fewer than k - j of those after i
-    have.
+    probability that fewer than k other categories have arrived. Then the result is the integral of
+    g_i A_i. For categories with large logits g_i reaches far to the left, so the result is computed
+    as 1 minus the integral of g_i (1 - A_i). A_i is a sum over j of products: the probability that
+    exactly j categories with indices below i have arrived, times the probability that fewer than
+    k - j categories with indices above i have arrived.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     first = largest(ops, logits, 0.0, k) > 0
@@ -186,7 +190,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
     top = offsets[..., 0] > 1
     number = logits.shape[-1]
     backwards = np.arange(number)[::-1].copy()
-    # A row for each number of arrivals: the pmf's go from 0 up, the cdf's from k - 1 down.
+    # Row j of the pmf is for exactly j arrivals; row j of the cdf is for fewer than k - j arrivals.
     count = np.arange(k)[:, None]
     up, down = np.maximum(count[:, 0] - 1, 0), np.minimum(count[:, 0] + 1, k - 1)
     start, not_first, not_last = (
@@ -218,7 +222,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
 
 @hot
 def entropy(ops: QuadratureOps, k: int, logits: Array, values: Array) -> Array:
-    """-sum P(S) log P(S) over all k-hot vectors, which are enumerated: no recursion is known."""
+    """-sum P(S) log P(S) over ``values``, all k-hot vectors, since no recursion is known."""
     mass = log_prob(ops, k, logits[..., None, :], values)
     on = mass > -math.inf
     mass = ops.where(on, mass, 0.0)
@@ -226,7 +230,7 @@ def entropy(ops: QuadratureOps, k: int, logits: Array, values: Array) -> Array:
 
 
 def support(name: str, k: int, categories: int) -> Any:
-    """All k-hot vectors, the first categories first, as a NumPy array."""
+    """All k-hot vectors, in the lexicographic order of their categories, as a NumPy array."""
     number = math.comb(categories, k)
     if number > LIMIT:
         raise too_many(name, number, LIMIT)
@@ -240,7 +244,7 @@ def support(name: str, k: int, categories: int) -> Any:
 
 
 def bad_size(name: str, k: Any, categories: int) -> ValueError:
-    """A k that is not a possible number of categories."""
+    """The error about a k that is not a possible number of categories."""
     return ValueError(
         f"{name} got k={k!r} of {categories} categories; expected a whole number from 1 to "
         f"{categories}, the same for the whole batch. Give it as a Python number."
@@ -248,7 +252,7 @@ def bad_size(name: str, k: Any, categories: int) -> ValueError:
 
 
 def no_size(name: str, categories: int) -> ValueError:
-    """No k: Pyro makes the marginal of an enumerated site from its class and logits alone."""
+    """The error about a missing k, as where Pyro makes a marginal from class and logits alone."""
     return ValueError(
         f"{name} got k=None of {categories} categories; expected a whole number from 1 to "
         f"{categories}. If Pyro asked, for the marginals or posterior samples of an enumerated "
@@ -259,7 +263,7 @@ def no_size(name: str, categories: int) -> ValueError:
 
 
 def too_few(name: str, k: int, logits: Any) -> ValueError:
-    """Masks that leave fewer categories than are drawn."""
+    """The error about masks that leave fewer than k categories."""
     return ValueError(
         f"{name} got a row with fewer than k={k} categories that are not masked: {logits}; "
         "expected at least that many. Take a smaller k, or mask fewer."
@@ -267,7 +271,7 @@ def too_few(name: str, k: int, logits: Any) -> ValueError:
 
 
 def too_many(name: str, number: int, limit: int) -> NotImplementedError:
-    """More subsets than can be enumerated."""
+    """The error about more subsets than can be enumerated."""
     return NotImplementedError(
         f"{name} has {number} values; expected at most {limit} to enumerate. "
         "Draw from it, or use a smaller k."
@@ -275,7 +279,7 @@ def too_many(name: str, number: int, limit: int) -> NotImplementedError:
 
 
 def no_subset_integers() -> NotImplementedError:
-    """NumPyro's enumeration of values that are no integers."""
+    """The error about NumPyro's enumeration of subsets, which are not integers."""
     return NotImplementedError(
         "NumPyro's enumeration (of NUTS, TraceEnum_ELBO or scan) got a Subset, and would give it "
         "the numbers 0, 1, 2 and so on; expected a distribution of such numbers. For the evidence "
@@ -285,7 +289,7 @@ def no_subset_integers() -> NotImplementedError:
 
 
 def no_subset_density(name: str) -> NotImplementedError:
-    """The density of a relaxed subset."""
+    """The error about the density of a relaxed subset."""
     return NotImplementedError(
         f"{name} has no log_prob: the density of its rounds of softmax is not known; expected a "
         f"distribution with one. {UNCOUNTED}; Subset (.discrete) has the exact log_prob of a hard "
@@ -294,7 +298,7 @@ def no_subset_density(name: str) -> NotImplementedError:
 
 
 class Subset(Family):
-    """k-hot vectors."""
+    """The family of k-hot vectors."""
 
     is_discrete = True
     checks_logits = True
@@ -357,7 +361,7 @@ class Subset(Family):
 
 
 class RelaxedSubset(Subset):
-    """Vectors that sum to k, or k-hot ones with their gradient."""
+    """The family of vectors that sum to k; if hard, k-hot vectors with such a vector's gradient."""
 
     is_discrete = False
     enumerate_support: Any = None
@@ -384,7 +388,7 @@ class RelaxedSubset(Subset):
         return no_transform("RelaxedSubset")
 
     def method(self, what: str, name: str) -> Any:
-        """The method of that name. Moments and mode are Subset's, for hard values only."""
+        """The method named ``what``. Only hard values have moments and mode, which are Subset's."""
         if what == "entropy" or (what in ("mean", "variance", "mode") and not self.hard):
             raise missing(name, what)
         return super().method(what, name)
