@@ -1,7 +1,8 @@
 r"""Entropy on the simplex and KL divergences of relaxed distributions, exact to rounding.
 
-The log-space density of a sample y = log_softmax((l + G) / t) stays the same if a constant is added
-to y. So the sample's normaliser cancels, and one expectation is left: E logsumexp(a + r G).
+The log-space density of a sample y = log_softmax((l + G) / t), with G standard Gumbel noise, stays
+the same if a constant is added to y. So the logsumexp inside log_softmax can be left out, and one
+expectation remains: E logsumexp(a + r G), where a and r depend on the parameters.
 """
 
 import math
@@ -21,9 +22,9 @@ from relaxed_dists._distributions.formulas import (
 from relaxed_dists._distributions.quadrature import expected_logsumexp, nodes
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
-# For KL at equal temperatures fewer points suffice: the integrand falls off faster, because R - P
-# cancels in the tails.
-_SINGLE = nodes(22, -12.0, 8.0)  # off by 3e-7 of the KL at most
+# The nodes of ``concrete_kl_at_one_temperature``. They are few, because its integrand R - P cancels
+# in the tails and so falls off fast.
+_SINGLE = nodes(22, -12.0, 8.0)  # the relative error of the KL is at most 3e-7
 _DOUBLE = nodes(88, -33.0, 22.0)
 
 # The coefficients of x^2, x^4, ... in x coth(x) - 1: 4^n B_2n / (2n)!.
@@ -42,7 +43,7 @@ _COTH = (
 
 def check_shapes(p: Any, q: Any) -> None:
     """Refuse a divergence between distributions whose events or batches do not fit."""
-    # np.broadcast_shapes refuses the symbolic sizes of a program that is exported.
+    # np.broadcast_shapes is not used, since it refuses the symbolic sizes of an exported program.
     sizes = zip(reversed(p.batch_shape), reversed(q.batch_shape), strict=False)
     fits = all(m == n or 1 in (m, n) for m, n in sizes)
     if not fits or tuple(p.event_shape) != tuple(q.event_shape):
@@ -50,7 +51,10 @@ def check_shapes(p: Any, q: Any) -> None:
 
 
 def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
-    """-lgamma(K) - (K-1) log t + K (gamma + digamma(K)): it does not depend on the logits."""
+    """The entropy in log space, -lgamma(K) - (K-1) log t + K (gamma + digamma(K)).
+
+    It depends on the logits only by K, the number of unmasked categories.
+    """
     unmasked, logits = finite_or(ops, logits)
     k = count(ops, unmasked, logits)
     return k * (EULER + ops.digamma(k)) - normaliser(ops, k, temperature)
@@ -58,7 +62,7 @@ def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
 
 @hot
 def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
-    """The entropy on the simplex: the one in log space plus E sum_k log x_k."""
+    """The entropy on the simplex: the entropy in log space plus E sum_k log x_k."""
     unmasked, finite = finite_or(ops, logits)
     a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
     a = ops.where(unmasked, a, -math.inf)
@@ -70,22 +74,23 @@ def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> A
 
 @hot
 def binary_concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
-    """The entropy on (0, 1): the case of two categories."""
+    """The entropy on (0, 1), computed as the entropy on the simplex of two categories."""
     finite, theta = finite_or(ops, logits)
     entropy = concrete_entropy.formula(ops, ops.stack(theta, 0.0 * theta), temperature)
     return ops.where(finite, entropy, 0.0)
 
 
-# KL divergences, which are the same in log space and on the simplex. Where the two distributions
-# mask different categories, they are infinite.
+# KL divergences, which are the same in log space and on the simplex. A divergence is infinite where
+# the two distributions mask different categories.
 
 
 @hot
 def concrete_kl(
     ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
-    """KL at any two temperatures. With rho their ratio and a = other - rho logits it is
+    """The KL divergence at any two temperatures.
 
+    With rho = other_temperature / temperature and a = other - rho logits, the divergence is
     K (S(a, -rho) - digamma(K) + gamma (rho - 1)) - sum a - (K - 1) log rho,
     where S(a, r) is E logsumexp(a + r G).
     """
@@ -104,11 +109,11 @@ def _on_one_face(ops: QuadratureOps, unmasked: Array, q_unmasked: Array, kl: Arr
 
 
 def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
-    """KL at equal temperatures, which it does not depend on.
+    """The KL divergence at equal temperatures, which does not depend on the temperature.
 
-    With a = other - logits, shifted to mean zero, and E_k standard exponential variables, it is
-    K (E log(sum_k exp(a_k) E_k) - digamma(K)). With c = log mean exp(a) this is
-    K (c + int R - P dt) for P(t) = prod sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
+    With a = other - logits, shifted to mean zero, and E_k standard exponential variables, the
+    divergence is K (E log(sum_k exp(a_k) E_k) - digamma(K)). With c = log mean exp(a) it equals
+    K (c + int (R - P) dt) for P(t) = prod_k sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
     """
     points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
     unmasked, finite = finite_or(ops, logits)
@@ -120,7 +125,7 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         k = ops.clip(ops.total(ops.where(unmasked, 1.0, 0.0 * a)), 1.0, math.inf)
         a = a - ops.total(ops.where(unmasked, a, 0.0)) / k
         unmasked = a > LOWEST / 2
-        # Where the distributions are close, c is of the size of a^2: log1p keeps its digits.
+        # Where the distributions are close, c is of the size of a^2, and log1p keeps its digits.
         far = ops.total(ops.where(unmasked & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
         close = ops.log1p(ops.total(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
         top = ops.max(ops.rows(a, given)).reshape(1, -1)
@@ -129,16 +134,17 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         ratio, weight = ops.where(unmasked, ops.expm1(d), 0.0), ops.exp(d)
 
         def terms(t: Array) -> list[Array]:
-            odds = ops.exp(-t) / k  # R is (1 + odds)^-K, with t counted from c + log K
+            odds = ops.exp(-t) / k  # R is (1 + odds)^-K, since t is relative to c + log K
             down = odds / (1 + odds)
-            # log R - log P is the sum of log((1 + exp(d) odds) / (1 + odds)). Written as log1p it
-            # keeps its digits where d is small and the terms cancel.
+            # log R - log P is the sum of log((1 + exp(d) odds) / (1 + odds)). Written with log1p,
+            # the sum keeps its digits where d is small and the terms cancel.
             change = ops.total(ops.log1p(ratio * down))
             p = ops.exp(-k * ops.log1p(odds) - change)
             less = p * ops.expm1(change)
             if not wanted[0]:
                 return [less]
-            # The gradient, minus R sigmoid(-t), whose integral 1 / K is known.
+            # The integrand of the gradient, minus R sigmoid(-t). The integral of R sigmoid(-t) is
+            # added later, since it is known to be 1 / K.
             return [less, p * odds / (1 + weight * odds) - (p + less) * down]
 
         value, *rest = ops.integrate(terms, points, weights, a)
@@ -153,7 +159,7 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
 def logit_concrete_kl(
     ops: QuadratureOps, logits: Array, temperature: Array, other: Array, other_temperature: Array
 ) -> Array:
-    """The binary pair at any two temperatures: the case of two categories."""
+    """The KL of binary distributions at any two temperatures, computed with two categories."""
     (_, finite), (_, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     row, other_row = ops.stack(finite, 0.0 * finite), ops.stack(other_finite, 0.0 * other_finite)
     kl = concrete_kl.formula(ops, row, temperature, other_row, other_temperature)
@@ -161,17 +167,17 @@ def logit_concrete_kl(
 
 
 def _of_points(ops: QuadratureOps, logits: Array, other: Array, kl: Array) -> Array:
-    """The KL of a binary pair: kl where both logits are finite; else one is a point mass."""
+    """``kl`` where both logits are finite; for point masses, 0 if they are equal, else inf."""
     finite = (abs(logits) < HUGE) & (abs(other) < HUGE)
     return ops.where(finite, kl, ops.where(logits == other, 0.0, math.inf))
 
 
 def logit_concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
-    """d coth(d / 2) - 2, with d the difference of the logits."""
+    """The KL of binary distributions, d coth(d / 2) - 2, with d the difference of the logits."""
     (_, finite), (_, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     d = abs(other_finite - finite)
     small = d < 1
-    # Near 0 the two terms cancel, so take the series of x coth x - 1 at x = d / 2.
+    # Near 0, d coth(d / 2) and 2 cancel, so the series of x coth x - 1 at x = d / 2 is used.
     square, series = ops.where(small, d * d / 4, 0.0), 0.0 * d
     for coefficient in _COTH[::-1]:
         series = (series + coefficient) * square

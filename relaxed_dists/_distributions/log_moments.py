@@ -1,14 +1,16 @@
 r"""Mean and variance of a relaxed sample in log space, by quadrature.
 
-With ``y = a + r G - L`` and ``L = logsumexp(a + r G)``, the largest X of ``a_k + H_k + r G_k`` is
-``L + H`` for a Gumbel H that is independent of G. Hence
+The sample is ``y = a + r G - L`` with ``L = logsumexp(a + r G)`` and G standard Gumbel noise. With
+more such noise H_k, the largest X of ``a_k + H_k + r G_k`` is ``L + H``, where H is a standard
+Gumbel variable that is independent of G. With gamma Euler's constant, it follows that
 
     E y_k   = a_k + r gamma - (E X - gamma)
     Var y_k = Var X - pi^2 / 6 + r^2 pi^2 / 6 - 2 r Cov(G_k, X).
 
-For a category that is nearly always the largest, X is nearly its own ``a_k + V_k`` with
-``V_k = H_k + r G_k``, and in the variance their common part would cancel. So it is left out of the
-integrals. With ``m(u) = E (G - gamma) [V < u]`` and P_k the product of the other categories' cdfs,
+Let ``V_k = H_k + r G_k``. If category k nearly always has the largest ``a_k + V_k``, the terms of
+Var y_k are nearly those with V_k in place of X, whose sum cancels to 0. So the integrals compute
+only differences between the terms with X and with V_k. With ``m(u) = E (G - gamma) [V < u]`` and
+P_k the product of the other categories' cdfs,
 
     Cov(G_k, X) - Cov(G_k, V_k) = int m(t - a_k) (1 - P_k(t)) dt.
 """
@@ -31,16 +33,16 @@ from relaxed_dists._distributions.quadrature import (
 from relaxed_dists._ops import Array, QuadratureOps
 
 THIRD = 2.4041138063191885  # the third central moment of a Gumbel, 2 zeta(3)
-NEAR = -1.0  # above this offset from the largest, a category may nearly always be the largest
-VARIANCE = math.pi**2 / 6  # of a Gumbel
+NEAR = -1.0  # a category above this offset from the largest may nearly always be the largest
+VARIANCE = math.pi**2 / 6  # the variance of a Gumbel
 
 
 @functools.cache
 def _running(rule: _Rule) -> tuple[Any, Any, Any]:
-    """Matrices that integrate a function that is given at the points of a table's intervals.
+    """Three matrices that integrate a function given at the points of a table's intervals.
 
-    The first two give the integral over an interval up to each of its points, and over the whole
-    interval. The third sums the integrals of all intervals before each.
+    The first matrix gives the integral over an interval up to each of its points, the second one
+    over the full interval. The third sums the integrals of all intervals before each interval.
     """
     order, intervals = len(rule.to_powers), len(rule.points)
     place = np.linalg.inv(rule.to_powers)[:, 1]
@@ -55,7 +57,8 @@ def _running(rule: _Rule) -> tuple[Any, Any, Any]:
 def _part(ops: QuadratureOps, rule: _Rule, narrow: Array, high: Array) -> Array:
     """A table of E (G - gamma) [V < u], where V is H + narrow G if high, and else G + narrow H.
 
-    Its derivative is integrated from the side where the function tends to 0.
+    The derivative of this function is integrated from the nearer end of the table, since the
+    function tends to 0 at both ends.
     """
     points = ops.constant(rule.points, narrow) + 0 * narrow[..., None, None]
     narrow, high = narrow[..., None, None], high[..., None, None]
@@ -78,10 +81,11 @@ def _part(ops: QuadratureOps, rule: _Rule, narrow: Array, high: Array) -> Array:
 
 
 def _at_high_temperature(ops: QuadratureOps, a: Array, r: Array) -> Array:
-    """The variance to the third order of r = 1 / temperature, where the integrals would cancel.
+    """The variance to third order in r = 1 / temperature.
 
-    With p = softmax(a), y_k is nearly a constant plus r sum_j (1[j = k] - p_j) G_j minus r^2 / 2
-    times the variance of G under p. The variance's relative error is of the order of r^2.
+    It is used at high temperatures, where the integrals would lose digits. With p = softmax(a), y_k
+    is nearly a constant plus r sum_j (1[j = k] - p_j) G_j minus r^2 / 2 times the variance of G
+    under p. The relative error of the result is of the order of r^2.
     """
     p = ops.exp(ops.log_softmax(a))
     second = 1 - 2 * p + ops.sum(p * p)[..., None]
@@ -93,12 +97,12 @@ def _at_high_temperature(ops: QuadratureOps, a: Array, r: Array) -> Array:
 def exp_concrete_moments(
     ops: QuadratureOps, logits: Array, temperature: Array
 ) -> tuple[Array, Array]:
-    """Mean and variance of log_softmax((logits + G) / temperature), for each category."""
+    """Mean and variance of log_softmax((logits + G) / temperature), G standard Gumbel noise."""
     rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(high, temperature, 1.0)
     narrow = ops.where(high, 1 / scale, temperature)
-    unit = ops.where(high, 1.0, temperature)[..., None]  # the rule computes with y times unit
-    of_g = ops.where(high, narrow, 1.0)[..., None]  # the scale of G
+    unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are of y times unit
+    of_g = ops.where(high, narrow, 1.0)[..., None]  # the scale of G in V
     _, offsets = _centred(ops, logits, scale)
     excess = _excess(ops, offsets, narrow, narrow < 0)
     (log_f, *_), part = _tables(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, high)
@@ -120,7 +124,7 @@ def exp_concrete_moments(
     very_high = (temperature > (2000.0 if ops.is_double(logits) else 32.0))[..., None]
     variance = ops.where(very_high, _at_high_temperature(ops, offsets, narrow[..., None]), variance)
     unmasked, _ = finite_or(ops, logits)
-    several = (count(ops, unmasked, logits) > 1)[..., None]  # with one category both are 0
+    several = (count(ops, unmasked, logits) > 1)[..., None]  # one category has mean and variance 0
     mean = ops.where(several, (offsets - excess[..., None]) / unit, 0.0)
     variance = ops.where(several, ops.clip(variance / unit**2, 0.0, math.inf), 0.0)
     return ops.where(unmasked, mean, -math.inf), ops.where(unmasked, variance, 0.0)
