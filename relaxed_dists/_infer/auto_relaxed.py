@@ -17,24 +17,24 @@ from relaxed_dists._ops import Array, Ops
 class Site:
     """A latent discrete site of the model."""
 
-    family: Any  # the class of its distribution
-    extra: int  # the event dimensions beyond those of that class
+    family: Any  # the class of the site's distribution
+    extra: int  # the number of event dimensions beyond those of this class
     event_dim: int
-    frames: list[Any]  # one for each of its plates
-    fixed: Any = None  # added to the logits: infinite at the prior's zeros, and 0 elsewhere
+    frames: list[Any]  # the frames of the site's plates, from cond_indep_stack
+    fixed: Any = None  # added to the logits: infinite where the prior excludes a value, else 0
 
     def distribution(self, logits: Array, subsample: Callable[..., Array], estimator: Any) -> Any:
         """The distribution of the site; outside the plates, it covers all rows of the plates.
 
         Args:
-            logits: Its logits.
-            subsample: The framework's function that takes the rows of a plate's subsample.
+            logits: The logits of the site.
+            subsample: The framework's function that selects the rows of a plate's subsample.
             estimator: An estimator, or None.
         """
         validate = None
         if self.fixed is not None:
             logits = logits + subsample(self.fixed, event_dim=self.event_dim)
-            validate = False  # probability 1 is a logit of inf, which users may not give
+            validate = False  # validation refuses a logit of inf, which is probability 1
         made = self.family(logits=logits, estimator=estimator, validate_args=validate)
         return made.to_event(self.extra)
 
@@ -48,11 +48,11 @@ def _takes(fn: Callable[..., Any], count: int) -> bool:
 
 
 def checked(estimator: Any) -> Any:
-    """An estimator, or a callable from a temperature to one; else an error."""
+    """The argument, if it is an estimator or makes one from a temperature; else an error."""
     value = hasattr(estimator, "one_hot") and not isinstance(estimator, type)
     if value or (callable(estimator) and _takes(estimator, 1)):
         return estimator
-    if callable(estimator) and _takes(estimator, 3):  # logits, draw and noise
+    if callable(estimator) and _takes(estimator, 3):  # a function of logits, draw and noise
         return estimator_base.checked("AutoRelaxed", estimator)
     raise ValueError(
         f"AutoRelaxed got estimator={estimator!r}; expected an estimator, or a callable from a "
@@ -69,7 +69,7 @@ def with_temperature(
 
 
 def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:
-    """The estimator of a call with these keyword arguments."""
+    """The estimator for a call of the guide with these keyword arguments."""
     if not callable(estimator):
         return estimator
     temperature = kwargs.get("temperature")
@@ -92,14 +92,14 @@ def estimator_of(estimator: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def start(ops: Ops, value: Array, one_hot: bool) -> Array:
-    """The logits of 0.9 times a value plus 0.1 times the uniform one; finite even at a corner."""
+    """The logits of 0.9 value + 0.1 uniform probabilities, which are finite for any value."""
     if one_hot:
         return ops.log(0.9 * value + 0.1 / value.shape[-1])
     return formulas.logit(ops, 0.9 * value + 0.05)
 
 
 def fixed(ops: Ops, logits: Array, one_hot: bool) -> Array:
-    """The infinite logits of a prior's zeros, and 0 for its other entries."""
+    """Infinite logits where the prior excludes a value, and 0 elsewhere."""
     never = -math.inf if one_hot else ops.where(logits > 0, math.inf, -math.inf)
     return ops.where(abs(logits) < formulas.HUGE, 0.0, never)
 
@@ -112,10 +112,10 @@ class Guide:
         _ops: The backend's operations.
         _base_sites: The backend's module for distributions of sites.
         _refused: The classes that no autoguide can draw from.
-        _of_density: The autoguides that compute the model's density.
+        _of_density: The classes of autoguides that compute the model's density.
         _is_discrete: Whether a message comes from a latent discrete site.
         _array: Makes an array of a value, with the dtype and device of another array.
-        _repeat: The framework's periodic_repeat.
+        _repeat: The framework's periodic_repeat, which repeats an array along an axis.
         _known: Whether the numbers of an array can be read, which they can't under tracing.
         _full_size: The full size of a plate, from its frame.
     """
@@ -137,11 +137,11 @@ class Guide:
 
     @property
     def _needs_temperature(self) -> bool:
-        """Whether a call without a temperature is an error: the estimator is made from it."""
+        """Whether a call needs a temperature, from which the estimator is made."""
         return callable(self.estimator)
 
     def _guide_continuous(self, make: Callable[..., Any] | None, model: Any) -> None:
-        """Make the guide of the continuous sites, for a model without the discrete ones."""
+        """Make the guide of the continuous sites, for a model whose discrete sites are hidden."""
         self.continuous = None if make is None else make(model)
         if isinstance(self.continuous, self._of_density):
             raise ValueError(
@@ -151,13 +151,14 @@ class Guide:
             )
 
     def _find(self, latent: Mapping[str, Any]) -> dict[str, Array]:
-        """Find the discrete sites, and return the logits that they start from.
+        """Find the discrete sites, and return their initial logits, by the name of the site.
 
         Args:
             latent: The latent sites, in the order in which the model draws them.
 
         Raises:
-            ValueError: If there are no discrete sites, or latent sites that no guide draws.
+            ValueError: If the model has no discrete site, or a latent site that neither this guide
+                nor the guide of the continuous sites can draw.
         """
         bases = {name: self._base_sites.innermost(msg["fn"]) for name, msg in latent.items()}
         refused = {k: type(b).__name__ for k, b in bases.items() if isinstance(b, self._refused)}
@@ -185,14 +186,15 @@ class Guide:
                 "from a model to an autoguide; or put AutoRelaxed(block(model, hide=[...])) and "
                 "theirs in an AutoGuideList."
             )
-        # TraceMeanField_ELBO warns if the guide draws in another order than the model.
+        # The guide keeps the model's order of discrete and continuous sites, since
+        # TraceMeanField_ELBO warns if the orders differ.
         self._discrete_first = next(iter(latent)) in discrete
         found = {name: self._site(latent[name]) for name in discrete}
         self._sites = {name: site for name, (site, _) in found.items()}
         return {name: logits for name, (_, logits) in found.items()}
 
     def _site(self, msg: Any) -> tuple[Site, Array]:
-        """A latent discrete site and the logits that it starts from, for all rows of its plates."""
+        """A latent discrete site and its initial logits, for all rows of its plates."""
         xp, ops, fn = self._xp, self._ops, msg["fn"]
         base = self._base_sites.innermost(fn)
         counterpart = self._base_sites.discrete(base)
@@ -216,7 +218,7 @@ class Guide:
             if len(logits.shape) < -axis or logits.shape[axis] != size:
                 logits = self._repeat(xp.broadcast_to(logits, shape), size, axis)
             if size != frame.size:
-                # The rows outside the subsample get the zeros that all its rows have.
+                # Rows outside the subsample get the entries of ``fixed`` that all its rows share.
                 row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
                 zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
                 shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
@@ -225,7 +227,7 @@ class Guide:
         return site, xp.broadcast_to(logits, shape)
 
     def _check_fixed(self, dependencies: Callable[[], Mapping[str, Any]]) -> None:
-        """Forget the zeros of priors whose parameters depend on other latent sites."""
+        """Drop ``fixed`` of sites whose prior depends on other latent sites, and so may change."""
         if any(site.fixed is not None for site in self._sites.values()):
             prior = dependencies()["prior_dependencies"]
             for name, site in self._sites.items():
@@ -244,7 +246,7 @@ class Guide:
     def _draw(
         self, plates: Any, draw: Callable[[str, Site], Array], args: Any, kwargs: Any
     ) -> dict[str, Array]:
-        """Draw all latent sites, the continuous ones by their guide."""
+        """Draw all latent sites, the continuous sites by their own guide."""
         result: dict[str, Array] = {}
         if self.continuous is not None and not self._discrete_first:
             result.update(self.continuous(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""The parts of discretize that both backends share: models called without a temperature."""
+"""The parts of discretize that both backends share: calls without a temperature."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -12,8 +12,8 @@ def needs_temperature(
 
     Args:
         fn: A model or a guide.
-        unwrap: Returns the function inside a wrapper that hides its signature; else None.
-        parts: Returns the guides that a guide is made of.
+        unwrap: Returns the function inside a wrapper that hides its signature; None without one.
+        parts: Returns the guides that a guide such as AutoGuideList is made of.
     """
     if getattr(fn, "_needs_temperature", False):
         return True
@@ -33,12 +33,13 @@ class AtAnyTemperature:
     """A model or guide whose sites are made discrete, which can be called without a temperature.
 
     A discrete distribution does not depend on the temperature of the relaxed one, so any
-    temperature will do. The first call without one checks that nothing else depends on it.
+    temperature can be passed. The first call without a temperature checks that nothing else in the
+    function depends on the temperature.
 
     Args:
         fn: The model or the guide.
-        independent: Whether the function, given with its arguments and two temperatures, draws and
-            scores the same at both.
+        independent: Called with a function, its arguments and two temperatures; returns whether
+            the function draws and scores the same at both temperatures.
     """
 
     def __init__(self, fn: Callable[..., Any], independent: Callable[..., bool]) -> None:
@@ -46,15 +47,15 @@ class AtAnyTemperature:
         self._temperature: Any = None
 
     def check(self, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
-        """Find a temperature to call fn with; an error if the result depends on it."""
+        """Find a temperature to call fn with; an error if the result depends on the temperature."""
         if self._temperature is not None or self._given(args, kwargs):
             return
-        # Every estimator takes the temperatures 1 and 2.
+        # The temperatures 1 and 2 are valid for every estimator: ReinMax refuses any below 1.
         found: Any = [1.0, 2.0]
         try:
             same = self._independent(fn, args, kwargs, *found)
         except TypeError as error:
-            if "not subscriptable" not in str(error):  # it expects a nest of temperatures
+            if "not subscriptable" not in str(error):  # fn expects a nest of temperatures
                 raise
             found = [_Nest(t) for t in found]
             same = self._independent(fn, args, kwargs, *found)
@@ -76,7 +77,7 @@ class AtAnyTemperature:
             return False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, with a temperature if it was given none."""
+        """Call the function, with a temperature added if the arguments contain none."""
         self.check(self.fn, args, kwargs)
         if not self._given(args, kwargs):
             kwargs = {**kwargs, "temperature": self._temperature}
@@ -84,7 +85,7 @@ class AtAnyTemperature:
 
 
 class _Nest(dict[Any, float]):
-    """One temperature under every key."""
+    """A dict that has the same temperature under every key."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class _Nest(dict[Any, float]):
 
 
 def no_counterpart(name: str) -> ValueError:
-    """A site whose distribution is a transformed relaxed one."""
+    """The error about a site whose distribution is a transformed relaxed one."""
     return ValueError(
         f"discretize got the site '{name}', whose distribution is made from a relaxed one by a "
         "transform; expected a relaxed distribution itself, or an estimated one. Draw from the "

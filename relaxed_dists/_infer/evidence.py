@@ -11,20 +11,20 @@ import numpy as np
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array
 
-CHUNK = 2**23  # upper bound on the numbers of all sites in a chunk (which holds at least a sample)
+CHUNK = 2**23  # the most numbers in the sites of a chunk, unless a single sample has more
 Signed = tuple[str, Any, int]  # a site's name, its message, and its sign in the log weight
 
 
 class EvidenceBounds(NamedTuple):
     """Two lower bounds of the log evidence, each with its standard error.
 
-    Both are in nats, and summed over the data. The second is the tighter one.
+    The bounds are in nats, and summed over the data. The importance-weighted bound is tighter.
 
     Args:
         elbo: The evidence lower bound.
-        elbo_error: Its standard error.
+        elbo_error: The standard error of ``elbo``.
         importance_weighted: The importance-weighted bound.
-        importance_weighted_error: Its standard error.
+        importance_weighted_error: The standard error of ``importance_weighted``.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equations 3 and 8.
@@ -44,31 +44,32 @@ class EvidenceBounds(NamedTuple):
 class Running:
     """Mean and variance of log weights, and the log of the mean weight, for each datum.
 
-    It keeps five numbers for each datum, whatever the number of samples.
+    The object stores five numbers for each datum, however many samples are added.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.mean: Any = 0.0
         self.squares: Any = 0.0  # the sum of squared deviations from the mean
-        self.top: Any = -math.inf  # the largest log weight; weights are summed relative to it
+        self.top: Any = -math.inf  # the largest log weight; sums are of exp(log weight - top)
         self.weights: Any = 0.0
         self.squared_weights: Any = 0.0
 
-    # Infinite and NaN log weights of a model make the results infinite or NaN, without a warning.
+    # NumPy does not warn if infinite or NaN log weights make the results infinite or NaN.
     @np.errstate(invalid="ignore")
     def add(self, log_weights: Any) -> None:
         """Add a chunk of log weights, of shape (samples, data)."""
         new = np.asarray(log_weights, np.float64)
         n, mean = len(new), new.mean(0)
         total, step = self.count + n, mean - self.mean
-        # Chan, Golub, LeVeque (1979): sums of squares about each part's mean avoid cancellation.
+        # Sums of squares about each chunk's mean avoid cancellation (Chan, Golub, LeVeque, 1979).
         self.squares = self.squares + ((new - mean) ** 2).sum(0)
         self.squares = self.squares + step**2 * self.count * n / total
-        self.mean = self.mean * (self.count / total) + mean * (n / total)  # -inf stays -inf
+        # The new mean is a sum, in which -inf stays -inf; with a difference it would become NaN.
+        self.mean = self.mean * (self.count / total) + mean * (n / total)
         self.count = total
         top = np.maximum(self.top, new.max(0))
-        finite = np.where(np.isfinite(top), top, 0.0)  # 0 where all weights are 0 so far
+        finite = np.where(np.isfinite(top), top, 0.0)  # 0 if all weights so far are 0
         old, parts = np.exp(np.minimum(self.top - finite, 0.0)), np.exp(new - finite)
         self.weights = self.weights * old + parts.sum(0)
         self.squared_weights = self.squared_weights * old**2 + (parts**2).sum(0)
@@ -80,7 +81,8 @@ class Running:
         n, spare = self.count, max(self.count - 1, 0) or math.nan
         variance = self.squares / spare / n
         log_mean = np.where(np.isfinite(self.top), self.top, 0.0) + np.log(self.weights / n)
-        # The delta method: the variance of the mean weight over its square.
+        # The variance of log(mean weight) is, by the delta method, that of the mean weight divided
+        # by the square of the mean weight.
         relative = np.maximum(n * self.squared_weights / self.weights**2 - 1, 0.0) / spare
         values = np.sum(self.mean), np.sum(log_mean)
         errors = np.sqrt(np.sum(variance)), np.sqrt(np.sum(relative))
@@ -93,8 +95,8 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
 
     Args:
         num_samples: The number of samples.
-        chunk_size: The size of a chunk, or None for one that fits.
-        numbers: How many numbers the sites of a sample hold.
+        chunk_size: The size of a chunk, or None for the largest that fits into CHUNK.
+        numbers: How many numbers the arrays of all sites have in one sample.
         bar: Whether to show the bar.
     """
     from tqdm.auto import tqdm
@@ -108,7 +110,7 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
 
 
 def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
-    """The size of a chunk. The arguments are those of sizes."""
+    """The size of a chunk. The arguments are those of ``sizes``."""
     for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
         if given is not None and (isinstance(given, bool) or given != int(given) or given < 1):
             raise ValueError(
@@ -119,13 +121,13 @@ def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
 
 
 def shared(stacks: Iterable[Iterable[Any]]) -> set[Any]:
-    """The plates that contain all sites, from the plates of each site."""
+    """The plates that contain every site; ``stacks`` has the plates of each site."""
     sets = [set(stack) for stack in stacks]
     return set.intersection(*sets) if sets else set()
 
 
 def common(scales: Sequence[tuple[str, Any]]) -> float:
-    """The one scale of all sites, from their names and scales; else an error."""
+    """The scale of all sites, from pairs of name and scale; an error if the scales differ."""
     first = scales[0][1]
     if any(np.ndim(x) or not math.isclose(x, first, rel_tol=1e-6) for _, x in scales):
         given = ", ".join(f"{name}: {scale}" for name, scale in scales)
@@ -148,10 +150,11 @@ def summed(log_prob: Array, axes: set[int]) -> Array:
 
 def signed(guide: Mapping[str, Any], model: Mapping[str, Any]) -> list[Signed]:
     """The sample sites of guide and model, each with its sign in the log weight."""
-    # A latent site that the guide lacks is drawn from the model itself, so its terms cancel.
+    # A latent site that the guide lacks is drawn from the model itself, so its terms cancel and its
+    # sign is 0.
     found = [(k, site, int(site.get("is_observed") or k in guide)) for k, site in model.items()]
     found += [(name, site, -1) for name, site in guide.items()]
-    # Pyro's deterministic sites are sample sites without a density, and often in no plate.
+    # Pyro's deterministic sites are left out: they have no density, and are often in no plate.
     found = [entry for entry in found if entry[1]["type"] == "sample"]
     found = [entry for entry in found if not entry[1]["infer"].get("_deterministic")]
     if not found:
@@ -168,10 +171,11 @@ def deltas(sites: Sites, delta: type, found: Iterable[Signed]) -> Iterator[tuple
     Args:
         sites: The backend's module for distributions of sites.
         delta: The framework's class Delta.
-        found: The sites, as signed returns them.
+        found: The sites, as ``signed`` returns them.
 
-    Returns:
-        The sites that the guide draws from a Delta: name, the model's distribution, value.
+    Yields:
+        The discrete sites that the guide draws from a Delta, whose values the caller checks: the
+        name, the model's distribution and the value.
     """
     found = list(found)
     model = {name: site for name, site, sign in found if sign == 1 and not site["is_observed"]}
@@ -185,7 +189,7 @@ def deltas(sites: Sites, delta: type, found: Iterable[Signed]) -> Iterator[tuple
 
 
 def no_guide(*args: Any, **kwargs: Any) -> None:
-    """The empty guide of a model that is enumerated."""
+    """An empty guide, for a model whose latent sites are all enumerated."""
 
 
 def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
@@ -216,7 +220,7 @@ def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
 
 
 def soft_guide(name: str, got: str = "a Delta at another value") -> ValueError:
-    """A discrete site that the guide draws from a continuous distribution or another value."""
+    """The error about a guide that can draw values which a discrete site can't take."""
     return ValueError(
         f"evidence_bounds got the site '{name}', which the discrete model draws from a discrete "
         f"distribution and the guide from {got}; expected a discrete or relaxed distribution in "

@@ -1,4 +1,7 @@
-"""The check that model and guide draw a site from the same kind of distribution."""
+"""The check that model and guide draw a site from the same kind of distribution.
+
+The kinds are "relaxed", "discrete" and "estimated", which is discrete with an estimator.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,7 +21,7 @@ class Pairs:
         self._seen: dict[str, list[tuple[str, str]]] = {}
 
     def note(self, name: str, fn: Any) -> str | None:
-        """Note a site and return its kind; refuse a relaxed distribution beside a discrete one."""
+        """Note a site and return its kind; refuse a site that is both relaxed and discrete."""
         kind, distribution = self._sites.kind(fn), type(self._sites.innermost(fn)).__name__
         if kind is not None:
             seen = self._seen.setdefault(name, [])
@@ -28,16 +31,16 @@ class Pairs:
         return kind
 
     def without_gradient(self) -> list[str]:
-        """The discrete sites that no guide draws with a gradient."""
+        """The sites whose values carry no gradient: discrete ones, drawn without an estimator."""
         kinds = {name: {kind for kind, _ in seen} for name, seen in self._seen.items()}
         return sorted(name for name, found in kinds.items() if found == {"discrete"})
 
     def names(self) -> list[str]:
-        """The sites that are discrete or relaxed."""
+        """The names of all discrete, estimated and relaxed sites."""
         return sorted(self._seen)
 
     def carry_gradients(self) -> bool:
-        """Whether the values of a site carry a gradient."""
+        """Whether the values of at least one site carry a gradient."""
         kinds = {kind for seen in self._seen.values() for kind, _ in seen}
         return not kinds.isdisjoint({"relaxed", "estimated"})
 
@@ -46,5 +49,5 @@ class Pairs:
 
 
 def not_names(name: str, field: str, sites: object) -> ValueError:
-    """One name in place of a list of names."""
+    """The error about one name in place of a list of names."""
     return ValueError(f"{name} got {field}={sites!r}; expected a list of names. Write [{sites!r}].")

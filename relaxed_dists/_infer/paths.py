@@ -1,4 +1,4 @@
-"""The parts that both backends share of the search for sites that no gradient reaches."""
+"""The search for sites that no gradient reaches: the parts that both backends share."""
 
 import functools
 import weakref
@@ -12,15 +12,15 @@ from relaxed_dists._distributions import formulas
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
 
-MAX_MOVES = 16  # moves of one site
-MAX_CHECKS = 8  # checks of functions with the same code, such as one that each call makes anew
+MAX_MOVES = 16  # the most shifted values that are tried for one site
+MAX_CHECKS = 8  # the most checks of functions with the same code, such as a lambda in a loop
 _passed: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _counts: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 
 
 def once(fn: Any, check: Callable[[], bool]) -> None:
-    """Check a model in each call, until a check returns true."""
-    fn = getattr(fn, "__func__", fn)  # a bound method is a new object each time
+    """Run the check of a model in each call, until the check has returned true."""
+    fn = getattr(fn, "__func__", fn)  # each access of a method makes a new object
     inner = fn
     while isinstance(inner, functools.partial):
         inner = inner.func
@@ -28,7 +28,7 @@ def once(fn: Any, check: Callable[[], bool]) -> None:
     try:
         if fn in _passed or _counts.get(code, 0) >= MAX_CHECKS:
             return
-    except TypeError:  # not hashable, or no weak references
+    except TypeError:  # fn is not hashable, or allows no weak references
         return
     if check():
         _passed.add(fn)
@@ -38,8 +38,8 @@ def once(fn: Any, check: Callable[[], bool]) -> None:
 def quietly(check: Callable[[], bool]) -> bool:
     """Run a check that calls a model once more; also true if that call raises an error.
 
-    The check calls the model with other values than those that it drew, so the error says nothing
-    about the user's own call, nor about gradients.
+    The check calls the model with other values than the model drew. So an error in that call shows
+    nothing about the user's own call or about gradients.
     """
     try:
         return check()
@@ -60,9 +60,9 @@ def same(
 
 
 def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
-    """A site's value moved to other points of its support, and a soft value to corners too.
+    """A site's value moved to other points of the support; a soft value is moved to corners too.
 
-    The corners are needed because a comparison of soft values with 1 never changes.
+    The corners are needed because a comparison of soft values with 1 is always false.
 
     Args:
         ops: The framework's operations.
@@ -102,16 +102,16 @@ def with_gradient(sites: Sites, messages: Iterable[Any]) -> dict[str, Any]:
 
 @contextmanager
 def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Iterator[None]:
-    """Explain what to write if a model indexes by a soft value.
+    """Replace the error of a model that indexes by a soft value by an error with advice.
 
     Args:
-        name: The public name that runs the model.
+        name: The public name of the class or function that runs the model, for the message.
         sites: Returns the sites whose values may be soft; or None, to leave the error as it is.
     """
     try:
         yield
     except (IndexError, TypeError) as error:
-        # The messages of torch and JAX.
+        # Parts of the messages of torch and of JAX.
         texts = ("used as indices must be", "Indexer must have integer")
         found = sites() if any(text in str(error) for text in texts) else None
         if found is None:
@@ -136,11 +136,11 @@ SMOOTHLY = (
 
 
 class NoGradient(ValueError):
-    """A discrete site that no gradient reaches."""
+    """The error about a discrete site that no gradient reaches."""
 
 
 def no_gradient(name: str, site: str) -> NoGradient:
-    """A site whose value the model uses in steps only."""
+    """The error about a site whose value the model uses only by functions without a derivative."""
     return NoGradient(
         f"{name} got the site {site!r}, on whose value other densities depend, but none by a "
         "derivative, as after an argmax, a rounding, a comparison or an index: no gradient reaches "
@@ -150,7 +150,7 @@ def no_gradient(name: str, site: str) -> NoGradient:
 
 
 def zero_gradient(name: str, site: str) -> str:
-    """A site by which all derivatives are 0, as a warning."""
+    """The warning about a site by whose value all derivatives are 0."""
     return (
         f"{name} got the site {site!r}, on whose value other densities depend, though all their "
         "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "

@@ -13,7 +13,7 @@ from relaxed_dists._ops import Array, Ops
 
 
 def constrained(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
-    """The point of the simplex or of (0, 1) whose log or logit is y, or its corner."""
+    """The point of the simplex or of (0, 1) whose log or logit is y; if hard, its corner."""
     soft = ops.exp(y) if one_hot else ops.exp(-ops.softplus(-y))
     if not hard:
         return soft
@@ -24,13 +24,13 @@ def constrained(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
 def relaxed(
     sites: Sites, classes: tuple[Any, Any], name: str, fn: Any, temperature: Any
 ) -> tuple[Any, bool]:
-    """The relaxed distribution for a discrete site, in the same wrappers; and if it is one-hot.
+    """The relaxed distribution for a discrete site, in the same wrappers, and if it is one-hot.
 
     Args:
         sites: The backend's module for distributions of sites.
         classes: The relaxed one-hot class in log space, and the binary one in logit space.
         name: The site's name.
-        fn: The site's distribution, perhaps in wrappers.
+        fn: The site's distribution, perhaps in wrappers such as Independent.
         temperature: The temperature.
     """
     base = sites.innermost(fn)
@@ -58,7 +58,7 @@ def relaxed(
 
 
 class Chosen:
-    """Which sites of a model are relaxed, and whether each that was named was drawn."""
+    """Which sites of a model are relaxed, and which of the sites that the user named are drawn."""
 
     def __init__(self, sites: Iterable[str] | None) -> None:
         if isinstance(sites, str):
@@ -67,13 +67,13 @@ class Chosen:
         self.start()
 
     def start(self) -> None:
-        """Forget the last run of the model."""
+        """Forget the sites of the last run of the model."""
         self.found: set[str] = set()
         self.relaxed: set[str] = set()
         self.observed = False  # whether the model has data
 
     def has(self, name: str, distribution: str, discrete: bool, observed: bool) -> bool:
-        """Whether a site is to be relaxed; an error if it was named and can't be."""
+        """Whether to relax a site; an error if the user named the site and it can't be relaxed."""
         latent = discrete and not observed
         if latent:
             self.found.add(name)
@@ -101,7 +101,7 @@ class Chosen:
 
 
 def given_outside(site: str, handler: str) -> ValueError:
-    """A value that a handler outside gives to a site which relax computes."""
+    """The error about a value that an outer handler gives to a site which relax computes."""
     remedy = "Give the value under that name."
     if handler[0].islower() and handler != "init_to_value":
         remedy = f"Or put it inside, next to the model: relax({handler}(model, ...), temperature)."
@@ -113,7 +113,7 @@ def given_outside(site: str, handler: str) -> ValueError:
 
 
 def no_noise(site: str, got: str) -> ValueError:
-    """A site of GumbelSoftmaxReparam that is not relaxed."""
+    """The error about a site of GumbelSoftmaxReparam that is not relaxed."""
     return ValueError(
         f"GumbelSoftmaxReparam got the site {site!r}, a {got}; expected a relaxed distribution, "
         "such as RelaxedOneHotCategorical. Relax a discrete site first: its relaxed site is "
@@ -122,7 +122,7 @@ def no_noise(site: str, got: str) -> ValueError:
 
 
 def noise_observed(site: str) -> NotImplementedError:
-    """An observed site of GumbelSoftmaxReparam."""
+    """The error about an observed site of GumbelSoftmaxReparam."""
     return NotImplementedError(
         f"GumbelSoftmaxReparam got the observed site {site!r}; expected a latent one, since no "
         "noise is drawn for a value that is given. Leave the site out of the configuration."

@@ -1,4 +1,4 @@
-"""The parts that both AnnealedSVI classes share: the temperatures, and who takes them."""
+"""The parts that both AnnealedSVI classes share: temperatures, and functions that need them."""
 
 import functools
 import inspect
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
-    """Whether the function, inside its wrappers, takes a temperature that is not bound yet."""
+    """Whether the function, inside its wrappers, accepts a temperature that is not bound yet."""
     inner = unwrap(fn)
     while inner is not None:
         fn, inner = inner, unwrap(inner)
@@ -25,7 +25,7 @@ def _call(fn: Callable[..., Any], /, *args: Any, temperature: Any = None, **kwar
 
 
 def tolerant(fn: Callable[..., Any], unwrap: Callable[[Any], Any]) -> Callable[..., Any]:
-    """The function, wrapped so that it accepts temperature= if it does not take one.
+    """The function, wrapped to accept and ignore temperature= if it has no such argument.
 
     The wrapped function can be pickled if the function can.
     """
@@ -40,10 +40,10 @@ def accepting(
     Args:
         model: The model.
         guide: The guide.
-        unwrap: Returns the function inside a wrapper that hides its signature; else None.
+        unwrap: Returns the function inside a wrapper that hides its signature; None without one.
 
     Raises:
-        ValueError: If neither takes a temperature.
+        ValueError: If neither the model nor the guide accepts a temperature.
     """
     if not (takes_temperature(model, unwrap) or takes_temperature(guide, unwrap)):
         raise no_temperature()
@@ -54,7 +54,7 @@ class Annealed:
     """The temperatures of both AnnealedSVI classes."""
 
     def _accept(self, model: Any, guide: Any, temperature: Any, unwrap: Any) -> list[Any]:
-        """Store the schedule; return model and guide, which accept temperature= if one takes it."""
+        """Store the schedule; return model and guide, wrapped to accept temperature= if needed."""
         self._takes = takes_temperature(model, unwrap) or takes_temperature(guide, unwrap)
         accept = self._takes or temperature is not None
         fns = accepting(model, guide, unwrap) if accept else [model, guide]
@@ -75,10 +75,10 @@ class Annealed:
 
 
 def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
-    """Raise an error if a call lacks a temperature that a signature requires.
+    """Refuse a call without a temperature that a signature requires.
 
     Raises:
-        ValueError: If a call lacks it.
+        ValueError: If a function requires temperature, and neither args nor kwargs contain it.
     """
     for fn in fns:
         try:
@@ -118,7 +118,7 @@ def mapped(f: Callable[[Any], Any], nest: Any) -> Any:
 
 
 def schedules(temperature: Any) -> Any:
-    """Return a nest of schedules and numbers, or say which entry is neither.
+    """Return a nest of schedules and numbers, or raise an error that names a wrong entry.
 
     Raises:
         ValueError: If an entry is neither a schedule nor a number.
@@ -139,14 +139,14 @@ def at_step(schedules: Any, step: Any) -> Any:
 
 
 def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> Any:
-    """Return the temperatures of a step, or say which of them is not positive and finite.
+    """Return the temperatures of a step, or raise an error that names an invalid entry.
 
     Args:
         temperature: A number or an array, or a nest of them.
         known: Whether the numbers of an entry can be read, which they can't under tracing.
 
     Raises:
-        ValueError: If one is not positive, or is NaN or infinite.
+        ValueError: If a temperature is not positive, or is NaN or infinite.
     """
     for name, entry in entries(temperature):
         if known(entry):
@@ -161,7 +161,7 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
 
 
 def short_repr(temperature: Any) -> str:
-    """The temperatures for a progress bar; the lowest and the highest of an array."""
+    """The temperatures as a text for a progress bar; an array's lowest and highest number."""
 
     def text(x: Any) -> str:
         ends = (np.min(x), np.max(x))
@@ -174,7 +174,7 @@ def short_repr(temperature: Any) -> str:
 
 
 def no_temperature() -> ValueError:
-    """A model and a guide that take no temperature."""
+    """The error about a model and a guide that take no temperature."""
     return ValueError(
         "AnnealedSVI got a model and a guide that both take no argument named temperature; "
         "expected at least one that does. Add temperature to its signature, or leave the "

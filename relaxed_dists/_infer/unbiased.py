@@ -1,19 +1,20 @@
 r"""Unbiased gradients for discrete sites: leave-one-out REINFORCE, REBAR and RELAX.
 
-For a site of logits theta, with l = log_softmax(theta), p = softmax(theta) and Gumbel noise G, let
-z = l + G be the scores, b = H(z) the hard draw, and s = softmax(z / t) the soft one. REBAR needs
-z~ as well, a draw of z given b, and its derivative by theta with its own noise and b fixed.
-Here z~ is z itself: with e = exp(-z_b) and the standard exponential E_k = p_k (exp(-z_k) - e),
-which are independent of b, z~_b = -log e and z~_k = -log(e + E_k / p_k) equal z in number and have
-the distribution of z given b. Only the derivatives differ: dz_k = dl_k, and
-dz~_k = (1 - exp(z_k - z_b)) dl_k. So a control variate c is evaluated once, the sum of its two
-pathwise terms is
+For a site with logits theta, with l = log_softmax(theta), p = softmax(theta) and Gumbel noise G,
+let z = l + G be the scores, b = H(z) their one-hot argmax, and s = softmax(z / t) the soft draw.
+REBAR also needs z~, a draw of z given b, and the derivative of z~ by theta, with b and the noise of
+z~ fixed. Here the noise of z~ is chosen such that z~ equals z in number. Let e = exp(-z_b) and, for
+the other categories, E_k = p_k (exp(-z_k) - e). These are standard exponential variables that are
+independent of b. Then z~_b = -log e and z~_k = -log(e + E_k / p_k) have the distribution of z given
+b, and equal z. Only the derivatives differ: dz_k = dl_k, and dz~_k = (1 - exp(z_k - z_b)) dl_k.
+So a control variate c(s) is evaluated once, and its pathwise gradient through z minus that through
+z~ is
 
-    dc/ds ds/dz w dl  with  w_k = exp(z_k - z_b),
+    dc/ds ds/dz w dl  with  w_k = exp(z_k - z_b).
 
-and everything that c depends on directly (parameters of the model) cancels. The estimate of the
-gradient of E f(b) by the logits is (f(b) - c(s)) (b - p) plus that sum. The noises of z and z~ are
-tied as in the code of Tucker et al. (2017) for binary variables, here for any number of categories.
+The gradients by all else that c depends on (parameters of the model) cancel in this difference. The
+estimate of the gradient of E f(b) by the logits is (f(b) - c(s)) (b - p) plus this difference. The
+code of Tucker et al. (2017) relates the noises of z and z~ in the same way for binary variables.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from relaxed_dists._ops import Array, Ops
 
 
 def less_the_others(f: Array) -> Array:
-    """Each f minus the mean of the others, along the first axis."""
+    """Each entry of f minus the mean of the other entries, along the first axis."""
     n = f.shape[0]
     return (f - f.mean(0)) * (n / (n - 1))
 
@@ -36,7 +37,7 @@ def less_the_others(f: Array) -> Array:
 class Relaxation:
     """The hard and the soft draw of a site with the same noise, and gradients by its logits.
 
-    A binary site is the first of two categories.
+    The value of a binary site is the first entry of a one-hot vector of two categories.
 
     Args:
         ops: The framework's operations.
@@ -75,7 +76,7 @@ class Relaxation:
         return self._value(self._relaxed(two))
 
     def correction(self, slope: Array) -> Array:
-        """The pathwise gradient by the logits through z minus the one through z given b.
+        """The pathwise gradient by the logits through z minus the gradient through z~.
 
         Args:
             slope: The gradient of the control variate by the soft draw.
@@ -94,7 +95,7 @@ class Relaxation:
 
 
 def carrying(ops: Ops, logits: Array, gradient: Array) -> Array:
-    """A number that has this gradient by the logits."""
+    """A number whose gradient by the logits is ``gradient``."""
     unmasked = abs(logits) < formulas.HUGE  # a masked logit has no gradient, and 0 * inf is NaN
     return (ops.where(unmasked, logits, 0.0) * ops.stop_gradient(gradient)).sum()
 
@@ -126,7 +127,7 @@ def check_particles(name: str, number: Any, least: int) -> None:
 
 
 def checked_eta(name: str, eta: Any) -> Any:
-    """A finite number, or the name of a parameter; else an error."""
+    """eta, if it is a finite number or a string, the name of a parameter; else an error."""
     if isinstance(eta, str) or (isinstance(eta, int | float) and abs(eta) < float("inf")):
         return eta
     raise ValueError(
@@ -136,7 +137,7 @@ def checked_eta(name: str, eta: Any) -> Any:
 
 
 def checked_surrogate(name: str, surrogate: Any, unwrap: Callable[[Any], Any]) -> Any:
-    """A callable that accepts temperature=, used or not; or an error."""
+    """The surrogate, wrapped to accept temperature=; an error if it is no function."""
     if not callable(surrogate) or isinstance(surrogate, type):
         raise ValueError(
             f"{name} got surrogate={surrogate!r}; expected a function of a dict of relaxed values. "
@@ -146,7 +147,7 @@ def checked_surrogate(name: str, surrogate: Any, unwrap: Callable[[Any], Any]) -
 
 
 def fitted(name: str, out: Array, site: Any, broadcast_to: Callable[..., Array]) -> Array:
-    """The array that a surrogate returned, summed to the batch shape of a site."""
+    """The array that a surrogate returned, summed or broadcast to the batch shape of a site."""
     batch, total = tuple(site["fn"].batch_shape), out
     while len(total.shape) > len(batch):
         total = total.sum(0)
@@ -162,7 +163,7 @@ def fitted(name: str, out: Array, site: Any, broadcast_to: Callable[..., Array])
 
 
 def is_relaxed(elbo: str, sites: Sites, msg: Any) -> bool:
-    """Whether REBAR and RELAX relax a site of the guide; an error if that would be biased.
+    """Whether REBAR and RELAX relax a site of the guide; an error if they can't train the site.
 
     Args:
         elbo: The name of the loss.
@@ -216,7 +217,7 @@ def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
 
 
 def no_such_parameter(name: str, eta: str) -> ValueError:
-    """A name of no parameter of the guide."""
+    """The error about a name that is not the name of a parameter of the guide."""
     return ValueError(
         f"{name} got eta={eta!r}, which is no parameter of the guide; expected one. Write "
         f"param({eta!r}, 1.0) in the guide, in its framework's way, or give a number."
@@ -224,7 +225,7 @@ def no_such_parameter(name: str, eta: str) -> ValueError:
 
 
 def straight_through(name: str, site: str, base: Any) -> ValueError:
-    """A site of the guide whose gradient is biased with any loss."""
+    """The error about a site of the guide whose gradient is biased with any loss."""
     return ValueError(
         f"{name} got the site {site!r}, {type(base).__name__}, whose pathwise gradient is biased; "
         "expected a discrete distribution, or a continuous one. Use OneHotCategorical, Bernoulli "
@@ -233,7 +234,7 @@ def straight_through(name: str, site: str, base: Any) -> ValueError:
 
 
 def no_derivative(name: str, site: str) -> ValueError:
-    """A site whose value the model uses only through a function without a derivative."""
+    """The error about a site whose value the model uses only by functions without a derivative."""
     return ValueError(
         f"{name} got the site {site!r}, on whose value no other density depends by a derivative; "
         "expected a model that is a smooth function of it, since its control variate is a "
@@ -243,7 +244,7 @@ def no_derivative(name: str, site: str) -> ValueError:
 
 
 def out_of_reach(name: str, site: str) -> ValueError:
-    """A site of the guide inside control flow, which no handler outside can change."""
+    """The error about a site of the guide whose draw the loss can't replace, such as in a scan."""
     return ValueError(
         f"{name} got the site {site!r} of a scan or cond in the guide, or with a value from "
         "outside, which it can't draw itself; expected it outside. Write the loop in Python, or "
