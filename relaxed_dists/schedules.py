@@ -3,7 +3,7 @@ r"""Temperature schedules: pure functions from a step to a temperature.
 A schedule takes a Python integer, a NumPy array, a torch tensor or a (traced) JAX array, and
 returns a number or an array of the same library, with the step's shape. Any callable can be a
 schedule; an optax schedule works for JAX steps. An argument out of its range, such as a
-temperature that is not positive and finite, is a ``ValueError``.
+temperature that is not positive and finite, raises a ``ValueError``.
 """
 
 import math
@@ -33,7 +33,7 @@ Schedule = Callable[[Any], Any]
 
 def _library(step: Any) -> Any:
     """The array library that the step comes from; NumPy for Python numbers."""
-    # Nothing is imported here: a step of torch or JAX shows that its framework is imported.
+    # No import is needed: a step from torch or JAX shows that its library is already imported.
     root = type(step).__module__.partition(".")[0]
     if root == "torch":
         return sys.modules["torch"]
@@ -69,14 +69,16 @@ def _rate(rate: float) -> None:
 
 
 def _since(step: Any, start: float) -> Any:
-    """The number of steps since a start; 0 before it."""
+    """The number of steps since the step ``start``; 0 before that step."""
     if isinstance(step, int | float):
         return max(step - start, 0)
     return _library(step).where(step < start, 0, step - start)
 
 
 def constant(value: float) -> Schedule:
-    r"""The same temperature at every step: :math:`\tau_s = v`.
+    r"""The same temperature at every step.
+
+    With ``value`` v, the temperature at step s is :math:`\tau_s = v`.
 
     Args:
         value: The temperature, positive.
@@ -93,7 +95,10 @@ def constant(value: float) -> Schedule:
 
 
 def linear(start: float, stop: float, steps: int) -> Schedule:
-    r"""A straight line, then constant: :math:`\tau_s = a + (b - a) \min(s / n, 1)`.
+    r"""A straight line from one temperature to another, and then a constant.
+
+    With ``start`` a, ``stop`` b and ``steps`` n, the temperature at step s is
+    :math:`\tau_s = a + (b - a) \min(s / n, 1)`.
 
     Args:
         start: The temperature at step 0, positive.
@@ -112,7 +117,10 @@ def linear(start: float, stop: float, steps: int) -> Schedule:
 
 
 def exponential(start: float, rate: float, floor: float, every: int = 1) -> Schedule:
-    r"""The staircase of Jang et al.: :math:`\tau_s = \max(f, a \exp(-r\, m \lfloor s/m \rfloor))`.
+    r"""The exponential decay of Jang et al., which changes every few steps, down to a floor.
+
+    With ``start`` a, ``rate`` r, ``floor`` f and ``every`` m, the temperature at step s is
+    :math:`\tau_s = \max(f, a \exp(-r\, m \lfloor s/m \rfloor))`.
 
     Args:
         start: The temperature at step 0, positive.
@@ -139,7 +147,10 @@ def exponential(start: float, rate: float, floor: float, every: int = 1) -> Sche
 
 
 def cosine(start: float, stop: float, steps: int) -> Schedule:
-    r"""Half a cosine, then constant: :math:`\tau_s = b + (a - b)(1 + \cos(\pi \min(s/n, 1)))/2`.
+    r"""Half a period of a cosine from one temperature to another, and then a constant.
+
+    With ``start`` a, ``stop`` b and ``steps`` n, the temperature at step s is
+    :math:`\tau_s = b + (a - b)(1 + \cos(\pi \min(s/n, 1)))/2`.
 
     Args:
         start: The temperature at step 0, positive.
@@ -162,12 +173,15 @@ def cosine(start: float, stop: float, steps: int) -> Schedule:
 
 
 def inverse_time(start: float, rate: float, floor: float) -> Schedule:
-    r"""Ever slower: :math:`\tau_s = \max(f, a / (1 + r s))`.
+    r"""A decay that becomes slower with every step, down to a floor.
+
+    With ``start`` a, ``rate`` r and ``floor`` f, the temperature at step s is
+    :math:`\tau_s = \max(f, a / (1 + r s))`.
 
     Args:
         start: The temperature at step 0, positive.
-        rate: The growth of the inverse temperature per step, relative to its first value; at
-            least 0.
+        rate: The growth of the inverse temperature per step, divided by the inverse temperature
+            at step 0; at least 0.
         floor: The lowest temperature, positive.
 
     Returns:
@@ -184,13 +198,17 @@ def inverse_time(start: float, rate: float, floor: float) -> Schedule:
 
 
 def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
-    r"""A power of the steps left: :math:`\tau_s = b + (a - b)(1 - \min(s / n, 1))^p`.
+    r"""A power of the number of steps that are left, and then a constant.
+
+    With ``start`` a, ``stop`` b, ``steps`` n and ``power`` p, the temperature at step s is
+    :math:`\tau_s = b + (a - b)(1 - \min(s / n, 1))^p`.
 
     Args:
         start: The temperature at step 0, positive.
         stop: The temperature from step ``steps`` on, positive.
         steps: The number of steps from ``start`` to ``stop``, at least 1.
-        power: The power: 1 is :func:`linear`, above 1 is fast first, below 1 slow first.
+        power: The power, positive. At 1 the schedule is :func:`linear`; above 1 it changes fast at
+            first, and below 1 slowly at first.
 
     Returns:
         A function from a step to the temperature.
@@ -206,11 +224,11 @@ def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
 
 
 def piecewise(start: float, changes: Mapping[int, float]) -> Schedule:
-    """Constant from one given step to the next.
+    """A temperature that changes at given steps, and is constant in between.
 
     Args:
         start: The temperature from step 0 on, positive.
-        changes: From a step, above 0, to the temperature from that step on, positive.
+        changes: A mapping from steps above 0 to the positive temperatures from these steps on.
 
     Returns:
         A function from a step to the temperature.
@@ -235,11 +253,12 @@ def piecewise(start: float, changes: Mapping[int, float]) -> Schedule:
 
 
 def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another, each with its steps counted from its boundary.
+    """One schedule after another, where each schedule starts at its own step 0.
 
     Args:
         schedules: The schedules, in the order of their steps.
-        boundaries: The first step of each schedule but the first, increasing and above 0.
+        boundaries: The steps at which the second and each later schedule starts, increasing and
+            above 0.
 
     Returns:
         A function from a step to the temperature.
@@ -270,10 +289,10 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
 
 
 def warmup(schedule: Schedule, steps: int) -> Schedule:
-    """Hold a schedule's first temperature, then start it, delayed by as many steps.
+    """Keep a schedule's first temperature for some steps, and then start the schedule.
 
     At the steps 0 to ``steps`` the temperature is ``schedule(0)``; at step ``steps + s`` it is
-    ``schedule(s)``. The model warms up meanwhile; the temperature only waits.
+    ``schedule(s)``. So the model first trains at a constant temperature.
 
     Args:
         schedule: The schedule to start later.
