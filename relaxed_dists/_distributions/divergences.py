@@ -125,7 +125,8 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         k = ops.clip(ops.total(ops.where(unmasked, 1.0, 0.0 * a)), 1.0, math.inf)
         a = a - ops.total(ops.where(unmasked, a, 0.0)) / k
         unmasked = a > LOWEST / 2
-        # Where the distributions are close, c is of the size of a^2, and log1p keeps its digits.
+        # Where the distributions are close, c = log mean exp(a) is of the size of a^2, and only
+        # log1p keeps the digits of c.
         far = ops.total(ops.where(unmasked & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
         close = ops.log1p(ops.total(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
         top = ops.max(ops.rows(a, given)).reshape(1, -1)

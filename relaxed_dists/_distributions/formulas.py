@@ -152,7 +152,7 @@ def normaliser(ops: Ops, k: Array, temperature: Array) -> Array:
     return ops.lgamma(k) + (k - 1) * ops.log(temperature)
 
 
-# The formulas of estimators.
+# The functions below are formulas of estimators.
 
 
 def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> Array:

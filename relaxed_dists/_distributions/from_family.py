@@ -63,7 +63,7 @@ class FromFamily:
     _check_value: Callable[[Any], Any]
     _keep: Callable[..., Any]
 
-    # Parameters.
+    # The methods below make and check parameters.
 
     def _check_logits(self, logits: Array) -> None:
         # A row's maximum shows all errors: it is NaN or +inf if a logit is, and -inf if all are.
@@ -105,7 +105,7 @@ class FromFamily:
     def _temperature(self) -> Any:
         return self.temperature
 
-    # Values.
+    # The methods below check and score values.
 
     def _as_value(self, x: Array) -> Any:
         """x in the dtype of values. Finite numbers stay finite: in float16 they end at 65,504."""
@@ -199,7 +199,7 @@ class FromFamily:
             Values of shape ``sample_shape + batch_shape``, like those of a draw.
 
         Raises:
-            ValueError: If an entry of q is not from 0 to 1.
+            ValueError: If an entry of q is not a number from 0 to 1.
         """
         icdf = self._family.method("icdf", type(self).__name__)
         q = self._check_value(q)
@@ -208,7 +208,7 @@ class FromFamily:
         p = self._parameters()
         return self._keep(*icdf(self._framework.ops, p, self._framework.cast(q, p.logits.dtype)))
 
-    # Moments, entropy and the like.
+    # The methods below return moments, entropy and other properties.
 
     def _of(self, what: str) -> Any:
         """The result of the family's method of that name; an error if the family lacks it."""
@@ -244,7 +244,8 @@ class FromFamily:
         """All values, of shape ``(number,) + batch_shape + event_shape``.
 
         Args:
-            expand: Whether to expand them to the batch shape, or leave ones there.
+            expand: Whether to expand the values to the batch shape; otherwise their batch axes
+                have length 1.
 
         Raises:
             NotImplementedError: If the values can't be listed.
@@ -306,7 +307,7 @@ class Estimated(FromFamily):
         return self._as_discrete(type(self), self._family)
 
     def _refuse_mixed(self) -> None:
-        """Refuse to score a site in an ELBO whose guide draws the site from a relaxed class."""
+        """Refuse to score a site in an ELBO whose guide has a relaxed distribution at the site."""
         site = self._framework.relaxed_site(True)
         if site is not None and not site[2]:
             raise _errors.mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
@@ -315,7 +316,8 @@ class Estimated(FromFamily):
         """All values, of shape ``(number,) + batch_shape + event_shape``.
 
         Args:
-            expand: Whether to expand them to the batch shape, or leave ones there.
+            expand: Whether to expand the values to the batch shape; otherwise their batch axes
+                have length 1.
 
         Raises:
             NotImplementedError: If the distribution has an estimator. In NumPyro also if the values

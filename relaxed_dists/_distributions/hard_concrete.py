@@ -165,7 +165,7 @@ def cdf(
 # Expectations are computed by quadrature over y. The integrands are analytic on the interval, and
 # change most within a distance of 1 / t from y = logits / t. So the interval is divided into panels
 # that start at this y. Each panel has Gauss-Legendre nodes in a variable that is linear in y up to
-# the distance 1 / t and logarithmic beyond. This is exact to rounding at every temperature.
+# the distance 1 / t and logarithmic beyond. The integrals are exact to rounding at any temperature.
 
 REACH = 40.0  # the integrals end at the distance REACH / t, since exp(-40) is below rounding
 
@@ -176,7 +176,7 @@ def _rule(number: int) -> tuple[Any, Any]:
 
 
 _SINGLE, _DOUBLE = _rule(16), _rule(36)
-_Panel = tuple[Array, Array, Array]  # start, end, and the t of the scale 1 / t at the start
+_Panel = tuple[Array, Array, Array]  # start, end, and t, where 1 / t is the start's scale
 
 
 def _clip(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
@@ -293,7 +293,7 @@ def kl(
     return ops.where(finite, ops.where(other_finite, total, math.inf), point)
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def bad_stretch(name: str, low: Any, high: Any) -> ValueError:

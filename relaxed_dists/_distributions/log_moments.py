@@ -9,8 +9,8 @@ Gumbel variable that is independent of G. With gamma Euler's constant, it follow
 
 Let ``V_k = H_k + r G_k``. If category k nearly always has the largest ``a_k + V_k``, the terms of
 Var y_k are nearly those with V_k in place of X, whose sum cancels to 0. So the integrals compute
-only differences between the terms with X and with V_k. With ``m(u) = E (G - gamma) [V < u]`` and
-P_k the product of the other categories' cdfs,
+only differences between the terms with X and with V_k. With ``m(u) = E (G - gamma) [V < u]``, where
+[V < u] is 1 if V < u and else 0, and with P_k the product of the other categories' cdfs,
 
     Cov(G_k, X) - Cov(G_k, V_k) = int m(t - a_k) (1 - P_k(t)) dt.
 """

@@ -95,7 +95,7 @@ def possible(logits: Any) -> bool:
     return bool((assignment(np.where(unmasked, 0.0, -np.inf)) <= unmasked).all())
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def not_square(name: str, shape: Sequence[int]) -> ValueError:

@@ -240,7 +240,7 @@ def support(name: str, k: int, categories: int) -> Any:
     return values
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def bad_size(name: str, k: Any, categories: int) -> ValueError:

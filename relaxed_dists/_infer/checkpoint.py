@@ -37,7 +37,7 @@ def check_like(source: str, name: str, got: Any, expected: Any) -> None:
         )
 
 
-# The messages.
+# The functions below make the errors and warnings of this module.
 
 
 UNCHANGED = "Nothing was changed."

@@ -95,7 +95,7 @@ class _Nest(dict[Any, float]):
         return self._temperature
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def no_counterpart(name: str) -> ValueError:

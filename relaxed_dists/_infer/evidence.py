@@ -216,7 +216,7 @@ def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
     return max((-frame.dim for frame in frames if frame.dim is not None), default=0)
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def soft_guide(name: str, got: str = "a Delta at another value") -> ValueError:

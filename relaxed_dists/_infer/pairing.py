@@ -45,7 +45,7 @@ class Pairs:
         return not kinds.isdisjoint({"relaxed", "estimated"})
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def not_names(name: str, field: str, sites: object) -> ValueError:

@@ -125,7 +125,7 @@ def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Ite
         ) from error
 
 
-# The messages.
+# The functions below make the errors and warnings of this module.
 
 
 SMOOTHLY = (

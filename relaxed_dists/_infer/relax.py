@@ -97,7 +97,7 @@ class Chosen:
             )
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def given_outside(site: str, handler: str) -> ValueError:

@@ -170,7 +170,7 @@ def short_repr(temperature: Any) -> str:
     return ", ".join(f"{name}: {text(entry)}" for name, entry in entries(temperature))
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def no_temperature() -> ValueError:

@@ -76,7 +76,7 @@ class Relaxation:
         return self._value(self._relaxed(two))
 
     def correction(self, slope: Array) -> Array:
-        """The pathwise gradient by the logits through z minus the gradient through z~.
+        """The gradient by the logits through z minus that through z~ (see the module's docstring).
 
         Args:
             slope: The gradient of the control variate by the soft draw.
@@ -213,7 +213,7 @@ def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
         )
 
 
-# The messages.
+# The functions below make the errors of this module.
 
 
 def no_such_parameter(name: str, eta: str) -> ValueError:
