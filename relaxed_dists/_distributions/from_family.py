@@ -24,7 +24,7 @@ class Framework(Protocol):
         """The array in another dtype."""
 
     def compute_dtype(self, *arrays: Array) -> Any:
-        """The dtype to compute in."""
+        """The dtype to compute in, which is float32 or float64."""
 
     def limits(self, dtype: Any, /) -> tuple[float, float, float]:
         """The smallest normal number of a dtype, its spacing at 1, and its largest number."""

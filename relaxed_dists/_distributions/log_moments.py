@@ -33,7 +33,7 @@ from relaxed_dists._distributions.quadrature import (
 from relaxed_dists._ops import Array, QuadratureOps
 
 THIRD = 2.4041138063191885  # the third central moment of a Gumbel, 2 zeta(3)
-NEAR = -1.0  # a category above this offset from the largest may nearly always be the largest
+NEAR = -1.0  # a category with an offset above NEAR may nearly always have the largest score
 VARIANCE = math.pi**2 / 6  # the variance of a Gumbel
 
 
@@ -101,7 +101,7 @@ def exp_concrete_moments(
     rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(high, temperature, 1.0)
     narrow = ops.where(high, 1 / scale, temperature)
-    unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are of y times unit
+    unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are moments of y unit
     of_g = ops.where(high, narrow, 1.0)[..., None]  # the scale of G in V
     _, offsets = _centred(ops, logits, scale)
     excess = _excess(ops, offsets, narrow, narrow < 0)

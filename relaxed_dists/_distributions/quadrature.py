@@ -211,7 +211,8 @@ def _excess_at_one_ratio(
     if wanted[0]:
         coefficients = ops.dot((share[:, None] * score).T, ratio)
 
-        def down(last: tuple[Array, ...], c: Array) -> tuple[tuple[Array, ...], None]:  # Clenshaw
+        # Clenshaw's recurrence sums a series of Chebyshev polynomials.
+        def down(last: tuple[Array, ...], c: Array) -> tuple[tuple[Array, ...], None]:
             now, after = last
             return (2 * x * now - after + c, now), None
 
