@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 def pin(threads: int) -> Callable[[], float]:
-    """Run on so many processors from now on, the last ones; JAX has no other way to be told.
+    """Bind the process to the last `threads` processors, since JAX has no setting for threads.
 
     Returns:
-        The clock to take times with. On one processor it's that of the process, which other
-        programs don't lengthen.
+        The clock to use. With one thread it is the process's CPU time, which other programs don't
+            lengthen.
     """
     if not hasattr(os, "sched_setaffinity"):
         return time.perf_counter
@@ -22,7 +22,7 @@ def pin(threads: int) -> Callable[[], float]:
 
 
 def processor() -> str:
-    """Its name, where the system tells it, and the number of its cores."""
+    """The processor's name, if the system reports it, and the number of cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -30,13 +30,13 @@ def processor() -> str:
 
 
 def free_memory() -> int:
-    """Its bytes; where the system doesn't tell what is free, of all."""
+    """The bytes of free memory, or of all memory if the system doesn't report the free part."""
     pages = "AVPHYS" if "SC_AVPHYS_PAGES" in os.sysconf_names else "PHYS"
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf(f"SC_{pages}_PAGES")
 
 
 def versions(*packages: str) -> str:
-    """The versions of these packages that are installed."""
+    """The versions of Python and of the packages, or "no" where a package is not installed."""
     found = [f"Python {platform.python_version()}"]
     for package in packages:
         try:

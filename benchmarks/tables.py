@@ -9,12 +9,12 @@ from rich.table import Table
 def show(
     title: str, header: Sequence[str], rows: Iterable[Sequence[str]], markdown: bool = False
 ) -> None:
-    """Print a table, its numbers to the right.
+    """Print a table with its numbers aligned to the right.
 
     Args:
-        title: What stands above.
-        header: The columns' names.
-        rows: The cells, as they are to be read.
+        title: The text above the table.
+        header: The names of the columns.
+        rows: The texts of the cells, row by row.
         markdown: Whether to print lines of Markdown, which no width wraps.
     """
     rows = list(rows)
@@ -32,5 +32,5 @@ def show(
         table.add_column(name, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
-    # A fixed width, since output to a file has none, and no markup: names have brackets.
+    # The width is fixed, since a file has none. Markup is off, since names have brackets.
     Console(width=150, markup=False, highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""Times of alternatives, taken in turn, so that what slows the machine slows all of them."""
+"""Times of alternatives, measured in turn, so that a busy machine slows all of them alike."""
 
 import random
 import statistics
@@ -12,21 +12,21 @@ def interleaved(
     least: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """The seconds of each step in every round, a round running each once.
+    """The seconds of each step in each round; a round runs every step once.
 
     Args:
-        steps: What to time; each waits for its own result.
-        seconds: About how long to go on, the first, untimed runs (which compile) not counted.
+        steps: The functions to time; each waits for its result.
+        seconds: About how long to measure, without the first runs, which compile and are not timed.
         least: The least number of rounds.
-        clock: What the steps are timed by, in seconds.
+        clock: The clock that times the steps, in seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()
     end, shuffle = time.perf_counter() + seconds, random.Random(0)
     while len(next(iter(times.values()))) < least or time.perf_counter() < end:
-        # In a new order each round: a step pays for the caches and the memory that the one before
-        # it left, which in one order made a ratio of 1 look like anything from 0.8 to 2.
+        # The order changes in each round: the caches and the memory that a step leaves affect the
+        # next step. With a fixed order, equal steps had ratios from 0.8 to 2.
         for name in shuffle.sample(list(steps), len(steps)):
             start = clock()
             steps[name]()
@@ -35,10 +35,10 @@ def interleaved(
 
 
 def medians(times: dict[str, list[float]]) -> dict[str, float]:
-    """The median of each."""
+    """The median time of each step."""
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 def ratio(times: dict[str, list[float]], name: str, to: str) -> float:
-    """The median over rounds of one's time to another's."""
+    """The median over rounds of the time of step `name` divided by that of step `to`."""
     return statistics.median(x / y for x, y in zip(times[name], times[to], strict=True))

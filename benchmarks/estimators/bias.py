@@ -24,7 +24,7 @@ from benchmarks.estimators import bias_losses
 from benchmarks.estimators.bias_losses import LOSSES, Loss
 from relaxed_dists._distributions.estimator_base import short_repr
 
-Function = Callable[[Any, Any], Any]  # of the array library and values (..., n, K): numbers
+Function = Callable[[Any, Any], Any]  # from the array library and values (..., n, K) to numbers
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def problems() -> list[Problem]:
         return z.reshape(*z.shape[:-2], -1)
 
     def network(xp: Any, z: Any) -> Any:
-        # Frozen at weights that make it as nonlinear as a trained one.
+        # The weights are random, and large enough for the nonlinearity of a trained network.
         return xp.tanh(flat(z) @ like(xp, z, w)) @ like(xp, z, v)
 
     def power(p: float) -> Function:
@@ -83,7 +83,7 @@ def like(xp: Any, z: Any, x: np.ndarray) -> Any:
 
 
 def torch_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
-    """The gradients of so many draws, in torch."""
+    """The gradient estimates of `draws` draws, in torch."""
     if isinstance(estimator, Loss):
         return bias_losses.torch_gradients(problem, estimator, draws)
     import torch
@@ -105,7 +105,7 @@ def torch_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
 
 
 def jax_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
-    """The same in JAX."""
+    """The gradient estimates of `draws` draws, in JAX."""
     if isinstance(estimator, Loss):
         return bias_losses.jax_gradients(problem, estimator, draws)
     import jax
@@ -126,7 +126,7 @@ def jax_gradients(problem: Problem, estimator: Any, draws: int) -> np.ndarray:
 
 
 def estimators(names: Any) -> list[Any]:
-    """Those that are compared; None is the score function."""
+    """The estimators to compare; None stands for the score function."""
     heats = (0.1, 0.5, 1.0)
     return [
         None,
@@ -157,7 +157,7 @@ def measure(exact: np.ndarray, g: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table a problem, and draw them."""
+    """Print a table for each problem, and draw a picture of all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--picture", type=Path)
@@ -193,7 +193,7 @@ def main() -> None:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Bias against variance, a panel a problem."""
+    """Plot bias against variance, in a panel for each problem."""
     from matplotlib.figure import Figure
 
     figure = Figure((12, 7), layout="constrained")

@@ -1,7 +1,7 @@
 """The unbiased losses on the functions of `bias.py`, run as they are in training.
 
-A model whose prior is the guide's distribution, with f as a factor, has the mean of f as its ELBO,
-and its gradient: the gradient of a divergence is 0 where the divergence is.
+If a model's prior is the guide's distribution and f is a factor, the ELBO is the mean of f. The
+gradients agree too: the KL divergence is at its minimum 0, where its gradient is 0.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-STEPS, BATCH, RATE = 500, 500, 0.03  # of RELAX's surrogate
+STEPS, BATCH, RATE = 500, 500, 0.03  # for the training of RELAX's surrogate
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Loss:
         return f"{self.name}({given})"
 
     def make(self, names: Any, surrogate: Any) -> Any:
-        """The loss itself."""
+        """The loss object, made from a framework's module `names`."""
         first = (surrogate,) if self.trained else ()
         return getattr(names, self.name)(*first, num_particles=self.particles)
 
     @property
     def trained(self) -> bool:
-        """Whether it has a surrogate."""
+        """Whether the loss has a surrogate that is trained."""
         return self.name == "RELAX_ELBO"
 
     def estimator(self, names: Any) -> Any:
@@ -48,14 +48,14 @@ LOSSES = [
 
 
 def polynomial(w: Any, values: Any) -> Any:
-    """RELAX's surrogate: a weight for each entry and its square, and one alone."""
+    """RELAX's surrogate: a constant, and a weight for each entry and for its square."""
     s = values["z"].reshape(*values["z"].shape[:-2], -1)
     n = s.shape[-1]
     return w[0] + s @ w[1 : n + 1] + s**2 @ w[n + 1 :]
 
 
 def torch_gradients(problem: Any, loss: Loss, draws: int) -> np.ndarray:
-    """The gradients of so many draws, in Pyro."""
+    """The gradient estimates of `draws` draws, in Pyro."""
     import pyro
     import torch
 
@@ -94,7 +94,7 @@ def torch_gradients(problem: Any, loss: Loss, draws: int) -> np.ndarray:
 
 
 def jax_gradients(problem: Any, loss: Loss, draws: int) -> np.ndarray:
-    """The same in NumPyro."""
+    """The gradient estimates of `draws` draws, in NumPyro."""
     import functools
 
     import jax

@@ -2,9 +2,9 @@
 
     python -m benchmarks.estimators.cost [--seconds 4] [--markdown]
 
-A draw and its gradient by the logits, float32, the estimators in turn; the medians over rounds.
-Saved is what the forward pass keeps for the backward one beside the logits, in numbers for each
-number of the sample.
+A round times a draw and its gradient by the logits in float32, for each estimator in turn; the
+table has medians over rounds. Saved memory is what the forward pass keeps for the backward pass
+beside the logits, in numbers for each number of the sample.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SHAPES = ((100, 20, 10), (4096, 64), (256, 4096))
 
 
 def estimators(names: Any) -> list[Any]:
-    """Those that are compared, plain straight-through first."""
+    """The estimators to compare, plain straight-through first."""
     return [
         names.StraightThrough(),
         names.GumbelSoftmax(0.5),
@@ -38,7 +38,7 @@ def estimators(names: Any) -> list[Any]:
 
 
 def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], float]]:
-    """For each estimator a step in torch, and the bytes that it saves."""
+    """For each estimator, a step in torch and the bytes that the step saves."""
     import torch
 
     from relaxed_dists import pyro as names
@@ -59,7 +59,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object],
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             loss = forward(estimator)
-        # Tensors that no gradient needs, like the validation's, are gone while the loss lives.
+        # While the loss lives, autograd keeps alive only the tensors that its gradient needs.
         alive = [x for x in (ref() for ref in kept) if x is not None]
         storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in alive}
         loss.backward()
@@ -74,7 +74,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object],
 
 
 def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], float]]:
-    """The same in JAX, compiled; saved is what jax.vjp keeps."""
+    """The same steps in JAX, compiled; a step saves the bytes that jax.vjp keeps."""
     import jax
 
     from relaxed_dists import numpyro as names
@@ -87,23 +87,24 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, tuple[Callable[[], object], f
             d = names.OneHotCategorical(logits=logits, estimator=estimator)
             return (d.sample(key) * weights).sum()
 
-        # The value's too, which needs the noise; by the key, whose noise XLA might fold else.
+        # The value is computed too, since it needs the noise. The key is an argument, since XLA
+        # might compute the noise of a constant key once, when it compiles.
         gradient = jax.jit(jax.value_and_grad(forward))
         _, back = jax.eval_shape(lambda x: jax.vjp(lambda x: forward(x, key), x), logits)
         saved = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))
-        own = logits.nbytes + weights.nbytes  # weights are a part of every one
+        own = logits.nbytes + weights.nbytes  # every estimator keeps the weights
         return lambda: jax.block_until_ready(gradient(logits, key)), saved - own
 
     return {short_repr(e): made(e) for e in estimators(names)}
 
 
 def main() -> None:
-    """Print a table a framework."""
+    """Print a table for each framework."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of each framework and shape")
     parser.add_argument("--markdown", action="store_true", help="print tables of Markdown")
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told of one thread
+    if hasattr(os, "sched_setaffinity"):  # JAX has no setting for one thread
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     import torch
 
@@ -120,7 +121,7 @@ def main() -> None:
             times = interleaved(
                 {name: step for name, (step, _) in steps.items()},
                 options.seconds,
-                clock=time.process_time,  # which other programs don't lengthen
+                clock=time.process_time,  # CPU time, which other programs don't lengthen
             )
             for name, (_, saved) in steps.items():
                 cells = [f"{ratio(times, name, first):.2f}", f"{saved / 4 / prod(shape):.1f}"]

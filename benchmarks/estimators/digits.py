@@ -2,11 +2,11 @@
 
     python -m benchmarks.estimators.digits [--backend numpyro] [--seeds 5] [--steps 1000] [--only X]
 
-All are trained by the same optimiser for the same number of steps, with each seed from the same
-start and on the same minibatches. The temperature t is annealed as in the demo. The estimators take
-the exact KL of the discrete distributions, the unbiased losses the sampled one. The discrete model
-scores the digits held out with 100 samples each. A framework has a process and a core to itself;
-its times are those of the processor.
+All are trained by the same optimiser for the same number of steps. Each seed fixes the start and
+the minibatches. The temperature t is annealed as in the demo. The estimators are trained with the
+exact KL of the discrete distributions, the unbiased losses with a sampled KL. The held-out digits
+are scored under the discrete model with 100 samples each. Each framework has its own process and
+core; the times are CPU times.
 """
 
 import argparse
@@ -28,26 +28,26 @@ from tqdm import tqdm
 from benchmarks.tables import show
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
-CHUNK = 50  # steps between two looks at the clock
+CHUNK = 50  # steps that are timed together
 BACKENDS = {"pyro": ("Pyro", "pyro-ppl", "torch"), "numpyro": ("NumPyro", "numpyro", "jax")}
 
 
 class Way(NamedTuple):
-    """From the temperature of a step to an estimator, and from RELAX's surrogate to a loss."""
+    """Functions from a step's temperature to an estimator, and from RELAX's surrogate to a loss."""
 
     estimator: Callable[[Any], Any]
     loss: Callable[[Any], Any]
 
 
 class Training(NamedTuple):
-    """A function that takes a step for each row of indices of images, and one that tests."""
+    """A function that trains one step for each row of image indices, and a function that tests."""
 
     advance: Callable[[np.ndarray], object]
     test: Callable[[], tuple[float, float]]
 
 
 def ways(backend: str) -> dict[str, Way]:
-    """Those that are compared."""
+    """The estimators and losses to compare."""
     names = importlib.import_module(f"relaxed_dists.{backend}")
     infer = importlib.import_module(f"{backend}.infer")
 
@@ -77,7 +77,7 @@ def ways(backend: str) -> dict[str, Way]:
 
 
 def in_pyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
-    """From a seed to a training in Pyro."""
+    """A function from a seed to a training in Pyro."""
     import pyro
     import torch
     from torch import nn
@@ -89,7 +89,7 @@ def in_pyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
     torch.set_num_threads(1)
 
     class VAE(demo.DigitsVAE):
-        """The demo's, with another estimator."""
+        """The demo's VAE, with another estimator."""
 
         def guide(self, images: Any, temperature: Any = 1.0) -> None:
             pyro.module("vae", self)
@@ -123,7 +123,7 @@ def in_pyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
 
 
 def in_numpyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
-    """The same in NumPyro."""
+    """A function from a seed to a training in NumPyro."""
     import jax
     import jax.numpy as jnp
     import numpyro
@@ -145,7 +145,7 @@ def in_numpyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
     loss = way.loss(surrogate)
 
     class VAE(demo.DigitsVAE):
-        """The demo's, with another estimator."""
+        """The demo's VAE, with another estimator."""
 
         def guide(self, images: Any, temperature: Any = 1.0) -> None:
             logits = self.encoder(images)
@@ -179,9 +179,9 @@ def in_numpyro(digits: Any, way: Way, steps: int) -> Callable[[int], Training]:
 
 
 def batches(images: int, steps: int, seed: int) -> np.ndarray:
-    """Indices of images, a row a step, each epoch in an order of its own.
+    """Image indices, a row for each step, in a new order in each epoch.
 
-    They are drawn outside of the models: a plate that subsamples draws for each particle anew.
+    They are drawn outside the models, since a subsampling plate draws anew for each particle.
     """
     from digits_data import BATCH
 
@@ -191,8 +191,8 @@ def batches(images: int, steps: int, seed: int) -> np.ndarray:
 
 
 def measure(backend: str, core: int, seeds: int, steps: int, only: list[str]) -> dict[str, Any]:
-    """For each way its bounds, a row a seed, and the median of a step's milliseconds."""
-    if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told of one thread
+    """For each way, its bounds, a row for each seed, and the median milliseconds of a step."""
+    if hasattr(os, "sched_setaffinity"):  # JAX has no setting for one thread
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
     import digits_data
@@ -209,7 +209,7 @@ def measure(backend: str, core: int, seeds: int, steps: int, only: list[str]) ->
             training = start(seed)
             training.advance(rows[0])  # compiles, and is not timed
             for chunk in rows[1:]:
-                began = time.process_time()  # which other programs don't lengthen
+                began = time.process_time()  # CPU time, which other programs don't lengthen
                 training.advance(chunk)
                 times[label].append(1e3 * (time.process_time() - began) / CHUNK)
             bounds[label].append(training.test())

@@ -1,12 +1,12 @@
-"""Speed against the peers, in ratios of times taken in turn, with the goals beside them.
+"""Speed against other libraries: ratios of times that are measured in turn, and their goals.
 
     python -m benchmarks.speed.bench [--seconds 0.4] [--threads 1 2] [--only torch] [--out bench]
                                [--markdown FILE]
 
-Each framework and number of threads has a process of its own, and every comparison is within one:
-the medians over rounds, each of which runs every subject once. A GPU runs all too, if there is one.
-That the subjects compute the same is checked before they are timed. Tables go to the terminal, all
-numbers to bench.json, pictures to bench-1.png and so on. A goal that is missed is marked with an x.
+Each framework and number of threads has its own process, and a comparison never crosses processes.
+Times are medians over rounds; a round runs every subject once. If there is a GPU, all is run on it
+as well. Before timing, a check shows that the subjects compute the same. Tables go to the terminal,
+all numbers to bench.json, pictures to bench-1.png and so on. A missed goal is marked with an x.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.speed import bench_report as report
 from benchmarks.speed.bench_report import GPU, SHAPES, name
 from benchmarks.timing import interleaved, medians, ratio
 
-ROOTS = {"torch": "pyro", "jax": "numpyro"}  # of the frameworks' packages
+ROOTS = {"torch": "pyro", "jax": "numpyro"}  # the names of the frameworks' packages
 PACKAGES = {
     "torch": ("torch", "pyro-ppl"),
     "jax": ("jax", "numpyro", "tensorflow-probability"),
@@ -36,12 +36,12 @@ PACKAGES = {
 
 
 def check(operation: str, outcomes: dict[str, Any]) -> None:
-    """Whether all subjects draw the same on average: the rows differ only by their noise.
+    """Check that all subjects draw the same on average: the rows differ only by their noise.
 
     Raises:
-        AssertionError: If one's mean is not the first's, within 6 standard errors and 5 % of the
-            largest: Pyro's straight-through clamps its relaxed sample, and loses some gradient.
-            For a single number, a loss, within 1 %.
+        AssertionError: If a subject's mean differs from the first subject's by more than 6 standard
+            errors plus 5 % of the largest mean, or a single number, a loss, by more than 1 %. The
+            5 % are for Pyro's straight-through, whose clamped relaxed sample drops some gradient.
     """
     (_, first), *others = outcomes.items()
     for subject, other in others:
@@ -56,7 +56,7 @@ def check(operation: str, outcomes: dict[str, Any]) -> None:
 
 
 def measure(framework: str, threads: int, seconds: float) -> list[dict[str, Any]]:
-    """All cases of a framework in this process: operation, shape, and the times of each subject."""
+    """Each subject's times in this process, for each operation and shape of a framework."""
     clock = time.perf_counter if threads == GPU else machine.pin(threads)
     from benchmarks.speed import bench_svi
 
@@ -112,10 +112,10 @@ def measure(framework: str, threads: int, seconds: float) -> list[dict[str, Any]
 
 
 def added_by_import(root: str, rounds: int = 5) -> float:
-    """The milliseconds that ours adds to the framework's own import, the median of processes."""
+    """The milliseconds that importing this library adds to the framework's import: a median."""
     code = f"import time, {root}; start = time.perf_counter(); import relaxed_dists.{root}; "
     code += "print(time.perf_counter() - start)"
-    # With its byte code on disk, as what is installed has it: the first process writes it.
+    # An installed package has its byte code on disk: the first process, not timed, writes it.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
     runs = [float(subprocess.check_output(command, env=env)) for _ in range(1 + rounds)]
@@ -123,7 +123,7 @@ def added_by_import(root: str, rounds: int = 5) -> float:
 
 
 def in_process(framework: str, threads: int, seconds: float) -> list[dict[str, Any]]:
-    """Measurements in a process of their own."""
+    """The result of `measure`, run in a new process."""
     command = [sys.executable, "-m", "benchmarks.speed.bench", "--child", "--only", framework]
     command += ["--threads", str(threads), "--seconds", str(seconds)]
     platform = {} if threads == GPU else {"JAX_PLATFORMS": "cpu"}
@@ -132,7 +132,7 @@ def in_process(framework: str, threads: int, seconds: float) -> list[dict[str, A
 
 
 def main() -> int:
-    """Print the tables; the number of goals missed."""
+    """Print the tables, and return the number of missed goals."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=0.4, help="of each comparison, about")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

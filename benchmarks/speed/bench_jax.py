@@ -15,7 +15,7 @@ from relaxed_dists import numpyro as ours
 
 T = 0.5
 Step = Callable[[], object]
-Cases = dict[str, dict[str, Step]]  # operation: subject: what is timed
+Cases = dict[str, dict[str, Step]]  # by operation and subject: what is timed
 Draw = Callable[[Array, Array], tuple[Array, Array]]
 
 
@@ -33,14 +33,14 @@ def plain(key: Array, logits: Array) -> tuple[Array, Array]:
 
 
 def plain_hard(key: Array, logits: Array) -> tuple[Array, Array]:
-    """The same, the draw hard, with the gradient of the relaxed one."""
+    """A rounded draw with the relaxed draw's gradient, and the relaxed draw's log density."""
     x, found = plain(key, logits)
     hard = jax.nn.one_hot(x.argmax(-1), x.shape[-1])
     return x + jax.lax.stop_gradient(hard - x), found
 
 
 def of(make: Callable[[Array], Any]) -> Draw:
-    """The draw and the density of a distribution of ours, as NumPyro asks for them."""
+    """A draw and its density by a distribution of ours, with the calls that NumPyro makes."""
 
     def draw(key: Array, logits: Array) -> tuple[Array, Array]:
         d = make(logits)
@@ -83,10 +83,10 @@ def numbers(outcome: Any) -> Any:
 
 
 def same_density(logits: Array, key: Array) -> None:
-    """Whether our density is the paper's, of a copy of another's draw, away from the ends.
+    """Check our density against the paper's, at a draw that is moved away from the simplex's edges.
 
     Raises:
-        AssertionError: If they differ.
+        AssertionError: If the two densities differ.
     """
     k = logits.shape[-1]
     x = 0.9 * plain(key, logits)[0] + 0.1 / k
@@ -95,7 +95,7 @@ def same_density(logits: Array, key: Array) -> None:
 
 
 def cases(shape: tuple[int, ...]) -> Cases:
-    """All of a shape; the first subject of each is what the others are compared with."""
+    """All cases of a shape; the others must agree with the first subject of an operation."""
     logits, weights = (
         jnp.broadcast_to(random.normal(random.key(i), shape[-1:]), shape) for i in range(2)
     )
@@ -116,7 +116,7 @@ def cases(shape: tuple[int, ...]) -> Cases:
         binary["TFP"] = of_tfp("RelaxedBernoulli")
     same_density(logits, key)
 
-    # Keys and weights are arguments, since XLA may compute what depends on constants only once.
+    # Keys and weights are arguments, since XLA may fold the results of constants when it compiles.
     def forward(draw: Draw) -> Step:
         made = jax.jit(lambda key, x: draw(key, x)[0])
         return lambda: jax.block_until_ready(made(key, logits))

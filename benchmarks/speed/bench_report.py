@@ -6,8 +6,8 @@ from typing import Any
 from benchmarks.tables import show
 
 SHAPES = ((100, 20, 10), (4096, 64), (256, 4096), (16, 50257), (1, 10))
-Key = tuple[str, str, str, str]  # framework, operation, subject, and what it is relative to
-# At most, shape by shape.
+Key = tuple[str, str, str, str]  # framework, operation, subject, and the base of the ratio
+# The largest ratio that meets the goal, for each shape.
 GOALS: dict[Key, tuple[float, ...]] = {
     ("torch", "forward", "ours", "torch"): (0.55, 0.25, 0.33, 0.45),
     ("torch", "ELBO term", "ours", "torch"): (0.45, 0.27, 0.25, 0.28),
@@ -26,17 +26,17 @@ GOALS: dict[Key, tuple[float, ...]] = {
         for operation in ("forward", "forward and backward", "ELBO term")
     },
 }
-IMPORT = 50.0  # milliseconds, at most, that ours adds to the framework's own import
-GPU = 0  # stands for a number of threads
+IMPORT = 50.0  # the most milliseconds that this library may add to a framework's import
+GPU = 0  # in place of a number of threads
 
 
 def name(shape: tuple[int, ...]) -> str:
-    """100x20x10."""
+    """The name of a shape, like 100x20x10."""
     return "x".join(map(str, shape))
 
 
 def on(threads: int) -> str:
-    """The machine it runs on."""
+    """The name of what a run uses: the GPU, or a number of threads."""
     return "GPU" if threads == GPU else f"{threads} thread{'s' * (threads > 1)}"
 
 
@@ -47,7 +47,7 @@ def _cases(found: list[dict[str, Any]], threads: int) -> dict[tuple[str, str, st
 
 
 def goals_table(found: list[dict[str, Any]], threads: int, markdown: bool = False) -> int:
-    """Print the measured ratios with their goals; how many are missed."""
+    """Print the measured ratios with their goals, and return how many goals are missed."""
     cases, rows, missed = _cases(found, threads), [], 0
     for (framework, operation, subject, base), goals in GOALS.items():
         cells = []
@@ -66,7 +66,7 @@ def goals_table(found: list[dict[str, Any]], threads: int, markdown: bool = Fals
 
 
 def imports_table(added: dict[str, float], markdown: bool = False) -> int:
-    """Print what the imports of ours add; how many add too much."""
+    """Print the milliseconds that this library adds to imports; return how many miss the goal."""
     rows = [
         (f"import relaxed_dists.{root}", root, f"{ms:.0f} ({IMPORT:.0f}){' x' * (ms > IMPORT)}")
         for root, ms in added.items()
@@ -76,7 +76,7 @@ def imports_table(added: dict[str, float], markdown: bool = False) -> int:
 
 
 def times_table(found: list[dict[str, Any]], framework: str, threads: int) -> None:
-    """Print the milliseconds of everything."""
+    """Print the milliseconds of all operations and subjects of a framework."""
     rows: dict[tuple[str, str], list[str]] = {}
     for (of, operation, shape), case in _cases(found, threads).items():
         for subject, ms in case["ms"].items() if of == framework else ():
@@ -88,7 +88,7 @@ def times_table(found: list[dict[str, Any]], framework: str, threads: int) -> No
 
 
 def draw(found: list[dict[str, Any]], threads: int, path: Path) -> None:
-    """The ratios to the peers as bars, the goals as lines."""
+    """Draw the ratios to other libraries as bars, and the goals as lines."""
     from matplotlib.figure import Figure
 
     cases = _cases(found, threads)

@@ -1,4 +1,4 @@
-"""Whole training steps that are timed: a VAE of 784-200-(20x10)-200-784, batches of 100."""
+"""Training steps that are timed: a VAE of 784-200-(20x10)-200-784, batches of 100."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Step = Callable[[], object]
 
 
 def images() -> Any:
-    """Random binary ones: only the time counts."""
+    """Random binary images, since only the time of a step is measured."""
     return (np.random.default_rng(0).random((BATCH, PIXELS)) < 0.5).astype(np.float32)
 
 
@@ -70,7 +70,7 @@ def jax_steps() -> dict[str, Step]:
     from relaxed_dists import numpyro as ours
 
     class Plain(dist.Distribution):
-        """A straightforward class: the paper's formulas."""
+        """The distribution in the simplest way: the paper's formulas."""
 
         support = constraints.simplex
         reparametrized_params = ("logits", "temperature")
@@ -89,7 +89,7 @@ def jax_steps() -> dict[str, Step]:
             return jax.nn.softmax((self.logits + noise) / self.temperature)
 
         def log_prob(self, value: Any) -> Any:
-            """Its density, kept finite."""
+            """The log density, kept finite at entries of 0."""
             k, logs = self.logits.shape[-1], jnp.log(jnp.maximum(value, 1e-30))
             scores = self.logits - self.temperature * logs
             constant = gammaln(float(k)) + (k - 1) * jnp.log(self.temperature)

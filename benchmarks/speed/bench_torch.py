@@ -14,21 +14,21 @@ from relaxed_dists import pyro as ours
 
 T = 0.5
 Step = Callable[[], object]
-Cases = dict[str, dict[str, Step]]  # operation: subject: what is timed
+Cases = dict[str, dict[str, Step]]  # by operation and subject: what is timed
 
 
 def drawn(make: Callable[[Tensor], Any], logits: Tensor) -> Step:
-    """A draw, its distribution made first."""
+    """A step that makes a distribution and draws from it."""
     return lambda: make(logits).rsample()
 
 
 def backward(make: Callable[[Tensor], Any], logits: Tensor, weights: Tensor) -> Step:
-    """A draw, and the gradient of a function of it by the logits."""
+    """A step that draws, and differentiates a function of the draw by the logits."""
     return gradient(lambda x: (make(x).rsample() * weights).sum(), logits)
 
 
 def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function of a draw, and the density of the draw."""
+    """A function of logits: a linear function of a draw, plus the log density of the draw."""
 
     def term(logits: Tensor) -> Tensor:
         d = make(logits)
@@ -39,14 +39,14 @@ def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tenso
 
 
 def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
-    """The gradient of a function by the logits; None if the distribution refuses its own draw."""
+    """A step to the gradient of a function; None if the distribution refuses its own draw."""
 
     def step() -> object:
-        # torch's and Pyro's validation does so where rounding leaves the simplex: many categories
-        # or low temperatures.
+        # torch's and Pyro's validation refuses draws that rounding moves off the simplex, with
+        # many categories or at low temperatures.
         with contextlib.suppress(ValueError):
             logits.grad = None
-            term(logits).backward()  # as a training does; grad() could ask for the value's as well
+            term(logits).backward()  # accumulates into logits.grad, as in a training
             return logits.grad
         return None
 
@@ -54,7 +54,7 @@ def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
 
 
 def same_density(one: Any, other: Any, logits: Tensor, categories: int) -> None:
-    """Whether two distributions are the same, at points where float32 says something of both.
+    """Check that two distributions agree, at points where float32 computes both precisely.
 
     Raises:
         AssertionError: If their densities differ.
@@ -76,7 +76,7 @@ def numbers(outcome: Any) -> Any:
 
 
 def cases(shape: tuple[int, ...]) -> Cases:
-    """All of a shape; the first subject of each is what the others are compared with."""
+    """All cases of a shape; the others must agree with the first subject of an operation."""
     torch.manual_seed(0)
     logits, weights = (torch.randn(shape[-1]).repeat(*shape[:-1], 1) for _ in range(2))
     t = torch.tensor(T)
@@ -135,7 +135,7 @@ def cases(shape: tuple[int, ...]) -> Cases:
 
 
 def compiled(shape: tuple[int, ...]) -> Cases:
-    """torch.compile of the ELBO term, theirs and ours, without a break in the graph."""
+    """The ELBO term of torch's class and of ours under torch.compile, without a graph break."""
     torch.manual_seed(0)
     leaf, weights = (torch.randn(shape[-1]).repeat(*shape[:-1], 1) for _ in range(2))
     leaf.requires_grad_()

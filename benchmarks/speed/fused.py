@@ -1,4 +1,4 @@
-"""A limit: draw, softmax and store in one loop of C++, if there is a compiler."""
+"""A lower limit of the time: draw, softmax and store in one loop of C++, if a compiler is found."""
 
 import ctypes
 import functools
@@ -30,7 +30,7 @@ extern "C" void draw(const float* l, float* out, long rows, long k, float t, uin
 
 @functools.cache
 def loop() -> Callable[[Any, Any, float], Any] | None:
-    """From logits, a tensor for the draw and the temperature; None without a compiler."""
+    """A function of logits, a tensor for the draw, and the temperature; None without a compiler."""
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None

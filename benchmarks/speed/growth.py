@@ -3,8 +3,9 @@
     python -m benchmarks.speed.growth [--picture docs/growth.png] [--quick] [--markdown]
 
 The ELBO term, which is a draw, its log density and the gradient of both by the logits, and an SVI
-step with more and more particles; float32, one thread, compiled in JAX. Each point has a process of
-its own, since only so the peak of its memory is its own: what a call needs beside its arguments.
+step with more and more particles; float32, one thread, compiled in JAX. Each point has its own
+process, so that the process's peak of memory is the point's. The memory is what a call needs beside
+its arguments.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SERIES = {
     "categories": [10**i for i in range(1, 6)],
     "particles": [1, 10, 100, 1000],
 }
-# The name of each axis, and how many elements one unit of it stands for.
+# The name of each axis, and the elements of one unit on it: 0 where their number is fixed.
 ALONG = {
     "elements": ("elements (rows of 10)", 1),
     "categories": ("categories (1,000,000 elements)", 0),
@@ -36,13 +37,13 @@ ALONG = {
 }
 FRAMEWORKS = {"torch": "pyro-ppl", "jax": "numpyro"}
 MB = 10**6
-LARGEST = 100  # bytes an element: what would not fit into the free memory is left out
+LARGEST = 100  # bytes for each element, assumed: points beyond the free memory are left out
 Step = Callable[[], object]
 Points = dict[tuple[str, str, int], tuple[float, int]]  # framework, series, number: seconds, bytes
 
 
 def torch_step(shape: tuple[int, ...] | None, particles: int) -> Step:
-    """The ELBO term of a shape, or without one an SVI step."""
+    """A step of the ELBO term of a shape; if there is no shape, an SVI step."""
     import pyro
     import torch
 
@@ -71,7 +72,7 @@ def torch_step(shape: tuple[int, ...] | None, particles: int) -> Step:
 
 
 def jax_step(shape: tuple[int, ...] | None, particles: int) -> Step:
-    """The same, compiled ahead, so that the compiler's memory is not counted."""
+    """The same step in JAX, compiled in advance, so that the compiler's memory is not measured."""
     import jax
     import jax.numpy as jnp
     import numpyro
@@ -109,7 +110,7 @@ def jax_step(shape: tuple[int, ...] | None, particles: int) -> Step:
 
 
 def peak() -> int:
-    """The most bytes that this process has held."""
+    """The peak of this process's memory, in bytes."""
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else 1024 * found
 
@@ -120,9 +121,9 @@ def point(framework: str, what: str, number: int) -> tuple[float, int]:
     make = torch_step if framework == "torch" else jax_step
     shapes = {"elements": (number // 10, 10), "categories": (FIXED // number, number)}
     step = make(shapes.get(what), number)
-    # A framework's own set-up is not the call's.
+    # A small step first, so that the framework's set-up is not measured.
     make((1, 10) if what in shapes else None, 1)()
-    with contextlib.suppress(OSError):  # Linux forgets the peak so far, that of the imports
+    with contextlib.suppress(OSError):  # on Linux this resets the peak, which imports raised
         Path("/proc/self/clear_refs").write_text("5")
     before = peak()
     step()
@@ -135,13 +136,13 @@ def point(framework: str, what: str, number: int) -> tuple[float, int]:
 
 
 def draw(found: Points, path: Path) -> None:
-    """Time above, memory below; a dotted line is in proportion to the last point."""
+    """Plot time above, memory below; dotted lines are proportional and meet the last point."""
     from matplotlib.figure import Figure
 
     figure = Figure((9, 5), layout="constrained")
     panels = figure.subplots(2, 3, sharex="col", sharey="row")
     for column, (what, (along, _)) in enumerate(ALONG.items()):
-        for row, (unit, least) in enumerate(((1e-3, 0), (MB, 1))):  # less than 1 MB is not seen
+        for row, (unit, least) in enumerate(((1e-3, 0), (MB, 1))):  # less than 1 MB is left out
             panel = panels[row, column]
             for colour, framework in zip(("C0", "C1"), FRAMEWORKS, strict=True):
                 mine = {k[2]: v[row] for k, v in found.items() if k[:2] == (framework, what)}
@@ -159,7 +160,7 @@ def draw(found: Points, path: Path) -> None:
 
 
 def cells(of: tuple[float, int] | None, elements: int) -> list[str]:
-    """Milliseconds, nanoseconds and bytes an element; less than 30 MB is noise."""
+    """Milliseconds, and nanoseconds and bytes for each element; less than 30 MB is noise."""
     if of is None:
         return ["-"] * 3
     (seconds, size), elements = of, elements or FIXED
@@ -168,7 +169,7 @@ def cells(of: tuple[float, int] | None, elements: int) -> list[str]:
 
 
 def main() -> None:
-    """Print a table a series, and save the picture."""
+    """Print a table for each series, and save the picture."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--picture", type=Path, help="where to save it")
     parser.add_argument("--quick", action="store_true", help="only the three smallest of each")

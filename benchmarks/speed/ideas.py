@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed.ideas [--seconds 1] [--markdown]
 
-One thread, float32, temperature 0.5, one idea taken out at a time, in turn with all of them in.
+Steps without one idea are timed in turn with steps that have all ideas, on one thread, in float32,
+at temperature 0.5.
 """
 
 import argparse
@@ -21,7 +22,7 @@ SHAPES = (*bench.SHAPES, (16384, 512))
 
 
 def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
-    """Steps by operation and idea; a step takes its idea out while it runs."""
+    """Steps by operation and idea; a step switches its idea off while it runs."""
     import torch
 
     from relaxed_dists.pyro import RelaxedOneHotCategorical as Relaxed
@@ -81,7 +82,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         "ELBO term": gradient(elbo_term(soft, weights), leaf),
         "hard, ELBO term": gradient(elbo_term(hard, weights), leaf),
     }
-    # With all of them in, something is patched too, which takes as long as a small draw.
+    # The step with all ideas has a patch without effect: patching takes as long as a small draw.
     every = {"": lambda: patch.object(_noise, "MANY", _noise.MANY)} | without
     return {
         operation: {name: less(idea, step) for name, idea in every.items()}
@@ -90,7 +91,7 @@ def torch_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
 
 
 def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
-    """The same, of functions that are compiled without their idea."""
+    """The same steps in JAX; each function is compiled without its idea."""
     import jax
     import jax.numpy as jnp
     from jax import random
@@ -142,7 +143,7 @@ def jax_steps(shape: tuple[int, ...]) -> dict[str, dict[str, Step]]:
         return jax.value_and_grad(total)
 
     def compiled(function: Any, idea: Any = None) -> Step:
-        made = jax.jit(lambda *given: function(*given))  # its own: jax.jit keeps what it compiled
+        made = jax.jit(lambda *given: function(*given))  # new: jax.jit caches by function
         rounds.clear_cache()
         with idea or contextlib.nullcontext():
             made(logits, drawn_by)
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each comparison, about")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told
+    if hasattr(os, "sched_setaffinity"):  # JAX has no setting for one thread
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     for framework, steps in (("torch", torch_steps), ("jax", jax_steps)):
         rows: dict[tuple[str, str], list[str]] = {}

@@ -1,8 +1,8 @@
-"""Torture the distributions over a grid, and print what fails, beside the peers.
+"""Run the distributions over a grid of extreme parameters, and print failures, beside the peers'.
 
-Run ``make torture``, or ``python -m benchmarks.torture --help``. The exit status is 1 if anything
-of ours fails: a draw without a density, a gradient that is not finite, an own draw refused, or an
-error beyond its bound.
+Run ``make torture``, or ``python -m benchmarks.torture --help``. The exit status is 1 if a
+distribution of this library fails: a draw without a density, a gradient that is not finite, a draw
+that its own distribution refuses, or an error beyond its bound.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run(backend: str, quick: bool, alone: bool) -> Results:
 def _portable(
     backend: str, quick: bool, alone: bool
 ) -> tuple[list[Any], list[Any], list[str], list[str]]:
-    """The results of another process, as what can travel: subjects hold functions."""
+    """The results of a run in a form that can be pickled, since subjects contain functions."""
     found = run(backend, quick, alone)
     counts = [(_label(s, c), c_) for s, c, c_ in found.counts]
     return counts, [(_label(s, False), e) for s, e in found.errors], found.notes, found.wrong()
@@ -94,7 +94,7 @@ def _label(subject: Subject, compiled: bool) -> tuple[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it, print the tables, and return the exit status."""
+    """Run the grid, print the tables, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small part, in half a minute")
     parser.add_argument("--ours", action="store_true", help="without the peers")
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     calls = [(name, options.quick, options.ours) for name in backends]
     start = time.perf_counter()
     if len(backends) > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core for each backend
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             found = pool.starmap(_portable, calls)
     else:

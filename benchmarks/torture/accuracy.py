@@ -12,12 +12,13 @@ from benchmarks.torture.grid import FRAMEWORKS, FULL
 from benchmarks.torture.subjects import Subject
 
 MEASURES = ("log_prob", "log_prob far out", "own draws", "gradients")
-# The largest |error| / max(1, |reference|) that is allowed: with logits of scale up to 1 and
-# temperatures up to 1, and beyond. There the scores s = logits - t log x are in the hundreds, and
-# so is their rounding, which a gradient, 1 - K softmax(s), has in its relative error. On the
-# simplex sums in the tens cancel where the density is near 1: points other than these reach 9e-15.
+# The largest allowed |error| / max(1, |reference|), for each of MEASURES. The bound of log_prob is
+# for logits of scale up to 1 and temperatures up to 1, "far out" is beyond. There the scores
+# s = logits - t log x are in the hundreds, so their rounding errors are larger; a gradient,
+# 1 - K softmax(s), has these as its relative error. On the simplex, sums in the tens cancel where
+# the density is near 1: at other points than the tested ones errors reach 9e-15.
 BOUNDS = {"float32": (4e-6, 4e-5, 1e-4, 4e-5), "float64": (4e-15, 4e-14, 1e-13, 4e-14)}
-STANDARD = 8  # the temperature of the draws that show their noise: none of them is near an edge
+STANDARD = 8  # temperature of draws that noise is computed from: none is near an edge
 
 
 def reference(space: str, logits: Any, t: float, value: Any) -> tuple[Any, Any, Any]:
@@ -49,11 +50,11 @@ def reference(space: str, logits: Any, t: float, value: Any) -> tuple[Any, Any, 
 
 
 def points(space: str, dtype: str, quick: bool) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
-    """Logits, a temperature and values in the dtype: half of them own draws, half flat.
+    """Logits, a temperature and values in the dtype: half own draws, half from a flat density.
 
-    All are inside and normal numbers: a draw that is not is replaced by a flat point. The quick
-    part has half as many points of a row, and of the temperatures the ends and every second one,
-    by turns: all of them with one number of categories or the other.
+    All values are normal numbers inside the support: any other draw is replaced by a flat point.
+    The quick part has half as many points in a row. It has the first, the last and every second
+    temperature, so that each temperature occurs with one of the two numbers of categories.
     """
     tiny = float(np.finfo(dtype).tiny)
     one_hot = space in ("log", "simplex")
@@ -86,9 +87,10 @@ def points(space: str, dtype: str, quick: bool) -> Iterator[tuple[np.ndarray, An
 
 
 def own_density(space: str, logits: np.ndarray, t: float, standard: np.ndarray) -> np.ndarray:
-    """The density of a draw by its noise, which the draw of the same seed at logits 0 shows.
+    """The log density of a draw from its noise, which a draw of the same seed at logits 0 gives.
 
-    With E_k ~ Exp(1): lgamma(K) + (K-1) log t + sum log E - K log sum E, whatever the scale of E.
+    It is lgamma(K) + (K-1) log t + sum log E - K log sum E, with E_k ~ Exp(1): a factor of all E_k
+    cancels.
     """
     if space in ("logit", "unit"):
         noise = STANDARD * (standard if space == "logit" else logit(standard))
@@ -128,8 +130,8 @@ def measure(subject: Subject, dtype: str, quick: bool) -> tuple[float, ...]:
             errors = (
                 worst(ours[~wide], density[~wide]),
                 worst(ours[wide], density[wide]),
-                # Numbers show their noise to a few ulp, which the temperature divides where the
-                # density depends on the value itself, not only on its noise.
+                # The noise computed from a draw is right to a few ulp. The temperature divides this
+                # error where the density depends on the value itself, not only on the noise.
                 worst(own, expected, 1 / t if subject.space in ("simplex", "unit") else 0),
                 max(
                     worst(gradient, by_logits.reshape(gradient.shape)),

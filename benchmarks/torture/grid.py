@@ -1,4 +1,4 @@
-"""The grid: what must hold for every draw, counted for each distribution and backend."""
+"""The grid: checks of every draw, whose failures are counted for each distribution and backend."""
 
 import contextlib
 import warnings
@@ -22,12 +22,12 @@ SCALES = (0, 1, 10, 50)
 
 @dataclass(frozen=True)
 class Size:
-    """How much of the grid to run: temperatures of each number of categories, and draws."""
+    """How much of the grid to run: temperatures for each number of categories, and draws."""
 
     temperatures: dict[int, tuple[float, ...]]
     compiled: tuple[int, ...]  # the numbers of categories that are also compiled
     dtypes: tuple[str, ...]
-    draws: int  # of each scale of the logits
+    draws: int  # for each scale of the logits
 
 
 _ALL = (1e-3, 0.01, 0.05, 0.1, 0.5, 2 / 3, 1.0, 10.0)
@@ -37,13 +37,13 @@ FULL = Size(
     dtypes=("float32", "float64", "bfloat16", "float16"),
     draws=64,
 )
-# The accuracy's quick part has as many rows, for which JAX has then compiled.
+# accuracy.py has as many rows in its quick part, so that JAX compiles for one shape only.
 QUICK = Size({10: (1e-3, 0.1, 10.0)}, (), ("float32", "float16"), draws=12)
 
 
 @dataclass
 class Counts:
-    """Cases and failures of each check."""
+    """The numbers of cases and of failures of each check."""
 
     failed: Counter[str] = field(default_factory=Counter)
     cases: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Torch:
     """All that the grid needs of torch."""
 
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
-        """Nothing to set."""
+        """An empty context: torch needs no setting for float64."""
         return contextlib.nullcontext()
 
     def array(self, x: Any, dtype: str) -> Any:
@@ -84,7 +84,7 @@ class Torch:
         return d.support.check(value).numpy()
 
     def run(self, subject: Subject, compiled: bool) -> Callable[..., list[np.ndarray]]:
-        """A function to densities, with the value attached and not, and their gradients."""
+        """A function to the densities of a draw and of a detached draw, and their gradients."""
         import torch
 
         def forward(t: Any, logits: Any, weights: Any) -> tuple[Any, ...]:
@@ -122,7 +122,7 @@ class Jax:
     """All that the grid needs of JAX."""
 
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
-        """JAX makes float32 of float64 otherwise."""
+        """Enable float64, which JAX turns into float32 otherwise."""
         import jax
 
         return jax.enable_x64(dtype == "float64")
@@ -148,7 +148,7 @@ class Jax:
         return np.asarray(d.support(value))
 
     def run(self, subject: Subject, compiled: bool) -> Callable[..., list[np.ndarray]]:
-        """A function to densities, with the value attached and not, and their gradients."""
+        """A function to the densities of a draw and of a detached draw, and their gradients."""
         import jax
 
         def forward(t: Any, logits: Any, weights: Any, key: Any) -> list[Any]:
@@ -191,7 +191,7 @@ FRAMEWORKS: dict[str, type[Torch] | type[Jax]] = {"pyro": Torch, "numpyro": Jax}
 
 
 def _points(subject: Subject, size: Size) -> Iterator[tuple[int, tuple[float, ...], np.ndarray]]:
-    """Numbers of categories, their temperatures and logits of all scales, a row a draw."""
+    """Numbers of categories, their temperatures, and logits of all scales, a row for each draw."""
     for k, temperatures in size.temperatures.items():
         if not (subject.one_hot or k == 10):
             continue
@@ -225,7 +225,7 @@ def count(subject: Subject, size: Size, compiled: bool) -> Counts:
 def _differentiate(
     framework: Any, counts: Counts, run: Any, t: Any, logits: Any, dtype: str, seed: int
 ) -> None:
-    """Check densities of own draws, and gradients."""
+    """Check that the densities of own draws and the gradients are finite."""
     weights = framework.array(np.random.default_rng(seed).normal(size=logits.shape), dtype)
     try:
         *densities, t_gradient, gradient = run(t, logits, weights, seed)
@@ -236,7 +236,7 @@ def _differentiate(
     counts.add("log_prob", ~np.isfinite(np.stack(densities)))
     bad = [~np.isfinite(t_gradient), ~np.isfinite(gradient)]
     if dtype == "float16" and any(x.any() for x in bad):
-        # Right where the gradient itself, seen in float32, is beyond float16.
+        # Not a failure where the gradient, computed in float32, is beyond float16's range.
         wide = [framework.array(framework.numpy(x), "float32") for x in (t, logits, weights)]
         exact = run(*wide, seed)[2:]
         bad = [x & ~(np.isfinite(e) & (abs(e) > 65000)) for x, e in zip(bad, exact, strict=True)]
@@ -255,7 +255,7 @@ def _score(
         counts.add("validation", np.ones(len(logits)))
         counts.add("copy", np.ones(len(logits)))
         return
-    if hasattr(d, "support"):  # TFP's distributions have none, and refuse a batch as a whole
+    if hasattr(d, "support"):  # TFP's have no support, and refuse all of a batch
         refused = np.zeros(len(logits), bool)
         try:
             d.log_prob(value)

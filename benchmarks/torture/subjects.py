@@ -14,10 +14,10 @@ class Subject:
 
     name: str
     library: str
-    backend: str  # "pyro" or "numpyro": whose tensors it takes
+    backend: str  # "pyro" or "numpyro": the framework of its arrays
     space: str  # of its values: "log" or "simplex" of K categories, "logit" or "unit"
     make: Callable[[Any, Any, bool], Any]  # from temperature, logits, and whether to validate
-    hard: bool = False  # whether its values are rounded, so that numbers alone say no density
+    hard: bool = False  # whether values are rounded, and don't determine a density
 
     @property
     def one_hot(self) -> bool:
@@ -45,7 +45,7 @@ def _of_class(cls: Any, keyword: str = "validate_args") -> Callable[[Any, Any, b
 
 
 def ours(backend: str) -> list[Subject]:
-    """The relaxed distributions, and the discrete ones with an estimator of a temperature."""
+    """The relaxed distributions, and the discrete ones with an estimator that has a temperature."""
     names = importlib.import_module(f"relaxed_dists.{backend}")
 
     def with_estimator(name: str) -> Callable[[Any, Any, bool], Any]:
@@ -102,7 +102,7 @@ def _numpyro_peers() -> tuple[list[Subject], str]:
     ]
     try:
         tfd = tfp_distributions()
-    except Exception as error:  # whatever an import with another JAX may raise
+    except Exception as error:  # an import under another JAX version may raise any error
         reason = "not installed" if isinstance(error, ImportError) else repr(error)
         return subjects, f"TFP is not in the tables: {reason}."
     for name in ("ExpRelaxedOneHotCategorical", "RelaxedOneHotCategorical", "RelaxedBernoulli"):
@@ -116,7 +116,7 @@ def tfp_distributions() -> Any:
     import jax
     import numpy as np
 
-    # TFP 0.25 registers its variables (not used here) in a table that newer JAX has no more.
+    # TFP 0.25 registers its variables (not used here) in a table that newer JAX lacks.
     xla: Any = jax.interpreters.xla
     if not hasattr(xla, "pytype_aval_mappings"):
         xla.pytype_aval_mappings = {np.ndarray: None}
@@ -124,5 +124,5 @@ def tfp_distributions() -> Any:
 
 
 def peers(backend: str) -> tuple[list[Subject], str]:
-    """The peers over a backend's tensors, and a note on those that are missing."""
+    """The distributions of other libraries for a backend, and a note on missing ones."""
     return (_pyro_peers(), "") if backend == "pyro" else _numpyro_peers()
