@@ -12,10 +12,10 @@ for facade in (relaxed_dists.numpyro, relaxed_dists.pyro):
     for name in facade.__all__:
         getattr(facade, name).__module__ = facade.__name__
 
-# The pages' pictures that are made at each build.
+# Make the pictures that the pages show at each build.
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "examples"))
-import schedules_picture  # noqa: E402 - found only now
+import schedules_picture  # noqa: E402 - importable only with the path above
 
 schedules_picture.draw(str(HERE / "api/schedules.png"))
 
@@ -38,8 +38,8 @@ myst_heading_anchors = 2
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-# Cross-references must resolve, but for those into other libraries, whose inventories would have to
-# be fetched, and into private modules.
+# Cross-references must resolve. Exceptions are those into other libraries, whose inventories would
+# have to be downloaded, and into private modules.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|jax|numpyro|os|pyro|torch)\..*"),
@@ -47,8 +47,8 @@ nitpick_ignore_regex = [
 ]
 napoleon_numpy_docstring = False
 
-# The pages' testcode blocks are run by the doctest builder; docstrings by pytest, in the namespace
-# of their module.
+# The doctest builder runs the testcode blocks of the pages. pytest runs the docstrings' examples,
+# in the namespace of their module.
 doctest_test_doctest_blocks = ""
 
 html_theme = "furo"

@@ -1,7 +1,7 @@
-"""Check every formula of the page of derivations, against the library and against other means.
+"""Check the library's values of every formula on the page of derivations against references.
 
-Each row: what the library computes (in float64, in the frameworks that are installed), what
-derivation_references.py expects, their difference and its bound. Exits with 1 if one is exceeded.
+A row has the value that the library computes (in float64, by each installed framework), the value
+of derivation_references.py, their difference and its bound. Exits with 1 if a bound is exceeded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from derivation_formulas import Framework, groups
 
 
 def pyro() -> Framework:
-    """torch and Pyro."""
+    """The functions of torch and Pyro that the checks need."""
     import torch
 
     from relaxed_dists import pyro as names
@@ -38,7 +38,7 @@ def pyro() -> Framework:
 
 
 def numpyro() -> Framework:
-    """JAX and NumPyro."""
+    """The functions of JAX and NumPyro that the checks need."""
     import jax
     import jax.numpy as jnp
     from numpyro.distributions import kl_divergence

@@ -1,4 +1,4 @@
-"""The formulas of the page of derivations: what the library computes, and what it should be."""
+"""The formulas of the page of derivations: the library's values, and the expected values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from relaxed_dists._distributions import one_hot, quadrature
 
 INF = np.inf
 SEED = 0
-ERRORS = 5  # standard errors that a mean of draws may be off: by chance once in 1.7 million
+ERRORS = 5  # standard errors that a mean may be off, which chance does once in 1.7 million
 
 
 @dataclass(frozen=True)
 class Framework:
-    """All that the checks need of one."""
+    """All that the checks need of a framework."""
 
     name: str
     names: Any
@@ -51,12 +51,12 @@ class Formula:
         return [float(x.flat[i]) for x in (library, reference, difference, bound)]
 
 
-# The values that the library computes in one go, and the expected ones. (JAX compiles it once.)
+# A function that computes the library's values (JAX compiles it once), and the expected values.
 Group = tuple[Callable[[Framework], list[Any]], list[Formula]]
 
 
 def own_samples() -> Group:
-    """Density and gradients of a sample just drawn, from the exponentials that it is made of."""
+    """Density and gradients of an own sample, from the exponentials that the sample is made of."""
     rng, (rows, k) = np.random.default_rng(SEED), (20, 5)
     e, logits = rng.standard_exponential((rows, k)), 3 * rng.standard_normal((rows, k))
     t = rng.uniform(0.01, 2, rows)
@@ -84,7 +84,7 @@ def own_samples() -> Group:
 
 
 def line(quick: bool) -> Group:
-    """The distribution of H + r G, by the tables."""
+    """H + r G by the library's tables; H and G are independent standard Gumbel variables."""
     rule, points = quadrature._DOUBLE, np.array([-2.0, 0.5, 6.0])
     r = np.array([1, 0.3]) if quick else np.array([1, 0.3, 4, -0.5, -1, -4])
     wide = np.maximum(1, abs(r))
@@ -98,7 +98,7 @@ def line(quick: bool) -> Group:
         return [cdf, cdf * score / scale, cdf * slope / scale**2, cdf[0], (cdf * score)[0]]
 
     values = np.array([[expected.cdf(x, t) for t in points] for x in r], float)
-    pointwise = 1e-6  # errors of either sign, that the integrals over t average out
+    pointwise = 1e-6  # errors of either sign average out
     bessel = np.array([expected.bessel_cdf(t) for t in points], float)
     return library, [
         Formula("cdf of H + r G", values[..., 0], pointwise),
@@ -110,7 +110,7 @@ def line(quick: bool) -> Group:
 
 
 def many_categories() -> Group:
-    """The expectations for a thousand categories, of four logits."""
+    """The expectations for a thousand categories that have four distinct logits."""
     a, count = np.array([0.0, 1.0, -4.0, 7.0]), np.array([600, 300, 97, 3])
     rows, last = np.repeat(a, count), np.cumsum(count) - 1
     r, t = np.array([-20, -3, -0.2, 0.05, 1, 30]), np.array([0.01, 0.1, 0.5, 1, 10])
@@ -122,7 +122,7 @@ def many_categories() -> Group:
         return [quadrature.expected_logsumexp(f.ops, tiled, f.array(r)), mean, variance + mean**2]
 
     values = [expected.line_law(a, count, x)[0] for x in r]
-    bound = np.where(r == -20, 1e-8, 1e-10)  # there the cdf of the largest is steep for the nodes
+    bound = np.where(r == -20, 1e-8, 1e-10)  # at -20 the largest one's cdf is steep between nodes
     lines = [expected.line_law(a / x, count, 1 / x) for x in t]
     return library, [
         Formula("E logsumexp(a + r G), K = 1,000", values, bound),
@@ -132,7 +132,7 @@ def many_categories() -> Group:
 
 
 def few_categories(number: int) -> Group:
-    """All expectations for three categories, masked ones beside them; by draws for ten."""
+    """All expectations: for three categories and masked ones, and, by draws, for ten categories."""
     rng, k = np.random.default_rng(SEED), 10
     logits, other = np.full((4, k), -INF), np.full((4, k), -INF)
     logits[:3, :3], other[:3, :3] = [[0.3, -1.2, 0.8], [2, 0, -1], [0.5, -0.5, 1]], np.eye(3)
@@ -210,7 +210,7 @@ def binary() -> Group:
 
 
 def one_temperature() -> Group:
-    """KL at one temperature, of distributions close and far apart, and of unequal faces."""
+    """KL at one temperature: of close and of distant logits, and of different masked categories."""
     k = 12
     shape = np.random.default_rng(SEED).standard_normal(k)
     a = np.array([[1e-6], [1e-3], [1], [10], [80]]) * shape
@@ -239,7 +239,7 @@ def one_temperature() -> Group:
 
 
 def groups(quick: bool) -> Iterator[Group]:
-    """All checks."""
+    """The groups of checks to run."""
     yield own_samples()
     yield line(quick)
     yield few_categories(20_000 if quick else 200_000)

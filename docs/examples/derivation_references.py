@@ -1,9 +1,9 @@
-"""Expected values for the page of derivations, by means that share nothing with the library.
+"""Expected values for the page of derivations, by code that shares nothing with the library.
 
-An expectation under a relaxed distribution is one over the uniform distribution of the simplex: a
-Gumbel is -log of a standard exponential, exponentials divided by their sum are uniform there, and
-the sum cancels. A product rule integrates over it for a few categories, NumPy draws from it for
-many. Integrals over the line are done by mpmath, or by the trapezoidal rule.
+An expectation under a relaxed distribution equals one over the uniform distribution of the simplex.
+The reason: a Gumbel variable is -log of a standard exponential, exponentials over their sum are
+uniform on the simplex, and the sum cancels. For a few categories a product rule integrates over the
+simplex, for many NumPy draws from it. mpmath or the trapezoidal rule integrates over the line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Array = np.ndarray
 def uniform_rule(k: int, number: int = 160) -> tuple[Array, Array]:
     """Logs of points of the simplex of k corners, and the weights of their uniform distribution.
 
-    Sticks are broken, each by a tanh-sinh rule: both its parts are known in logs, to rounding.
+    The rule is stick-breaking: each break has a tanh-sinh rule, where the logs of both pieces are
+    exact to rounding.
     """
     v = np.linspace(-3.6, 3.6, number)
     s = np.pi * np.sinh(v)
@@ -37,13 +38,13 @@ def uniform_rule(k: int, number: int = 160) -> tuple[Array, Array]:
 
 
 def log_density(logits: Array, t: float, y: Array) -> Array:
-    """Maddison et al. (2017), appendix C.3: of the log y of a relaxed sample."""
+    """The density of y, the log of a relaxed sample: Maddison et al. (2017), appendix C.3."""
     k = len(logits)
     return gammaln(k) + (k - 1) * np.log(t) + log_softmax(logits - t * y, -1).sum(-1)
 
 
 def own_density(e: Array, t: Array) -> Array:
-    """The log density of the log of the sample that the exponentials e make."""
+    """The log density of the log of the sample that is made from exponentials e."""
     k = e.shape[-1]
     return gammaln(k) + (k - 1) * np.log(t) + np.log(e).sum(-1) - k * np.log(e.sum(-1))
 
@@ -58,9 +59,7 @@ def _values(log_s: Array, *given: Any) -> list[Array]:
 
 
 def expectations(logits: Array, t: float, other: Array, other_t: float) -> list[Any]:
-    """Mean and second moment on the simplex and of the log, both entropies and KL, by the product
-    rule.
-    """
+    """Moments on the simplex and of the log, both entropies, and KL, by the product rule."""
     kept = logits > -np.inf
     log_s, w = uniform_rule(kept.sum())
     values = [w @ f for f in _values(log_s, logits[kept], t, other[kept], other_t)]
@@ -70,7 +69,7 @@ def expectations(logits: Array, t: float, other: Array, other_t: float) -> list[
 
 
 def by_draws(number: int, rng: np.random.Generator, *given: Any) -> list[tuple[Any, Any]]:
-    """The same by draws, each with its standard error."""
+    """The same expectations by draws, each with its standard error."""
     e = rng.standard_exponential((number, len(given[0])))
     values = _values(np.log(e) - np.log(e.sum(-1, keepdims=True)), *given)
     return [(f.mean(0), f.std(0) / number**0.5) for f in values]
@@ -79,8 +78,8 @@ def by_draws(number: int, rng: np.random.Generator, *given: Any) -> list[tuple[A
 def logsumexp_mean(a: Array, r: float) -> list[Any]:
     """E logsumexp(a + r G), and its derivatives by r and a.
 
-    G is -log of a uniform point of the simplex, less the log of a gamma variable that is
-    independent of it, of mean digamma(K).
+    G is -log of a uniform point of the simplex, minus the log of an independent gamma variable,
+    whose mean is digamma(K).
     """
     log_s, w = uniform_rule(len(a))
     scores, mean_log = a - r * log_s, digamma(len(a))
@@ -90,25 +89,26 @@ def logsumexp_mean(a: Array, r: float) -> list[Any]:
 
 
 def line_law(a: Array, count: Array, r: float) -> list[Any]:
-    """E logsumexp(a + r G), and mean and second moment of softmax(a + r G), with a_k count_k times.
+    """E logsumexp(a + r G), and two moments of softmax(a + r G), where a_k occurs count_k times.
 
-    The page's integrals over the line for V = H + r G, by trapezoidal rules, without tables.
+    Trapezoidal rules compute the page's integrals over the line for V = H + r G, without tables.
     """
     g, step = np.linspace(-6, 45, 511), 0.05
     weights = np.exp(-g - np.exp(-g))
     weights /= weights.sum()
-    # The wider Gumbel's cdf is averaged over the narrower: where r < -1 the wider one is mirrored.
+    # H or r G, the variable of larger scale, has its cdf averaged over the other. It is mirrored
+    # for r < -1.
     wide = max(1.0, abs(r))
     narrow = 1 / wide if wide > 1 else r
     s = np.arange(-45, 45, step)
-    u = s[:, None] - (a - a.max()) / wide  # of points and categories
+    u = s[:, None] - (a - a.max()) / wide  # the axes are points and categories
     mirrored = -1 if r < -1 else 1
     x = np.exp(np.clip(mirrored * (narrow * g - u[..., None]), -700, 60))
     below, above = (np.exp(-x) @ weights, -np.expm1(-x) @ weights)[::mirrored]
     F = np.clip(below, 1e-300, 1)
     f = (x * np.exp(-x)) @ weights
     slope = mirrored * (((x - 1) * x * np.exp(-x)) @ weights)
-    # From the side on which the relative error is small: it is multiplied by the categories.
+    # log F comes from the tail with the smaller relative error, which `count` multiplies.
     log_f = np.where(above < 0.5, np.log1p(-np.minimum(above, 0.5)), np.log(F))
     P = np.exp((log_f * count).sum(-1))
     excess = (F[:, a.argmax()] - P).sum() * step
@@ -137,10 +137,10 @@ def bessel_cdf(t: float) -> list[Any]:
 
 
 def kl_by_fractions(a: Array) -> Any:
-    """KL at one temperature, a the differences of the logits, all distinct: a sum that cancels.
+    """KL at one temperature, for distinct differences a of the logits: a sum that cancels.
 
     sum_k exp(a_k) E_k is hypoexponential: a sum of exponential densities whose weights are those of
-    partial fractions, up to 1e100 and of both signs. mpmath has the digits.
+    partial fractions, up to 1e100 and of both signs, so mpmath computes with enough digits.
     """
     with mp.workdps(60 + 20 * len(a)):
         a = [mp.mpf(float(x)) for x in a]
@@ -158,6 +158,6 @@ def binary_kl(d: float) -> Any:
 
 
 def coth_kl(d: float) -> Any:
-    """d coth(d / 2) - 2 with all digits."""
+    """d coth(d / 2) - 2, with 50 digits."""
     with mp.workdps(50):
         return mp.mpf(d) * mp.coth(mp.mpf(d) / 2) - 2

@@ -1,7 +1,7 @@
 """Which measurements predict the progress of diabetes: Bernoulli gates against the lasso, in Pyro.
 
-Ten features of 442 patients, each with a gate that says whether it counts. The model is small
-enough for the truth: the exact posterior of the gates is a sum over all 1,024 of their values.
+Each of ten features of 442 patients has a gate, which switches the feature on or off. The model is
+small enough for exact results: the posterior of the gates is a sum over all 1,024 of their values.
 Run ``python diabetes_gates.py --help`` for the options.
 """
 
@@ -26,11 +26,11 @@ from torch import Tensor
 from relaxed_dists.pyro import AnnealedSVI, AutoRelaxed, Bernoulli
 from relaxed_dists.schedules import exponential
 
-NOISE, SLAB, OPEN = 0.7, 0.3, 0.3  # deviations of y and of a weight, and a gate's probability
+NOISE, SLAB, OPEN = 0.7, 0.3, 0.3  # the deviations of y and of a weight, P(gate = 1)
 
 
 def data() -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names, features and progress, both to mean 0 and deviation 1."""
+    """The names of the features, and features and progress, scaled to mean 0 and deviation 1."""
     loaded = load_diabetes()
     x, y = loaded.data, loaded.target
     return loaded.feature_names, (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
@@ -61,7 +61,7 @@ def fitted(x: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
 def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The posterior of each gate: given the gates y is Gaussian, so the evidence is a sum."""
     gates = np.array(list(product([0, 1], repeat=x.shape[1])))
-    # As many dimensions as features: y matters through its projection on the features alone.
+    # The posterior depends on y only through its projection on the features.
     basis, x = np.linalg.qr(x)
     target = basis.T @ y
     noise = NOISE**2 * np.eye(len(target))
@@ -77,7 +77,7 @@ def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def draw(names: list[str], columns: dict[str, np.ndarray], path: Path) -> None:
-    """Probabilities as bars, the lasso's coefficients beside them."""
+    """Draw the probabilities as bars, and the lasso's coefficients beside them."""
     figure = Figure((9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     at = np.arange(len(names))
@@ -94,7 +94,7 @@ def draw(names: list[str], columns: dict[str, np.ndarray], path: Path) -> None:
 
 
 def main() -> None:
-    """Fit, compare, and draw."""
+    """Fit the guide, compare with the exact posterior and the lasso, and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)

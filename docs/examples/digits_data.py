@@ -1,4 +1,4 @@
-"""The data of the demo, and what its parts hand to each other."""
+"""The data of the demo, and the types that its modules share."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Bounds(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A training: its reports, the test of its model, and what the model draws."""
+    """A training: its reports, the model's test bounds, and samples of the model."""
 
     name: str
     steps: int
@@ -53,7 +53,7 @@ def load() -> Digits:
 
 
 def pixel_frequencies(images: Array) -> Array:
-    """How often each pixel is on, by Laplace's rule, so that no pixel is certain."""
+    """How often each pixel is on; Laplace's rule keeps each frequency off 0 and 1."""
     return (images.sum(0) + 1) / (len(images) + 2)
 
 

@@ -10,7 +10,7 @@ COLOURS = {"Pyro": "#c8553d", "NumPyro": "#2a6f97"}
 
 
 def strip(axes: Axes, images: Array, title: str) -> None:
-    """A row of images, side by side."""
+    """Draw a row of images, side by side."""
     padded = np.pad(images.reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)))
     axes.imshow(np.hstack(list(padded)), cmap="gray_r", vmin=0, vmax=1)
     axes.text(-2, 4.5, title, ha="right", va="center", fontsize=9)
@@ -18,7 +18,7 @@ def strip(axes: Axes, images: Array, title: str) -> None:
 
 
 def curves(elbo: Axes, temperature: Axes, runs: list[Run], pixels: float) -> None:
-    """The training objective with the test ELBO at its end, and the temperature."""
+    """Plot the training objective with the test ELBO at its end, and the temperature."""
     for run in runs:
         framework, _, kind = run.name.partition(", ")
         colour, annealed = COLOURS[framework], kind == "annealed"
@@ -53,10 +53,10 @@ def draw(digits: Array, runs: list[Run], pixels: float, path: str) -> None:
     """Draw the picture into a file.
 
     Args:
-        digits: The held-out digits whose reconstructions the runs hold.
+        digits: The held-out digits that the runs reconstruct.
         runs: The trainings.
         pixels: The test ELBO of the independent pixels.
-        path: The file, whose ending says its format.
+        path: The file, whose ending determines the format.
     """
     strips = [("held-out digits", digits)]
     annealed = [run for run in runs if run.name.endswith("annealed")]

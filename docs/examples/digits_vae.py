@@ -1,8 +1,7 @@
 """Train a categorical VAE on handwritten digits, in Pyro and in NumPyro.
 
-Run ``python digits_vae.py --help`` for the options. The models are in ``digits_vae_pyro.py`` and
-``digits_vae_numpyro.py``; this file trains them, prints the table and draws the picture. The
-frameworks are loaded late, so that the script can say first what it is about to do.
+Run ``python digits_vae.py --help`` for the options. The
+frameworks are imported late, so that the script prints what it will do before the slow imports.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
     from relaxed_dists.schedules import Schedule
 
 FRAMEWORKS = {"pyro": "Pyro", "numpyro": "NumPyro"}
-START, FLOOR = 1.0, 0.25  # of the temperature
+START, FLOOR = 1.0, 0.25  # the temperature's first and last value
 SHOWN = 12  # digits of each kind in the picture
 
 
 def annealed(steps: int) -> Schedule:
-    """From START down to FLOOR over the first 60 % of the steps, then constant."""
+    """A schedule from START down to FLOOR over the first 60 % of the steps, then constant."""
     from relaxed_dists.schedules import exponential
 
     rate = math.log(START / FLOOR) / (0.6 * steps)
@@ -96,7 +95,7 @@ def show_table(runs: list[Run], pixels: tuple[float, Bounds]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train in every chosen framework, and the reference in the last; then compare."""
+    """Train in each chosen framework, train a reference in the last one, and compare them."""
     parser = argparse.ArgumentParser(description="A categorical VAE on handwritten digits.")
     parser.add_argument("--backend", choices=(*FRAMEWORKS, "both"), default="both")
     parser.add_argument("--steps", type=int, default=2000, help="of each training")

@@ -30,7 +30,7 @@ COMPILES = True
 
 
 def dense(name: str, x: jax.Array, width: int) -> jax.Array:
-    """A linear layer, its weights drawn as torch draws them."""
+    """A linear layer, whose weights have torch's initial distribution."""
     bound = x.shape[-1] ** -0.5
     draw = partial(jax.random.uniform, minval=-bound, maxval=bound)
     weight = numpyro.param(f"{name}.weight", partial(draw, shape=(x.shape[-1], width)))
@@ -39,7 +39,7 @@ def dense(name: str, x: jax.Array, width: int) -> jax.Array:
 
 
 class DigitsVAE:
-    """The model, its guide, and the parameters once they are trained."""
+    """The model, its guide, and the trained parameters."""
 
     latents = LATENTS
 
@@ -60,7 +60,7 @@ class DigitsVAE:
         return jax.scipy.special.logit(self.mean) + dense("decoder.2", hidden, self.mean.size)
 
     def prior(self) -> dist.Distribution:
-        """Every class as likely as every other."""
+        """The prior of a code, where all classes are equally likely."""
         return OneHotCategorical(logits=jnp.zeros((self.latents, CLASSES))).to_event(1)
 
     def pixels(self, z: jax.Array) -> dist.Distribution:
@@ -68,7 +68,7 @@ class DigitsVAE:
         return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
 
     def model(self, images: jax.Array, batch_size: int | None = None) -> None:
-        """The digits, all or a batch at a time."""
+        """The model of the digits, either all of them or a batch."""
         with numpyro.plate("images", len(images), subsample_size=batch_size) as batch:
             z = numpyro.sample("z", self.prior())
             numpyro.sample("x", self.pixels(z), obs=images[batch])
@@ -76,7 +76,7 @@ class DigitsVAE:
     def guide(
         self, images: jax.Array, batch_size: int | None = None, temperature: Any = 1.0
     ) -> None:
-        """The codes of the batch; soft samples, whose gradient goes through the softmax."""
+        """The guide of the batch's codes: soft samples, whose gradient goes through the softmax."""
         with numpyro.plate("images", len(images), subsample_size=batch_size) as batch:
             logits = self.encoder(images[batch])
             estimator = GumbelSoftmax(temperature, hard=False)

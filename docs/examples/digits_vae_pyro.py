@@ -50,7 +50,7 @@ class DigitsVAE(nn.Module):
         return torch.logit(self.mean) + self.decode(z.flatten(-2))
 
     def prior(self) -> dist.Distribution:
-        """Every class as likely as every other."""
+        """The prior of a code, where all classes are equally likely."""
         return OneHotCategorical(logits=torch.zeros(self.latents, CLASSES)).to_event(1)
 
     def pixels(self, z: Tensor) -> dist.Distribution:
@@ -58,7 +58,7 @@ class DigitsVAE(nn.Module):
         return dist.Bernoulli(logits=self.decoder(z)).to_event(1)
 
     def model(self, images: Tensor, batch_size: int | None = None) -> None:
-        """The digits, all or a batch at a time."""
+        """The model of the digits, either all of them or a batch."""
         pyro.module("vae", self)
         with pyro.plate("images", len(images), subsample_size=batch_size) as batch:
             z = pyro.sample("z", self.prior())
@@ -67,7 +67,7 @@ class DigitsVAE(nn.Module):
     def guide(
         self, images: Tensor, batch_size: int | None = None, temperature: float = 1.0
     ) -> None:
-        """The codes of the batch; soft samples, whose gradient goes through the softmax."""
+        """The guide of the batch's codes: soft samples, whose gradient goes through the softmax."""
         pyro.module("vae", self)
         with pyro.plate("images", len(images), subsample_size=batch_size) as batch:
             logits = self.encoder(images[batch])

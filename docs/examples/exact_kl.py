@@ -1,8 +1,8 @@
 """Measure what the exact KL of relaxed distributions changes in a VAE, in Pyro and in NumPyro.
 
-Prior and posterior are relaxed, at two temperatures. TraceMeanField_ELBO takes their exact KL;
+Prior and posterior are relaxed, at two temperatures. TraceMeanField_ELBO uses their exact KL;
 Trace_ELBO estimates it from the sample. At the same parameters, before and after a training with
-the exact KL, the gradient for the encoder's logits is drawn again and again from both. Run
+the exact KL, both ELBOs estimate the gradient by the encoder's logits many times. Run
 ``python exact_kl.py --help`` for the options.
 """
 
@@ -25,24 +25,24 @@ from digits_data import BATCH, CLASSES, LEARNING_RATE, Array, load
 
 LATENTS = 6
 POSTERIOR = 0.5  # the temperature of the guide's distribution
-PRIORS = (2 / 3, POSTERIOR)  # that of the model's; the first one is trained with
-SHAPE = (BATCH, LATENTS, CLASSES)  # of the logits
+PRIORS = (2 / 3, POSTERIOR)  # the prior's temperatures; the training uses the first
+SHAPE = (BATCH, LATENTS, CLASSES)  # the shape of the logits
 ELBOS = ("Trace_ELBO", "TraceMeanField_ELBO")
-WARM_UP = 1000  # steps over which the weight of the KL grows to 1; without them no code is used
-NOTHING = 1e-9  # the weight that leaves the KL out: both frameworks ask for more than 0
+WARM_UP = 1000  # steps in which the KL's weight grows to 1, else all codes become equal
+NOTHING = 1e-9  # a weight that leaves the KL out: both frameworks require more than 0
 
 
 class Gradient(NamedTuple):
-    """Mean and variance of each entry, over draws that differ in the noise of the codes alone."""
+    """Mean and variance of each entry, over draws that differ only in the noise of the codes."""
 
     mean: Array
     variance: Array
     draws: int
-    milliseconds: float  # of the fastest draw, the parameters' gradients included
+    milliseconds: float  # for the fastest draw, with the parameters' gradients
 
 
 class Row(NamedTuple):
-    """The gradients at the same parameters, and that of the likelihood alone."""
+    """The gradients by both ELBOs at the same parameters, and the likelihood's gradient."""
 
     trained: int
     prior: float
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 
 def repeated(draw: Callable[[int], Array], draws: int) -> Gradient:
-    """Mean and variance of draws, summed in double precision; one more before may compile."""
+    """Mean and variance of draws, in double precision; a draw before, not included, may compile."""
     draw(draws)
     total, squares, fastest = np.zeros(SHAPE), np.zeros(SHAPE), math.inf
     for n in range(draws):
@@ -67,7 +67,7 @@ def repeated(draw: Callable[[int], Array], draws: int) -> Gradient:
 
 
 def apart(a: Gradient, b: Gradient) -> float:
-    """The distance of two means in standard errors: about 1 where both estimate the same."""
+    """The distance of two means in standard errors: about 1 if their expectations are equal."""
     error = (a.variance / a.draws + b.variance / b.draws).sum()
     return math.sqrt(((a.mean - b.mean) ** 2).sum() / error)
 
@@ -80,10 +80,10 @@ def rows(trained: int, measure: Callable[[str, float, float], Gradient]) -> Iter
 
 
 def relaxed(base: Any, ppl: Any, scale: Any, cls: Any, zeros: Any) -> Any:
-    """A framework's VAE with relaxed distributions on both sides, and with a weight of the KL."""
+    """A framework's VAE with relaxed distributions in model and guide, and a weight of the KL."""
 
     class RelaxedVAE(base):
-        """Model and guide; the shift is added to the encoder's logits, for their gradient."""
+        """Model and guide; `shift` is added to the encoder's logits, so its gradient is theirs."""
 
         latents = LATENTS
 
@@ -117,7 +117,7 @@ def in_pyro(images: Array, steps: int, draws: int, seed: int) -> Iterator[Row]:
 
         def draw(n: int) -> Array:
             value = loss(vae.model, vae.guide, prior, weight, shift)
-            # The encoder's parameters, the decoder's, and what is added to the encoder's logits.
+            # The encoder's and the decoder's parameters, and the shift of the encoder's logits.
             return torch.autograd.grad(value, [*vae.parameters(), shift])[-1].numpy()
 
         return repeated(draw, draws)

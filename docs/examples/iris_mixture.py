@@ -1,7 +1,7 @@
 """A Gaussian mixture of the petals of 150 irises, in NumPyro, without their species.
 
-Each flower has a one-hot component. The mixture is small enough for the truth: the evidence, and
-the components' posterior, are sums over three components a flower.
+Each flower has a one-hot component. The mixture is small enough for exact results: the evidence,
+and the components' posterior, are sums over three components for each flower.
 Run ``python iris_mixture.py --help`` for the options.
 """
 
@@ -43,7 +43,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def model(x: Array) -> None:
-    """Independent normal length and width in each component; its parameters are fitted."""
+    """A mixture of three components with independent normal length and width, to be fitted."""
     start = jnp.quantile(x, jnp.array([0.2, 0.5, 0.8]), axis=0)
     weights = numpyro.param("weights", jnp.full(K, 1 / K), constraint=dist.constraints.simplex)
     means = numpyro.param("means", start)
@@ -61,7 +61,7 @@ def exact(x: np.ndarray, params: dict[str, Any]) -> tuple[float, np.ndarray]:
 
 
 def draw(x: np.ndarray, posterior: np.ndarray, params: dict[str, Any], path: Path) -> None:
-    """The flowers in the mixture's colours, and two deviations of each component."""
+    """Draw the flowers coloured by q(z), and an ellipse of two deviations for each component."""
     figure = Figure((6, 4.5), layout="constrained")
     axis = figure.subplots()
     axis.scatter(*x.T, c=posterior, s=18)
@@ -82,8 +82,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("iris_mixture.png"))
     options = parser.parse_args()
     x, species = data()
-    # Soft samples: the likelihood at a corner says little about the other components, so that hard
-    # ones often end with all flowers in a single component.
+    # Soft samples: with hard ones, the likelihood at a corner depends little on other components,
+    # and the training often ends with all flowers in a single component.
     guide = AutoRelaxed(model, lambda temperature: GumbelSoftmax(temperature, hard=False))
     temperature = exponential(1.0, rate=3 / options.steps, floor=0.2)
     optim = numpyro.optim.optax_to_numpyro(optax.adam(0.05))

@@ -1,7 +1,7 @@
 """Compute what each pairing of model and guide optimises, for one variable of three categories.
 
-The evidences are a sum over the categories and an integral over the simplex, the objectives
-integrals, too, in NumPy. Beside them stands what each framework's ELBO estimates from draws. Run
+The discrete evidence is a sum over categories, the relaxed evidence an integral over the simplex,
+and so are the objectives, in NumPy. The table also has each framework's ELBO, from draws. Run
 ``python pairings.py --help`` for the options.
 """
 
@@ -23,15 +23,15 @@ from scipy.stats import norm
 Array = np.ndarray
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])  # z ~ OneHotCategorical(WEIGHTS)
-MEANS, X = np.array([-1.0, 0.0, 2.0]), 1.0  # x ~ Normal(z @ MEANS, 1), and what is seen
+MEANS, X = np.array([-1.0, 0.0, 2.0]), 1.0  # x ~ Normal(z @ MEANS, 1), observed at X
 TEMPERATURES = (0.5, 0.2, 0.1, 0.05)
-REPEATS, DRAWS = 20, 2000  # of an estimate of the frameworks, in each of the times it is made
+REPEATS, DRAWS = 20, 2000  # estimates by a framework, and draws for each
 
 JOINT = np.log(WEIGHTS) + norm.logpdf(X, MEANS, 1.0)
 EVIDENCE = logsumexp(JOINT)
 POSTERIOR = JOINT - EVIDENCE
 
-# Site of the model, site of the guide, ELBO, and what the objective is.
+# By the site's distribution in model and guide: the ELBO, and what its objective is.
 PAIRINGS = {
     "relaxed / relaxed": ("Trace_ELBO", "a bound of the relaxed evidence"),
     "discrete / hard": ("Trace_ELBO", "a bound of the discrete evidence"),
@@ -44,17 +44,17 @@ LOG_SPACE = "discrete / relaxed, in log space"
 
 
 class Simplex:
-    """The trapezoidal rule over the simplex, in its log ratios, at a temperature."""
+    """The trapezoidal rule over the simplex, in log ratios, and densities at a temperature."""
 
     def __init__(self, temperature: float, nodes: int = 401) -> None:
         self.temperature = temperature
-        # Evenly spaced v in log ratio = sinh(v), out to where less than 1e-15 is left.
+        # Log ratios are sinh(v) for evenly spaced v; the mass beyond the last is below 1e-15.
         v = np.linspace(-1, 1, nodes) * math.asinh(45 / temperature)
         ratios = np.stack(np.broadcast_arrays(np.sinh(v)[:, None], np.sinh(v), 0.0), -1)
         self.log_z = log_softmax(ratios.reshape(-1, 3), -1)
         self.z = np.exp(self.log_z)
         step = (v[1] - v[0]) * np.cosh(v)
-        # The volume of the simplex is that of the log ratios, times the product of z.
+        # The volume element of the simplex is that of the log ratios times the product of z.
         self.log_weight = np.log(np.outer(step, step)).ravel() + self.log_z.sum(-1)
         self.log_likelihood = norm.logpdf(X, self.z @ MEANS, 1.0)
         self.log_prior = self.density(np.log(WEIGHTS))
@@ -85,7 +85,7 @@ class Simplex:
         return dict(zip((*PAIRINGS, LOG_SPACE), map(float, (*found, in_log_space)), strict=True))
 
     def best(self, name: str) -> Array:
-        """The logits at which an objective is highest; one that has no highest: the posterior."""
+        """The logits that maximise an objective; the posterior's if it has no maximum."""
         if name == "relaxed / discrete":
             return POSTERIOR
 
@@ -118,7 +118,7 @@ def estimate(framework: str, name: str, logits: Array, seed: int) -> tuple[float
         with ppl.plate("draws", DRAWS):
             if name == "relaxed / relaxed":
                 d = ours.RelaxedOneHotCategorical(t, logits=logits)
-            elif in_guide == "relaxed":  # a hard value, which the discrete one can score
+            elif in_guide == "relaxed":  # hard values, which the discrete model can score
                 d = ours.RelaxedOneHotCategoricalStraightThrough(t, logits=logits)
             else:
                 estimator = ours.GumbelSoftmax(t, hard=in_guide == "hard")
@@ -126,7 +126,7 @@ def estimate(framework: str, name: str, logits: Array, seed: int) -> tuple[float
             ppl.sample("z", d)
 
     elbo = getattr(infer, PAIRINGS[name][0])()
-    # The mixed pairs are refused otherwise, under the framework's own SVI as well.
+    # Without this argument AnnealedSVI refuses a pair of a discrete and a relaxed site.
     allowed = {"allow_mixed": ["z"]}
     if framework == "pyro":
         ppl.set_rng_seed(seed)

@@ -24,12 +24,12 @@ def draw(path: str) -> None:
     """Draw the picture into a file.
 
     Args:
-        path: The file, whose ending says its format.
+        path: The file, whose ending determines the format.
     """
     steps = np.arange(100)
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     for axes, call in zip(figure.subplots(3, 3, sharex=True, sharey=True).flat, CALLS, strict=True):
-        temperature = eval(call, vars(schedules).copy())  # so that the title is what is drawn
+        temperature = eval(call, vars(schedules).copy())  # the title is the call that is drawn
         axes.plot(steps, temperature(steps), color="#2a6f97", lw=1.8)
         axes.set_title(call, fontsize=6.5, family="monospace", loc="left")
         axes.set_ylim(0, 1.1)
