@@ -1,7 +1,8 @@
-"""Shared by the tests of the carrier: draws, their densities by the papers, and the named error.
+"""Helpers of the carrier's tests: draws, their densities by the papers, and the expected errors.
 
-Expected densities are the papers' formulas, in NumPy, at the log value that the log-space or
-logit-space distribution draws with the same seed.
+A straight-through or simplex value keeps the relaxed sample that it was made from; the carrier is
+what keeps this sample. Expected densities are the papers' formulas, in NumPy, at the log value or
+logit that the log-space or logit-space distribution draws with the same seed.
 """
 
 import importlib.util
@@ -18,13 +19,13 @@ from harness import BACKENDS, Backend, jax, torch
 
 VIEWS = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 SPACE = {"O": "ExpRelaxedOneHotCategorical", "B": "LogitRelaxedBernoulli"}
-LOGITS = np.random.default_rng(1).normal(0, 1.5, (3, 4))  # a batch of three rows, or of (3, 4)
+LOGITS = np.random.default_rng(1).normal(0, 1.5, (3, 4))  # batch shape (3,), or (3, 4) if binary
 TEMPERATURE = 0.5
 
 RIGHT, LOST = "right", "lost"
 
 MASK = np.array([True, False, True])
-# The ways in which a site's distribution meets a mask or a plate: framework, handlers, both.
+# Sample statements, made from the framework's module, its handlers, a distribution and a mask.
 SITES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "alone": lambda ppl, h, d, mask: ppl.sample("z", d),
     "plate": lambda ppl, h, d, mask: ppl.plate("rows", 3)(lambda: ppl.sample("z", d))(),
@@ -41,7 +42,7 @@ needs_torch, needs_jax = (
 
 
 def cells(table: dict[str, dict[str, Any]]) -> Any:
-    """A parameter for each cell of a table that has a column for each framework."""
+    """A test's parametrization by the cells of a table that has a column for each framework."""
     marks = {"pyro": needs_torch, "numpyro": needs_jax}
     return pytest.mark.parametrize(
         ("framework", "way"),
@@ -61,12 +62,12 @@ def enter(framework: str) -> tuple[Backend, ExitStack]:
 
 
 def letter(name: str) -> str:
-    """O for the one-hot family, B for the binary one."""
+    """O for a one-hot distribution and B for a binary one, by the name of the class."""
     return "O" if "OneHot" in name else "B"
 
 
 def make(backend: Backend, name: str, t: float = TEMPERATURE, dtype: str = "float64") -> Any:
-    """The named distribution at the logits above."""
+    """The distribution of a class's name at LOGITS."""
     logits = backend.array(LOGITS, dtype)
     return getattr(backend.names, name)(backend.array(t, dtype), logits=logits)
 
@@ -82,14 +83,14 @@ def density(name: str, y: np.ndarray, t: float, logits: np.ndarray = LOGITS) -> 
 
 
 def hard(name: str, y: np.ndarray) -> np.ndarray:
-    """The one-hot, or the bit, of a log value or a logit."""
+    """The one-hot vector of a log value, or the bit of a logit."""
     return np.eye(y.shape[-1])[y.argmax(-1)] if letter(name) == "O" else (y > 0) * 1.0
 
 
 def pair(
     backend: Backend, name: str, seed: int, t: float = TEMPERATURE, shape: tuple[int, ...] = ()
 ) -> tuple[Any, Any, np.ndarray]:
-    """A distribution, a draw of it, and the log value of the same seed in NumPy."""
+    """A distribution, a draw of it, and, in NumPy, the log value or logit of the same seed."""
     d = make(backend, name, t)
     value = backend.draw(d, seed, shape)
     y = backend.numpy(backend.draw(make(backend, SPACE[letter(name)], t), seed, shape))
@@ -97,7 +98,7 @@ def pair(
 
 
 def lost(name: str) -> str:
-    """The whole error of a value that has lost its relaxed sample, as a pattern."""
+    """A pattern of the error message for a value without the relaxed sample behind it."""
     log_space, discrete = SPACE[letter(name)], name.replace("Relaxed", "")
     discrete = discrete.replace("StraightThrough", "")
     text = (
@@ -111,7 +112,7 @@ def lost(name: str) -> str:
 
 
 def rounded(name: str, what: str | None = None) -> str:
-    """The whole error of a relaxed value without its log whose numbers do not say it."""
+    """A pattern of the error message for a rounded relaxed value that has lost its log or logit."""
     binary = letter(name) == "B"
     what = what or f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
     text = (
@@ -125,9 +126,9 @@ def rounded(name: str, what: str | None = None) -> str:
 
 
 def outcome(score: Callable[[], Any]) -> Any:
-    """The result of a function, or LOST where it raises the error that says so (no other error).
+    """The result of a function, or LOST if it raises the error of a value without its sample.
 
-    A framework may wrap the error in one of its own (a compiler, a handler that names the site).
+    The error's text is searched for, since a compiler or a handler may wrap the error in another.
     """
     try:
         return score()
@@ -138,7 +139,7 @@ def outcome(score: Callable[[], Any]) -> Any:
 
 
 def check(cell: str, score: Callable[[], Any], expected: Any, backend: Backend) -> None:
-    """The cell of a table: the expected numbers to 1e-9, or the error."""
+    """Check a cell of a table: RIGHT expects these numbers to 1e-9, LOST expects the error."""
     got = outcome(score)
     assert (got is LOST) == (cell == LOST)
     if cell == RIGHT:
@@ -148,12 +149,12 @@ def check(cell: str, score: Callable[[], Any], expected: Any, backend: Backend) 
 
 def compiled(f: Any, x: Any) -> Any:
     """f(x), compiled by torch in one graph."""
-    torch._dynamo.reset()  # a function that is compiled often is given up on
+    torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
     return torch.compile(f, fullgraph=True, backend="aot_eager")(x)
 
 
 def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Callable[[Any], Any]:
-    """A function of logits: a draw, the relaxed sample behind it, and its score once written to."""
+    """A function from logits to a draw, its relaxed sample, and its log density after `write`."""
     class_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
 
     def in_torch(logits: Any) -> Any:
@@ -166,7 +167,7 @@ def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Cal
         return value, sample, d.log_prob(value)
 
     def in_jax(logits: Any) -> Any:
-        key = jax.random.key((1e6 * abs(logits).sum()).astype(int))  # one for each row
+        key = jax.random.key((1e6 * abs(logits).sum()).astype(int))  # differs for each row
         d = class_of(TEMPERATURE, logits=logits)
         value = d(rng_key=key)
         return value, space_of(TEMPERATURE, logits=logits)(rng_key=key), d.log_prob(value)
@@ -179,7 +180,7 @@ def check_inside(backend: Backend, name: str, result: Any) -> None:
     value, y, log_prob = map(backend.numpy, result)
     np.testing.assert_allclose(log_prob, density(name, y, TEMPERATURE), 1e-9)
     np.testing.assert_array_equal(value, hard(name, y))
-    assert np.unique(y).size == y.size  # every entry has noise of its own
+    assert np.unique(y).size == y.size  # no two entries share their noise
 
 
 WRITES: dict[str, Callable[[Any], Any]] = {

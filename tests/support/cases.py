@@ -1,4 +1,4 @@
-"""The table of distributions: a row each, with what the laws need to know of it."""
+"""The table of the relaxed distributions, with what the tests of their laws need of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Case:
     to_value: Callable[[np.ndarray], np.ndarray]  # from a point of the simplex, or of (0, 1)
     to_log: Callable[[np.ndarray], np.ndarray]  # from a value to log or logit space
     density: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # at logits, t, point
-    straight_through: str  # the class whose forward value is its rounding
+    straight_through: str  # the class whose values are rounded, with the relaxed gradient
     discrete: str
 
 
@@ -46,7 +46,7 @@ CASES = [
 STRAIGHT_THROUGH = [_ONE_HOT[0], _BINARY[0]]
 DISCRETE = [_ONE_HOT[1], _BINARY[1]]
 RELAXED = [case.name for case in CASES] + STRAIGHT_THROUGH
-MIXED = ["HardConcrete"]  # relaxed too, but with masses: its laws are in test_hard_concrete
+MIXED = ["HardConcrete"]  # relaxed, with point masses at 0 and 1: tested in test_hard_concrete
 
 
 def interior(rng: np.random.Generator, case: Case, k: int, n: int) -> np.ndarray:

@@ -15,7 +15,7 @@ PARTICLES = 50
 def mean_field(
     backend: Backend, model: Model, estimator: Callable[[Any, Any], Any]
 ) -> Callable[..., None]:
-    """A guide with logits for each site, and an estimator made of the names and a temperature."""
+    """A guide with logits for each site, and an estimator made at the guide's temperature."""
     ppl, ours = backend.ppl, backend.names
 
     def guide(temperature: Any) -> None:
@@ -38,7 +38,7 @@ def fit(
     elbo: str | Callable[..., Any] = "TraceMeanField_ELBO",
     particles: int = PARTICLES,
 ) -> dict[str, Any]:
-    """The parameters after annealed SVI, 200 steps whose learning rate falls from 0.3 to 0.01."""
+    """The parameters after 200 steps of AnnealedSVI, whose learning rate falls from 0.3 to 0.01."""
     say, steps, decay = backend.language, 200, 30 ** (-1 / 200)
     loss = say.make_elbo(elbo, num_particles=particles, vectorize_particles=True)
     if isinstance(backend, Jax):
@@ -50,9 +50,10 @@ def fit(
 
 
 def nuts(backend: Backend, model: Callable[[], None], seed: int) -> dict[str, Any]:
-    """25 draws of 50 copies, after 40 of a warm-up, by trajectories of up to 15 steps.
+    """25 posterior draws by NUTS of 50 copies of a model, after 40 warm-up draws.
 
-    The copies are independent in the posterior: as many chains, which share the step size.
+    The copies are independent in the posterior, like 50 chains that share one step size. A tree
+    depth of 4 limits a trajectory to 15 steps.
     """
 
     def copies() -> None:

@@ -1,4 +1,4 @@
-"""Each distribution in funsor, in a process of its own: funsor has one backend a process."""
+"""A script that converts the distributions to funsor, which allows one backend in a process."""
 
 import sys
 
@@ -10,10 +10,13 @@ from machinery import NAMES, made
 
 
 def main(framework: str) -> None:
-    """Compare the discrete distributions with the framework's own, and print what is refused."""
+    """Print the name of each distribution that funsor accepts, and the errors for all others.
+
+    An accepted distribution must give the same funsor as the framework's own.
+    """
     backend = BACKENDS[framework]()
     distributions = {name: made(backend, name, dtype="float32") for name in NAMES}
-    import funsor  # NumPyro has not loaded it before
+    import funsor  # funsor isn't loaded before, so its backend can still be set
 
     funsor.set_backend({"pyro": "torch", "numpyro": "jax"}[framework])
     distributions["Bernoulli"] = made(backend, "Bernoulli", dtype="float32")

@@ -19,13 +19,13 @@ STEPS = (WEIGHTS / 2 * np.diff(Z)[:, None]).ravel()
 
 
 def make(backend: Backend, t: Any, logits: Any, dtype: str = "float64", **more: Any) -> Any:
-    """The distribution, of NumPy's parameters."""
+    """A HardConcrete distribution whose parameters are given in NumPy."""
     parameters = backend.array(t, dtype), backend.array(logits, dtype)
     return backend.names.HardConcrete(parameters[0], logits=parameters[1], **more)
 
 
 def log_prob(backend: Backend, d: Any, z: np.ndarray, dtype: str = "float64") -> np.ndarray:
-    """The distribution's, compiled as a whole."""
+    """The distribution's log_prob at z, compiled by jax.jit in NumPyro."""
     return backend.numpy(backend.compiled(lambda v: d.log_prob(v))(backend.array(z, dtype)))
 
 
@@ -41,18 +41,18 @@ def masses(t: Any, logits: Any, low: float = LOW, high: float = HIGH) -> tuple[A
 
 
 def density(z: np.ndarray, t: Any, logits: Any, low: float = LOW, high: float = HIGH) -> Any:
-    """The paper's equation 8: that of Maddison et al. before the stretch, by its slope."""
+    """The paper's equation 8: the binary concrete density before the stretch, over its slope."""
     s = before(z, low, high)
     return binary_concrete_density(np.asarray(logits), np.asarray(t), s) / (high - low)
 
 
 def expectation(f: Callable[[Any], Any], t: float, logits: float) -> float:
-    """E f(z), a sum at the masses and by Gauss-Legendre between; f takes z and density or mass."""
+    """E f(z): two masses, and Gauss-Legendre between them. f gets z and its density or mass."""
     zero, one = masses(t, logits)
     inside = density(POINTS, t, logits)
     return zero * f(0.0, zero) + one * f(1.0, one) + (STEPS * inside * f(POINTS, inside)).sum()
 
 
 def slack(terms: np.ndarray) -> np.ndarray:
-    """How far a mean may be off: about 4 standard errors."""
+    """How far a mean may be from its expectation: about 4 standard errors."""
     return stats.norm.isf(ALARM / 2) * terms.std(0) / np.sqrt(len(terms))

@@ -1,4 +1,4 @@
-"""Training an automatic guide and asking it for its distributions."""
+"""Helpers that train an automatic guide and get its discrete distributions."""
 
 from typing import Any
 
@@ -18,13 +18,14 @@ def fit(
     particles: int = 8,
     svi_class: Any = None,
 ) -> tuple[dict[str, Any], list[float]]:
-    """Parameters and losses; no stop, no schedule."""
+    """The guide's parameters and the losses; without `stop` there is no temperature schedule."""
     say, ours = backend.language, backend.names
     options: dict[str, Any] = {"num_particles": particles, "vectorize_particles": particles > 1}
     elbo = say.make_elbo("TraceMeanField_ELBO", 2, **options)
     schedule = () if stop is None else (linear(1.0, stop, steps),)
     svi = (svi_class or ours.AnnealedSVI)(model, guide, say.adam(0.05), elbo, *schedule)
-    # Compiled as a whole, except where a framework's own guide would keep what init computes.
+    # Not compiled with a continuous guide, which is the framework's: it keeps arrays that init
+    # computes, and under jax.jit these would be tracers.
     whole = isinstance(guide, ours.AutoRelaxed) and guide.continuous is None
     return say.fit(svi, steps, seed, whole)
 

@@ -1,4 +1,4 @@
-"""Both backends behind one small interface, so that each law is written once."""
+"""Both backends behind one small interface, so that each test is written once."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from languages import Language
 
-SUPPORT = Path(__file__).parent  # on the path of processes that tests start
+SUPPORT = Path(__file__).parent  # the import path of processes that tests start
 
 
 class Lazy:
@@ -31,7 +31,7 @@ handlers = Lazy("numpyro.handlers")
 
 
 class Room:
-    """A module of a backend, whose name has the backend's words in it."""
+    """A module that is imported by a name with a backend's attributes in it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -44,11 +44,11 @@ class Backend:
     """All that the tests need of a framework."""
 
     framework: str
-    room: str  # of this library, where the framework's operations are
+    room: str  # the package of this library with the framework's operations
     handlers_module: str
     array_module: str
 
-    names = Room("relaxed_dists.{0.framework}")  # the public ones
+    names = Room("relaxed_dists.{0.framework}")  # this library's public names
     private = Room("relaxed_dists_{0.room}.ops")
     noises = Room("relaxed_dists_{0.room}.noise")
     xp = Room("{0.array_module}")
@@ -99,7 +99,7 @@ class Backend:
         raise NotImplementedError
 
     def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """f, compiled as a whole where every operation would be compiled by itself otherwise."""
+        """f under jax.jit, since JAX else compiles each operation by itself; in torch f itself."""
         raise NotImplementedError
 
     def divergence(self, p: Any, q: Any) -> Any:
@@ -107,7 +107,7 @@ class Backend:
         raise NotImplementedError
 
     def kl(self, p: Any, q: Any) -> np.ndarray:
-        """The same, in NumPy."""
+        """The framework's own kl_divergence, in NumPy."""
         return self.numpy(self.divergence(p, q))
 
 
@@ -120,7 +120,7 @@ class Torch(Backend):
     array_module = "torch"
 
     def double(self) -> AbstractContextManager[Any]:
-        """Nothing to switch on but validation: torch.compile leaves it off in the whole process."""
+        """Only switch validation on, which torch.compile switches off in the whole process."""
         torch.distributions.Distribution.set_default_validate_args(True)
         return nullcontext()
 
@@ -165,7 +165,7 @@ class Jax(Backend):
     array_module = "jax.numpy"
 
     def double(self) -> AbstractContextManager[Any]:
-        """JAX makes float32 of float64 otherwise."""
+        """Enable float64, which JAX turns into float32 otherwise."""
         return jax.enable_x64(True)
 
     def array(self, x: Any, dtype: str = "float64") -> Any:

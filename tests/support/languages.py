@@ -14,7 +14,7 @@ Params = dict[str, Any]
 class Language:
     """All that a model, and a test of one, needs of a framework."""
 
-    mean_field: str  # an ELBO that knows more of a discrete guide than its samples
+    mean_field: str  # an ELBO that uses a discrete guide's probabilities, not only samples
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -28,7 +28,7 @@ class Language:
         return self.backend.ppl.plate(name, size, subsample_size=subsample, dim=dim)
 
     def deterministic(self, name: str, value: Any) -> Any:
-        """A value that is kept."""
+        """A deterministic site."""
         return self.backend.ppl.deterministic(name, value)
 
     def param(self, name: str) -> Any:
@@ -53,7 +53,7 @@ class Language:
         raise NotImplementedError
 
     def mask(self, mask: Any) -> AbstractContextManager[Any]:
-        """The handler that leaves out where the mask is false."""
+        """The handler that leaves out log densities where the mask is false."""
         return self.backend.handlers.mask(mask=mask)
 
     def scale(self, scale: Any) -> AbstractContextManager[Any]:
@@ -61,7 +61,7 @@ class Language:
         return self.backend.handlers.scale(scale=scale)
 
     def trace(self, model: Callable[..., Any], seed: Any = 0) -> dict[str, Any]:
-        """The sites of a run of the model, by name; a seed of NumPyro may be a key."""
+        """The sites of a run of the model, by name; in NumPyro the seed may be a key."""
         raise NotImplementedError
 
     def values(self, model: Callable[..., Any], seed: int = 0) -> dict[str, Any]:
@@ -78,15 +78,15 @@ class Language:
         raise NotImplementedError
 
     def exact(self, model: Any, *args: Any, **kwargs: Any) -> float:
-        """exact_evidence, without parameters."""
+        """The exact_evidence of a model that has no parameters."""
         raise NotImplementedError
 
     def bounds(self, model: Any, guide: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
-        """evidence_bounds, without parameters and a progress bar."""
+        """The evidence_bounds of a model and a guide without parameters, with no progress bar."""
         raise NotImplementedError
 
     def ask(self, guide: Any, method: str, params: Params, *args: Any) -> Any:
-        """A method of a guide, which takes its parameters in NumPyro and holds them in Pyro."""
+        """The result of a guide's method; in NumPyro the method gets the parameters."""
         raise NotImplementedError
 
     def adam(self, rate: float) -> Any:
@@ -94,23 +94,23 @@ class Language:
         raise NotImplementedError
 
     def make_elbo(self, made: str | Callable[..., Any], nesting: int = 1, **options: Any) -> Any:
-        """An ELBO of the framework by its name, or another; Pyro is told how plates are nested."""
+        """An ELBO, by its name in the framework or its class; `nesting` is Pyro's plate nesting."""
         raise NotImplementedError
 
     def elbo(self, name: str, model: Any, guide: Any, seed: int, particles: int) -> float:
-        """An estimate by the framework's ELBO of that name, vectorised."""
+        """An estimate by the framework's ELBO of this name, with vectorised particles."""
         raise NotImplementedError
 
     def slopes(
         self, loss: Any, model: Any, guide: Any, seed: int, whole: bool = True
     ) -> Callable[[Params], tuple[float, dict[str, np.ndarray]]]:
-        """A function of parameters: a loss and its gradients; the noise is the same each time."""
+        """A function from parameters to a loss and its gradients, with the same noise each time."""
         raise NotImplementedError
 
     def steps(self, model: Any, guide: Any, **options: Any) -> Callable[[], Any]:
-        """A function that takes a step of AnnealedSVI at temperature 0.5 when it is called.
+        """A function that runs one step of AnnealedSVI at temperature 0.5.
 
-        In NumPyro it calls init, which looks at the sites.
+        In NumPyro the function calls init, which traces the sites.
         """
         args = model, guide, self.adam(0.01), self.backend.infer.Trace_ELBO(), lambda step: 0.5
         return self._step(self.backend.names.AnnealedSVI(*args, **options))
@@ -129,9 +129,10 @@ class Language:
     def train(
         self, svi: Any, x: Any, steps: int, seed: int, by_hand: Callable[[int], Any] | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The same step by step, on data, and the temperatures by hand or not.
+        """The losses and parameters of an SVI that is trained on data, step by step.
 
-        In Pyro the learning rate's schedule, if there is one, takes a step with each.
+        `by_hand` maps a step to the temperature that is passed to it. In Pyro the learning rate's
+        schedule, if there is one, advances after each step.
         """
         given = [{} if by_hand is None else {"temperature": by_hand(s)} for s in range(steps)]
         return self._train(svi, x, seed, given)

@@ -1,4 +1,4 @@
-"""One of every public distribution, for what is asked of all of them."""
+"""A distribution of every public class, for tests that hold for all of them."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ NAMES = [
     *(f"{name} {estimator}" for name in DISCRETE for estimator in ESTIMATORS),
     *STRUCTURED,
 ]
-# With one estimator, and with what a flag makes of a class.
+# Each class without an estimator. Discrete ones also with GumbelSoftmax, others with hard=True.
 EVERY = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")] + HARD
 
 

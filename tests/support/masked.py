@@ -11,8 +11,8 @@ from harness import BACKENDS, Backend
 
 INF, T = np.inf, 0.5
 UNMASKED = np.array([0, 2, 4])
-WEIGHTS = np.array([0.5, 0.0, 1.5, 0.0, 2.0])  # as logits, those of 0 are -inf
-W = np.array([0.3, -1.0, 0.7, 2.0, -0.4])  # of a linear function of the value
+WEIGHTS = np.array([0.5, 0.0, 1.5, 0.0, 2.0])  # as logits, the weights of 0 are -inf
+W = np.array([0.3, -1.0, 0.7, 2.0, -0.4])  # the coefficients of a linear function
 
 DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
     "log space": lambda names, **p: names.ExpRelaxedOneHotCategorical(T, **p),
@@ -41,7 +41,7 @@ def parameter(by: str) -> np.ndarray:
 
 
 def make(backend: Backend, name: str, by: str, x: Any) -> Any:
-    """A distribution from the framework's array."""
+    """A distribution of the table, with its parameter as an array of the framework."""
     return DISTRIBUTIONS[name](backend.names, **{by: x})
 
 
@@ -55,12 +55,12 @@ def gradient(backend: Backend, f: Callable[..., Any], by: str, dtype: str) -> np
 def value_and_gradient(
     backend: Backend, f: Callable[..., Any], by: str, dtype: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """f and that gradient."""
+    """The value of f, and its gradient at the unmasked categories."""
     value, found = backend.with_gradient(f, backend.array(parameter(by), dtype))
     np.testing.assert_array_equal(found[[1, 3]], 0)
     return value, found[UNMASKED]
 
 
 def reference(backend: Backend) -> Backend:
-    """Who computes what is expected: torch where there is one, since it compiles nothing."""
+    """The backend that computes expected values: torch if installed, since it compiles nothing."""
     return BACKENDS["pyro"]() if importlib.util.find_spec("pyro") else backend

@@ -1,8 +1,7 @@
 """Four small models, each written once for both frameworks, and their joint mass in NumPy.
 
-A program is a function of a backend. Its joint mass in NumPy shares no code with
-it, and from that come the evidence, the posterior and the bound of any mean-field posterior, all by
-enumeration.
+A program is a function of a backend. Its joint mass in NumPy shares no code with the program. From
+the joint mass, enumeration gives the evidence, the posterior and the ELBO of any mean-field guide.
 """
 
 import functools
@@ -19,17 +18,17 @@ from harness import Backend
 
 Values = dict[str, np.ndarray]
 
-# Three components; the first point lies at one of them, the others between two.
+# Three components; the first point is at one of the means, the others are between two.
 WEIGHTS, MEANS, POINTS = np.array([0.5, 0.3, 0.2]), np.array([-2.0, 0.0, 1.5]), [-2.0, -0.8, 0.9]
 # A chain of three states that mostly stays where it is.
 STAYS = np.array([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.1, 0.2, 0.7]])
 SIGNALS = [-1.5, -0.4, 0.2, 1.4]
-# Four causes, which explain one another away, of five effects, three of them seen.
+# Four causes, which explain one another away, of five effects, three of which are present.
 CAUSES = np.array([0.2, 0.3, 0.1, 0.25])
 LINKS = np.random.default_rng(0).uniform(0.05, 0.8, (4, 5))
 EFFECTS = np.array([1.0, 1.0, 0.0, 1.0, 0.0])
 LEAK = 0.05
-# Four features, the last two much alike, of which the first and the third were used.
+# Four features, the last two correlated; the targets depend on the first and the third.
 FEATURES = np.random.default_rng(1).normal(size=(8, 4))
 FEATURES[:, 3] = 0.8 * FEATURES[:, 2] + 0.4 * FEATURES[:, 3]
 TARGETS = FEATURES @ [0.9, 0.0, 0.7, 0.0] + np.random.default_rng(2).normal(0, 0.5, 8)
@@ -37,14 +36,14 @@ GATE, NOISE = 0.3, 0.8  # the probability of a gate, the standard deviation of t
 
 
 def mixture(pp: Backend) -> None:
-    """Three normal components of known means: here the posterior is a mean-field one."""
+    """Three normal components of known means: the exact posterior is a mean-field one."""
     with pp.ppl.plate("points", 3):
         z = pp.ppl.sample("z", pp.names.OneHotCategorical(probs=pp.array(WEIGHTS)))
         pp.ppl.sample("x", pp.dist.Normal(z @ pp.array(MEANS), 1.0), obs=pp.array(POINTS))
 
 
 def mixture_joint(z: Values) -> np.ndarray:
-    """A choice of a weight and a mean for each point."""
+    """The log joint mass: each point's component has a weight and a mean."""
     k = z["z"].argmax(-1)
     return (np.log(WEIGHTS[k]) + norm.logpdf(POINTS, MEANS[k], 1.0)).sum(-1)
 
@@ -59,7 +58,7 @@ def chain(pp: Backend) -> None:
 
 
 def linear_chain(pp: Backend) -> None:
-    """The same joint, written linear in each of the states: in a factor, over a uniform prior."""
+    """The joint of `chain`, as a factor that is linear in each state, over a uniform prior."""
     factors, move = 4 * np.log(3.0), pp.array(np.log(WEIGHTS))
     for t, signal in enumerate(SIGNALS):
         z = pp.ppl.sample(f"z{t}", pp.names.OneHotCategorical(logits=pp.array(np.zeros(3))))
@@ -69,7 +68,7 @@ def linear_chain(pp: Backend) -> None:
 
 
 def chain_joint(z: Values) -> np.ndarray:
-    """The first state, the moves from each to the next, and what is seen in each."""
+    """The log joint mass: the first state, the moves between states, and each state's signal."""
     k = np.stack([z[f"z{t}"].argmax(-1) for t in range(4)], -1)
     moves = np.log(STAYS[k[:, :-1], k[:, 1:]]).sum(-1)
     return np.log(WEIGHTS[k[:, 0]]) + moves + norm.logpdf(SIGNALS, MEANS[k], 1.0).sum(-1)
@@ -85,7 +84,7 @@ def noisy_or(pp: Backend) -> None:
 
 
 def noisy_or_joint(z: Values) -> np.ndarray:
-    """The causes that are there, and a product of failures for each effect."""
+    """The log joint mass: the causes' prior, and a product of failures for each effect."""
     causes = z["z"]
     absent = (1 - LEAK) * np.where(causes[..., None] == 1, 1 - LINKS, 1.0).prod(-2)
     prior = np.log(np.where(causes == 1, CAUSES, 1 - CAUSES)).sum(-1)
@@ -97,13 +96,13 @@ def gates(pp: Backend) -> None:
     z = pp.ppl.sample("z", pp.names.Bernoulli(probs=pp.array(np.full(4, GATE))).to_event(1))
     x = pp.array(FEATURES)
     covariance = (x * z[..., None, :]) @ x.T + NOISE**2 * pp.array(np.eye(8))
-    loc = 0 * covariance[..., 0]  # of its batch shape, which NumPyro does not broadcast
+    loc = 0 * covariance[..., 0]  # in the covariance's batch shape: NumPyro does not broadcast loc
     d = pp.dist.MultivariateNormal(loc, covariance)
     pp.ppl.sample("y", d, obs=pp.array(TARGETS))
 
 
 def gates_joint(z: Values) -> np.ndarray:
-    """The weights of open gates alone have a variance."""
+    """The log joint mass, where only the weights of open gates have a variance."""
     found = []
     for gate in z["z"]:
         used = FEATURES[:, gate == 1]
@@ -114,13 +113,13 @@ def gates_joint(z: Values) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be enumerated; its variables are those of all latent sites in a row."""
+    """A model to enumerate; its variables are those of all latent sites, one after the other."""
 
     program: Callable[[Backend], None]
     log_joint: Callable[[Values], np.ndarray]
     shapes: dict[str, tuple[int, ...]]  # of the values of each latent site
     binary: bool
-    plate: str | None = None  # that the latent site is in
+    plate: str | None = None  # the plate of the latent site
     event: bool = False  # whether the site's variables are one event
 
     @property
@@ -137,7 +136,7 @@ class Model:
 
     @functools.cached_property
     def values(self) -> Values:
-        """The same as the values of the sites, along the first axis."""
+        """All joint values, as values of the sites, along the first axis."""
         flat = (
             self.choices if self.binary else np.eye(3)[self.choices].reshape(-1, 3 * self.size[0])
         )
@@ -147,7 +146,7 @@ class Model:
 
     @functools.cached_property
     def joint(self) -> np.ndarray:
-        """The log joint mass of each of them and of what is seen."""
+        """The log joint mass of each joint value and the observations."""
         return self.log_joint(self.values)
 
     @property
@@ -173,7 +172,7 @@ class Model:
         return float(np.exp(log_q) @ (self.joint - log_q))
 
     def ascent(self, rows: np.ndarray) -> np.ndarray:
-        """Coordinate ascent: 100 times the best distribution of each variable, given all others."""
+        """Coordinate ascent: 100 rounds that set each variable to the best, given the others."""
         rows, variables = rows.copy(), np.arange(len(rows))
         for variable in np.tile(variables, 100):
             log_q = rows[variables, self.choices]
@@ -185,7 +184,7 @@ class Model:
 
     @functools.cached_property
     def best(self) -> float:
-        """The ELBO of the best mean-field posterior: the highest that 10 starts come to."""
+        """The ELBO of the best mean-field posterior: the highest after ascent from 10 starts."""
         rng = np.random.default_rng(0)
         starts = log_softmax(rng.normal(0, 2, (10, *self.size)), -1)
         return max(self.bound(self.ascent(start)) for start in starts)

@@ -1,4 +1,4 @@
-"""NumPy as the third implementation of the operations, and the papers' densities in closed form."""
+"""The formulas' array operations in NumPy, beside torch and JAX, and the papers' densities."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from scipy import special
 
 
 class NumpyOps:
-    """The operations of the formulas in float64."""
+    """The array operations that the library's formulas use, in NumPy's float64."""
 
     kernels: ClassVar[dict[str, Any]] = {}
 

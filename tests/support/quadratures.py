@@ -1,4 +1,4 @@
-"""Reference integrals for the moments, entropies and KL divergences, by other ways than ours."""
+"""Reference integrals for moments, entropies and KL divergences, by separate methods."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from scipy import special, stats
 def plane(t: float, number: int = 801) -> tuple[np.ndarray, np.ndarray]:
     """Log ratios of three categories, and points of their plane as logs of points of the simplex.
 
-    What lies beyond has mass below 1e-12.
+    The points outside the grid have a mass below 1e-12.
     """
     axis = np.linspace(-60, 60, number) / t
     u, v = np.meshgrid(axis, axis)
@@ -19,7 +19,7 @@ def plane(t: float, number: int = 801) -> tuple[np.ndarray, np.ndarray]:
 
 
 def over_plane(axis: np.ndarray, f: np.ndarray) -> float:
-    """The integral of a function on the plane: an even grid, exact for what is analytic."""
+    """The integral of a function on the plane: an even grid, which is precise for analytic ones."""
     return f.sum() * (axis[1] - axis[0]) ** 2
 
 
@@ -40,9 +40,10 @@ def binary_expectation(f: Callable[[np.ndarray], np.ndarray], d: float, t: float
 def grouped_moments(
     given_values: tuple[float, ...], given_counts: tuple[int, ...], t: float
 ) -> np.ndarray:
-    """Mean and second moment of a category of each group: plain sums over a fine even grid.
+    """Mean and second moment of one category of each group of equal logits, by sums over a grid.
 
-    The distribution of G + t H by convolution in the narrower variable, on 4,000 by 4,000 points.
+    G and H are standard Gumbel variables. The distribution of G + t H is found by convolution in
+    the narrower variable, on 4,001 by 4,001 points.
     """
     values, counts = np.array(given_values), np.array(given_counts)
     scale, narrow = max(1.0, t), min(t, 1 / t)
@@ -77,9 +78,10 @@ def grouped_moments(
 
 
 def kl_at_one_temperature(logits: np.ndarray, other: np.ndarray) -> float:
-    """K (E log sum_k w_k E_k - digamma(K)) - sum log w, w the ratio of the weights, at 80 digits.
+    """The KL K (E log sum_k w_k E_k - digamma(K)) - sum log w, at 80 digits.
 
-    sum_k w_k E_k has a density of partial fractions, for weights that all differ.
+    w is the ratio of the weights, and the E_k are standard exponentials. For distinct w, the
+    density of sum_k w_k E_k is a sum of partial fractions.
     """
     with mpmath.workdps(80):
         a = [

@@ -2,8 +2,8 @@
 
     python restarting.py FRAMEWORK CHECKPOINT STEPS
 
-goes on from the checkpoint, if there is one, for so many steps. The script prints the number of
-each step when it is on disk, and the parameters at the end.
+trains for STEPS steps, from the checkpoint if there is one. The script prints the number of each
+step once the step is saved, and the parameters at the end.
 """
 
 import sys
@@ -19,7 +19,7 @@ from training import DATA, OPTIMISERS, Sides, elbo
 
 
 class Mixture(Sides):
-    """Minibatches of a mixture, relaxed on both sides."""
+    """A mixture on minibatches, with a relaxed site in the model and in the guide."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend, minibatch=5)
@@ -34,7 +34,7 @@ class Mixture(Sides):
             self.ppl.sample("x", self.normal(z @ means, 1.0), obs=x[i])
 
     def guide(self, x: Any, temperature: Any) -> None:
-        """Logits for each row, under a scale that is constrained."""
+        """Logits for each row, times one scale that is constrained to be positive."""
         logits = self.ppl.param("logits", self.array([[0.0, 0.0, 0.0]] * len(DATA)))
         positive = self.ppl.distributions.constraints.positive
         scale = self.ppl.param("scale", self.array(1.0), constraint=positive)
@@ -52,7 +52,10 @@ def make(backend: Backend) -> Any:
 
 
 def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
-    """Steps without end, each saved, and the parameters after it; it may forget the generators."""
+    """Train without end: yield each saved step's number and the parameters after the step.
+
+    `forget` leaves out the saved state of the random number generators.
+    """
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     svi = make(backend)
@@ -67,9 +70,9 @@ def in_pyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, b
 
 
 def in_numpyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int, bytes]]:
-    """The same."""
+    """The same training as in_pyro, in NumPyro."""
     svi, x = make(backend), backend.array(DATA)
-    state = jax.jit(svi.init)(jax.random.key(0), x)  # also where a saved one takes its place
+    state = jax.jit(svi.init)(jax.random.key(0), x)  # load needs a state of the same structure
     if path.exists():
         saved = svi.load(path, state)
         state = saved._replace(rng_key=state.rng_key) if forget else saved
@@ -81,7 +84,7 @@ def in_numpyro(backend: Backend, path: Path, forget: bool) -> Iterator[tuple[int
 
 
 def training(backend: Backend, path: Path, forget: bool = False) -> Iterator[tuple[int, bytes]]:
-    """The training in a framework: steps and parameters."""
+    """The training in a framework, which yields step numbers and parameters."""
     return {"pyro": in_pyro, "numpyro": in_numpyro}[backend.framework](backend, path, forget)
 
 

@@ -2,11 +2,11 @@
 
     python resuming.py FOLDER
 
-loads the checkpoint of each program, as a new process of it would, goes on, and prints what
-:func:`onwards` gives.
+loads the checkpoint of each program in a new process, trains further, and prints what
+:func:`onwards` returns.
 """
 
-# ruff: noqa: E402 - the framework may be missing, and is looked for first
+# ruff: noqa: E402 - the script checks first whether the framework is installed
 
 import functools
 import json
@@ -43,13 +43,13 @@ PROGRAMS: dict[str, Program] = {}
 
 
 class Positive(dist.constraints.Constraint):  # type: ignore[misc]
-    """A constraint of the user's."""
+    """A constraint that a user defines."""
 
     event_dim = 0
 
 
 def program(make: Program) -> Program:
-    """Enter a function that makes model and guide into the table."""
+    """Add a function that makes a model and a guide to PROGRAMS."""
     PROGRAMS[make.__name__] = make
     return make
 
@@ -62,14 +62,14 @@ def components(x: Any, scale: Any = 0.5) -> None:
 
 
 def codes(logits: Any, temperature: float) -> None:
-    """The guide of it."""
+    """The guide of `components`, with an estimator at the temperature."""
     with pyro.plate("rows", len(logits)):
         d = OneHotCategorical(logits=logits, estimator=GumbelSoftmax(temperature))
         pyro.sample("z", d)
 
 
 def regression(x: Any) -> None:
-    """Two global variables."""
+    """A model with two global latent sites."""
     a = pyro.sample("a", dist.Normal(0.0, 1.0))
     b = pyro.sample("b", dist.Normal(torch.zeros(2), 1.0).to_event(1))
     with pyro.plate("rows", len(x)):
@@ -77,7 +77,7 @@ def regression(x: Any) -> None:
 
 
 def amortised(encoder: nn.Module, **how: Any) -> tuple[Any, Any]:
-    """An encoder that the guide registers by pyro.module."""
+    """`components`, and a guide that registers an encoder by pyro.module."""
 
     def guide(x: Any, temperature: float) -> None:
         pyro.module("encoder", encoder, **how)
@@ -88,13 +88,13 @@ def amortised(encoder: nn.Module, **how: Any) -> tuple[Any, Any]:
 
 @program
 def module() -> tuple[Any, Any]:
-    """pyro.module."""
+    """A module that the guide registers by pyro.module."""
     return amortised(nn.Linear(1, 3))
 
 
 @program
 def module_updated() -> tuple[Any, Any]:
-    """pyro.module that looks in the store."""
+    """pyro.module with update_module_params, which sets a module's parameters from the store's."""
     return amortised(nn.Sequential(nn.Linear(1, 3), nn.Linear(3, 3)), update_module_params=True)
 
 
@@ -120,7 +120,7 @@ def modules_of_both() -> tuple[Any, Any]:
 
 @program
 def registered_late() -> tuple[Any, Any]:
-    """A module that the guide uses, and the model registers after it."""
+    """A module that the guide uses before the model registers it."""
     encoder = nn.Linear(1, 3)
 
     def model(x: Any) -> None:
@@ -132,7 +132,7 @@ def registered_late() -> tuple[Any, Any]:
 
 @program
 def tied() -> tuple[Any, Any]:
-    """Two modules of one weight."""
+    """Two layers that share one weight."""
     encoder = nn.Sequential(nn.Linear(1, 3), nn.Linear(3, 3), nn.Linear(3, 3))
     encoder[2].weight = encoder[1].weight
     return amortised(encoder)
@@ -140,7 +140,7 @@ def tied() -> tuple[Any, Any]:
 
 @program
 def normalised() -> tuple[Any, Any]:
-    """Running statistics, which a loss in the mode of evaluation uses as well."""
+    """A module with running statistics, which the guide calls in training and evaluation mode."""
     encoder = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 3))
 
     def guide(x: Any, temperature: float) -> None:
@@ -155,7 +155,7 @@ def normalised() -> tuple[Any, Any]:
 
 @program
 def methods() -> tuple[Any, Any]:
-    """Methods of a module."""
+    """Model and guide as methods of one module."""
 
     class Autoencoder(nn.Module):
         def __init__(self) -> None:
@@ -177,7 +177,7 @@ def methods() -> tuple[Any, Any]:
 
 @program
 def pyro_linear() -> tuple[Any, Any]:
-    """PyroModule[nn.Linear]."""
+    """An encoder that is a PyroModule[nn.Linear]."""
     encoder = PyroModule[nn.Linear](1, 3)
     return components, lambda x, temperature: codes(encoder(x), temperature)
 
@@ -230,7 +230,7 @@ def pyro_sample() -> tuple[Any, Any]:
 
 @program
 def parameters() -> tuple[Any, Any]:
-    """pyro.param, with constraints that have bounds and parts, and values that are drawn."""
+    """pyro.param with bounded and nested constraints, and with random initial values."""
     some = dist.constraints
 
     def model(x: Any) -> None:
@@ -300,7 +300,7 @@ def hidden() -> tuple[Any, Any]:
 
 @program
 def guide_list() -> tuple[Any, Any]:
-    """AutoGuideList."""
+    """An AutoGuideList of two automatic guides."""
     guide = autoguide.AutoGuideList(regression)
     guide.append(autoguide.AutoDelta(poutine.block(regression, hide=["b"])))
     guide.append(autoguide.AutoDiagonalNormal(poutine.block(regression, hide=["a"])))
@@ -309,7 +309,7 @@ def guide_list() -> tuple[Any, Any]:
 
 @program
 def relaxed_and_continuous() -> tuple[Any, Any]:
-    """AutoRelaxed with a guide of the continuous sites."""
+    """AutoRelaxed with an automatic guide for the continuous site."""
 
     def model(x: Any) -> None:
         components(x, pyro.sample("scale", dist.LogNormal(0.0, 1.0)))
@@ -327,7 +327,7 @@ for name in ("AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoStr
 
 
 def variate(network: nn.Module) -> Callable[..., Any]:
-    """A trained control variate."""
+    """A control variate computed by a network whose parameters are trained."""
 
     def call(values: dict[str, Any], x: Any, **kwargs: Any) -> Any:
         return pyro.module("network", network)(values["z"])[:, 0]
@@ -341,13 +341,13 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "module": infer.JitTrace_ELBO,
     "surrogate": lambda: RELAX_ELBO(variate(nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)))),
 }
-# These can't be right, or be tried, before the first call of the SVI: buffers that move with each
-# call, and the buffers of a module that a guide makes in its first call.
+# Programs whose loss can't be checked before the SVI's first step: their buffers change with each
+# call, or the guide makes a module with buffers in its first call.
 LATE = {"normalised", "methods", "surrogate", FLOW}
 
 
 def make(name: str) -> Any:
-    """The SVI of a program that starts."""
+    """A new SVI of a program, with an empty param store."""
     pyro.clear_param_store()
     model, guide = PROGRAMS[name]()
     schedule = linear(1.0, 0.5, 10) if takes(guide) else None
@@ -356,24 +356,24 @@ def make(name: str) -> Any:
 
 
 def takes(guide: Any) -> bool:
-    """Whether a guide is annealed."""
+    """Whether a guide has a temperature argument."""
     return not isinstance(guide, autoguide.AutoGuide) or isinstance(guide, AutoRelaxed)
 
 
 def modules(svi: Any) -> list[float]:
-    """Sums of all parameters and buffers that the store or the modules hold."""
+    """The sum of each parameter and buffer in the param store."""
     store = sorted(pyro.get_param_store().named_parameters())
     return [float(tensor.detach().double().sum()) for _, tensor in store]
 
 
 def onwards(svi: Any) -> list[float]:
-    """The losses of some steps, an evaluation, and the parameters at the end."""
+    """The losses of three more steps, an evaluation, and the result of `modules` at the end."""
     losses = [svi.step(X) for _ in range(3)]
     return [*losses, svi.evaluate(X), *modules(svi)]
 
 
 def at_once(svi: Any) -> float:
-    """The loss that Pyro itself computes, without a call of the SVI; its second call."""
+    """The second of two losses that Pyro's Trace_ELBO computes without a call of the SVI."""
     rng, kwargs = get_rng_state(), svi._annealed((X,), {})
     for _ in range(2):
         pyro.set_rng_seed(5)
@@ -383,13 +383,13 @@ def at_once(svi: Any) -> float:
 
 
 def again(svi: Any, path: Path) -> list[float]:
-    """The same from a file, by a training that has gone on."""
+    """The result of `onwards` for an SVI that has already run and then loads a file."""
     svi.load(path)
     return onwards(svi)
 
 
 def resumed(folder: Path, name: str) -> dict[str, Any]:
-    """The end of a program from its checkpoint, from other initial values and other noise."""
+    """A program's results after its checkpoint is loaded over other initial values and noise."""
     pyro.set_rng_seed(99)
     svi = make(name)
     svi.load(folder / name)
@@ -398,7 +398,7 @@ def resumed(folder: Path, name: str) -> dict[str, Any]:
         early = at_once(svi)
         svi = make(name)
         svi.load(folder / name)
-    svi.save(folder / name)  # what was not registered yet is saved again
+    svi.save(folder / name)  # modules that are not registered yet must be saved again
     svi = make(name)
     svi.load(folder / name)
     return {"early": early, "onwards": onwards(svi), "again": again(svi, folder / name)}

@@ -1,4 +1,4 @@
-"""Shared by the tests of subsets: draws, and sums over orders and sorting to compare with."""
+"""Helpers of the subsets' tests: draws, and expected values by sums over orders and by sorting."""
 
 import itertools
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from harness import Backend
 
 
 def orders(logits: np.ndarray, members: Iterable[int]) -> mpmath.mpf:
-    """The probability of a set: that of its members one after the other, summed over orders."""
+    """The probability of a set, summed over the orders in which its members may be drawn."""
     w = [mpmath.exp(float(x)) for x in logits]
     total = mpmath.mpf(0)
     for order in itertools.permutations(members):
@@ -24,7 +24,7 @@ def orders(logits: np.ndarray, members: Iterable[int]) -> mpmath.mpf:
 
 
 def k_hot(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k largest of each row, by sorting."""
+    """The k-hot vector of each row's k largest scores, by sorting."""
     return (scores >= np.sort(scores, -1)[..., -k, None]).astype(float)
 
 

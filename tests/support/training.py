@@ -31,7 +31,7 @@ ELBOS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 }
 
 
-# Those that Pyro compiles, each with the one that computes the same without.
+# ELBOs of which Pyro has a compiled version too, JitTrace_ELBO and so on.
 COMPILED = ["Trace_ELBO", "TraceMeanField_ELBO", "TraceGraph_ELBO"]
 OPTIMISERS: dict[str, dict[str, Callable[[], Any]]] = {
     "pyro": {
@@ -52,16 +52,16 @@ OPTIMISERS: dict[str, dict[str, Callable[[], Any]]] = {
 
 
 def elbo(backend: Backend, kind: str) -> Any:
-    """An ELBO of the table."""
+    """An ELBO of the table ELBOS."""
     name, options = ELBOS[backend.framework][kind]
     return backend.language.make_elbo(name, **options)
 
 
 class Sides:
-    """A model and a guide with two temperatures, in a minibatch; they count their calls.
+    """A model and a guide with two temperatures, on minibatches; they count their calls.
 
     The temperatures are scales of Normals here: AnnealedSVI does not look at the distributions, and
-    Normals compile in no time.
+    Normals compile fast.
     """
 
     def __init__(self, backend: Backend, minibatch: int | None = None, samples: int = 0) -> None:
@@ -81,7 +81,7 @@ class Sides:
             self.ppl.sample("x", self.normal(z, self.array(1.0)), obs=x[i])
 
     def guide(self, x: Any, temperature: Any) -> None:
-        """A location for each row, and a scale of all of them, which is constrained."""
+        """A location for each row, and one positive scale for all rows."""
         locs = self.ppl.param("locs", self.array(np.zeros(len(DATA))))
         positive = self.ppl.distributions.constraints.positive
         scale = self.ppl.param("scale", self.array(1.0), constraint=positive)

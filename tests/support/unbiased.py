@@ -1,7 +1,7 @@
 """Two models whose ELBO's gradient is a sum over all states, and its estimates by a loss.
 
-A run has many copies of the model in a plate, each with parameters of its own, so that one gradient
-holds an independent estimate for each copy.
+A run has many copies of the model in a plate, each with its own parameters, so that one gradient
+has an independent estimate for each copy.
 """
 
 import functools
@@ -20,17 +20,17 @@ Params = dict[str, np.ndarray]
 X, MASK, SCALE = np.array([0.8, -0.4, 0.5]), np.array([True, True, False]), 2.0
 PRIOR = np.array([0.3, -0.5, 0.0, 0.2])
 W, V, M = np.array([1.0, -1.0, 0.5]), np.array([0.4, -0.6, 0.9]), np.array([0.5, -1.0, 0.2])
-MORE = -6.0  # as more data would add to the log likelihood, whatever the sites' values
+MORE = -6.0  # a constant in the log likelihood, like that of more data
 TILT = np.array([0.7, -1.1])
 
 
 def bernoulli(logits: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The log mass."""
+    """The log mass of Bernoulli values."""
     return np.log(np.where(value == 1, expit(logits), expit(-logits)))
 
 
 def plates(pp: Backend, copies: int) -> None:
-    """A one-hot site, and scaled binary ones in a plate, the last of them masked."""
+    """A one-hot site, and scaled binary sites in a plate, the last of which is masked."""
     with pp.ppl.plate("copies", copies, dim=-2):
         z = pp.ppl.sample("z", pp.names.OneHotCategorical(logits=pp.array(PRIOR)))
         mu = pp.ppl.param("mu")
@@ -61,7 +61,7 @@ def plates_guide(pp: Backend, copies: int, estimator: Any) -> None:
 
 
 def plates_bound(p: Params) -> float:
-    """The sum over 12 states of what is not masked."""
+    """The exact ELBO: a sum over the 12 states of the unmasked sites."""
     log_q, prior, found = log_softmax(p["theta"][0]), log_softmax(PRIOR), 0.0
     for k, *values in itertools.product(range(3), range(2), range(2)):
         b = np.array(values)
@@ -97,7 +97,7 @@ def chain_guide(pp: Backend, copies: int, estimator: Any) -> None:
 
 
 def chain_bound(p: Params) -> float:
-    """The sum over 12 states, of Gaussian integrals in closed form."""
+    """The exact ELBO: a sum over 12 states of Gaussian integrals in closed form."""
     log_q, prior, found = log_softmax(p["theta"]), log_softmax(PRIOR[:3]), 0.0
     for k, *values in itertools.product(range(3), range(2), range(2)):
         b = np.array(values)
@@ -105,7 +105,7 @@ def chain_bound(p: Params) -> float:
         joint = prior[k] + bernoulli(W[k] * np.array([1.0, 0.5]), b).sum()
         mean, scale = b @ TILT + p["theta"][k] * p["loc"], np.exp(p["loc"])
         joint += norm.logpdf(mean, M[k], 1.0) - scale**2 / 2 + np.log(scale)
-        joint += np.log(2 * np.pi) / 2 + 0.5  # the entropy's
+        joint += np.log(2 * np.pi) / 2 + 0.5  # from the entropy of the Gaussian guide
         seen = np.sin(2 * V[k]) * (b @ TILT) + p["mu"] * mean
         joint += norm.logpdf(X[0], seen, 1.0) - (p["mu"] * scale) ** 2 / 2
         found += np.exp(q) * (joint - q)
@@ -145,9 +145,9 @@ class Problem:
         *more: Params,
         temperature: float | None = 0.6,
     ) -> list[tuple[Params, Params]]:
-        """The estimates of a loss, one for each copy, and the gradients of more parameters.
+        """The gradient estimates of a loss, one for each copy, and the gradients by `more`.
 
-        For each of the values of more parameters, and of the same noise.
+        There is one pair for each of the parameter values `more`, all with the same noise.
         """
         estimator = None if temperature is None else backend.names.GumbelSoftmax(temperature)
 
