@@ -1,4 +1,4 @@
-"""A distribution and an estimator added in the way of CONTRIBUTING.md, and the laws run on them."""
+"""Add a distribution and an estimator as CONTRIBUTING.md says; the general tests must pass."""
 
 import importlib
 import sys
@@ -16,7 +16,7 @@ import machinery
 from harness import Backend
 from numpy_ops import binary_concrete_density
 
-# What the core gets: a family.
+# The addition to the core: a family, which is the framework-free object of a distribution.
 FAMILY = '''
 """Twice the logit of a relaxed Bernoulli sample."""
 
@@ -52,7 +52,7 @@ class DoubledLogit(LogitRelaxedBernoulli):
         return super().entropy(ops, p) + math.log(2)
 '''
 
-# What each backend gets: a class.
+# The addition to each backend: a class.
 CLASS = '''
 from {constraints} import constraints
 from relaxed_dists_{framework}.distributions.bernoulli import _RelaxedBinary
@@ -68,7 +68,7 @@ class DoubledLogit(_RelaxedBinary):
 '''
 CONSTRAINTS = {"pyro": "torch.distributions", "numpyro": "numpyro.distributions"}
 
-# What the core gets for an estimator: a class.
+# The addition to the core for an estimator: a class.
 ESTIMATOR = '''
 from dataclasses import dataclass
 
@@ -87,11 +87,11 @@ class HalfStraightThrough(Estimator):
 
 
 def density(logits: np.ndarray, t: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """By the paper's density on (0, 1)."""
+    """The density of a doubled logit, from the paper's density on (0, 1)."""
     return binary_concrete_density(logits, t, x) * x * (1 - x) / 2
 
 
-# What the tests get: a row of the table.
+# The addition to the tests: a row of the table of cases.
 ROW = cases.Case(
     "DoubledLogit",
     False,
@@ -104,7 +104,7 @@ ROW = cases.Case(
 
 
 def module(folder: Path, name: str, text: str, monkeypatch: Any) -> Any:
-    """A module of this text."""
+    """The module that is imported from a file with this text."""
     folder.joinpath(f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
@@ -114,7 +114,7 @@ def module(folder: Path, name: str, text: str, monkeypatch: Any) -> Any:
 
 @pytest.fixture
 def toy(backend: Backend, tmp_path: Path, monkeypatch: Any) -> Iterator[str]:
-    """The name of the added distribution."""
+    """The name of the added distribution, which the backend has during the test."""
     framework = backend.framework
     module(tmp_path, "toy_family", FAMILY, monkeypatch)
     text = CLASS.format(framework=framework, constraints=CONSTRAINTS[framework])
@@ -126,7 +126,7 @@ def toy(backend: Backend, tmp_path: Path, monkeypatch: Any) -> Iterator[str]:
 
 
 def test_a_distribution(backend: Backend, toy: str, seed: int) -> None:
-    """The laws of the table: shapes, copies, pytrees, dtypes, densities, gradients, samples."""
+    """The general tests of shapes, copies, dtypes, densities, gradients and samples pass."""
     from test_densities import test_density_is_the_papers
     from test_generic import (
         test_compiled_densities_are_the_same,
@@ -150,7 +150,7 @@ def test_a_distribution(backend: Backend, toy: str, seed: int) -> None:
 
 
 def test_inference_asks_the_family(backend: Backend, toy: str, seed: int) -> None:
-    """The discrete counterpart, the noise of a site, and the divergence that no one has written."""
+    """discretize, reparametrization and the error of a missing KL use the added family."""
     distribution = machinery.made(backend, toy)
     assert type(distribution.discrete).__name__ == "Bernoulli"
     names, language = backend.names, backend.language
@@ -170,7 +170,7 @@ def test_inference_asks_the_family(backend: Backend, toy: str, seed: int) -> Non
 
 
 def check(backend: Backend, seed: int) -> None:
-    """The density is the paper's, and draws follow the cdf (the alarm is false once in 1e6)."""
+    """The density is the paper's, and draws follow the cdf, with a false alarm once in 1e6."""
     from test_densities import test_density_is_the_papers
 
     test_density_is_the_papers(backend, ROW)
@@ -181,9 +181,9 @@ def check(backend: Backend, seed: int) -> None:
 
 @pytest.mark.parametrize("wrong", ["", " - math.log(2)", "2 * "])
 def test_a_wrong_one_fails(backend: Backend, toy: str, wrong: str, seed: int) -> None:
-    """The laws see a density without its Jacobian, and a draw that is not doubled."""
+    """The tests fail for a density without its Jacobian, and for a draw that is not doubled."""
     namespace: dict[str, Any] = {}
-    exec(FAMILY.replace(wrong, "", 1) if wrong else FAMILY, namespace)  # the draw comes first
+    exec(FAMILY.replace(wrong, "", 1) if wrong else FAMILY, namespace)  # first in the draw
     getattr(backend.names, toy)._family = namespace["DoubledLogit"]()
     with backend.double():
         if not wrong:
@@ -194,7 +194,7 @@ def test_a_wrong_one_fails(backend: Backend, toy: str, wrong: str, seed: int) ->
 
 
 def test_an_estimator(backend: Backend, tmp_path: Path, monkeypatch: Any, whole: bool) -> None:
-    """The laws of estimators: hard values, masks, numbers as two categories, transformations."""
+    """The general tests of estimators pass for an added estimator."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "estimators"))
     laws: Any = importlib.import_module("test_estimators")
     made = module(tmp_path, "toy_estimator", ESTIMATOR, monkeypatch)

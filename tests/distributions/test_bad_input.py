@@ -1,4 +1,4 @@
-"""Bad input: each case raises, and the text says what was got, was expected, and is to be done."""
+"""Bad input raises an error that says what was got, what was expected, and what to do."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def is_row(name: str) -> bool:
 
 
 def refuses(text: str, make: object) -> None:
-    """The call raises a ValueError of the text, which also says what to do."""
+    """The call raises a ValueError with this text, which also says what was expected."""
     with pytest.raises(ValueError, match=f"(?s){text}") as caught:
         make()
     assert "expected" in str(caught.value)
@@ -27,7 +27,7 @@ def refuses(text: str, make: object) -> None:
 @relaxed
 @pytest.mark.parametrize("t", [0, -0.5, NAN, INF])
 def test_temperature(backend: Backend, name: str, t: float) -> None:
-    """Not positive, NaN or infinite."""
+    """A temperature that is not positive, NaN or infinite raises."""
     logits = backend.array(np.zeros(3))
     cls = getattr(backend.names, name)
     text = f"{name} got temperature=.*; expected positive numbers from .*. Give"
@@ -38,7 +38,7 @@ def test_temperature(backend: Backend, name: str, t: float) -> None:
 @relaxed
 @pytest.mark.parametrize("t", [1, 1.0, np.float64(0.5), True])
 def test_python_temperatures_work(backend: Backend, name: str, t: float) -> None:
-    """Python floats and integers, and NumPy's."""
+    """Temperatures may be Python's or NumPy's floats and integers."""
     distribution = getattr(backend.names, name)(t, logits=backend.array(np.zeros(3), "float32"))
     value = backend.draw(distribution, 0)
     assert np.isfinite(backend.numpy(distribution.log_prob(value))).all()
@@ -46,7 +46,7 @@ def test_python_temperatures_work(backend: Backend, name: str, t: float) -> None
 
 @relaxed
 def test_temperature_of_the_event_shape(backend: Backend, name: str) -> None:
-    """Never one a category."""
+    """A temperature for each category raises, since the event shape has no temperature axis."""
     logits = backend.array(np.zeros((2, 4) if is_row(name) else (2, 3)))
     text = rf"{name} got a temperature of shape \(4,\) for the batch shape \(2.*Drop the temp"
     refuses(text, lambda: getattr(backend.names, name)(backend.array(np.ones(4)), logits=logits))
@@ -54,7 +54,7 @@ def test_temperature_of_the_event_shape(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_probs_and_logits(backend: Backend, name: str) -> None:
-    """Both, neither, NaN, infinite, negative, off the unit interval, nothing to sum."""
+    """Both or neither of probs and logits raise, and so do invalid numbers in them."""
     cls, rows = getattr(backend.names, name), is_row(name)
     t = (0.5,) if name in RELAXED else ()
 
@@ -101,7 +101,7 @@ def test_probs_and_logits(backend: Backend, name: str) -> None:
     ],
 )
 def test_values_off_the_support(backend: Backend, name: str, bad: list, text: str) -> None:
-    """Refused with validation on, as it is by default."""
+    """Values outside the support raise with validation, which is on by default."""
     t = (0.5,) if name in RELAXED else ()
     distribution = getattr(backend.names, name)(*t, logits=backend.array([0.0, 0.0]))
     refuses(f"{name}.log_prob got .*{text}", lambda: distribution.log_prob(backend.array(bad)))
@@ -109,7 +109,7 @@ def test_values_off_the_support(backend: Backend, name: str, bad: list, text: st
 
 @pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_values_of_a_wrong_shape(backend: Backend, name: str) -> None:
-    """The event shape is not broadcast, and the batch must fit."""
+    """A value raises if its event shape differs or its batch shape doesn't broadcast."""
     t = (0.5,) if name in RELAXED else ()
     distribution = getattr(backend.names, name)(*t, logits=backend.array(np.zeros((3, 4))))
     text = rf"{name}.log_prob got a value of shape \(2, 5\); .* Check the sample's dim"
@@ -118,7 +118,7 @@ def test_values_of_a_wrong_shape(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_estimators(backend: Backend, name: str) -> None:
-    """A bad temperature of an estimator, and rsample without one."""
+    """A bad temperature of an estimator raises, and so does rsample without an estimator."""
     names, logits = backend.names, backend.array(np.zeros((2, 3)))
     cls = getattr(names, name)
     refuses("GumbelSoftmax got temperature=-1; expected", lambda: names.GumbelSoftmax(-1))
@@ -132,7 +132,7 @@ def test_estimators(backend: Backend, name: str) -> None:
 
 
 def test_validation_can_be_switched_off(backend: Backend) -> None:
-    """As in both frameworks: then nothing is looked at."""
+    """With validate_args=False values are not checked, as in the framework's distributions."""
     cls = backend.names.OneHotCategorical
     distribution = cls(logits=backend.array([0.0, 0.0]), validate_args=False)
     assert np.isfinite(backend.numpy(distribution.log_prob(backend.array([0.5, 0.5]))))

@@ -1,4 +1,4 @@
-"""torch: what is computed in blocks and by hand is what is computed whole, by torch's softmax."""
+"""torch's kernels, which compute in blocks of memory, agree with torch's softmax on all at once."""
 
 import contextlib
 from typing import Any
@@ -15,7 +15,7 @@ from relaxed_dists_torch import noise as _noise  # noqa: E402
 from relaxed_dists_torch import ops, softmax  # noqa: E402
 from relaxed_dists_torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
 
-SHAPES = {  # of the logits, the noise and the temperature
+SHAPES = {  # shapes of logits, noise and temperature
     "one axis": ((6,), (6,), (1,)),
     "rows": ((40, 6), (40, 6), (1,)),
     "sample shape": ((5, 6), (3, 40, 5, 6), (5, 1)),
@@ -25,7 +25,7 @@ SHAPES = {  # of the logits, the noise and the temperature
 
 
 def given(case: str, seed: int) -> list[Any]:
-    """Logits, noise and temperature in double."""
+    """Logits, noise and temperature in double precision."""
     torch.manual_seed(seed)
     x, noise, t = (torch.randn(shape, dtype=torch.float64) for shape in SHAPES[case])
     return [x, noise, t.exp()]
@@ -33,7 +33,7 @@ def given(case: str, seed: int) -> list[Any]:
 
 @contextlib.contextmanager
 def blocks_of(size: int) -> Any:
-    """Blocks of so many elements, and noise in blocks for any number."""
+    """A context of blocks of `size` elements, with noise in blocks for any number of elements."""
     with (
         patch.object(softmax, "BLOCK", size),
         patch.object(_noise, "BLOCK", size),
@@ -45,7 +45,7 @@ def blocks_of(size: int) -> Any:
 @pytest.mark.parametrize("size", [7, 50, 2**18])
 @pytest.mark.parametrize("case", SHAPES)
 def test_softmaxes_are_torchs(case: str, size: int, seed: int) -> None:
-    """Of each row, and the one-hot argmax of it; rtol 1e-13."""
+    """Softmax, its log and the one-hot argmax of each row agree with torch's, to 1e-13."""
     x, noise, t = given(case, seed)
     with blocks_of(size):
         y, p = Softmaxes.apply(x, noise, t, False)
@@ -62,7 +62,7 @@ def test_softmaxes_are_torchs(case: str, size: int, seed: int) -> None:
 @pytest.mark.parametrize("size", [7, 50, 2**18])
 @pytest.mark.parametrize("case", SHAPES)
 def test_sums_are_torchs(case: str, size: int, simplex: bool, seed: int) -> None:
-    """Of the density's terms; rtol 1e-12."""
+    """The sum of a density's terms agrees with torch's, to 1e-12."""
     x, y, t = given(case, seed)
     with blocks_of(size):
         found = SumLogSoftmax.apply(x, t, y, simplex, False)
@@ -72,13 +72,13 @@ def test_sums_are_torchs(case: str, size: int, simplex: bool, seed: int) -> None
 
 @pytest.mark.parametrize("rows", [True, False])
 def test_noise_of_blocks_is_one_sample(rows: bool, seed: int) -> None:
-    """Kolmogorov-Smirnov of 100,001 draws in blocks of 1,000; false alarms 1e-4, sees 0.008."""
+    """A Kolmogorov-Smirnov test of 100,001 draws in blocks, which sees 0.008; false alarms 1e-4."""
     draw, distribution = (
         (_noise.gumbel, stats.gumbel_r) if rows else (_noise.logistic, stats.logistic)
     )
     torch.manual_seed(seed)
     like = torch.zeros(())
-    torch.set_default_dtype(torch.float64)  # which must not show
+    torch.set_default_dtype(torch.float64)  # must not change the noise's dtype
     with blocks_of(1000):
         noise = draw(torch.Size([100_001]), like).numpy()
     torch.set_default_dtype(torch.float32)
@@ -88,7 +88,7 @@ def test_noise_of_blocks_is_one_sample(rows: bool, seed: int) -> None:
 
 
 def test_the_first_of_the_largest_is_the_hard_one() -> None:
-    """In rows of ties, of all equal numbers, and of NaN, which torch's argmax points at."""
+    """In rows with ties the first largest is 1; in rows with NaN, the NaN, like torch's argmax."""
     x = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [0.0, 1.0, 2.0], [0.0, torch.nan, 1.0]])
     expected = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]])
     assert torch.equal(ops.ops.one_hot_argmax(x), expected)
@@ -98,7 +98,7 @@ def test_the_first_of_the_largest_is_the_hard_one() -> None:
 
 
 def test_logits_written_to_are_looked_at_again() -> None:
-    """A category masked after the distribution was made is masked: nothing is remembered."""
+    """A category that is masked after the distribution is made is masked: no result is cached."""
     distribution = pyro.RelaxedOneHotCategorical(0.5, logits=torch.zeros(4, 3))
     distribution.logits[:, 0] = -torch.inf
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Derivatives and writes in small programs, as a user would write them."""
+"""Derivatives of, and in-place writes to, parameters and draws, in small programs like a user's."""
 
 import copy
 import functools
@@ -15,26 +15,26 @@ from harness import Jax, Torch, jax, jnp, pyro, torch
 from machinery import NAMES, NO_DENSITY, with_logits
 
 T = 0.5
-# At its first use of forward mode torch loads what it has deprecated itself.
+# At the first use of forward mode, torch loads code of its own that torch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
 
 def made(name: str, logits: Any) -> Any:
-    """The named distribution of Pyro's, at given logits."""
+    """The Pyro distribution of a class's name, at given logits."""
     return with_logits(Torch(), name, logits, T)
 
 
 def drawn(distribution: Any, seed: int) -> Any:
-    """A draw, with a gradient where there is one."""
+    """A draw, with a gradient if the distribution has one."""
     torch.manual_seed(seed)
     return distribution()
 
 
-# Writing into a draw.
+# Tests that write into a draw.
 
 
 def soft_draws(logits: Any) -> dict[str, Callable[[], Any]]:
-    """Soft binary values, in every way in which one comes to have them."""
+    """Functions that draw soft binary values, in every way that the library has."""
     names = Torch().names
     q = torch.linspace(0.1, 0.9, 16).reshape(4, 4)
 
@@ -73,7 +73,7 @@ def soft_draws(logits: Any) -> dict[str, Callable[[], Any]]:
 @needs_torch
 @pytest.mark.parametrize("way", soft_draws(None))
 def test_d3_a_binary_draw_may_be_written_to(way: str, seed: int) -> None:
-    """No self-loops: the gradient is 0 on the diagonal, and elsewhere that of the draw."""
+    """With the diagonal set to 0, the gradient is 0 there, and elsewhere that of the draw."""
     logits = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
     draw, weights = soft_draws(logits)[way], torch.arange(1.0, 17.0).reshape(4, 4)
     torch.manual_seed(seed)
@@ -87,13 +87,13 @@ def test_d3_a_binary_draw_may_be_written_to(way: str, seed: int) -> None:
     assert (found.abs().sum() > 0).item()
 
 
-# A distribution that outlives a write.
+# Tests that write to the parameters of a distribution.
 
 LOGITS = [name for name in NAMES if " " not in name]
 
 
 def same(one: Any, other: Any, seed: int) -> None:
-    """Equal draws, densities of the draw, and gradients by the parameter that both have."""
+    """Check that draws, densities and gradients by the parameters are equal."""
     assert torch.equal(one.logits, other.logits)
     results = []
     for distribution in (one, other):
@@ -115,17 +115,17 @@ def same(one: Any, other: Any, seed: int) -> None:
 
 
 def mask_by_data(scores: Any) -> None:
-    """A mask, through .data."""
+    """Mask a category by a write through .data."""
     scores.data[0, 1] = -torch.inf
 
 
 def mask_by_numpy(scores: Any) -> None:
-    """A mask, through NumPy's view."""
+    """Mask a category by a write through a NumPy view."""
     scores.detach().numpy()[0, 1] = -np.inf
 
 
 def other_data(scores: Any) -> None:
-    """Other numbers, as load_state_dict(assign=True) and module.to() give them."""
+    """Replace the numbers by setting .data, as load_state_dict(assign=True) and module.to() do."""
     scores.data = torch.linspace(-3.0, 3.0, 16).reshape(4, 4)
 
 
@@ -136,10 +136,10 @@ WRITES = [mask_by_data, mask_by_numpy, other_data]
 @pytest.mark.parametrize("write", WRITES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", LOGITS)
 def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int) -> None:
-    """After a write that torch does not count: what a new distribution gives, to the last bit."""
+    """After a write that torch's version counter misses, results equal a new distribution's."""
     scores = torch.nn.Parameter(torch.zeros(4, 4))
     distribution = made(name, scores)
-    drawn(distribution, seed)  # which must not be remembered
+    drawn(distribution, seed)  # must not be cached
     write(scores)
     same(distribution, made(name, scores), seed)
 
@@ -147,7 +147,7 @@ def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int
 @needs_torch
 @pytest.mark.parametrize("name", [name for name in LOGITS if name != "Permutation"])
 def test_d4_the_mask_that_was_written_has_no_gradient(name: str, seed: int) -> None:
-    """Exactly 0, where the formulas for what is not masked give NaN."""
+    """The masked category's gradient is exactly 0; formulas for unmasked ones would give NaN."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
     distribution = made(name, scores)
     scores.data[0, 1] = -torch.inf
@@ -162,7 +162,7 @@ def test_d4_the_mask_that_was_written_has_no_gradient(name: str, seed: int) -> N
 @needs_torch
 @pytest.mark.parametrize("name", LOGITS)
 def test_d4_a_module_changes_its_precision(name: str, seed: int) -> None:
-    """module.double(): draws, densities and gradients are those of a new distribution."""
+    """After module.double(), draws, densities and gradients are those of a new distribution."""
 
     class Module(torch.nn.Module):
         def __init__(self) -> None:
@@ -178,7 +178,7 @@ def test_d4_a_module_changes_its_precision(name: str, seed: int) -> None:
 @needs_torch
 @pytest.mark.parametrize("name", LOGITS)
 def test_d4_a_distribution_of_a_parameter_is_copied(name: str, seed: int) -> None:
-    """By deepcopy and through a queue, as torch's own; the copy has parameters of its own."""
+    """deepcopy and a queue copy it, like torch's distributions; the copy has its own parameters."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
     distribution = made(name, scores)
     copied = copy.deepcopy(distribution)
@@ -189,21 +189,21 @@ def test_d4_a_distribution_of_a_parameter_is_copied(name: str, seed: int) -> Non
     same(distribution, queue.get(), seed)
 
 
-# The density's gradient by the drawn value.
+# Tests of the density's gradient by the drawn value.
 
 PAIRS = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 
 
 def leaves() -> tuple[Any, Any]:
-    """Logits and a temperature, in double."""
+    """Logits and a temperature with gradients, in double precision."""
     rows = torch.tensor([[0.3, -1.0, 2.0], [0.0, 0.5, -0.5]], dtype=torch.float64)
     return rows.requires_grad_(), torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
 
 
 def both(name: str, seed: int, how: str = "") -> list[tuple[Any, Any, Any]]:
-    """Ours and torch's distribution, a draw of ours and a copy of it, and the parameters.
+    """Our distribution with its draw, and torch's with a copy of it, each with its parameters.
 
-    The draw is a leaf if how says so: detached in place, or drawn without a graph.
+    With `how` the draw is a leaf of the graph: detached in place, or drawn without a graph.
     """
     found = []
     for names in (Torch().names, torch.distributions):
@@ -218,7 +218,7 @@ def both(name: str, seed: int, how: str = "") -> list[tuple[Any, Any, Any]]:
 
 
 def close(found: Any, expected: Any) -> None:
-    """To 1e-8 of the largest."""
+    """Check that each pair agrees to 1e-8 of the largest entry."""
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8 * float(b.abs().max()))
 
@@ -229,7 +229,7 @@ def close(found: Any, expected: Any) -> None:
     "way", ["value", "value and parameters", "kept", "hook", "leaf", "no graph", "second"]
 )
 def test_d5_gradients_by_a_drawn_value(name: str, way: str, seed: int) -> None:
-    """torch's own distributions' at the same value: by it, by the parameters, and by both."""
+    """The density's gradients by the value and the parameters equal torch's at the same value."""
     results = []
     for distribution, x, parameters in both(name, seed, way if way in ("leaf", "no graph") else ""):
         seen: list[Any] = []
@@ -256,7 +256,7 @@ def test_d5_gradients_by_a_drawn_value(name: str, way: str, seed: int) -> None:
 @needs_torch
 @pytest.mark.parametrize("name", PAIRS)
 def test_d5_a_loss_beside_the_density(name: str, seed: int) -> None:
-    """The value's gradient is that of all its uses, and the parameters' is the same with it."""
+    """With a further use of the value in the loss, the gradients equal torch's."""
     results = []
     for distribution, x, parameters in both(name, seed):
         total = (x**3).sum() + distribution.log_prob(x).sum()
@@ -267,7 +267,7 @@ def test_d5_a_loss_beside_the_density(name: str, seed: int) -> None:
 @needs_torch
 @pytest.mark.parametrize("name", PAIRS)
 def test_d5_of_another_distribution_and_of_the_cdf(name: str, seed: int) -> None:
-    """A model's density at a guide's draw, and the probability of at most the draw."""
+    """Gradients by the draw, of another distribution's density and of the cdf, equal torch's."""
     results = []
     for (distribution, x, _), names in zip(
         both(name, seed), (Torch().names, torch.distributions), strict=True
@@ -290,10 +290,10 @@ def test_d5_of_another_distribution_and_of_the_cdf(name: str, seed: int) -> None
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", [*PAIRS, *STRAIGHT_THROUGH])
 def test_d5_where_the_value_is_saturated(name: str, masked: bool, seed: int) -> None:
-    """At temperature 0.01: finite by the value; by the logits exact, also beside that by the value.
+    """At temperature 0.01, gradients by the value are finite, those by the logits exact.
 
-    By the logits -(1 - K x) / t, with K the number of categories that are not masked; of binary
-    values (2 x - 1) / t.
+    The gradient by the logits is -(1 - K x) / t, with K the number of unmasked categories; for
+    binary values it is (2 x - 1) / t. It is the same if the value's gradient is computed too.
     """
     logits = torch.linspace(-1.0, 1.0, 20).reshape(4, 5)
     if masked:
@@ -319,7 +319,7 @@ def test_d5_where_the_value_is_saturated(name: str, masked: bool, seed: int) -> 
 @pytest.mark.parametrize("how", ["forward mode", "compiled"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_d5_where_a_saturated_value_is_a_leaf(name: str, how: str, seed: int) -> None:
-    """Its density is the exact one, where the passes with their own gradients can't run as well."""
+    """A leaf's density is exact, also where the kernels with hand-written gradients can't run."""
     logits = torch.linspace(-1.0, 1.0, 20).reshape(4, 5)
 
     def scored(logits: Any) -> tuple[Any, Any]:
@@ -343,7 +343,7 @@ def test_d5_where_a_saturated_value_is_a_leaf(name: str, how: str, seed: int) ->
 @pytest.mark.parametrize("how", ["detached", "without a graph"])
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_d5_a_hard_draw_made_a_leaf(name: str, how: str, seed: int) -> None:
-    """It is the object that was drawn: its gradient is that by the relaxed value behind it."""
+    """The gradient by a drawn hard value is that by the relaxed sample behind it."""
     logits, t = leaves()
     distribution, soft_name = (
         getattr(Torch().names, name)(t, logits=logits),
@@ -359,7 +359,7 @@ def test_d5_a_hard_draw_made_a_leaf(name: str, how: str, seed: int) -> None:
     close(found, torch.autograd.grad(theirs.log_prob(x).sum(), [x, logits, t]))
 
 
-# Mixed second derivatives, in NumPyro.
+# Tests of mixed second derivatives, in NumPyro.
 
 SPACES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 
@@ -367,10 +367,10 @@ SPACES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 @needs_jax
 @pytest.mark.parametrize("name", SPACES)
 def test_d1_second_derivatives_by_logits_and_temperatures(name: str) -> None:
-    """Of the KL: differences of the first derivative by the logits, to 1e-6.
+    """Second derivatives of the KL equal differences of the first, by the logits, to 1e-6.
 
-    At the other's temperature, where another formula gives the value, and at another that the rows
-    share, where one table serves all rows.
+    One temperature equals the other distribution's, where another formula gives the value. At the
+    second, which all rows share, one table serves all rows.
     """
     cls = getattr(Jax().names, name)
     with Jax().double():
@@ -391,11 +391,11 @@ def test_d1_second_derivatives_by_logits_and_temperatures(name: str) -> None:
             np.testing.assert_allclose(second(t), expected, rtol=1e-6, atol=1e-6)
 
 
-# Forward mode, in Pyro.
+# Tests of forward mode, in Pyro.
 
 
 def forward(f: Callable[[Any], Any], x: Any) -> Any:
-    """The derivative along ones, by torch.func.jvp and by a dual number; they agree."""
+    """The derivative along ones, by torch.func.jvp; a dual number must give the same."""
     tangent = torch.ones_like(x)
     (_, found) = torch.func.jvp(f, (x,), (tangent,))
     with torch.autograd.forward_ad.dual_level():
@@ -409,7 +409,7 @@ def forward(f: Callable[[Any], Any], x: Any) -> Any:
 @pytest.mark.parametrize("t", [0.5])
 @pytest.mark.parametrize("name", SPACES)
 def test_d2_forward_mode(name: str, t: float) -> None:
-    """Of KL and entropy, by logits and temperature: central differences of the values."""
+    """Forward derivatives of KL and entropy equal central differences of the values."""
     cls, logits = getattr(Torch().names, name), torch.tensor([1.0, -2.0, 0.5]).double()
 
     def quantities(x: Any, t: Any) -> Any:
@@ -432,7 +432,7 @@ def test_d2_forward_mode(name: str, t: float) -> None:
 @pytest.mark.parametrize("estimator", ["ReinMax", "ReinMaxRao"])
 @pytest.mark.parametrize("second", ["jvp", "grad", "jvp of grad"])
 def test_d2_estimators_without_a_second_derivative(estimator: str, second: str, seed: int) -> None:
-    """In forward mode the first is that in reverse, and a second one raises the named error."""
+    """Forward mode's first derivative equals reverse mode's; a second derivative raises."""
     names, x = Torch().names, torch.tensor([1.0, -2.0, 0.5])
     made = names.ReinMax() if estimator == "ReinMax" else names.ReinMaxRao(1.0)
     weights, tangent = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([1.0, 2.0, 4.0])
@@ -455,13 +455,13 @@ def test_d2_estimators_without_a_second_derivative(estimator: str, second: str, 
         ways[second]()
 
 
-# The machinery of torch.func.
+# Tests of torch.func.
 
 
 @needs_torch
 @pytest.mark.parametrize("hard", [False, True])
 def test_f9_gradients_of_a_relaxed_permutation(hard: bool, seed: int) -> None:
-    """By torch.func, each way in which it can be asked for: as by autograd."""
+    """Each gradient function of torch.func gives autograd's gradient."""
     # torch switches validation off in the whole process when forward mode loads its compiler.
     how = {"hard": hard, "validate_args": True}
     make = functools.partial(Torch().names.RelaxedPermutation, T, **how)

@@ -1,4 +1,4 @@
-"""Export, strict promotion, random keys, and tensors without numbers, over all distributions."""
+"""All distributions under export, strict dtype promotion, bad random keys, and fake tensors."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from cases import DISCRETE, MIXED, RELAXED
 from harness import Jax, Torch
 
 CATEGORIES = 3
-Make = Callable[..., Any]  # a distribution from logits, and a temperature where it has one
+Make = Callable[..., Any]  # makes a distribution from logits and, if it has one, a temperature
 ESTIMATORS = [
     "StraightThrough",
     "GumbelSoftmax",
@@ -76,13 +76,13 @@ def distributions(names: ModuleType) -> Iterator[tuple[str, Make, tuple[int, ...
 
 
 def in_turn(name: str) -> bool:
-    """Each estimator at one of the two discrete distributions, and all that has none."""
+    """Whether a share runs it: each estimator with one discrete distribution, and all others."""
     distribution, _, entry = name.partition(", ")
     return entry not in ESTIMATORS or ESTIMATORS.index(entry) % 2 == DISCRETE.index(distribution)
 
 
 def matches(name: str) -> bool:
-    """Whether a draw is a matching, which SciPy finds."""
+    """Whether a draw solves an assignment problem, which SciPy does in a callback."""
     return name in ("Permutation", "RelaxedPermutation, hard")
 
 
@@ -92,7 +92,7 @@ def logits(event: tuple[int, ...], batch: int = 2) -> np.ndarray:
 
 
 def pieces(backend: Jax, make: Make) -> dict[str, Callable[..., Any]]:
-    """What a program asks of a distribution, as functions of logits and a key."""
+    """The methods and attributes of a distribution, as functions of logits and a key."""
     import jax.numpy as jnp
 
     def scored(x: Any, key: Any) -> Any:
@@ -115,7 +115,7 @@ def pieces(backend: Jax, make: Make) -> dict[str, Callable[..., Any]]:
 
 
 def provided(pieces: dict[str, Callable[..., Any]], x: Any, key: Any) -> dict[str, Any]:
-    """The pieces that the distribution has: the others raise errors that other tests hold."""
+    """The pieces that the distribution has; the errors of missing ones have other tests."""
     import jax
 
     found = {}
@@ -145,7 +145,7 @@ def key(style: str = "new") -> Any:
 
 
 def exported(function: Callable[..., Any], x: np.ndarray) -> Any:
-    """A program of logits with a symbolic batch, and of a key."""
+    """An exported program of a key and of logits whose batch size is symbolic."""
     import jax
 
     (b,) = jax.export.symbolic_shape("b")
@@ -157,7 +157,7 @@ def exported(function: Callable[..., Any], x: np.ndarray) -> Any:
 
 
 def same_at(sizes: tuple[int, ...], function: Callable[..., Any], event: tuple[int, ...]) -> None:
-    """An exported program gives what the function itself does, at each size."""
+    """Check that an exported program gives the function's result at each batch size."""
     import jax
 
     program = exported(function, logits(event))
@@ -169,9 +169,9 @@ def same_at(sizes: tuple[int, ...], function: Callable[..., Any], event: tuple[i
 
 
 def test_e2_draws_export_with_a_symbolic_batch(jax_backend: Jax, whole: bool) -> None:
-    """Every draw, with the very words of the key, on both sides of the number called few.
+    """Exported draws equal the function's draws, for few numbers and for many.
 
-    A share: each estimator at one of the two discrete distributions in turn.
+    A share of the cases runs each estimator with one of the two discrete distributions.
     """
     shapes: dict[tuple[int, ...], list[Make]] = {}
     for name, make, event in distributions(jax_backend.names):
@@ -183,7 +183,7 @@ def test_e2_draws_export_with_a_symbolic_batch(jax_backend: Jax, whole: bool) ->
 
 
 def test_e2_another_noise_fails(jax_backend: Jax, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words of other counters where the number is a symbol."""
+    """The test fails if a symbolic batch draws other random bits."""
     from relaxed_dists_jax import noise as _noise
 
     def draw(x: Any, key: Any) -> Any:
@@ -201,7 +201,7 @@ def test_e2_another_noise_fails(jax_backend: Jax, monkeypatch: pytest.MonkeyPatc
 
 
 def test_e2_a_matching_says_that_it_has_no_symbolic_batch(jax_backend: Jax) -> None:
-    """It is a callback, which jax.export can't serialise."""
+    """Its solver is a callback, which jax.export can't serialise, so export raises."""
     for name, make, event in distributions(jax_backend.names):
         if matches(name):
             with pytest.raises(NotImplementedError, match="Export RelaxedPermutation with hard=F"):
@@ -220,7 +220,7 @@ SEVERAL = [
 def test_e2_densities_moments_and_gradients_export_with_a_symbolic_batch(
     jax_backend: Jax, name: str
 ) -> None:
-    """All that a distribution has, and the gradients of a draw and its density."""
+    """An exported program of all that a distribution has gives the same numbers and gradients."""
     import jax
     import jax.numpy as jnp
 
@@ -245,16 +245,16 @@ def test_e2_densities_moments_and_gradients_export_with_a_symbolic_batch(
 
 
 def test_e3_everything_is_traced_under_strict_promotion(jax_backend: Jax, whole: bool) -> None:
-    """The setting changes no number: it only refuses. So what counts is that nothing raises.
+    """No operation promotes dtypes implicitly; the setting can only raise, not change numbers.
 
-    A share: what no estimator changes is asked of the distributions without one.
+    A share of the cases runs the methods that no estimator changes only without an estimator.
     """
     import jax
     import jax.numpy as jnp
 
     for name, make, event in distributions(jax_backend.names):
         if name.startswith("Bernoulli,"):
-            continue  # of the same code as the one-hot ones
+            continue  # the same code as the one-hot ones
         all_pieces = pieces(jax_backend, make)
         if "," in name and not whole:
             all_pieces = {piece: all_pieces[piece] for piece in ("density", "mean", "variance")}
@@ -269,14 +269,14 @@ def test_e3_everything_is_traced_under_strict_promotion(jax_backend: Jax, whole:
                 return value.astype("float32").sum() + density.sum()
 
             with jax.numpy_dtype_promotion("strict"):
-                make(x).sample(key(), (2,))  # not traced, so that the checks see numbers
+                make(x).sample(key(), (2,))  # eager: validation sees numbers
                 jax.eval_shape(jax.grad(slope), x)
                 for piece, shape in right.items():
                     assert jax.eval_shape(all_pieces[piece], x, key()) == shape, (name, piece)
 
 
 def test_e3_the_numbers_are_those_without_the_setting(jax_backend: Jax) -> None:
-    """The quadratures, which subtract an integer from a position."""
+    """Entropy, mean and KL, whose quadratures mix integers and floats, keep their numbers."""
     import jax
     import jax.numpy as jnp
 
@@ -297,7 +297,7 @@ def test_e3_the_numbers_are_those_without_the_setting(jax_backend: Jax) -> None:
 
 
 def keys() -> dict[str, Any]:
-    """What is no single random key, by what the error calls it."""
+    """Values that are not a single random key, by the error's words for each."""
     import jax
     import jax.numpy as jnp
 
@@ -313,7 +313,7 @@ def keys() -> dict[str, Any]:
 
 
 def test_e4_whatever_is_not_one_key_is_refused(jax_backend: Jax) -> None:
-    """By all draws, of few numbers and of more, and in a sample statement."""
+    """All draws raise for a wrong key, for few numbers and for many, and so does a sample site."""
     import jax
     import numpyro
 
@@ -339,7 +339,7 @@ def test_e4_whatever_is_not_one_key_is_refused(jax_backend: Jax) -> None:
 
 
 def test_e4_also_by_functions_and_traced(jax_backend: Jax) -> None:
-    """A compiled draw knows the shape of its key."""
+    """Functions and compiled draws raise for a wrong key too, since its shape is known."""
     import jax
 
     wrong = jax.random.split(key(), 3)
@@ -354,7 +354,7 @@ def test_e4_also_by_functions_and_traced(jax_backend: Jax) -> None:
 
 
 def test_e4_a_key_of_each_style_and_kind_draws(jax_backend: Jax) -> None:
-    """Old ones draw what new ones do, and vmap over keys draws with each."""
+    """Old-style keys draw the same as new ones, and vmap over keys draws with each key."""
     import jax
 
     distribution = jax_backend.names.RelaxedOneHotCategorical(0.5, logits=logits((3,)))
@@ -379,7 +379,7 @@ def test_e4_a_key_of_each_style_and_kind_draws(jax_backend: Jax) -> None:
 
 @pytest.fixture
 def torch_backend() -> Torch:
-    """The torch backend."""
+    """The torch backend, if it is installed."""
     pytest.importorskip("pyro")
     return Torch()
 
@@ -396,7 +396,7 @@ def module(function: Callable[..., Any]) -> Any:
 
 
 def program(function: Callable[..., Any], event: tuple[int, ...], auto: bool = False) -> Any:
-    """An exported program whose batch is free."""
+    """An exported program with a dynamic batch size."""
     import torch
 
     size = torch.export.Dim.AUTO if auto else torch.export.Dim("batch")
@@ -405,14 +405,14 @@ def program(function: Callable[..., Any], event: tuple[int, ...], auto: bool = F
 
 
 def drawn_anew(one: Any, other: Any) -> bool:
-    """Whether two draws of the same logits differ, as those of noise kept as a constant don't."""
+    """Whether two draws of the same logits differ, which they don't if noise is a constant."""
     return bool((one != other).any())
 
 
 def test_e1_draws_export_with_a_free_batch(torch_backend: Torch, whole: bool) -> None:
-    """Every draw, at other sizes than the example's, each time of new noise.
+    """Every exported draw works at other batch sizes, and each call draws new noise.
 
-    A share: each estimator at one of the two discrete distributions in turn.
+    A share of the cases runs each estimator with one of the two discrete distributions.
     """
     import torch
 
@@ -421,7 +421,7 @@ def test_e1_draws_export_with_a_free_batch(torch_backend: Torch, whole: bool) ->
         if whole or in_turn(name):
             shapes.setdefault(event, []).append(make)
     for event, makes in shapes.items():
-        # Dim.AUTO would fix a size in silence, where Dim raises.
+        # Dim raises if the size is fixed; Dim.AUTO would fix it silently.
         draws = program(lambda x, makes=makes: [make(x).sample() for make in makes], event)
         for size in (1, 30):
             x = torch.as_tensor(logits(event, size))
@@ -433,7 +433,7 @@ def test_e1_draws_export_with_a_free_batch(torch_backend: Torch, whole: bool) ->
 
 
 def test_e1_noise_that_is_a_constant_is_seen(torch_backend: Torch) -> None:
-    """A wrong version: the noise of the example goes into the program."""
+    """The check fails for a program that has the example's noise as a constant."""
     import torch
 
     noise = torch.as_tensor(np.random.default_rng(0).logistic(size=4).astype("float32"))
@@ -443,9 +443,9 @@ def test_e1_noise_that_is_a_constant_is_seen(torch_backend: Torch) -> None:
 
 
 def test_e1_exported_draws_have_the_right_distribution(torch_backend: Torch, seed: int) -> None:
-    """Frequencies, and cdfs of draws, of 40,000 rows.
+    """The frequencies and the cdfs of exported draws are right, for 40,000 rows.
 
-    At 5 standard errors a false alarm comes once in 10^5 runs; it sees errors of 0.0125 in a
+    At 5 standard errors a false alarm comes once in 10^5 runs. The test sees errors of 0.0125 in a
     frequency and of 0.0072 in the mean of a cdf, which is 1 / 2.
     """
     import torch
@@ -479,7 +479,7 @@ def test_e1_exported_draws_have_the_right_distribution(torch_backend: Torch, see
 
 
 def test_e1_a_draw_and_its_density_in_one_program(torch_backend: Torch) -> None:
-    """The relaxed sample stays behind the value: a cold one is scored exactly."""
+    """A program keeps the relaxed sample behind a value, so low temperatures score exactly."""
     import torch
 
     names = torch_backend.names
@@ -507,9 +507,9 @@ def test_e1_a_draw_and_its_density_in_one_program(torch_backend: Torch) -> None:
             assert (density.mean() - again.mean()).abs() < 5 * spread, name
 
 
-@pytest.mark.filterwarnings("ignore")  # of the exporter's own
+@pytest.mark.filterwarnings("ignore")  # the exporter's own warnings
 def test_e1_draws_go_to_onnx(torch_backend: Torch, tmp_path: Any) -> None:
-    """By the default exporter, with a free batch, and run by ONNX's reference."""
+    """The default exporter, with a dynamic batch, makes programs that ONNX's reference runs."""
     pytest.importorskip("onnxscript")
     import torch
     from onnx.reference import ReferenceEvaluator
@@ -545,7 +545,7 @@ def test_e1_draws_go_to_onnx(torch_backend: Torch, tmp_path: Any) -> None:
 
 
 def asked(make: Make) -> dict[str, Callable[..., Any]]:
-    """A draw, its density and both's gradient, and what a model may ask besides."""
+    """A draw, its density, their gradient, and other results, as functions of logits."""
     import torch
     from torch.distributions import kl_divergence
 
@@ -568,9 +568,9 @@ def asked(make: Make) -> dict[str, Callable[..., Any]]:
 
 
 def test_e5_shapes_are_those_with_numbers(torch_backend: Torch, whole: bool) -> None:
-    """Of everything, validated or not: what can't be looked at is not checked.
+    """Meta and fake tensors give the same shapes: numbers that don't exist aren't validated.
 
-    A share: of a distribution with an estimator the draw and the gradient.
+    A share of the cases runs only the draw and the gradient with an estimator.
     """
     import pyro
     import torch
@@ -578,7 +578,7 @@ def test_e5_shapes_are_those_with_numbers(torch_backend: Torch, whole: bool) -> 
 
     for name, make, event in distributions(torch_backend.names):
         if name.startswith("Bernoulli,"):
-            continue  # of the same code as the one-hot ones
+            continue  # the same code as the one-hot ones
         x = torch.as_tensor(logits(event))
         for what, ask in asked(make).items():
             if "," in name and not whole and what not in ("draw", "gradient"):
@@ -586,7 +586,7 @@ def test_e5_shapes_are_those_with_numbers(torch_backend: Torch, whole: bool) -> 
             try:
                 right = ask(x)
             except (NotImplementedError, ValueError):
-                continue  # there is none, as other tests hold
+                continue  # not defined: other tests check the error
             found = [ask(x.to("meta"))]
             assert found[0].is_meta
             with FakeTensorMode() as mode:
@@ -601,7 +601,7 @@ def test_e5_shapes_are_those_with_numbers(torch_backend: Torch, whole: bool) -> 
 
 
 def test_e5_the_device_meta_as_a_context(torch_backend: Torch) -> None:
-    """Python numbers and lists become meta tensors; tensors with numbers keep them."""
+    """Under the context, Python numbers and lists become meta tensors; other tensors stay real."""
     import torch
 
     names = torch_backend.names
@@ -618,7 +618,7 @@ def test_e5_the_device_meta_as_a_context(torch_backend: Torch) -> None:
 
 @pytest.mark.parametrize("mode", ["fake", "symbolic", "real"])
 def test_e5_make_fx_traces_draws_and_densities(torch_backend: Torch, mode: str) -> None:
-    """The traced program draws anew; a symbolic one at other sizes too."""
+    """A traced program draws new noise in each call, and a symbolic one works at other sizes."""
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -646,7 +646,7 @@ def test_e5_make_fx_traces_draws_and_densities(torch_backend: Torch, mode: str) 
 
 
 def test_e5_aot_function_and_functionalize_keep_densities(torch_backend: Torch) -> None:
-    """And the gradients, which equal those of eager code."""
+    """Densities' gradients under these transformations equal those of eager code."""
     import torch
     from functorch.compile import aot_function, make_boxed_func
 

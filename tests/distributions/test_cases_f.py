@@ -1,4 +1,4 @@
-"""The frameworks' machinery on our distributions: what it does with its own, or our error."""
+"""The frameworks' tools work on our distributions as on their own, or raise our error."""
 
 import os
 import subprocess
@@ -18,12 +18,12 @@ from relaxed_dists._distributions import machinery
 FEW = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")]
 
 
-# 1. Enumeration, in Pyro.
+# 1. Tests of enumeration, in Pyro.
 
 
 @pytest.fixture
 def pyro() -> Any:
-    """Pyro, with its inference loaded."""
+    """The module pyro, with pyro.infer imported."""
     pytest.importorskip("pyro")
     import pyro
     import pyro.infer
@@ -86,7 +86,7 @@ def values(trace: Any) -> dict[str, Any]:
 
 
 def enumerations(pyro: Any, model: Any) -> dict[str, Any]:
-    """All that Pyro's enumeration says of a model, in numbers."""
+    """The results of Pyro's enumeration of a model: losses, marginals, modes and draws."""
     from pyro import poutine
     from pyro.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
 
@@ -98,7 +98,7 @@ def enumerations(pyro: Any, model: Any) -> dict[str, Any]:
         "shapes": {name: d.batch_shape + d.event_shape for name, d in marginals.items()},
         "probs": {name: d.probs for name, d in marginals.items()},
     }
-    if not any(d.event_shape for d in marginals.values()):  # Pyro's own can't for one-hot values
+    if not any(d.event_shape for d in marginals.values()):  # else Pyro's infer_discrete fails
         mode = infer_discrete(parallel, first_available_dim=-3, temperature=0)
         found["mode"] = values(poutine.trace(mode).get_trace())
         drawn = poutine.trace(elbo.sample_posterior).get_trace(parallel, nothing)
@@ -108,7 +108,7 @@ def enumerations(pyro: Any, model: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["coins", "nested", "mixture", "chain"])
 def test_f1_enumeration_gives_the_numbers_of_pyros_own(pyro: Any, name: str) -> None:
-    """Losses, marginals, most probable and drawn values, in plates and out of them."""
+    """Losses, marginals, modes and the shapes of draws equal those with Pyro's distributions."""
     from pyro import distributions as dist
 
     from relaxed_dists import pyro as ours
@@ -129,7 +129,7 @@ def test_f1_enumeration_gives_the_numbers_of_pyros_own(pyro: Any, name: str) -> 
 
 
 def test_f1_enumerated_guides_give_the_gradients_of_pyros_own(pyro: Any) -> None:
-    """In parallel in a plate, and one after the other."""
+    """A guide enumerated in parallel or sequentially has the gradients of Pyro's distributions."""
     import torch
     from pyro import distributions as dist
     from pyro.infer import TraceEnum_ELBO, config_enumerate
@@ -164,7 +164,7 @@ def test_f1_enumerated_guides_give_the_gradients_of_pyros_own(pyro: Any) -> None
 
 
 def test_f1_nuts_over_an_enumerated_model_draws_what_it_draws_with_pyros_own(pyro: Any) -> None:
-    """The potential energy is the same, so the chains of one seed are."""
+    """The potential energy is equal, so chains of the same seed are equal."""
     import torch
     from pyro import distributions as dist
     from pyro.infer.mcmc.util import initialize_model
@@ -186,7 +186,7 @@ def test_f1_nuts_over_an_enumerated_model_draws_what_it_draws_with_pyros_own(pyr
 
 
 def test_f1_what_cannot_be_enumerated_says_so(pyro: Any) -> None:
-    """Marginals of a subset are none; an estimator is not for enumeration."""
+    """A subset has no marginals, and a distribution with an estimator can't be enumerated."""
     import torch
     from pyro import distributions as dist
     from pyro.infer import TraceEnum_ELBO, config_enumerate
@@ -221,7 +221,7 @@ def test_f1_what_cannot_be_enumerated_says_so(pyro: Any) -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_f1_ours_are_the_frameworks_own_in_pyro(pyro: Any, name: str) -> None:
-    """Pyro and torch ask isinstance; what a distribution is made of is still ours."""
+    """Our distributions are instances of Pyro's and torch's classes, which use isinstance."""
     import copy
     import pickle
 
@@ -244,14 +244,14 @@ def test_f1_ours_are_the_frameworks_own_in_pyro(pyro: Any, name: str) -> None:
         assert other.param_shape == other.logits.shape
 
 
-# 4. The shapes of a distribution from those of its arguments.
+# 4. Tests of infer_shapes, which computes a distribution's shapes from its arguments' shapes.
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if " " not in name])
 def test_f4_infer_shapes_gives_the_shapes_of_the_law_that_is_made(
     backend: Backend, name: str
 ) -> None:
-    """By name and by position, of logits and probs, with temperatures that broadcast."""
+    """infer_shapes accepts logits and probs, by name and position, and broadcasts temperatures."""
     cls = getattr(backend.names, name)
     for batch, heat in (((), ()), ((2,), ()), ((4, 1), (2,)), ((), (3,))):
         logits = backend.array(numbers(name, batch))
@@ -277,12 +277,12 @@ def test_f4_infer_shapes_gives_the_shapes_of_the_law_that_is_made(
             cls.infer_shapes(logits=())
 
 
-# 5. Drawing a model asks for no density.
+# 5. Tests of render_model, which draws a model's graph and needs no density.
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_f5_models_are_drawn_with_their_dependencies(backend: Backend, name: str) -> None:
-    """Each site depends on what its parameters are computed from, and nothing else."""
+    """In the graph each site depends on the sites of its parameters, and on no other."""
     pytest.importorskip("graphviz")
     language = backend.language
     framework = pytest.importorskip(backend.framework)
@@ -310,7 +310,7 @@ def test_f5_models_are_drawn_with_their_dependencies(backend: Backend, name: str
 
 @pytest.mark.parametrize("name", ["HardConcrete", "RelaxedSubset", "OneHotCategorical"])
 def test_f5_masked_sites_in_plates_are_drawn(backend: Backend, name: str) -> None:
-    """As an ELBO that leaves them out takes them."""
+    """render_model accepts sites that mask(False) leaves out of an ELBO."""
     pytest.importorskip("graphviz")
     language = backend.language
     framework = pytest.importorskip(backend.framework)
@@ -324,18 +324,18 @@ def test_f5_masked_sites_in_plates_are_drawn(backend: Backend, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["RelaxedBernoulliStraightThrough", "RelaxedSubset"])
 def test_f5_outside_of_a_drawing_the_errors_stay(backend: Backend, name: str) -> None:
-    """Only the frameworks' own inspection is answered."""
+    """Outside of the frameworks' inspection, log_prob still raises its error."""
     distribution = made(backend, name)
     with pytest.raises((ValueError, NotImplementedError), match=r"has lost|has no log_prob"):
         distribution.log_prob(backend.array(backend.numpy(backend.draw(distribution, 0))))
 
 
-# 6. vmap over a distribution, by NumPyro's own helper.
+# 6. Tests of vmap over a distribution, by NumPyro's vmap_over.
 
 
 @pytest.mark.parametrize("name", FEW)
 def test_f6_vmap_over_maps_all_parameters(name: str) -> None:
-    """A mapped law has one more batch dimension, at any axis, and maps back."""
+    """A vmapped distribution has one more batch dimension, at any axis, and can be mapped again."""
     pytest.importorskip("numpyro")
     import jax
     from numpyro.distributions.batch_util import promote_batch_shape, vmap_over
@@ -362,11 +362,11 @@ def test_f6_vmap_over_maps_all_parameters(name: str) -> None:
         assert vmap_over(one, temperature=-1).logits == -1 - event
 
 
-# 10. A guide of discrete distributions, in Pyro.
+# 10. A test of a guide of discrete distributions, in Pyro.
 
 
 def test_f10_the_same_guide_as_auto_discrete_parallel(pyro: Any) -> None:
-    """Pyro's takes its own classes only, and says so; ours comes to the same bound."""
+    """AutoDiscreteParallel accepts only Pyro's classes; AutoRelaxed reaches the same bound."""
     import torch
     from pyro import distributions as dist
     from pyro.infer import SVI, TraceEnum_ELBO, config_enumerate
@@ -395,16 +395,16 @@ def test_f10_the_same_guide_as_auto_discrete_parallel(pyro: Any) -> None:
         pyro.clear_param_store()
         svi = SVI(run, guide, pyro.optim.Adam({"lr": 0.2}), TraceEnum_ELBO(max_plate_nesting=1))
         losses.append([svi.step() for _ in range(80)][-1])
-    evidence = ours.exact_evidence(mine)  # a mean-field guide reaches it, since z is independent
+    evidence = ours.exact_evidence(mine)  # the bound of a mean-field guide, since z is independent
     np.testing.assert_allclose(losses, [-evidence] * 2, atol=0.02)
 
 
-# 11. Draws without a gradient, in Pyro.
+# 11. A test of draws without a gradient, in Pyro.
 
 
 @pytest.mark.parametrize("name", [*RELAXED, "HardConcrete", "Bernoulli", "OneHotCategorical"])
 def test_f11_has_rsample_switches_the_gradient_off(pyro: Any, name: str) -> None:
-    """Also of what is expanded from it; and on only where there is one."""
+    """has_rsample_(False) also holds after expand; has_rsample_(True) needs a gradient."""
     import torch
 
     backend = BACKENDS["pyro"]()
@@ -431,11 +431,11 @@ def test_f11_has_rsample_switches_the_gradient_off(pyro: Any, name: str) -> None
     assert distribution.has_rsample_(True)().requires_grad
 
 
-# 12. funsor.
+# 12. Tests of funsor.
 
 
 def test_f12_each_class_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as the module is there; those of two backends in one process both."""
+    """Each class is registered once the module is imported, with both backends in one process."""
     told: list[Any] = []
     module = ModuleType("theirs")
 
@@ -452,7 +452,7 @@ def test_f12_each_class_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_f12_funsor_takes_plain_discrete_laws_and_refuses_the_others(backend: Backend) -> None:
-    """As it takes the frameworks' own, with the same numbers; others by our error."""
+    """funsor converts plain discrete distributions to the same numbers; all others raise."""
     pytest.importorskip("funsor")
     env = {
         **os.environ,
@@ -467,11 +467,11 @@ def test_f12_funsor_takes_plain_discrete_laws_and_refuses_the_others(backend: Ba
         assert line.startswith(f"funsor got a {name.partition(' ')[0]}, of which it would keep")
 
 
-# 13. Reparameterisations, in Pyro.
+# 13. A test of reparameterisations, in Pyro.
 
 
 def test_f13_auto_reparam_takes_our_reparam_by_the_sites_name(pyro: Any) -> None:
-    """It looks for torch's class alone, and leaves ours as it is."""
+    """AutoReparam looks only for torch's class, and leaves our distribution as it is."""
     import torch
     from pyro import distributions as dist
     from pyro import poutine
@@ -490,14 +490,14 @@ def test_f13_auto_reparam_takes_our_reparam_by_the_sites_name(pyro: Any) -> None
         assert {name for name in nodes if name[0] == "z"} == expected
 
 
-# 14. Soft draws.
+# 14. Tests of soft draws.
 
 SOFT = [f"{d} {e}" for d in DISCRETE for e in ("GumbelSoftmax soft", "DecoupledGumbelSoftmax")]
 
 
 @pytest.mark.parametrize("name", SOFT)
 def test_f14_soft_draws_are_on_their_support(backend: Backend, name: str, seed: int) -> None:
-    """And no others: not even a little below 0, or of another sum."""
+    """The support has soft draws, and no shifted draws; the hard support has no soft draws."""
     distribution = made(backend, name, (500,), "float32")
     check = distribution.support.check if backend.framework == "pyro" else distribution.support
     x = backend.draw(distribution, seed)
@@ -512,9 +512,10 @@ def test_f14_soft_draws_are_on_their_support(backend: Backend, name: str, seed: 
 
 @pytest.mark.parametrize("name", SOFT)
 def test_f14_the_moments_are_those_of_the_soft_value(backend: Backend, name: str) -> None:
-    """Those of the relaxed distribution at the value's temperature, which have their own tests.
+    """Mean and variance equal those of the relaxed distribution at the value's temperature.
 
-    Also against 40,000 draws: false alarms of 1e-6; an error of 0.01 in the mean is seen.
+    They also agree with 40,000 draws, with false alarms of 1e-6. Errors of 0.01 in the mean are
+    seen.
     """
     distribution = made(backend, name)
     relaxed = "RelaxedOneHotCategorical" if "OneHot" in name else "RelaxedBernoulli"
@@ -528,12 +529,12 @@ def test_f14_the_moments_are_those_of_the_soft_value(backend: Backend, name: str
     assert (abs(x.mean(0) - backend.numpy(distribution.mean)) < error).all()
     np.testing.assert_allclose(x.var(0), backend.numpy(distribution.variance), atol=0.005)
     hard = backend.numpy(distribution.discrete.variance)
-    assert (abs(hard - backend.numpy(distribution.variance)) > 0.01).all()  # what it was before
+    assert (abs(hard - backend.numpy(distribution.variance)) > 0.01).all()  # the hard value's
 
 
 @pytest.mark.parametrize("name", SOFT)
 def test_f14_a_mixture_scores_soft_draws(backend: Backend, name: str, seed: int) -> None:
-    """As the sum over its components says."""
+    """The log density is that of the sum over components."""
     dist = pytest.importorskip(f"{backend.framework}.distributions")
     weights = backend.array([0.3, 0.7])
     distribution = made(backend, name)
@@ -546,7 +547,7 @@ def test_f14_a_mixture_scores_soft_draws(backend: Backend, name: str, seed: int)
 
 @pytest.mark.parametrize("kernel", ["NUTS", "HMC"])
 def test_f14_a_soft_site_is_still_no_continuous_one(backend: Backend, kernel: str) -> None:
-    """HMC and NUTS say to relax the model."""
+    """HMC and NUTS raise for a soft site, with the advice to relax the model."""
     language = backend.language
 
     def model() -> None:
@@ -556,12 +557,12 @@ def test_f14_a_soft_site_is_still_no_continuous_one(backend: Backend, kernel: st
         language.hmc(kernel, model)
 
 
-# 16. Names, and what is said of an expansion that is none.
+# 16. Tests of the supports' names, and of errors of expand.
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_f16_supports_print_their_names(backend: Backend, name: str) -> None:
-    """Both frameworks drop the first letter of the class."""
+    """repr gives the support's name; both frameworks drop the first letter of its class."""
     distribution = made(backend, name)
     expected = {
         "ExpRelaxedOneHotCategorical": "LogSimplex()",
@@ -583,7 +584,7 @@ def test_f16_supports_print_their_names(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_f16_expand_to_a_shape_that_does_not_fit_says_so(backend: Backend, name: str) -> None:
-    """With the frameworks' own type of error."""
+    """expand raises a ValueError for a shape that the batch shape can't broadcast to."""
     distribution = made(backend, name, (2, 3))
     for shape in ((3,), (), (4, 3), (5, 3, 3)):
         match = (

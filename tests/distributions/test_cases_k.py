@@ -1,4 +1,4 @@
-"""Divergences and moments where they went wrong, and what has a pathwise gradient."""
+"""Divergences, moments, has_rsample and AutoRelaxed, in cases that are easily wrong."""
 
 import importlib
 from typing import Any
@@ -20,7 +20,7 @@ def theirs(backend: Backend) -> Any:
     return backend.dist
 
 
-# K1: shapes that do not fit.
+# K1: tests of shapes that do not broadcast.
 
 PAIRED = [case.name for case in CASES] + ["HardConcrete", "OneHotCategorical", "Bernoulli"]
 
@@ -33,7 +33,7 @@ def shaped(backend: Backend, name: str, *shape: int) -> Any:
 
 @pytest.mark.parametrize("name", PAIRED)
 def test_k1_divergence_of_unlike_shapes(backend: Backend, name: str) -> None:
-    """Numbers of categories that differ, 1 of them too, and batches that do not broadcast."""
+    """The KL raises for different numbers of categories, and for batches that don't broadcast."""
     rows = "OneHot" in name
     pairs = [((5,), (1,)), ((1,), (5,)), ((5,), (4,))] if rows else []
     pairs += [((2, 4), (3, 4))] if rows else [((2,), (3,)), ((2, 3), (2, 1, 2))]
@@ -50,7 +50,7 @@ def test_k1_divergence_of_unlike_shapes(backend: Backend, name: str) -> None:
 
 
 def test_k1_divergence_from_the_frameworks_own(backend: Backend) -> None:
-    """Both ways round; Pyro has one-hot vectors, both have Bernoulli."""
+    """The KL with the framework's own classes raises too, for either order of the arguments."""
     p, own = shaped(backend, "Bernoulli", 2), theirs(backend)
     pairs = [(p, own.Bernoulli(logits=backend.array(np.zeros(3))))]
     if backend.framework == "pyro":
@@ -62,18 +62,18 @@ def test_k1_divergence_from_the_frameworks_own(backend: Backend) -> None:
                 backend.kl(x, y)
 
 
-# K2: the framework's own distributions at probs of exactly 0 and 1.
+# K2: tests of the KL with the framework's own distributions at probs of exactly 0 and 1.
 
 
 def bernoulli_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The sum of p log p / q, where 0 log 0 is 0."""
+    """The KL of Bernoulli distributions: the sum of p log p / q, where 0 log 0 is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = [np.where(x == 0, 0.0, x * np.log(x / y)) for x, y in ((p, q), (1 - p, 1 - q))]
     return terms[0] + terms[1]
 
 
 def test_k2_divergence_at_certain_probs(backend: Backend) -> None:
-    """inf or 0, in either order; framework's logits came from probs clamped to 1e-7 or so."""
+    """The KL is exact, also inf and 0, though the frameworks clamp probs to get logits."""
     p, q = (x.ravel() for x in np.meshgrid([0.0, 0.3, 1.0], [0.0, 0.6, 1.0]))
     distributions = [
         [make_bernoulli(probs=backend.array(x)) for x in (p, q)]
@@ -101,7 +101,7 @@ def test_k2_divergence_at_certain_probs(backend: Backend) -> None:
 
 
 def test_k2_gradients_at_certain_probs(backend: Backend) -> None:
-    """Finite, and those of the probs between: log(p (1 - q) / (1 - p) q)."""
+    """Gradients are finite; between 0 and 1, the gradient by p is log(p (1 - q) / ((1 - p) q))."""
     p, q = np.array([0.3, 0.0, 1.0, 0.3]), np.array([0.6, 0.6, 0.6, 1.0])
     ours, own = backend.names.Bernoulli, theirs(backend).Bernoulli
     for make_p, make_q in ((ours, own), (own, ours)):
@@ -116,13 +116,14 @@ def test_k2_gradients_at_certain_probs(backend: Backend) -> None:
         np.testing.assert_allclose(by_q[:2], [0.7 / 0.4 - 0.3 / 0.6, 1 / 0.4], rtol=1e-6)
 
 
-# K3: equal temperatures without a batch.
+# K3: a test of equal temperatures without a batch.
 
 
 def test_k3_divergence_without_a_batch(backend: Backend) -> None:
-    """KL of close distributions is d^2 / 6: the general quadrature has errors of 1e-7 in float32.
+    """The KL of logits d apart is d^2 / 6, more precise than by the general quadrature.
 
-    Its derivative by the logits is d / 3; by a temperature it is that of the general formula.
+    In float32 the quadrature has errors of 1e-7. The derivative by the logits is d / 3; that by a
+    temperature comes from the general formula.
     """
     d, t, names = 1e-6, 0.4, backend.names
 
@@ -146,12 +147,12 @@ def test_k3_divergence_without_a_batch(backend: Backend) -> None:
     )
 
 
-# K4, K5: the halves.
+# K4, K5: tests in half precision.
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_k4_cdf_of_a_copy_in_the_halves(backend: Backend, dtype: str) -> None:
-    """As exact as its result is rounded, 0.4 % in bfloat16: it was off by 5 % near 1."""
+    """The cdf is right to the rounding of its result, 0.4 % in bfloat16, also near 1."""
     logits = np.array([-22.0, -3.5, 16.5, 22.0])
     value = backend.array(np.array([0.004, 0.3, 0.984375, 0.99609375]), dtype)
     distribution = backend.names.RelaxedBernoulli(4.0, logits=backend.array(logits, dtype))
@@ -163,7 +164,7 @@ def test_k4_cdf_of_a_copy_in_the_halves(backend: Backend, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_k5_modes_in_the_halves(backend: Backend, dtype: str) -> None:
-    """With masks: those of double precision, in the dtype of values."""
+    """With masks, modes equal those in double precision, and have the values' dtype."""
     names = backend.names
     scores = np.array([[-INF, 2.0, 3.0], [1.0, 0.5, 4.0], [0.0, 0.25, 0.125]])
     matching = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
@@ -182,12 +183,12 @@ def test_k5_modes_in_the_halves(backend: Backend, dtype: str) -> None:
         np.testing.assert_array_equal(backend.numpy(distribution.mode), mode)
 
 
-# K8, F3: what the frameworks ask of a class.
+# K8, F3: tests of has_rsample and arg_constraints, which the frameworks use.
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_f3_rsample_is_where_a_gradient_is(backend: Backend, name: str) -> None:
-    """has_rsample is true if and only if a draw has a gradient, in all wrappers; so is rsample."""
+    """has_rsample is true just where rsample exists and has a gradient, also in wrappers."""
     logits = numbers(name)
     weights = backend.array(np.random.default_rng(0).normal(size=logits.shape))
     has, distribution = name not in NO_RSAMPLE, made(backend, name)
@@ -214,7 +215,7 @@ def test_f3_rsample_is_where_a_gradient_is(backend: Backend, name: str) -> None:
 
 
 def test_f3_permutations_under_trace_graph_elbo(backend: Backend, language: Language) -> None:
-    """The gradient is that of Trace_ELBO at the same draws: it was exactly 0."""
+    """TraceGraph_ELBO's gradient equals Trace_ELBO's at the same draws, and is not 0."""
     names = backend.names
     cost = backend.array([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0], [1.0, 2.0, 0.5]])
     mean = backend.array(np.zeros((3, 3)))
@@ -259,7 +260,7 @@ def gradient_of(
 
 @pytest.mark.parametrize("name", EVERY)
 def test_k8_argument_constraints_name_the_parameters(backend: Backend, name: str) -> None:
-    """All that the class takes, and each attribute fulfils its constraint."""
+    """arg_constraints has all parameters of the class, and each attribute satisfies its own."""
     distribution, matrices = made(backend, name), "Permutation" in name
     taken = {"logits"} | (set() if matrices else {"probs"})
     if getattr(distribution, "temperature", None) is not None:
@@ -274,14 +275,14 @@ def test_k8_argument_constraints_name_the_parameters(backend: Backend, name: str
         distribution.validate_args()
 
 
-# K9, K10: which models AutoRelaxed takes.
+# K9, K10: tests of the models that AutoRelaxed accepts.
 
 
 @pytest.mark.parametrize("probs", [[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
 def test_k9_auto_relaxed_of_a_site_with_an_estimator(
     backend: Backend, language: Language, probs: list[float]
 ) -> None:
-    """It is a latent discrete site like the others; a prior's zero stays one."""
+    """AutoRelaxed treats it as a discrete latent site, and keeps a zero of the prior."""
     names = backend.names
 
     def model() -> None:
@@ -308,9 +309,9 @@ def test_k9_auto_relaxed_of_a_site_with_an_estimator(
 def test_k10_auto_relaxed_names_the_way_for_gates(
     backend: Backend, language: Language, other: bool
 ) -> None:
-    """No autoguide draws them: both errors say to write a guide, and the guide that they say runs.
+    """No autoguide draws gates: the errors say to write a guide, and that guide runs.
 
-    AutoRelaxed said to use AutoNormal, which said to write a guide.
+    The error of AutoRelaxed must not name AutoNormal, which refuses gates as well.
     """
     names, zero = backend.names, backend.array(np.zeros(2))
     autoguide = backend.autoguide

@@ -1,6 +1,6 @@
 """Mean and variance of the log of a relaxed sample; mean, variance and entropy of subsets.
 
-Where a case is of two dtypes it takes one in each framework; the flag --whole takes both.
+Where a case has two dtypes, each framework runs one of them; with the flag --whole it runs both.
 """
 
 import importlib
@@ -28,10 +28,10 @@ def log_law(backend: Backend, t: Any, logits: Any, dtype: str = "float64") -> An
 @pytest.mark.share
 @DTYPES
 def test_k6_log_moments_of_two_categories(backend: Backend, dtype: str, bound: float) -> None:
-    """Against a grid of the logistic distribution, where the log is -softplus(-(d + L) / t).
+    """Moments agree with sums over a grid, where the log is -softplus(-(d + L) / t), L logistic.
 
-    Bounds are relative to max(1, 1 / t) and its square: the standard deviation of (d + L) / t.
-    Twice at one temperature for all rows, which goes another way.
+    Bounds are relative to the scale max(1, 1 / t) of (d + L) / t, or its square.
+    Two cases have one temperature for all rows, for which the library uses other code.
     """
     d, t = np.array([0.0, 0.5, -3.0, 20.0, -50.0]), np.array([1e-3, 0.1, 1.0, 2.0, 30.0])[:, None]
     d, t = np.broadcast_arrays(d.astype(dtype), t.astype(dtype))
@@ -56,16 +56,16 @@ def test_k6_log_moments_of_two_categories(backend: Backend, dtype: str, bound: f
     for at, logits, m, v, s in cases:
         arrays = (backend.array(x, dtype) for x in (at, logits))
         ours = [backend.numpy(x)[..., 1] for x in compiled(*arrays)]
-        # A mean far from 0 is itself rounded, in float32.
+        # In float32 the result itself is rounded, relative to a mean far from 0.
         assert (np.abs(ours[0] - m) <= bound * np.maximum(s, np.abs(m))).all()
         np.testing.assert_allclose(ours[1] / s**2, v / s**2, rtol=0, atol=bound)
 
 
 @pytest.mark.parametrize("t", [0.5, 1.0, 2.5])
 def test_k6_log_moments_of_three_categories(backend: Backend, t: float) -> None:
-    """Against the integral over the plane of log ratios, to 1e-8.
+    """Moments agree with the integral over the plane of log ratios, to 1e-8.
 
-    The log probabilities are off by 0.3 and more, the variance without covariances by 1.
+    The test would see simpler formulas: log probabilities differ by 0.3 and more from the means.
     """
     logits = np.array([0.5, -1.0, 0.2])
     axis, y = plane(t)
@@ -79,9 +79,9 @@ def test_k6_log_moments_of_three_categories(backend: Backend, t: float) -> None:
 
 
 def test_k6_log_moments_of_many_categories(backend: Backend, seed: int) -> None:
-    """Those of 100,000 draws: each of 40 means and variances within 5 standard errors (3 %).
+    """40 means and variances agree with those of 100,000 draws, to 5 standard errors (3 %).
 
-    A false alarm in 20,000 runs.
+    A false alarm comes once in 20,000 runs.
     """
     rng = np.random.default_rng(seed)
     logits, t = rng.normal(0, 2, 20), np.array([0.4, 3.0])[:, None]
@@ -97,7 +97,7 @@ def test_k6_log_moments_of_many_categories(backend: Backend, seed: int) -> None:
 
 
 def test_k6_log_moments_with_masks(backend: Backend) -> None:
-    """-inf and 0 for a masked category, as if it were not there; 0 and 0 where one is left."""
+    """A masked category has mean -inf and variance 0; the only one left has mean and variance 0."""
     rows = np.array([[0.3, -INF, -1.2, 0.9], [-INF, 2.0, -INF, -INF]])
     for dtype, bound in (("float64", 1e-12), ("float32", 1e-6), ("bfloat16", 0.01)):
         distribution = log_law(backend, np.array([0.5, 3.0]), rows, dtype)
@@ -115,7 +115,7 @@ def test_k6_log_moments_with_masks(backend: Backend) -> None:
 @pytest.mark.share
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-6), ("float32", 3e-3)])
 def test_k6_log_variance_at_high_temperatures(backend: Backend, dtype: str, bound: float) -> None:
-    """Relative to its own size, which is that of 1 / t^2: integrals alone give noise in float32."""
+    """The variance, about 1 / t^2, has a small relative error, where plain integrals give noise."""
     t = np.array([20.0, 40.0, 1000.0, 5000.0])
     d = np.array([0.5, 30.0, -300.0, 8000.0])
 
@@ -129,7 +129,7 @@ def test_k6_log_variance_at_high_temperatures(backend: Backend, dtype: str, boun
 
 
 def derivatives(backend: Backend, f: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """From x and v to the gradient at x, and the Hessian times v."""
+    """A function from x and v to the gradient of f at x, and the Hessian times v."""
     if backend.framework == "numpyro":
         import jax
 
@@ -145,7 +145,7 @@ def derivatives(backend: Backend, f: Callable[[Any], Any]) -> Callable[[Any, Any
 
 
 def check_derivatives(backend: Backend, f: Callable[[Any], Any], *points: np.ndarray) -> None:
-    """Against central differences of the values, in float64: to 1e-6 and 1e-4 of the largest."""
+    """Check gradient and Hessian against central differences, to 1e-6 and 1e-4 of the largest."""
     rng, compiled, both = np.random.default_rng(0), backend.compiled(f), derivatives(backend, f)
 
     def value(x: np.ndarray) -> float:
@@ -163,7 +163,7 @@ def check_derivatives(backend: Backend, f: Callable[[Any], Any], *points: np.nda
 
 
 def test_k6_derivatives_of_log_moments(backend: Backend) -> None:
-    """First and second ones, by logits and temperature together, on both sides of 1."""
+    """First and second derivatives by logits and temperature are right, on both sides of 1."""
     logits = np.array([0.3, -0.8, 1.1])
     weights = [backend.array(w) for w in np.random.default_rng(1).normal(size=(2, 3))]
 
@@ -174,7 +174,7 @@ def test_k6_derivatives_of_log_moments(backend: Backend) -> None:
     check_derivatives(backend, total, *(np.append(logits, t) for t in (0.7, 1.6)))
 
 
-# Subsets, by brute force.
+# Tests of subsets, by enumeration.
 
 
 def masses(k: int, logits: np.ndarray) -> dict[tuple[int, ...], float]:
@@ -192,7 +192,7 @@ def masses(k: int, logits: np.ndarray) -> dict[tuple[int, ...], float]:
 
 
 def brute(k: int, logits: np.ndarray) -> tuple[np.ndarray, float]:
-    """The inclusion probabilities and the entropy."""
+    """The inclusion probabilities and the entropy of a subset, by enumeration."""
     each = masses(k, logits)
     inclusion = np.zeros(len(logits))
     for members, mass in each.items():
@@ -206,7 +206,7 @@ def brute(k: int, logits: np.ndarray) -> tuple[np.ndarray, float]:
 def test_k6_moments_and_entropy_of_subsets(
     backend: Backend, k: int, dtype: str, bound: float
 ) -> None:
-    """Logits of scales 0.1 to 20, and masked ones; the probs are off by 0.2."""
+    """Moments and entropy agree with enumeration; probs as the mean would be off by 0.2."""
     rng = np.random.default_rng(k)
     logits = (rng.normal(size=(4, 6)) * np.array([[0.1], [1.0], [5.0], [20.0]])).astype(dtype)
     logits[1, 2] = logits[2, :2] = -INF
@@ -226,7 +226,7 @@ def test_k6_moments_and_entropy_of_subsets(
 
 
 def test_k6_the_subset_of_the_report(backend: Backend) -> None:
-    """Its numbers, and where all that are not masked are drawn: certain."""
+    """A known example, and a subset of all unmasked categories, which is certain."""
     distribution = backend.names.Subset(2, logits=backend.array([2.0, 0.0, 0.0, -1.0]))
     expected = [0.960, 0.438, 0.438, 0.164]
     np.testing.assert_allclose(backend.numpy(distribution.mean), expected, atol=5e-4)
@@ -236,7 +236,7 @@ def test_k6_the_subset_of_the_report(backend: Backend) -> None:
 
 
 def test_k6_means_of_large_subsets(backend: Backend) -> None:
-    """They sum to k, and are k / K of equal logits: 60 of 90 in pieces of the nodes."""
+    """Means of 60 of 90 sum to 60, and are 2/3 for equal logits, with nodes in several blocks."""
     rng = np.random.default_rng(0)
     rows = np.stack([np.zeros(90), rng.normal(0, 3, 90)])
     mean = backend.numpy(backend.names.Subset(60, logits=backend.array(rows)).mean)
@@ -245,7 +245,7 @@ def test_k6_means_of_large_subsets(backend: Backend) -> None:
 
 
 def test_k6_derivatives_of_subsets(backend: Backend) -> None:
-    """First and second ones of mean, variance and entropy; 0 at a masked category."""
+    """Derivatives of mean, variance and entropy are right, and 0 at a masked category."""
     weights = [backend.array(w) for w in np.random.default_rng(1).normal(size=(2, 4))]
 
     def total(x: Any) -> Any:
@@ -263,7 +263,7 @@ def test_k6_derivatives_of_subsets(backend: Backend) -> None:
 
 @pytest.mark.parametrize("guide", ["AutoNormalMessenger", "AutoHierarchicalNormalMessenger"])
 def test_k7_messengers_run_on_a_relaxed_model(backend: Backend, guide: str, seed: int) -> None:
-    """Pyro's guides that start from prior means: the loss falls below that of the start."""
+    """Pyro's guides that start from prior means run, and the loss falls."""
     if backend.framework != "pyro":
         pytest.skip("NumPyro has no such guides")
     pyro = importlib.import_module("pyro")

@@ -16,14 +16,14 @@ temperatures = st.sampled_from([0.1, 0.5, 2 / 3, 1.0, 3.0])
 
 
 def log_prob(backend: Backend, case: Case, t: object, logits: object, value: object) -> np.ndarray:
-    """Our density of values given by their numbers alone."""
+    """Our log density of values that are made from numbers, not drawn."""
     distribution = getattr(backend.names, case.name)(backend.array(t), logits=backend.array(logits))
     return backend.numpy(distribution.log_prob(backend.array(value)))
 
 
 @cases
 def test_density_is_the_papers(backend: Backend, case: Case) -> None:
-    """The closed form as printed, to 1e-10, over shapes, logits and temperatures."""
+    """log_prob is the paper's closed form, to 1e-10, over shapes, logits and temperatures."""
 
     @given(
         seed=st.integers(0, 10**6),
@@ -43,7 +43,7 @@ def test_density_is_the_papers(backend: Backend, case: Case) -> None:
 
 @cases
 def test_density_is_numpys(backend: Backend, case: Case) -> None:
-    """The shared formulas over NumPy give the same number, a temperature a row."""
+    """The shared formulas give the same numbers in NumPy, at a temperature for each row."""
     rng, ops = np.random.default_rng(0), NumpyOps()
     logits, x, t = (
         parameters(rng, case.one_hot, 5, (3,)),
@@ -63,7 +63,7 @@ def test_density_is_numpys(backend: Backend, case: Case) -> None:
 
 @cases
 def test_density_is_the_frameworks_own(case: Case) -> None:
-    """torch's classes, in the interior, where they are right."""
+    """log_prob is that of torch's classes, in the interior, where torch's classes are right."""
     dist = pytest.importorskip("torch.distributions")
     from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
@@ -81,7 +81,7 @@ def test_density_is_the_frameworks_own(case: Case) -> None:
 
 
 def test_binary_density_far_out(backend: Backend) -> None:
-    """SciPy's logistic distribution, to 1e-15, where torch's softplus is off by 2e-9 at 20."""
+    """log_prob is SciPy's logistic, to 1e-15, though torch's softplus is off by 2e-9 at 20."""
     from scipy.stats import logistic
 
     d = np.linspace(-39, 39, 500)
@@ -95,7 +95,7 @@ def test_binary_density_far_out(backend: Backend) -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_discrete_law_by_enumeration(backend: Backend, name: str) -> None:
-    """Masses sum to one; entropy and KL are the sums that define them; so are mean and variance."""
+    """Masses sum to one, and entropy, KL, mean and variance are the sums that define them."""
     rng, cls = np.random.default_rng(3), getattr(backend.names, name)
     rows = name == "OneHotCategorical"
     p, q = (cls(logits=backend.array(parameters(rng, rows, 4, (3,)))) for _ in range(2))
@@ -120,7 +120,7 @@ def test_discrete_law_by_enumeration(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_kl_with_torchs_own(name: str) -> None:
-    """Both ways round, against torch's KL of its own classes."""
+    """The KL with torch's class, in either order, is torch's KL of its own classes."""
     dist, backend = pytest.importorskip("torch.distributions"), BACKENDS["pyro"]()
     rng, ours, theirs = np.random.default_rng(4), getattr(backend.names, name), getattr(dist, name)
     a, b = (backend.array(parameters(rng, name[0] == "O", 4, (3,))) for _ in range(2))
@@ -130,7 +130,7 @@ def test_kl_with_torchs_own(name: str) -> None:
 
 
 def test_kl_with_numpyros_own() -> None:
-    """Both parameterisations, both ways round, against p log(p/q) + (1-p) log((1-p)/(1-q))."""
+    """The KL with NumPyro's classes is p log(p/q) + (1-p) log((1-p)/(1-q)), in either order."""
     dist = pytest.importorskip("numpyro.distributions")
     backend = BACKENDS["numpyro"]()
     ours, p, q = backend.names.Bernoulli, 0.3, 0.6
@@ -148,7 +148,7 @@ def test_kl_with_numpyros_own() -> None:
 
 
 def test_entropy_in_closed_form(backend: Backend) -> None:
-    """The logistic one is SciPy's, scaled; that of two categories the same, in their log ratio."""
+    """The binary entropy is that of SciPy's scaled logistic; two categories have the same."""
     from scipy.stats import logistic
 
     for t in (0.1, 1.0, 4.0):
@@ -161,7 +161,7 @@ def test_entropy_in_closed_form(backend: Backend) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_backends_agree(case: Case) -> None:
-    """The same density from both, to rounding."""
+    """Both backends compute the same density, to rounding."""
     pytest.importorskip("pyro"), pytest.importorskip("numpyro")
     rng = np.random.default_rng(5)
     logits, x = parameters(rng, case.one_hot, 6, (7,)), interior(rng, case, 6, 7)

@@ -1,8 +1,8 @@
-"""First and second derivatives of everything, in both frameworks, against differences in float64.
+"""First and second derivatives of all results, in both frameworks, against differences in float64.
 
-A distribution's quantities are added up, each entry with a weight of its own, to one function of
+A distribution's results are added up, each entry with its own weight, to one function of
 its logits and temperatures, of those of another distribution, and of a value. First derivatives are
-held to differences of that function, second ones to differences of the first, along random
+compared with differences of that function, second ones with differences of the first, along random
 directions that mix all of these arguments.
 """
 
@@ -17,11 +17,11 @@ from harness import Backend
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
-Function = Callable[..., Any]  # of logits, temperature, another's, and unconstrained numbers
+Function = Callable[..., Any]  # of logits, temperature, another's both, and unconstrained numbers
 Point = list[np.ndarray]
 
 ROWS, K = 2, 3
-# Temperatures of each row, and the other's: equal to them, shared by the rows, and neither.
+# Temperatures of the rows, and of the other distribution: equal, shared by all rows, or neither.
 TEMPERATURES = {
     "equal": ([0.5, 0.5], [0.5, 0.5]),
     "shared": ([0.6, 0.6], [0.8, 0.8]),
@@ -33,12 +33,12 @@ NO_KL = [*NO_ENTROPY, "Subset"]
 # Their moments, entropies and KL divergences are integrals, whose derivatives JAX takes long to
 # compile: there they have a test of their own. (Those of the KL are in test_cases_d.)
 INTEGRALS = RELAXED[:4]
-SAME_KL = ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"]  # as that of what they are of
+SAME_KL = ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"]  # equals the KL on the simplex
 NO_MOMENTS = ["RelaxedSubset", "RelaxedPermutation"]
 
 
 def made(backend: Backend, name: str, logits: Any, t: Any, estimator: Any = None) -> Any:
-    """The named distribution. The matrices of a permutation are made of the rows of logits."""
+    """The distribution of a name. A permutation's matrices are made from the rows of logits."""
     cls = getattr(backend.names, name)
     if name == "RelaxedPermutation":
         return cls(t, logits[:, :, None] * logits[:, None, :], iterations=3)
@@ -51,7 +51,7 @@ def made(backend: Backend, name: str, logits: Any, t: Any, estimator: Any = None
 
 
 def on_support(backend: Backend, name: str, u: Any) -> Any:
-    """A value of the distribution, which unconstrained numbers stand for."""
+    """The value of the distribution that unconstrained numbers are mapped to."""
     ops = backend.private.ops
     if name in ("LogitRelaxedBernoulli", "HardConcrete", "RelaxedBernoulli"):
         return u if name.startswith("Logit") else ops.exp(-ops.softplus(-u))
@@ -61,7 +61,7 @@ def on_support(backend: Backend, name: str, u: Any) -> Any:
 
 
 def weighted(backend: Backend, terms: list[Any]) -> Any:
-    """The sum of all entries, each with a weight of its own."""
+    """The sum of all entries, each times its own weight."""
     total = 0.0
     for i, term in enumerate(terms):
         weights = np.cos(i + np.arange(np.prod(term.shape))).reshape(term.shape)
@@ -75,7 +75,7 @@ def integrals(backend: Backend, name: str) -> Function:
     def total(logits: Any, t: Any, other: Any, other_t: Any, u: Any) -> Any:
         distribution = made(backend, name, logits, t)
         terms = [distribution.entropy()]
-        if name not in SAME_KL:  # in log space they are sums, whose derivatives have their own test
+        if name not in SAME_KL:  # log space has its own test of them
             terms += [distribution.mean, distribution.variance]
         return weighted(backend, terms)
 
@@ -83,7 +83,7 @@ def integrals(backend: Backend, name: str) -> Function:
 
 
 def quantities(backend: Backend, name: str, seed: int, whole: bool = True) -> Function:
-    """The sum of all that the named distribution can tell; if not whole, without integrals."""
+    """The sum of all results of a distribution, without integrals if not `whole`."""
 
     def total(logits: Any, t: Any, other: Any, other_t: Any, u: Any) -> Any:
         law, names = made(backend, name, logits, t), backend.names
@@ -95,7 +95,7 @@ def quantities(backend: Backend, name: str, seed: int, whole: bool = True) -> Fu
         if law.has_rsample:
             x = backend.draw(law, seed)
             terms += [] if name in STRAIGHT_THROUGH else [x]
-            # The density of a gate has a gradient that the value's derivative lacks.
+            # HardConcrete's density has a gradient that isn't the derivative: the masses' part.
             if name not in [*NO_MOMENTS, "HardConcrete"]:
                 terms.append(law.log_prob(x))
         elif name in DISCRETE:
@@ -119,12 +119,12 @@ def quantities(backend: Backend, name: str, seed: int, whole: bool = True) -> Fu
 
 
 class Derivatives:
-    """A function's value, gradient, and what else a framework makes of it along a direction.
+    """A function's value and gradient, and its derivatives along a direction.
 
     Args:
         backend: The framework.
         f: The function.
-        once: Whether its second derivative is taken in forward mode of reverse mode alone.
+        once: Whether to compute the second derivative only in forward mode of reverse mode.
     """
 
     def __init__(self, backend: Backend, f: Function, once: bool = False) -> None:
@@ -190,9 +190,9 @@ class Derivatives:
         return float(self._backend.numpy(value)), self._flat(gradient)
 
     def second(self, point: Point, d: Point) -> list[np.ndarray]:
-        """Along a direction: the first derivative in forward mode, and the second one.
+        """The first derivative along a direction, in forward mode, and the second in several modes.
 
-        That in forward mode of reverse mode, the other way round, and, in torch, in reverse twice.
+        The modes are forward over reverse, reverse over forward, and, in torch, reverse twice.
         """
         first, *others = self._second(self._arrays(point), self._arrays(d))
         return [self._backend.numpy(first), *(self._flat(x) for x in others)]
@@ -202,7 +202,7 @@ class Derivatives:
 
 
 def along(f: Callable[[Point], Any], point: Point, d: Point, h: float = 2e-3) -> np.ndarray:
-    """The derivative by central differences, with the term in h^2 taken off."""
+    """The derivative by central differences, extrapolated to remove the error in h^2."""
 
     def difference(h: float) -> np.ndarray:
         sides = [f([x + s * h * y for x, y in zip(point, d, strict=True)]) for s in (1, -1)]
@@ -212,7 +212,7 @@ def along(f: Callable[[Point], Any], point: Point, d: Point, h: float = 2e-3) ->
 
 
 def check(f: Derivatives, points: list[Point], directions: list[Point], away: float = 0.0) -> None:
-    """All derivatives against differences, 1e-6 of the largest; away moves the differences."""
+    """Check derivatives against differences at points moved by `away`, to 1e-6 of the largest."""
     for point in points:
         there = [x + away for x in point]
         gradient = f.first(point)[1]
@@ -228,7 +228,7 @@ def check(f: Derivatives, points: list[Point], directions: list[Point], away: fl
 
 
 def case(name: str, seed: int, number: int = 1) -> tuple[list[Point], list[Point]]:
-    """Points at all temperatures, and directions."""
+    """Random points at all temperatures, and random directions."""
     rng = np.random.default_rng(seed)
     shape = (ROWS,) if "Bernoulli" in name or name == "HardConcrete" else (ROWS, K)
     logits, other, u = rng.normal(0, 0.7, (3, *shape))
@@ -241,10 +241,9 @@ def case(name: str, seed: int, number: int = 1) -> tuple[list[Point], list[Point
 
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives(backend: Backend, name: str, seed: int, whole: bool) -> None:
-    """By logits, temperatures and value, alone and mixed; first and second, forward and reverse.
+    """First and second derivatives by all arguments are right, in forward and reverse mode.
 
-    The flag --whole takes the integrals as well in JAX, and each order of two modes for those of
-    the gates and the subsets.
+    With --whole, JAX also runs the integrals, and every order of two modes for gates and subsets.
     """
     all_of_it = whole or backend.framework == "pyro" or name not in INTEGRALS
     once = backend.framework == "numpyro" and name in ("HardConcrete", "Subset") and not whole
@@ -255,13 +254,13 @@ def test_derivatives(backend: Backend, name: str, seed: int, whole: bool) -> Non
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 @pytest.mark.parametrize("name", INTEGRALS)
 def test_derivatives_of_integrals(backend: Backend, name: str, seed: int) -> None:
-    """Those of entropy and moments in JAX: first ones in both modes, second ones in one order."""
+    """In JAX, entropy and moments have right first derivatives in two modes, and second ones."""
     check(Derivatives(backend, integrals(backend, name), once=True), *case(name, seed))
 
 
 @pytest.mark.parametrize("wrong", ["another point", "logits", "temperature", "value"])
 def test_a_wrong_derivative_fails(backend: Backend, wrong: str, seed: int) -> None:
-    """Differences at another point; or one of the arguments without its derivative."""
+    """The check fails at another point, and if an argument has no derivative."""
     name = "LogitRelaxedBernoulli"
     f, stop = quantities(backend, name, seed), backend.private.ops.stop_gradient
     points, directions = case(name, seed)

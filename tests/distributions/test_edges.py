@@ -1,4 +1,4 @@
-"""Edges: point masses, faces of the simplex, twins, enumeration, masks over missing values."""
+"""Edge cases: point masses, masked categories, discrete counterparts, enumeration, and NaN data."""
 
 import functools
 
@@ -12,7 +12,7 @@ INF = np.inf
 
 
 def test_kl_where_probabilities_underflow(backend: Backend) -> None:
-    """p is above 0 where q is 0: infinite; the same distribution: 0. Never NaN."""
+    """The KL is infinite where p > 0 and q = 0, is 0 for equal distributions, and is never NaN."""
     cls = backend.names.OneHotCategorical
     p = cls(logits=backend.array([0.0, -2000.0]))
     q = cls(logits=backend.array([0.0, -INF]))
@@ -26,7 +26,7 @@ def test_kl_where_probabilities_underflow(backend: Backend) -> None:
 
 @pytest.mark.parametrize("name", RELAXED)
 def test_the_discrete_twin(backend: Backend, name: str) -> None:
-    """It has the same logits, and checks its values as its parent does."""
+    """The discrete counterpart has the same logits, and validates its values."""
     distribution = getattr(backend.names, name)(0.5, probs=backend.array([0.25, 0.75]))
     discrete_one = distribution.discrete
     np.testing.assert_allclose(backend.numpy(discrete_one.probs), [0.25, 0.75], rtol=1e-12)
@@ -37,7 +37,7 @@ def test_the_discrete_twin(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_enumeration_is_for_plain_laws(backend: Backend, name: str) -> None:
-    """With an estimator there is none: Pyro would sum values that carry no weight."""
+    """A distribution with an estimator has no enumeration: Pyro would sum unweighted values."""
     cls, logits = getattr(backend.names, name), backend.array(np.zeros((2, 3)))
     assert cls(logits=logits).has_enumerate_support
     estimated = cls(logits=logits, estimator=backend.names.StraightThrough())
@@ -49,7 +49,7 @@ def test_enumeration_is_for_plain_laws(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_estimators_by_mistake(backend: Backend, name: str) -> None:
-    """A list is a temperature; the class of an estimator is not an estimator."""
+    """A list is accepted as a temperature; an estimator's class in place of an object raises."""
     cls, names = getattr(backend.names, name), backend.names
     logits = backend.array(np.zeros((2, 3)))
     t = [0.5, 1.0] if name == "OneHotCategorical" else [[0.5], [1.0]]
@@ -60,13 +60,13 @@ def test_estimators_by_mistake(backend: Backend, name: str) -> None:
 
 
 def test_no_temperature(backend: Backend) -> None:
-    """None is not a temperature."""
+    """A temperature of None raises."""
     with pytest.raises(ValueError, match="RelaxedBernoulli got temperature=None; expected"):
         backend.names.RelaxedBernoulli(None, logits=backend.array(0.0))
 
 
 def test_enumerated_elbo_in_pyro() -> None:
-    """TraceEnum_ELBO with a plain guide is the exact KL; with an estimator it samples instead."""
+    """TraceEnum_ELBO of a plain guide is the exact KL; with an estimator it samples."""
     pyro = pytest.importorskip("pyro")
     backend = BACKENDS["pyro"]()
     names = backend.names
@@ -83,7 +83,7 @@ def test_enumerated_elbo_in_pyro() -> None:
 
 
 def test_missing_values_under_a_mask_in_numpyro() -> None:
-    """What is masked out may be NaN, as with NumPyro's own distributions; gradients are finite."""
+    """Masked values may be NaN, as in NumPyro's distributions; gradients are finite."""
     jax = pytest.importorskip("jax")
     names, jnp = BACKENDS["numpyro"]().names, jax.numpy
     mask = jnp.array([True, False])
@@ -103,7 +103,7 @@ def test_missing_values_under_a_mask_in_numpyro() -> None:
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_vmap_over_an_estimated_law_in_numpyro(name: str) -> None:
-    """Its estimator's temperature is a leaf of the batch shape."""
+    """vmap works since the estimator's temperature is a pytree leaf with the batch shape."""
     jax = pytest.importorskip("jax")
     names = BACKENDS["numpyro"]().names
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
@@ -115,7 +115,7 @@ def test_vmap_over_an_estimated_law_in_numpyro(name: str) -> None:
 
 
 def test_a_bound_temperature_stays() -> None:
-    """functools.partial(guide, temperature=...) is not overridden."""
+    """AnnealedSVI doesn't override the temperature of functools.partial(guide, temperature=...)."""
     from relaxed_dists._infer.svi import accepting
 
     def guide(temperature: float) -> float:
@@ -127,7 +127,7 @@ def test_a_bound_temperature_stays() -> None:
 
 
 def test_repr(backend: Backend) -> None:
-    """In each framework's own way, with the temperature and the estimator; also while traced."""
+    """repr follows the framework, and has the temperature and the estimator, also while traced."""
     names, logits = backend.names, backend.array(np.zeros((2, 3)))
     relaxed = names.RelaxedOneHotCategorical(backend.array(0.5), logits=logits[0])
     discrete = names.OneHotCategorical(logits=logits, estimator=names.GumbelSoftmax([0.5, 1.0]))

@@ -1,4 +1,4 @@
-"""Every method of the frameworks' distributions on each of ours: a value, or why there is none."""
+"""Every method of the frameworks' base class, on each distribution, has a value or our error."""
 
 import importlib
 import os
@@ -19,7 +19,7 @@ WITHOUT_DENSITY = {*NO_DENSITY, *HARD}
 MATRICES = {name for name in WITHOUT_DENSITY if "Permutation" in name}
 NO_MEAN = MATRICES | {"RelaxedSubset"}
 NO_CDF = set(EVERY) - {"LogitRelaxedBernoulli", "RelaxedBernoulli", "HardConcrete"}
-# What raises an error, by the method; all else has a value.
+# The distributions whose method raises, by method; all others have a value.
 LACKS: dict[str, Any] = {
     "cdf": NO_CDF,
     "icdf": NO_CDF,
@@ -39,7 +39,7 @@ LACKS: dict[str, Any] = {
 
 
 class Asked:
-    """A distribution, and how each method of its framework's base class is asked."""
+    """A distribution, with a call of each method of its framework's base class."""
 
     def __init__(self, backend: Backend, name: str) -> None:
         self.backend, self.name, self.law = backend, name, made(backend, name)
@@ -66,7 +66,7 @@ class Asked:
         return type(self.law).infer_shapes(logits=tuple(self.law.logits.shape), **temperature)
 
     def numbers(self) -> dict[str, tuple[Callable[[], Any], tuple[int, ...]]]:
-        """What gives numbers, and of which shape."""
+        """Calls of the methods that return numbers, with the numbers' shape."""
         distribution, shape, key = self.law, self.shape, self.key
         half = self.backend.array(np.full(BATCH, 0.5))
         return {
@@ -91,7 +91,7 @@ class Asked:
         }
 
     def objects(self) -> dict[str, tuple[Callable[[], Any], Any]]:
-        """What gives anything else, and what it is to be."""
+        """Calls of all other methods, with the expected result."""
         distribution, kept, validates = self.law, self.law.has_rsample, self.base._validate_args
         flat = getattr(distribution, "tree_flatten", tuple)
         made = type(distribution)
@@ -135,7 +135,7 @@ class Asked:
         }
 
     def listed(self) -> bool:
-        """Whether the values are given by enumerate_support."""
+        """Whether the distribution has enumerate_support."""
         try:
             self.law.enumerate_support()
         except NotImplementedError:
@@ -143,7 +143,7 @@ class Asked:
         return True
 
     def relaxed(self) -> bool:
-        """Whether the distribution has a temperature of its own."""
+        """Whether the distribution has a temperature."""
         return getattr(self.law, "temperature", None) is not None
 
     def supported(self) -> Any:
@@ -153,13 +153,13 @@ class Asked:
 
 
 def check(backend: Backend, name: str) -> None:
-    """Hold that a value has its shape and is finite, and that an error says what to do."""
+    """Check that each method's value is right in shape and finite, or its error says what to do."""
     asked = Asked(backend, name)
     numbers, objects = asked.numbers(), asked.objects()
     for method in (x for x in dir(asked.base) if not x.startswith("_") and x != "rv"):
         if method == "conjugate_update":
             refused(lambda: asked.law.conjugate_update(asked.law), asked.law, method)
-        elif method == "reshape":  # renamed in Pyro, whose error says how
+        elif method == "reshape":  # Pyro's error says the new name
             with pytest.raises(Exception, match="to_event"):
                 asked.law.reshape((2,))
         elif method in LACKS and name in LACKS[method]:
@@ -179,27 +179,27 @@ def check(backend: Backend, name: str) -> None:
 
 
 def refused(call: Callable[[], Any], distribution: Any, method: str) -> None:
-    """Hold that a call is an error with a text of ours."""
+    """Check that a call raises an error with a text of this library."""
     name = type(distribution).__name__
     with pytest.raises(NotImplementedError) as caught:
         call()
     text = str(caught.value)
     assert text.startswith(name), (method, text)
     assert "expected" in text, (method, text)
-    assert text.count(".") >= 2, (method, text)  # a remedy after what was expected
+    assert text.count(".") >= 2, (method, text)  # a sentence of advice follows
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_method_has_a_value_or_says_why_not(backend: Backend, name: str) -> None:
-    """All public names of the base class, of which none is left out.
+    """Every public name of the base class gives a value, or an error.
 
-    A value has its shape and is finite; an error names the class, what was expected, what to do.
+    A value has its shape and is finite; an error says the class, what was expected and what to do.
     """
     check(backend, name)
 
 
 def bare(distribution: Any) -> Any:
-    """Raise an error without a text."""
+    """A method that raises an error without a text."""
     raise NotImplementedError
 
 
@@ -219,7 +219,7 @@ WRONG: dict[str, tuple[str, Any]] = {
 def test_a_wrong_method_fails(
     backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check sees each."""
+    """The check fails for each wrong method."""
     name, (method, instead) = "RelaxedBernoulli", WRONG[wrong]
     check(backend, name)
     monkeypatch.setattr(getattr(backend.names, name), method, instead)
@@ -228,7 +228,7 @@ def test_a_wrong_method_fails(
 
 
 def test_a_method_that_is_left_out_fails(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that a newer framework has."""
+    """The check fails if the base class has a method that isn't in the tables."""
     base = Asked(backend, "RelaxedBernoulli").base
     monkeypatch.setattr(base, "newer", lambda distribution: None, raising=False)
     with pytest.raises(KeyError, match="newer"):
@@ -237,9 +237,9 @@ def test_a_method_that_is_left_out_fails(backend: Backend, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", EVERY)
 def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
-    """NumPyro's masked and independent distributions, which are classes of ours there."""
+    """In NumPyro, masked and independent distributions say which method they don't have."""
     if backend.framework == "pyro":
-        return  # where they are Pyro's own
+        return  # its wrappers are Pyro's own classes
     distribution = made(backend, name)
     draw, masked = backend.draw(distribution, 0), distribution.mask(backend.array([1.0, 0.0]) > 0)
     for outside, own in ((masked, "entropy"), (distribution.to_event(1), "enumerate_support")):
@@ -255,7 +255,7 @@ def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
 
 
 def test_pyros_random_variables() -> None:
-    """In a process of its own, since rv imports pyro.contrib, which sets funsor's backend."""
+    """The attribute rv works. It has its own process, since pyro.contrib sets funsor's backend."""
     pytest.importorskip("pyro")
     code = """
 import torch

@@ -1,7 +1,7 @@
-"""Every place where the frameworks' machinery meets a distribution, with each of ours.
+"""Registries, handlers and inference functions of the frameworks, on each of our distributions.
 
-What there is to meet is read off the installed frameworks, so that a new registry, handler or
-inference function in a newer version fails the tests here until somebody looks at it.
+Their names are read from the installed frameworks, so that a new registry, handler or
+inference function in a newer version fails these tests until a test for it is added.
 """
 
 import importlib
@@ -30,7 +30,7 @@ SAID = (
 
 
 def answer(f: Callable[[], Any]) -> Any:
-    """What f gives, or the text of an error that says what to do; anything else fails the test."""
+    """The result of f, or the text of an error that says what to do; any other error is raised."""
     try:
         return f()
     except (ValueError, NotImplementedError, RuntimeError) as error:
@@ -40,7 +40,7 @@ def answer(f: Callable[[], Any]) -> Any:
 
 
 def numbers_of(backend: Backend, x: Any) -> np.ndarray:
-    """The numbers of a value, which must be there."""
+    """The numbers of a value, which must not be NaN."""
     found = backend.numpy(x)
     assert not np.isnan(found).any()
     return found
@@ -94,14 +94,14 @@ def registries(framework: str) -> set[str]:
 
 @pytest.mark.parametrize("framework", PACKAGES)
 def test_no_registry_is_unknown(framework: str) -> None:
-    """Each of the frameworks' registries has its test, or is of something else."""
+    """Each registry of the frameworks is in the table, which names its test."""
     pytest.importorskip(framework)
     assert registries(framework) == set(REGISTRIES[framework])
 
 
 @pytest.mark.parametrize("framework", PACKAGES)
 def test_a_registry_that_is_left_out_fails(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that a newer framework has."""
+    """A registry that isn't in the table fails the test, like one of a newer framework."""
     monkeypatch.delitem(REGISTRIES[framework], "biject_to")
     with pytest.raises(AssertionError, match="biject_to"):
         test_no_registry_is_unknown(framework)
@@ -109,7 +109,7 @@ def test_a_registry_that_is_left_out_fails(framework: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", FEW)
 def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) -> None:
-    """With a transform a value comes back; each error names what to do."""
+    """A support's transform inverts its inverse; without a transform the error says what to do."""
     distribution = made(backend, name)
     own = "torch" if backend.framework == "pyro" else "numpyro"
     distributions = importlib.import_module(f"{own}.distributions")
@@ -125,7 +125,7 @@ def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) 
         if not hasattr(distributions, registry):
             continue
         if own == "numpyro" and distribution.support is distributions.constraints.boolean:
-            continue  # its own error has no text, and NumPyro's inference puts one in its place
+            continue  # its error has no text; NumPyro's inference raises another
         to = getattr(distributions, registry)
         transform = answer(lambda: to(distribution.support))  # noqa: B023
         if not isinstance(transform, str):
@@ -134,7 +134,7 @@ def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) 
 
 
 def test_forecasting_takes_our_bernoulli_as_pyros() -> None:
-    """reshape_batch and prefix_condition; what they do not know they name."""
+    """reshape_batch and prefix_condition work on our Bernoulli; others raise Pyro's error."""
     pytest.importorskip("pyro")
     code = """
 import torch
@@ -152,14 +152,14 @@ try:
 except NotImplementedError as error:
     print(error)
 """
-    out = in_a_process(code).splitlines()  # since it sets funsor's backend, and imports a lot
+    out = in_a_process(code).splitlines()  # since pyro.contrib sets funsor's backend
     assert out[:2] == out[2:4]
     assert out[4] == "torch.Size([10, 3])"
     assert "OneHotCategorical" in out[5]
 
 
 def in_a_process(code: str) -> str:
-    """What code prints in a process of its own."""
+    """The output of code that runs in a new process."""
     import subprocess
     import sys
 
@@ -167,12 +167,12 @@ def in_a_process(code: str) -> str:
     return subprocess.run(run, capture_output=True, text=True, check=True).stdout
 
 
-# Functions of the frameworks' utilities.
+# Tests of the frameworks' utility functions.
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pyros_deep_copies_are_the_same_distribution(name: str) -> None:
-    """deep_to moves and detach detaches all tensors of a distribution."""
+    """deep_to moves all tensors of a distribution, and detach detaches all of them."""
     pytest.importorskip("pyro")
     import torch
     from pyro.distributions import util
@@ -191,7 +191,7 @@ def test_pyros_deep_copies_are_the_same_distribution(name: str) -> None:
         assert copied.sample().shape == distribution.sample().shape
 
 
-# Handlers.
+# Tests of handlers.
 
 HANDLERS: dict[str, Callable[[Backend, Any, Any], Any]] = {
     "block": lambda h, m, x: m,
@@ -215,13 +215,13 @@ HANDLERS: dict[str, Callable[[Backend, Any, Any], Any]] = {
 }
 ELSEWHERE = {  # not handlers of a model's sites; markov and queue, of enumeration, are in test_f1
     *("enable_validation", "get_mask", "is_validation_enabled", "NonlocalExit", "Trace", "unwrap"),
-    *("collapse", "markov", "queue"),  # collapse: of funsor, see test_f12
+    *("collapse", "markov", "queue"),  # collapse needs funsor, see test_f12
 }
 
 
 @pytest.mark.parametrize("framework", PACKAGES)
 def test_no_handler_is_unknown(framework: str) -> None:
-    """Each of the frameworks' handlers is in the table, or is none of sites."""
+    """Each handler of the frameworks is in the table, or doesn't apply to a model's sites."""
     pytest.importorskip(framework)
     module = {"pyro": "pyro.poutine", "numpyro": "numpyro.handlers"}[framework]
     assert set(importlib.import_module(module).__all__) <= HANDLERS.keys() | ELSEWHERE
@@ -229,7 +229,7 @@ def test_no_handler_is_unknown(framework: str) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
-    """The value keeps its shape, and its density is the distribution's own, or our error."""
+    """Under each handler the value has its shape, and the distribution's density or our error."""
     distribution = made(backend, name)
     framework = backend.ppl
     handlers = framework.poutine if backend.framework == "pyro" else framework.handlers
@@ -266,7 +266,7 @@ def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
 def test_a_handler_that_changes_a_site_fails(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By another value, by another distribution, or by an error that says nothing."""
+    """The test fails for a handler that changes the value or the distribution."""
     name, distribution = "RelaxedBernoulli", made(backend, "RelaxedBernoulli")
     framework = backend.ppl
 
@@ -292,7 +292,7 @@ def test_a_handler_that_changes_a_site_fails(
         test_handlers_leave_a_site_what_it_is(backend, name)
 
 
-# Inference.
+# Tests of inference functions.
 
 INFERENCE = {
     "pyro": {
@@ -307,14 +307,14 @@ INFERENCE = {
 
 
 def initialisation(framework: str) -> Any:
-    """The module of the strategies to begin from."""
+    """The framework's module of initialization strategies."""
     path = "infer.autoguide.initialization" if framework == "pyro" else "infer.initialization"
     return importlib.import_module(f"{framework}.{path}")
 
 
 @pytest.mark.parametrize("framework", PACKAGES)
 def test_no_strategy_to_begin_from_is_unknown(framework: str) -> None:
-    """Each is in the table."""
+    """Each initialization strategy of the frameworks is in the table."""
     pytest.importorskip(framework)
     found = inspect.getmembers(initialisation(framework), inspect.isfunction)
     assert {name for name, _ in found if name.startswith("init_to")} == INFERENCE[framework]
@@ -322,7 +322,7 @@ def test_no_strategy_to_begin_from_is_unknown(framework: str) -> None:
 
 @pytest.mark.parametrize("name", FEWER)
 def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
-    """A value of the right shape on the support, or an error that says what to do."""
+    """A strategy gives a value on the support, or raises an error that says what to do."""
     framework = backend.ppl
     module = initialisation(backend.framework)
     distribution = made(backend, name, dtype="float32")
@@ -331,7 +331,8 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
     def model() -> Any:
         return framework.sample("z", distribution)
 
-    # In NumPyro these two are others with fewer draws, and with another radius.
+    # In NumPyro init_to_sample is init_to_median with one draw, and init_to_uniform is
+    # init_to_feasible with a radius.
     less = {"init_to_sample", "init_to_uniform"} if backend.framework == "numpyro" else set()
     for strategy in sorted(INFERENCE[backend.framework] - less):
         start = getattr(module, strategy)
@@ -360,7 +361,7 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", FEWER)
 def test_models_can_be_initialised_predicted_and_scored(backend: Backend, name: str) -> None:
-    """As for HMC and for posterior predictions, one after the other and at once."""
+    """Each distribution works in HMC's set-up and in posterior predictions, or raises our error."""
     framework = backend.ppl
     infer = backend.infer
     distribution = made(backend, name, dtype="float32")

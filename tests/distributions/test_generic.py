@@ -1,6 +1,6 @@
-"""What the frameworks ask of each distribution of their own, asked of each of ours.
+"""General properties that the frameworks' own tests check, on each of our distributions.
 
-The laws of NumPyro's generic tests and of Pyro's fixtures that no other file here holds for all:
+These are properties in NumPyro's generic tests and Pyro's fixtures that no other file checks:
 expansions, pytrees, compilation, copies, shapes of values, masks, sums of divergences, validation.
 """
 
@@ -19,7 +19,7 @@ DENSE = [name for name in FEW if name not in NO_DENSITY]
 
 
 def same(backend: Backend, law: Any, other: Any, draw: bool = False) -> None:
-    """Both are one distribution: of one class, with equal parameters, and perhaps equal draws."""
+    """Check that class, parameters and, with `draw`, draws of two distributions are equal."""
     assert type(law) is type(other)
     assert repr(law.support) == repr(other.support)
     assert law.batch_shape == other.batch_shape
@@ -37,7 +37,7 @@ def same(backend: Backend, law: Any, other: Any, draw: bool = False) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 def test_expansions_can_be_made_in_steps(backend: Backend, name: str) -> None:
-    """One after the other as at once; a row's density is what it was."""
+    """Two expansions equal one, and expansion keeps each row's density."""
     law = made(backend, name, (1, 2))
     steps = law.expand((3, 2)).expand((5, 3, 2))
     same(backend, steps, law.expand((5, 3, 2)))
@@ -53,7 +53,7 @@ def test_expansions_can_be_made_in_steps(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_copies_are_the_same_distribution(backend: Backend, name: str) -> None:
-    """copy, deepcopy and pickle, as checkpoints and other processes make them; repr names it."""
+    """copy, deepcopy and pickle give an equal distribution, and repr has its class."""
     law = made(backend, name)
     for other in (copy.copy(law), copy.deepcopy(law), pickle.loads(pickle.dumps(law))):
         same(backend, law, other, draw=backend.framework == "pyro")
@@ -64,7 +64,7 @@ def test_copies_are_the_same_distribution(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 def test_pytrees_keep_everything_and_compile_once(name: str) -> None:
-    """In NumPyro a distribution goes into and out of compiled code, with its numbers as leaves."""
+    """In NumPyro a distribution may be an argument and a result of compiled code."""
     pytest.importorskip("numpyro")
     import jax
 
@@ -85,7 +85,7 @@ def test_pytrees_keep_everything_and_compile_once(name: str) -> None:
     for d in (law, other, law):
         same(backend, through(d), d)
     assert len(traces) == 1
-    assert repr(traces[0])  # traced, without numbers to show
+    assert repr(traces[0])  # works for a traced distribution
     stacked = jax.tree.map(lambda *x: jax.numpy.stack(x), law, other)
     assert stacked.batch_shape == (2, *law.batch_shape)
     same(backend, jax.tree.map(lambda x: x[1], stacked), other)
@@ -95,7 +95,7 @@ def test_pytrees_keep_everything_and_compile_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", DENSE)
 def test_compiled_densities_are_the_same(name: str) -> None:
-    """NumPyro, of a value drawn outside: its numbers, or our error where it has lost its sample."""
+    """In NumPyro a compiled density of an argument is right, or raises without its sample."""
     pytest.importorskip("numpyro")
     import jax
 
@@ -112,7 +112,7 @@ def test_compiled_densities_are_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 def test_any_kind_of_random_key(name: str) -> None:
-    """NumPyro: new keys and old draw the same; other generators draw too."""
+    """In NumPyro new-style and old-style keys draw the same; keys of other generators work."""
     pytest.importorskip("numpyro")
     import jax
 
@@ -124,7 +124,7 @@ def test_any_kind_of_random_key(name: str) -> None:
 
 @pytest.mark.parametrize("name", DENSE)
 def test_values_of_another_shape_are_refused(backend: Backend, name: str) -> None:
-    """Of too few or other event dimensions, or that do not broadcast; fitting ones are scored."""
+    """log_prob raises for wrong event dimensions and for shapes that don't broadcast."""
     law = made(backend, name)
     x = backend.numpy(backend.draw(law, 0))
     event = x.shape[1:]
@@ -148,7 +148,7 @@ def test_values_of_another_shape_are_refused(backend: Backend, name: str) -> Non
 
 @pytest.mark.parametrize("name", DENSE)
 def test_masks_take_rows_and_their_gradients_out(backend: Backend, name: str) -> None:
-    """In the density and in its gradient by the logits; the other rows keep theirs."""
+    """A masked row has no density and no gradient by the logits; other rows keep both."""
     rows = backend.array([1.0, 0.0])
     mask = rows > 0
     x = backend.draw(made(backend, name), 0)
@@ -174,7 +174,7 @@ WITH_KL = [name for name in DENSE if "Subset" not in name]
 
 @pytest.mark.parametrize("name", WITH_KL)
 def test_divergences_of_wrapped_laws_are_sums(backend: Backend, name: str) -> None:
-    """Of independent dimensions their sum, and of expanded distributions those of each copy."""
+    """The KL is summed over independent dimensions, and repeated for expanded distributions."""
     p, q = (
         with_logits(backend, name, backend.array(numbers(name, seed=seed)), temperature)
         for seed, temperature in ((0, 0.5), (1, 0.8))
@@ -190,7 +190,7 @@ def test_divergences_of_wrapped_laws_are_sums(backend: Backend, name: str) -> No
 
 @pytest.mark.parametrize("name", [name for name in NAMES if " " not in name])
 def test_validation_is_as_asked_for_or_as_the_framework_is_set(backend: Backend, name: str) -> None:
-    """An argument goes before the setting, on the way in and for what is made from it."""
+    """The argument validate_args overrides the global setting, also in derived distributions."""
 
     cls = getattr(backend.names, name)
     bad = arguments(name, backend.array(np.full((2,) + (3,) * event_dim(name), np.nan)))

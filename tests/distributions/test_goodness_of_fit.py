@@ -1,7 +1,7 @@
-"""Draws and densities belong together, by statistics.
+"""Statistical tests that draws follow the densities.
 
-False-alarm rate 1e-4 for each check (fixed seeds by default). A wrong law that a check rejects is
-kept beside it.
+Each check has a false-alarm rate of 1e-4 (seeds are fixed by default), and also rejects a wrong
+distribution.
 """
 
 import functools
@@ -31,21 +31,21 @@ def draws(
 def log_prob(
     backend: Backend, case: Case, t: float, logits: np.ndarray, x: np.ndarray
 ) -> np.ndarray:
-    """Our density of values known by their numbers, the few that are rounded to 1 among them."""
+    """Our log density of values from their numbers, without validation: a few are rounded to 1."""
     arrays = (backend.array(a) for a in (t, logits, x))
     return backend.numpy(density(type(backend), case.name)(*arrays))
 
 
 @functools.cache
 def density(backend: type[Backend], name: str) -> Callable[..., Any]:
-    """Of temperature, logits and values: in JAX compiled once for each shape."""
+    """The log density, as a function of temperature, logits and values, compiled in JAX."""
     made = backend()
     cls = getattr(made.names, name)
     return made.compiled(lambda t, x, v: cls(t, logits=x, validate_args=False).log_prob(v))
 
 
 def two(case: Case, x: np.ndarray) -> np.ndarray:
-    """Numbers of a vector's categories: of a logit its own, and zero."""
+    """The values of all categories: for a binary distribution, the logit and zero."""
     return x if case.one_hot else np.stack([x, np.zeros_like(x)], -1)
 
 
@@ -70,7 +70,7 @@ def cells(backend: Backend, case: Case, t: float, logits: np.ndarray) -> np.ndar
         "LogitRelaxedBernoulli": (log_x[..., 0] - log_x[..., -1], 1.0),
         "RelaxedBernoulli": (x[..., 0], x.prod(-1)),
     }[case.name]
-    # Of the log ratios to the last category, with respect to a and b.
+    # The Jacobian of the log ratios to the last category, with respect to a and b.
     jacobian = 1 / (special.gamma(dims + 1) * t**dims * p.prod(-1))
     mass = np.exp(log_prob(backend, case, t, logits, value)) * volume * jacobian
     for dim in range(dims):
@@ -80,7 +80,7 @@ def cells(backend: Backend, case: Case, t: float, logits: np.ndarray) -> np.ndar
 
 
 def counts(case: Case, t: float, logits: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """How many draws are in each cell."""
+    """The number of draws in each cell."""
     p = special.softmax(two(case, logits) - t * two(case, case.to_log(x)), -1)
     dims = p.shape[-1] - 1
     places = [1 - (1 - p[:, 0]) ** dims, p[:, 1] / (1 - p[:, 0])][:dims]
@@ -99,7 +99,7 @@ settings = pytest.mark.parametrize(("t", "k"), [(0.5, 2), (2.5, 3)])
 @cases
 @settings
 def test_density_integrates_to_one(backend: Backend, case: Case, t: float, k: int) -> None:
-    """Over two or three categories; without its factor t or (K - 1)! it would not."""
+    """The density integrates to one over two or three categories, which checks t and (K - 1)!."""
     logits = parameters(np.random.default_rng(1), case.one_hot, k, ())
     assert abs(cells(backend, case, t, logits).sum() - 1) < 1e-9
 
@@ -109,9 +109,9 @@ def test_density_integrates_to_one(backend: Backend, case: Case, t: float, k: in
 def test_draws_follow_the_density(
     backend: Backend, case: Case, t: float, k: int, seed: int
 ) -> None:
-    """Chi-square of 100,000 draws over the cells; a temperature 4 % off is rejected.
+    """A chi-square test of 100,000 draws over the cells rejects a temperature 4 % off.
 
-    So is a density without the factor t of each dimension.
+    It also rejects a density without the factor t of each dimension.
     """
     logits = parameters(np.random.default_rng(1), case.one_hot, k, ())
     mass = cells(backend, case, t, logits)
@@ -128,8 +128,9 @@ def test_draws_follow_the_density(
 def test_density_of_draws(backend: Backend, case: Case, seed: int) -> None:
     """log q of a draw has the distribution of lgamma(K) + (K-1) log t + sum log E - K log sum E.
 
-    On the simplex less sum y, y the draw's log. Two-sample Kolmogorov-Smirnov, 50,000 each; a
-    density without (K - 1)! or t^(K - 1), or with the logits negated, is rejected.
+    On the simplex, sum y is subtracted, where y is the log of the draw. A two-sample
+    Kolmogorov-Smirnov test with 50,000 each rejects a density without (K - 1)! or t^(K - 1), and
+    negated logits.
     """
     n, t = 50_000, 0.4
     logits = parameters(np.random.default_rng(3), case.one_hot, 6, ())
@@ -150,15 +151,16 @@ def test_density_of_draws(backend: Backend, case: Case, seed: int) -> None:
 
 
 def slack(terms: np.ndarray) -> np.ndarray:
-    """How far a mean may be off, in each of its entries: about 4 standard errors."""
+    """How far each entry of a mean may be from its expectation: about 4 standard errors."""
     return stats.norm.isf(ALARM / 2 / terms[0].size) * terms.std(0) / np.sqrt(len(terms))
 
 
 @cases
 def test_entropy_of_draws(backend: Backend, case: Case, seed: int) -> None:
-    """The mean of -log q over 100,000 draws, to 0.02 in log space and 0.2 on the simplex.
+    """The entropy is the mean of -log q over 100,000 draws, to 0.02 in log space and 0.2 on the
+    simplex.
 
-    That of the discrete distribution, the tempting substitute, is rejected.
+    The entropy of the discrete distribution in its place is rejected.
     """
     n, t = 100_000, 0.3
     logits = parameters(np.random.default_rng(4), case.one_hot, 5, ())
@@ -172,10 +174,10 @@ def test_entropy_of_draws(backend: Backend, case: Case, seed: int) -> None:
 @pytest.mark.parametrize("name", [name for name in RELAXED if name[0] != "E"])
 @pytest.mark.parametrize("t", [0.3, 3.0])
 def test_moments_of_draws(backend: Backend, name: str, t: float, seed: int) -> None:
-    """Mean and variance of 100,000 draws, each entry's, to 0.006 on the simplex.
+    """Mean and variance are those of 100,000 draws, to 0.006 on the simplex.
 
-    Those of the discrete distribution, the tempting substitutes, are rejected (a straight-through
-    value's are the same). Each distribution at one of the temperatures; at both by --whole.
+    The discrete distribution's moments are rejected, except for straight-through, which has the
+    same. Each distribution runs one of the temperatures, or both with --whole.
     """
     logits = parameters(np.random.default_rng(6), "OneHot" in name, 5, ())
     distribution = getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
@@ -191,9 +193,9 @@ def test_moments_of_draws(backend: Backend, name: str, t: float, seed: int) -> N
 
 @pytest.mark.parametrize("case", CASES[2:], ids=lambda case: case.name)
 def test_cdf_of_draws(backend: Backend, case: Case, seed: int) -> None:
-    """Uniform over 100,000 draws, by Kolmogorov-Smirnov, and the quantiles' inverse.
+    """The cdf of 100,000 draws is uniform, by Kolmogorov-Smirnov, and is the inverse of icdf.
 
-    At a temperature 4 % off it is rejected.
+    A cdf at a temperature 4 % off is rejected.
     """
     for t in (0.4, 2.0):
         logits = backend.array(-1.2)
@@ -210,7 +212,7 @@ def test_cdf_of_draws(backend: Backend, case: Case, seed: int) -> None:
 
 
 def first_at(x: np.ndarray, name: str) -> np.ndarray:
-    """How often each category comes first, of draws or of scores."""
+    """How often each category is the largest."""
     if "Bernoulli" in name:
         x = np.stack([0 * x + (0 if name.startswith("Logit") else 0.5), x], -1)
     return np.bincount(x.argmax(-1), minlength=x.shape[-1])
@@ -220,10 +222,10 @@ def first_at(x: np.ndarray, name: str) -> np.ndarray:
 def test_first_category_does_not_depend_on_temperature(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """The argmax (the half) of a draw is the discrete one's, at each temperature and estimator.
+    """The largest category of a draw has the discrete probabilities, at each temperature.
 
-    Chi-square of 40,000 draws: frequencies off by 0.015 are rejected. So are noise that is not
-    divided by the temperature, and uniform numbers times the weights in place of the Gumbel trick.
+    A chi-square test of 40,000 draws, also with estimators, rejects frequencies off by 0.015. It
+    rejects noise that isn't divided by the temperature, and uniform noise in place of Gumbel noise.
     """
     rng, n, rows = np.random.default_rng(5), 40_000, "OneHot" in name
     names, logits = backend.names, parameters(rng, rows, 5, ())

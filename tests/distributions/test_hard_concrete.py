@@ -1,7 +1,7 @@
-"""HardConcrete: two masses and a density, by the paper's formulas, quadrature in z and draws.
+"""HardConcrete's masses and density, against the paper's formulas, quadrature in z, and draws.
 
-Statistical checks have a false-alarm rate of 1e-4 each (fixed seeds by default), and reject a wrong
-law beside the right one.
+Statistical checks have a false-alarm rate of 1e-4 each (seeds are fixed by default), and also
+reject a wrong distribution.
 """
 
 from typing import Any
@@ -33,9 +33,9 @@ from relaxed_dists._distributions import hard_concrete
 
 @pytest.mark.parametrize(("low", "high"), [(LOW, HIGH), (-1, 1.02)])
 def test_masses_density_and_cdf(backend: Backend, low: float, high: float) -> None:
-    """The paper's, to 1e-11; the masses and the density's integral are one.
+    """Masses and density are the paper's, to 1e-11, and sum to one.
 
-    A density of z as if it were not stretched is rejected.
+    A density without the stretch is rejected.
     """
     t, logits = np.array([[0.1], [2 / 3], [3.0]]), np.array([-3.0, 0.0, 1.5])
     distribution = make(backend, t, logits, low=low, high=high)
@@ -59,7 +59,7 @@ def test_masses_density_and_cdf(backend: Backend, low: float, high: float) -> No
 
 
 def test_tails(backend: Backend) -> None:
-    """Masses and densities down to exp(-700), where 1 - cdf is 0: mpmath at 50 digits, 1e-13."""
+    """Masses and densities down to exp(-700), where 1 - cdf is 0, agree with mpmath (1e-13)."""
     t, logits, z = 2 / 3, np.array([-700.0, -40.0, 40.0, 700.0]), np.array([1e-9, 0.3, 1 - 1e-9])
     distribution = make(backend, t, logits)
     with mpmath.workdps(350):
@@ -82,9 +82,9 @@ def test_tails(backend: Backend) -> None:
 
 
 def test_float32_draws_need_no_more_than_their_number(backend: Backend) -> None:
-    """log_prob of float32 values is that of their float64 numbers to 2e-6, but for hot laws.
+    """log_prob of float32 values is that in float64, to 2e-6, or 1e-5 at temperature 20.
 
-    There d = logits - t y is rounded, as of every law here: to the hottest t of 20, by 1e-5.
+    At high temperatures the rounding of d = logits - t y is larger, as in every distribution.
     """
     t, logits = np.array([[2.0**-20], [1e-3], [0.1], [2 / 3], [20.0]]), np.array([-2.0, 0.0, 3.0])
     distribution = make(backend, t, logits, "float32")
@@ -99,7 +99,7 @@ def test_float32_draws_need_no_more_than_their_number(backend: Backend) -> None:
 
 
 def checks(z: np.ndarray, t: float, logits: float) -> list[float]:
-    """The p-values of the numbers of zeros and ones, and of what is between (by its cdf)."""
+    """The p-values of the numbers of zeros and ones, and of the cdf of the values between."""
     zero, one = masses(t, logits)
     found = [
         stats.binomtest(int((z == k).sum()), len(z), p).pvalue for k, p in enumerate((zero, one))
@@ -112,7 +112,7 @@ def checks(z: np.ndarray, t: float, logits: float) -> list[float]:
 
 @pytest.mark.parametrize(("t", "logits"), [(2 / 3, 0.5), (3.0, -1.0)])
 def test_draws(backend: Backend, t: float, logits: float, seed: int) -> None:
-    """100,000 draws: binomial tests of the masses (to 0.006), Kolmogorov-Smirnov in between.
+    """100,000 draws pass binomial tests of the masses (to 0.006), and Kolmogorov-Smirnov between.
 
     A temperature 5 % off, a stretch to 1.12, and a sample that is not clipped are each rejected.
     """
@@ -127,7 +127,7 @@ def test_draws(backend: Backend, t: float, logits: float, seed: int) -> None:
 
 
 def test_draws_are_made_of_their_noise(backend: Backend) -> None:
-    """The paper's equations 10 and 11, printed; the two backends' formulas give NumPy's values."""
+    """Draws are the paper's equations 10 and 11 of their noise, by NumPy."""
     rng = np.random.default_rng(0)
     t, logits = np.linspace(0.05, 4, 50), rng.normal(0, 3, 50)
 
@@ -172,7 +172,7 @@ def test_quantiles_and_cdf_at_the_ends(backend: Backend) -> None:
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 2e-6)])
 def test_moments_entropy_and_kl(backend: Backend, dtype: str, bound: float) -> None:
-    """At every temperature, by quadrature in z, of another variable and other points than ours."""
+    """At every temperature, these agree with a quadrature in z, which shares nothing with ours."""
     t = np.array([1e-3, 0.05, 0.5, 2 / 3, 1.5, 30.0]).astype(dtype)[:, None]
     logits = np.array([-30.0, -2.0, 0.0, 5.0]).astype(dtype)
     distribution = make(backend, t, logits, dtype)
@@ -215,7 +215,7 @@ def test_moments_entropy_and_kl(backend: Backend, dtype: str, bound: float) -> N
 
 
 def test_divergences_of_point_masses(backend: Backend) -> None:
-    """0 of the same distribution, the log of a mass, and infinite where there is none."""
+    """The KL of point masses is 0, -log of a mass, or infinite where the mass is 0."""
     distribution = make(backend, 0.5, [0.3, 0.3, 0.3])
     sure = backend.names.HardConcrete(0.5, probs=backend.array([0.0, 1.0, 0.0]))
     others = backend.names.HardConcrete(0.5, probs=backend.array([0.0, 0.0, 0.5]))

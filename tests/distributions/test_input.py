@@ -1,4 +1,4 @@
-"""What is given: the rows of the tables in docs/input.md, each with its numbers or its error."""
+"""The rows of the tables in docs/input.md: each kind of input gives right numbers, or raises."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from harness import Backend
 
 NAN, INF = np.nan, np.inf
 LAWS = RELAXED + DISCRETE
-SCORED = [name for name in LAWS if name not in STRAIGHT_THROUGH]  # from numbers alone
+SCORED = [name for name in LAWS if name not in STRAIGHT_THROUGH]  # by numbers alone
 
 
 def rows(name: str) -> bool:
@@ -28,7 +28,7 @@ def reference(name: str, logits: Any, t: Any, value: Any) -> np.ndarray:
         return np.where(value == 0, 0, log_softmax(logits, -1)).sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         y = value if name.startswith("Exp") else np.log(value)
-    if not rows(name):  # two categories, the second with a logit of 0
+    if not rows(name):  # as two categories, the second with logit 0
         x = expit(value) if name.startswith("Logit") else value
         logits, y = (
             np.stack([logits, np.zeros_like(logits)], -1),
@@ -45,7 +45,7 @@ def reference(name: str, logits: Any, t: Any, value: Any) -> np.ndarray:
 
 
 def base(name: str) -> tuple[Any, Any]:
-    """Logits, and a value off the edges, that every dtype holds (log values but nearly)."""
+    """Logits, and a value off the edges; both are exact in every dtype (except log values)."""
     if not rows(name):
         value = {"LogitRelaxedBernoulli": [1.0, -2], "Bernoulli": [1.0, 0]}.get(name, [0.25, 0.5])
         return np.array([1.0, -2]), np.array(value)
@@ -55,7 +55,7 @@ def base(name: str) -> tuple[Any, Any]:
 
 
 def make(backend: Backend, name: str, t: Any = 0.5, **parameters: Any) -> Any:
-    """A law; a discrete one takes the temperature in an estimator."""
+    """A distribution; a discrete one has the temperature in an estimator."""
     cls = getattr(backend.names, name)
     if name in RELAXED:
         return cls(t, **parameters)
@@ -63,9 +63,9 @@ def make(backend: Backend, name: str, t: Any = 0.5, **parameters: Any) -> Any:
 
 
 def every_second(backend: Backend, names: list[str], at: int, whole: bool) -> list[str]:
-    """In NumPyro, which compiles each dtype and shape anew, half of the names, by turns of cases.
+    """Half of the names in NumPyro, which compiles each dtype and shape, in turn by case.
 
-    All of them in Pyro, and under --whole.
+    Pyro, and the flag --whole, run all names.
     """
     return names if whole or backend.framework == "pyro" else names[at % 2 :: 2]
 
@@ -74,32 +74,32 @@ Wrap = Callable[[Backend, Any], Any]
 
 
 def of(dtype: str) -> Wrap:
-    """As the framework's array of the dtype."""
+    """A function that makes x the framework's array of the dtype."""
     return lambda backend, x: backend.array(x, dtype)
 
 
 def raw(backend: Backend, x: Any) -> Any:
-    """As NumPy's array, in float64."""
+    """x as NumPy's array, in float64."""
     return x
 
 
 def listed(backend: Backend, x: Any) -> Any:
-    """As a nested list, or a Python number."""
+    """x as a nested list, or as a Python number."""
     return x.tolist()
 
 
 def strided(backend: Backend, x: Any) -> Any:
-    """As every second entry of a wider array."""
+    """x as every second entry of a wider array."""
     return backend.array(np.repeat(x, 2, -1), "float32")[..., ::2] if x.ndim else x.item()
 
 
 def backwards(backend: Backend, x: Any) -> Any:
-    """As a NumPy array with negative strides."""
+    """x as a NumPy array with negative strides."""
     return np.ascontiguousarray(x[::-1])[::-1] if x.ndim else x
 
 
 single = of("float32")
-# How logits, temperature and value are given, and the value's dtype in Pyro and in NumPyro.
+# The types of logits, temperature and value, and the draw's dtype in Pyro and in NumPyro.
 WORKS: dict[str, tuple[Wrap, Wrap, Wrap, str, str]] = {
     "a Python number as the temperature": (single, listed, single, "float32", "float32"),
     "lists": (listed, listed, listed, "float32", "float64"),
@@ -118,10 +118,10 @@ NO_DIMENSION = ("float32 with a float64 of no dimension", "integers", "views wit
 
 @pytest.mark.parametrize("label", WORKS)
 def test_works(backend: Backend, label: str, whole: bool) -> None:
-    """Draws have the framework's promoted dtype, and densities the paper's numbers: errors below
+    """Draws have the framework's promoted dtype, and densities the paper's numbers.
 
-    2e-2 with log values in half precision, which holds them so; 3e-6 relative to 1 elsewhere.
-    In NumPyro half of the distributions for each case, by turns.
+    Errors are below 3e-6 relative to 1, or 2e-2 with log values in half precision, which rounds
+    them. NumPyro runs half of the distributions for each case, in turn.
     """
     wrap, wrap_t, wrap_value, torch_dtype, jax_dtype = WORKS[label]
     for name in every_second(backend, SCORED, [*WORKS].index(label), whole):
@@ -143,8 +143,8 @@ def test_works(backend: Backend, label: str, whole: bool) -> None:
 
 L, B = np.array([[0.0, 1, -1], [2, 0, 1]]), np.array([1.0, -2])
 MASKED = np.array([[0, 1, -INF], [0, 1, -1e9]])
-# A temperature and parameters, of rows and then of numbers, and the batch shape. Only a relaxed law
-# takes a batch shape from its temperature: an estimator's has to fit into the law's.
+# A temperature, parameters of one-hot and of binary distributions, and the batch shape. Only a
+# relaxed distribution's temperature extends the batch shape: an estimator's must broadcast to it.
 SHAPES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], tuple[int, ...]]] = {
     "an empty batch": (0.5, {"logits": np.zeros((0, 3))}, {"logits": np.zeros(0)}, (0,)),
     "temperatures of a larger batch": (np.ones((4, 1)), {"logits": L}, {"logits": B}, (4, 2)),
@@ -158,9 +158,9 @@ SHAPES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], tuple[int, ...]]] =
 
 @pytest.mark.parametrize("label", SHAPES)
 def test_works_in_shape(backend: Backend, label: str, whole: bool) -> None:
-    """The batch shape is the broadcast one; draws with more dimensions before it, and finite.
+    """The batch shape is the broadcast shape, and draws with a sample shape have finite densities.
 
-    In NumPyro half of the distributions for each case, by turns.
+    NumPyro runs half of the distributions for each case, in turn.
     """
     t, of_rows, of_numbers, shape = SHAPES[label]
     names = RELAXED if np.ndim(t) else LAWS
@@ -183,7 +183,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("label", VALUES)
 def test_values_work(backend: Backend, label: str) -> None:
-    """Against the mass, to 1e-6, at corners; densities broadcast with the batch."""
+    """Values of any accepted type have the right mass, to 1e-6, broadcast with the batch."""
     for name in DISCRETE:
         logits, value = base(name)
         given_value = VALUES[label](value)
@@ -224,7 +224,7 @@ RAISES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("label", RAISES)
 def test_raises(backend: Backend, label: str) -> None:
-    """A ValueError that says what was got, what was expected, and what to do."""
+    """Bad input raises a ValueError that says what was got, what was expected, and what to do."""
     for name in LAWS:
         of_rows, of_numbers, text = RAISES[label]
         kind, cases = next(iter((of_rows if rows(name) or not of_numbers else of_numbers).items()))

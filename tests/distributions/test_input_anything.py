@@ -1,4 +1,4 @@
-"""Anything as input: what hypothesis throws, what can't be refused, and the page that says so."""
+"""Arbitrary input by hypothesis, bad input that isn't validated, and the rows of docs/input.md."""
 
 import functools
 import re
@@ -27,8 +27,8 @@ from test_input import (
 
 NAN, INF = np.nan, np.inf
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
-# How a thing that can't be refused counts: a temperature, logits (of rows; the last column is that
-# of numbers), and those that give the same numbers.
+# Bad input that validation doesn't see: temperatures, logits (the last column is used for binary
+# distributions), and the temperature and the logits that give the same results.
 OPEN = np.array([[0.0, 1, -1], [2, 0, 1]])
 TRACED: dict[str, tuple[list[float], list[Any], float, Any]] = {
     "a temperature of 0, below 0 or NaN, unseen": ([0.0, -1, NAN], [OPEN], 2.0**-20, OPEN),
@@ -48,9 +48,9 @@ TRACED: dict[str, tuple[list[float], list[Any], float, Any]] = {
 }
 
 
-@functools.cache  # so that each law is compiled once
+@functools.cache  # each distribution is compiled once
 def functions(backend: type[Backend], name: str, how: str) -> tuple[Any, Any]:
-    """Of logits and a temperature: a draw with its log_prob, and a number of them both."""
+    """Functions of logits and temperature: a draw with its log_prob, and a number from both."""
     made = backend()
     cls, estimator = getattr(made.names, name), made.names.GumbelSoftmax
     checks = {"validate_args": False} if how == "unvalidated" else {}
@@ -95,7 +95,7 @@ def outcome(backend: Backend, name: str, t: float, logits: Any, how: str) -> lis
 @pytest.mark.parametrize("how", ["unvalidated", "compiled"])
 @pytest.mark.parametrize("label", TRACED)
 def test_what_cannot_be_refused(backend: Backend, label: str, how: str, whole: bool) -> None:
-    """Where numbers can't be seen, they count as others do, to the last bit; nothing is NaN.
+    """Bad numbers that validation doesn't see give the results of the good ones, without NaN.
 
     In NumPyro half of the distributions for each case, by turns.
     """
@@ -109,13 +109,13 @@ def test_what_cannot_be_refused(backend: Backend, label: str, how: str, whole: b
                 got = outcome(backend, name, bad, cut(logits), how)
                 for x, y in zip(got, expected, strict=True):
                     assert not np.isnan(x).any(), (name, x)
-                    if "temperature" not in label or x.shape:  # the floor has no gradient
+                    if "temperature" not in label or x.shape:  # clamping stops the gradient
                         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("name", [name for name in LAWS if rows(name)])
 def test_a_row_of_masks(backend: Backend, name: str) -> None:
-    """Unseen, it is no event: zeros (-inf in log space) of log density and gradient 0."""
+    """Without validation, a fully masked row draws 0 (-inf in log space), with gradient 0."""
     logits = np.array([[-INF, -INF, -INF], [2, 0, 1]])
     draw, log_prob, by_logits, _ = outcome(backend, name, 0.5, logits, "unvalidated")
     assert (draw[0] == (-INF if name.startswith("Exp") else 0)).all()
@@ -128,7 +128,7 @@ def test_a_row_of_masks(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in LAWS if name not in STRAIGHT_THROUGH])
 def test_a_nan_value_unseen(backend: Backend, name: str) -> None:
-    """It is off the support: -inf, and the gradient by the parameters is finite."""
+    """Without validation, a NaN value is off the support: density -inf and finite gradients."""
     logits, value = base(name)
 
     def f(logits: Any) -> Any:
@@ -140,7 +140,7 @@ def test_a_nan_value_unseen(backend: Backend, name: str) -> None:
 
 
 def test_gradients_of_each_example_in_torch() -> None:
-    """vmap of grad, where the check of logits can't see them either: those of each alone."""
+    """vmap of grad, where logits can't be validated, gives each example's gradient."""
     torch = pytest.importorskip("torch")
     from relaxed_dists.pyro import RelaxedOneHotCategorical
 
@@ -154,7 +154,7 @@ def test_gradients_of_each_example_in_torch() -> None:
 
 
 def reasons(name: str, logits: np.ndarray, t: np.ndarray) -> list[str]:
-    """The errors that are due, in the papers' and the page's words."""
+    """The errors that the page docs/input.md promises for these parameters."""
     due = []
     batch = logits.shape[:-1] if rows(name) else logits.shape
     top = logits.max(-1, initial=-INF) if rows(name) else logits
@@ -175,9 +175,9 @@ def reasons(name: str, logits: np.ndarray, t: np.ndarray) -> list[str]:
 @given(data=st.data())
 @settings(max_examples=60)
 def test_anything(data: st.DataObject) -> None:
-    """Either the error that is due, or the framework's shape and the paper's density, no NaN.
+    """Any input gives the promised error, or the framework's shape and the paper's density.
 
-    An error of a hundred units of the scores' rounding is allowed; a dropped term is thousands.
+    The bound is a hundred units of the scores' rounding; a missing term would be thousands.
     """
     from harness import BACKENDS
 
@@ -209,7 +209,7 @@ def test_anything(data: st.DataObject) -> None:
         assert np.isfinite(got).all()
         if name not in STRAIGHT_THROUGH:
             got = backend.numpy(distribution.log_prob(given_value))
-            cast = backend.numpy(distribution.logits)  # in the dtype that the law has
+            cast = backend.numpy(distribution.logits)  # in the distribution's dtype
             where = np.where(cast > -(2.0**24), cast, -INF)
             expected = reference(name, where, seen[1], seen[2])
             size = (
@@ -220,7 +220,7 @@ def test_anything(data: st.DataObject) -> None:
 
 
 def test_the_page_has_the_rows_of_the_tests() -> None:
-    """Each row of its tables is a case here, and each case a row there, with the same outcome."""
+    """The rows of the page's tables are the cases of these tests, with the same outcomes."""
     page = (Path(__file__).parents[2] / "docs" / "input.md").read_text()
     found = dict(re.findall(r"^\| (.+?) \| (works|raises|counts)\b", page, re.MULTILINE))
     cases = dict.fromkeys([*WORKS, *SHAPES, *VALUES], "works")

@@ -1,4 +1,4 @@
-"""Each kernel of a framework is its formula: the same numbers, and the same gradients."""
+"""A kernel, a framework's faster code for a formula, has the formula's numbers and gradients."""
 
 import functools
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Arrays = dict[str, Any]
 
 
 def arrays(masked: bool, seed: int) -> dict[str, np.ndarray]:
-    """What the formulas take, of N rows; a category, or a number, is masked if asked for."""
+    """The arguments of the formulas, in N rows, perhaps with a masked category or number."""
     rng = np.random.default_rng(seed)
     found = {
         "logits": rng.normal(size=(N, K)),
@@ -50,7 +50,7 @@ def arrays(masked: bool, seed: int) -> dict[str, np.ndarray]:
     return found
 
 
-# The arguments of each formula by name, or Python's own values.
+# The arguments of each formula: names of arrays, or Python values.
 LOGITS, NUMBERS = ("logits", "t"), ("numbers", "t")
 CASES: dict[Any, tuple[Any, ...]] = {
     formulas.hard_argmax: ("logits", "gumbel"),
@@ -87,14 +87,14 @@ CASES: dict[Any, tuple[Any, ...]] = {
     hard_concrete.entropy: (*NUMBERS, STRETCH),
     hard_concrete.kl: (*NUMBERS, "others", "s", STRETCH),
 }
-# Without a gradient, or with one that only a kernel has.
+# Formulas without a gradient, or whose gradient only the kernel has.
 NO_GRADIENT = {formulas.hard_argmax, subset.largest, one_hot.straight_through_concrete}
 BY_NAME = {formula.name: formula for formula in CASES}
 
 
 def test_each_kernel_has_a_row(backend: Backend) -> None:
-    """So that a new one is held to its formula."""
-    assert backend.names.Bernoulli  # its import registers the kernels
+    """Each kernel is in the table, so that a new kernel is compared with its formula."""
+    assert backend.names.Bernoulli  # importing it registers the kernels
     assert set(backend.private.ops.kernels) <= set(BY_NAME)
     assert len(backend.private.ops.kernels) >= 16
 
@@ -107,7 +107,7 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
     wanted = [n for n in ("logits", "numbers", "t", "scores") if n in names]
     wanted = wanted or ["gumbel"]
     if formula is one_hot.own_concrete_log_prob:
-        wanted = ["t", "y"]  # through its scores it has none
+        wanted = ["t", "y"]  # it has no gradient by its scores
     kernel = backend.private.ops.kernels[formula.name]
 
     def outputs(way: Callable[..., Any], ops: Any, *leaves: Any) -> list[Any]:
@@ -123,7 +123,7 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
             else:
                 made.append(mine[name] if name in mine else backend.array(given[name]))
         if formula is one_hot.own_concrete_log_prob and backend.framework == "pyro" and not masked:
-            made[-1]._all_finite = True  # the note that a draw makes
+            made[-1]._all_finite = True  # the note that a draw sets on its value
         result = way(ops, *made)
         return list(result) if isinstance(result, tuple) else [result]
 
@@ -131,7 +131,7 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
         leaves = [backend.array(given[name]) for name in wanted]
         values = backend.compiled(functools.partial(outputs, way, ops))
         found = [backend.numpy(x) for x in values(*leaves)]
-        # JAX's integrals and loops are the formulas, compiled: their numbers say enough.
+        # JAX's kernels of integrals and loops are compiled formulas: their numbers are enough.
         compiled = backend.framework == "numpyro" and not formula.name.startswith("bernoulli.")
         if formula in NO_GRADIENT or compiled:
             return found
@@ -156,7 +156,7 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
 def test_a_kernel_is_its_formula(
     backend: Backend, name: str, masked: bool, seed: int, whole: bool
 ) -> None:
-    """To 1e-12 in double, and 1e-9 for integrals, whose tables may be shared by rows."""
+    """Kernel and formula agree to 1e-9: rows may share the tables of integrals."""
     if name not in backend.private.ops.kernels:
         pytest.skip("computed by the formula itself")
     if backend.framework == "numpyro" and not (masked and (whole or name.startswith("bernoulli."))):
@@ -171,7 +171,7 @@ def test_a_kernel_is_its_formula(
 def test_a_kernel_off_by_a_millionth_fails(
     backend: Backend, name: str, seed: int, monkeypatch: Any
 ) -> None:
-    """The law sees it in the numbers."""
+    """The test sees a relative error of 1e-6."""
     formula = BY_NAME[name]
     wrong = lambda ops, *given: formula.formula(ops, *given) * (1 + 1e-6)  # noqa: E731
     monkeypatch.setitem(backend.private.ops.kernels, name, wrong)

@@ -1,4 +1,4 @@
-"""The divergences that do not exist: relaxed against discrete, and between different spaces."""
+"""KL divergences that raise: of relaxed and discrete distributions, and of different spaces."""
 
 import importlib
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from cases import DISCRETE, RELAXED
 from harness import Backend
 
-# The three choices, and which of them is a bound.
+# The error's text has three choices, and says which of them is a bound.
 CHOICES = (
     r"(?s)kl_divergence got {} and {}; expected .* relaxed model with a relaxed guide, a bound of "
     r".* discrete guide that has an estimator, the bound .* gradient estimated; .* discrete model "
@@ -17,7 +17,7 @@ CHOICES = (
 
 
 def distribution(backend: Backend, name: str) -> Any:
-    """The law of the name, ours or the framework's, with two entries."""
+    """The distribution of a name, ours or the framework's, with two logits."""
     logits = backend.array([0.0, 1.0])
     if name.startswith("their "):
         theirs = backend.dist
@@ -27,7 +27,7 @@ def distribution(backend: Backend, name: str) -> Any:
 
 @pytest.mark.parametrize("relaxed", RELAXED)
 def test_relaxed_against_discrete(backend: Backend, relaxed: str) -> None:
-    """Both ways round, and against the framework's own classes: the error names the choices."""
+    """The KL raises in either order, also with the framework's classes, and says what to use."""
     theirs = ["their Bernoulli", "their Categorical"]
     if backend.framework == "pyro":
         theirs += ["their OneHotCategorical", "their OneHotCategoricalStraightThrough"]
@@ -40,7 +40,7 @@ def test_relaxed_against_discrete(backend: Backend, relaxed: str) -> None:
 
 
 def test_relaxed_laws_of_different_spaces(backend: Backend) -> None:
-    """Log space against the simplex, rows against numbers; straight-through laws are as theirs."""
+    """Different value spaces have no KL; straight-through values count as relaxed ones."""
     spaces = [{RELAXED[0]}, {RELAXED[1], RELAXED[4]}, {RELAXED[2]}, {RELAXED[3], RELAXED[5]}]
     for own in spaces:
         for p in own:
@@ -52,9 +52,9 @@ def test_relaxed_laws_of_different_spaces(backend: Backend) -> None:
 
 @pytest.mark.parametrize("own", [False, True])
 def test_no_elbo_falls_back_to_an_estimate(backend: Backend, own: bool) -> None:
-    """TraceMeanField_ELBO passes the refusal on: its own fallback would be a bound of nothing.
+    """TraceMeanField_ELBO raises the KL's error, since an estimate in its place is no bound.
 
-    That of the divergence; but Pyro's asks our prior for the mass before, which refuses as well.
+    In Pyro it scores our prior before the KL, and so raises the prior's error.
     """
     framework = backend.ppl
     infer = backend.infer

@@ -1,4 +1,4 @@
-"""Laws that hold exactly: between views, sizes, orders, shapes and backends. In float64."""
+"""Exact properties of all distributions, in float64: change of variables, permutation, shifts."""
 
 import functools
 from collections.abc import Callable
@@ -20,12 +20,12 @@ cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 row_cases = pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
 ESTIMATORS = [StraightThrough(), GumbelSoftmax(0.5), GumbelSoftmax(0.5, hard=False)]
 ROWS = ["ExpRelaxedOneHotCategorical", "RelaxedOneHotCategorical", "OneHotCategorical"]
-N = 8  # of a batch: many numbers in few examples, since those cost JAX more
+N = 8  # the batch size: large, since each example has a cost in JAX
 fewer = settings(max_examples=settings.default.max_examples // 3)
 
 
 def examples(check: Callable[..., None]) -> Callable[..., None]:
-    """Seeds, numbers of categories, temperatures and the logits' scales."""
+    """Run a check on random seeds, numbers of categories, temperatures and scales of logits."""
     given_these = given(
         seed=st.integers(0, 10**6),
         k=st.sampled_from([1, 5]),
@@ -36,14 +36,14 @@ def examples(check: Callable[..., None]) -> Callable[..., None]:
 
 
 def make(backend: Backend, name: str, t: Any, logits: Any) -> Any:
-    """A law, relaxed or discrete, from NumPy parameters or the framework's own."""
+    """A relaxed or discrete distribution, from arrays of NumPy or of the framework."""
     t, logits = (backend.array(x) if isinstance(x, np.ndarray | float) else x for x in (t, logits))
     arguments = (t,) if name in RELAXED else ()
     return getattr(backend.names, name)(*arguments, logits=logits)
 
 
 def log_prob(backend: Backend, name: str, t: Any, logits: Any, value: np.ndarray) -> np.ndarray:
-    """The log density of values known by their numbers."""
+    """The log density of values from their numbers."""
     arrays = (backend.array(x) for x in (t, logits, value))
     return backend.numpy(density(type(backend), name)(*arrays))
 
@@ -57,7 +57,7 @@ def density(backend: type[Backend], name: str) -> Callable[..., Any]:
 
 @functools.cache
 def total(backend: type[Backend], name: str) -> Callable[..., Any]:
-    """The sum of the log densities, of logits, value and temperature."""
+    """The sum of the log densities, as a function of logits, value and temperature."""
     made = backend()
 
     def f(logits: Any, value: Any, t: Any) -> Any:
@@ -67,13 +67,13 @@ def total(backend: type[Backend], name: str) -> Callable[..., Any]:
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-11) -> None:
-    """Equal to rounding."""
+    """Check that a and b are equal to rounding."""
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("log_case", "case"), [(CASES[0], CASES[1]), (CASES[2], CASES[3])])
 def test_change_of_variables(backend: Backend, log_case: Case, case: Case) -> None:
-    """The density of x is that of its log (or logit) by the Jacobian; the draws are the same."""
+    """The density of x is that of its log (or logit) over the Jacobian; draws correspond too."""
 
     @examples
     def check(seed: int, k: int, t: float, scale: float) -> None:
@@ -92,7 +92,7 @@ def test_change_of_variables(backend: Backend, log_case: Case, case: Case) -> No
 
 
 def two(x: np.ndarray) -> np.ndarray:
-    """A number and a zero beside it."""
+    """Two categories' logits: x and zero."""
     return np.stack([x, np.zeros_like(x)], -1)
 
 
@@ -101,7 +101,7 @@ def two(x: np.ndarray) -> np.ndarray:
     [(CASES[2].name, ROWS[0]), (CASES[3].name, ROWS[1]), ("Bernoulli", ROWS[2])],
 )
 def test_binary_laws_are_those_of_two_categories(backend: Backend, binary: str, rows: str) -> None:
-    """Density, and its gradient, at (x, 1 - x), or at the log of that."""
+    """Binary densities and gradients are those of two categories at (x, 1 - x), or at its log."""
 
     @examples
     def check(seed: int, k: int, t: float, scale: float) -> None:
@@ -125,7 +125,7 @@ def test_binary_laws_are_those_of_two_categories(backend: Backend, binary: str, 
 def test_binary_draws_are_those_of_two_categories(
     seed: int, k: int, t: float, scale: float
 ) -> None:
-    """The difference of two Gumbel variables is the logistic one: for it, the same values."""
+    """A difference of two Gumbel variables, as logistic noise, gives two categories' values."""
     ops, rng = NumpyOps(), np.random.default_rng(seed)
     logits, noise = scale * rng.normal(size=N), rng.gumbel(size=(N, 2))
     logistic, temperature = noise[:, 0] - noise[:, 1], np.full(N, t)
@@ -140,7 +140,7 @@ def test_binary_draws_are_those_of_two_categories(
 
 @pytest.mark.parametrize("name", ROWS)
 def test_permuting_categories_permutes_everything(backend: Backend, name: str) -> None:
-    """Density, its gradients and the probabilities."""
+    """Permuted categories have a permuted density, gradient and probabilities."""
 
     @examples
     def check(seed: int, k: int, t: float, scale: float) -> None:
@@ -177,7 +177,7 @@ def binary_draws(ops: Any, logits: Any, t: Any, logistic: Any) -> list[Any]:
 
 
 def test_draws_for_the_same_noise(backend: Backend) -> None:
-    """Both backends' are NumPy's; they are permuted with the categories."""
+    """Draws of equal noise equal NumPy's, and permute with the categories."""
     numpy_ops, ops = NumpyOps(), backend.private.ops
 
     @examples
@@ -203,7 +203,7 @@ def test_draws_for_the_same_noise(backend: Backend) -> None:
 
 @pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_draws_are_made_of_their_noise(backend: Backend, name: str) -> None:
-    """Those of the public laws, by the textbook's formula."""
+    """Draws of the public distributions are the textbook's formulas of their noise."""
     rows = "OneHot" in name
     t, logits = np.linspace(0.3, 4, N), parameters(np.random.default_rng(0), rows, 5, (N,))
     scores = logits + backend.numpy(backend.noise(rows, 7, logits.shape))
@@ -222,7 +222,7 @@ def test_draws_are_made_of_their_noise(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_shifting_logits_changes_nothing(backend: Backend, name: str) -> None:
-    """Logits are known up to a constant a row: density, draws and probabilities are the same."""
+    """A constant added to a row of logits changes no density, draw or probability."""
 
     @examples
     def check(seed: int, k: int, t: float, scale: float) -> None:
@@ -248,7 +248,7 @@ def test_shifting_logits_changes_nothing(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=lambda case: case.name)
 def test_at_low_temperature_a_draw_is_the_discrete_one(backend: Backend, case: Case) -> None:
-    """With the same noise, to (K - 1) exp(-gap / t), with gap between the two best scores."""
+    """With equal noise they differ by at most (K - 1) exp(-gap / t), gap between the top scores."""
 
     @fewer
     @given(seed=st.integers(0, 10**6), t=st.sampled_from([1e-4, 1e-3, 0.01, 0.1, 1.0]))

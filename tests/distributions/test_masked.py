@@ -1,8 +1,8 @@
-"""Masked categories: logits of -inf, or probs of exactly 0, leave the distribution of the others.
+"""Masked categories (logits of -inf, probs of exactly 0) leave the unmasked ones' distribution.
 
 A logit or prob that masks has a gradient of exactly 0, and nothing is NaN.
-Each distribution in each framework is run with both dtypes and both parameters, but not with each
-pair of them, which --whole takes.
+Each distribution in each framework runs with both dtypes and both parameters. Only --whole runs
+every pair of them.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from masked import (
 @by
 @precise
 def test_sample(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
-    """0 (-inf in log space) where masked; elsewhere the unmasked ones' sample, and its gradient."""
+    """A sample is 0 (-inf in log space) where masked, and elsewhere that of the unmasked ones."""
     noise = backend.numpy(backend.noise(True, 0, (5,), dtype))[UNMASKED]
     scores, log_p = (
         np.log(WEIGHTS[UNMASKED]) + noise,
@@ -57,7 +57,7 @@ def test_sample(backend: Backend, name: str, by: str, dtype: str, rtol: float) -
             * backend.array(W, dtype)
         ).sum()
 
-    # Of sum w softmax(s / t): x (w - sum x w) / t; that of log p with respect to p is 1 / p.
+    # The gradient of sum w softmax(s / t) is x (w - sum x w) / t; that of log p by p is 1 / p.
     x, t = (np.exp(log_p), 1.0) if name == "discrete, through probs" else (soft, T)
     slope = x * (W[UNMASKED] - x @ W[UNMASKED]) / t
     slope = slope / (WEIGHTS[UNMASKED] if by == "probs" else 1)
@@ -69,7 +69,7 @@ def test_sample(backend: Backend, name: str, by: str, dtype: str, rtol: float) -
 @by
 @precise
 def test_log_prob(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
-    """At points of the face that is left: the density of the unmasked ones, and its gradients."""
+    """Values of 0 at masked categories have the unmasked ones' density and gradients."""
     inside = np.random.default_rng(0).dirichlet(np.ones(3), 3)
     if name.startswith("discrete") and name != "discrete, soft":
         inside = np.eye(3)
@@ -103,7 +103,7 @@ def test_log_prob(backend: Backend, name: str, by: str, dtype: str, rtol: float)
 @by
 @precise
 def test_own_draws(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
-    """The whole gradient of log q(x(theta)) is 0 in log space, and (K x - 1)/t on the simplex."""
+    """The gradient of log q(x(theta)), draw included, is 0 in log space, (K x - 1)/t otherwise."""
 
     def f(x: Any) -> Any:
         made = make(backend, name, by, x)
@@ -123,7 +123,7 @@ def test_own_draws(backend: Backend, name: str, by: str, dtype: str, rtol: float
 @each
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_category_left(backend: Backend, name: str, dtype: str) -> None:
-    """A point mass: log_prob 0 there and -inf elsewhere, entropy 0, every gradient 0."""
+    """A single unmasked category is a point mass: log_prob 0 or -inf, entropy and gradients 0."""
     point, other = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0])
     if name in ("log space", "simplex", "discrete, soft"):
         other = np.array([0.2, 0.5, 0.3])
@@ -148,7 +148,7 @@ def test_one_category_left(backend: Backend, name: str, dtype: str) -> None:
 
 
 def test_a_large_negative_logit_is_no_mask(backend: Backend) -> None:
-    """The tempting substitute has another density, and no exact zero: these tests see it."""
+    """A large negative logit has another density and no exact zero, which these tests see."""
     with_substitute = np.maximum(parameter("logits"), -1e4)
     made = make(backend, "log space", "logits", backend.array(with_substitute))
     left = make(backend, "log space", "logits", backend.array(parameter("logits")[UNMASKED]))
@@ -162,7 +162,7 @@ def test_a_large_negative_logit_is_no_mask(backend: Backend) -> None:
 
 
 def test_off_the_face_has_no_density(backend: Backend) -> None:
-    """Weight on a masked category, or none on an unmasked one: -inf, and no other density."""
+    """Weight on a masked category, or 0 on an unmasked one, has the log density -inf."""
     names, logits = backend.names, backend.array([0.0, 0.0, -INF])
     d = names.RelaxedOneHotCategorical(0.5, logits=logits)
     assert backend.numpy(d.log_prob(backend.array([0.3, 0.3, 0.4]))) == -INF
@@ -175,7 +175,7 @@ def test_off_the_face_has_no_density(backend: Backend) -> None:
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_point_masses(backend: Backend, p: float) -> None:
-    """probs of exactly 0 and 1: the draw is that, of log density 0; anything else has none."""
+    """With probs of 0 or 1 the draw is that number, with log density 0; others have -inf."""
     names = backend.names
     for name in ("RelaxedBernoulli", "RelaxedBernoulliStraightThrough"):
         d = getattr(names, name)(0.5, probs=backend.array(p))

@@ -1,7 +1,7 @@
-"""Masked categories: entropies, moments and KL are those of the categories left.
+"""Masked categories: entropies, moments and KL are those of the unmasked categories.
 
-The gradient of a masked logit or prob is exactly 0. Each distribution in each framework
-is run with both dtypes and both parameters, but not with each pair of them, which --whole takes.
+The gradient of a masked logit or prob is exactly 0. Each distribution in each framework runs with
+both dtypes and both parameters. Only --whole runs every pair of them.
 """
 
 from typing import Any
@@ -32,11 +32,11 @@ from masked import (
 @by
 @precise
 def test_entropy(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
-    """That of the categories left, and its gradient."""
+    """Entropy and gradient are those of the unmasked categories."""
     left = backend.array(parameter(by)[UNMASKED], dtype)
 
     def entropy(x: Any) -> Any:
-        return make(backend, name, by, x).entropy() + 0 * x[0]  # it may not depend on x
+        return make(backend, name, by, x).entropy() + 0 * x[0]  # for an entropy without x
 
     value, found = value_and_gradient(backend, entropy, by, dtype)
     of_left, expected = backend.with_gradient(entropy, left)
@@ -49,7 +49,7 @@ def test_entropy(backend: Backend, name: str, by: str, dtype: str, rtol: float) 
 @by
 @precise
 def test_mean_and_variance(backend: Backend, name: str, by: str, dtype: str, rtol: float) -> None:
-    """0 where masked; elsewhere those of the categories left, and their gradients."""
+    """Moments are 0 where masked; elsewhere they are, with gradients, those of the unmasked."""
     full, left = (backend.array(x, dtype) for x in (parameter(by), parameter(by)[UNMASKED]))
     each = [make(backend, name, by, x) for x in (full, left)]
     for moment in ("mean", "variance"):
@@ -69,7 +69,7 @@ def test_mean_and_variance(backend: Backend, name: str, by: str, dtype: str, rto
 @pytest.mark.share
 @precise
 def test_gradient_by_the_temperature(backend: Backend, dtype: str, rtol: float) -> None:
-    """Of the entropy, the moments and the KL: that of the categories left."""
+    """Entropy, moments and KL have the temperature gradient of the unmasked categories."""
 
     def slopes(backend: Backend, logits: np.ndarray) -> np.ndarray:
         rows, t = backend.array([logits, logits], dtype), backend.array([T, 2.0], dtype)
@@ -77,7 +77,7 @@ def test_gradient_by_the_temperature(backend: Backend, dtype: str, rtol: float) 
         def f(t: Any) -> Any:
             name = backend.names.RelaxedOneHotCategorical
             made, other = name(t, logits=rows), name(1.0, logits=2 * rows)
-            kl = backend.divergence(made, other)  # at ratios of 2 and 1/2
+            kl = backend.divergence(made, other)  # ratios of temperatures: 1/2 and 2
             return ((made.mean - 2 * made.variance)[:, 0] + made.entropy() + kl).sum()
 
         return backend.with_gradient(f, t)[1]
@@ -94,7 +94,7 @@ def test_gradient_by_the_temperature(backend: Backend, dtype: str, rtol: float) 
 def test_kl_of_relaxed_distributions(
     backend: Backend, name: str, t: float, by: str, dtype: str, rtol: float
 ) -> None:
-    """At equal temperatures and others: that of the categories left; infinite between faces."""
+    """The KL is that of the unmasked categories; infinite if only the second masks one."""
     cls = {"log space": "Exp", "simplex": ""}[name] + "RelaxedOneHotCategorical"
     other = np.array([1.0, 0.0, 0.2, 0.0, 0.7])
 
@@ -128,7 +128,7 @@ def test_kl_of_relaxed_distributions(
 @by
 @precise
 def test_kl_of_discrete_distributions(backend: Backend, by: str, dtype: str, rtol: float) -> None:
-    """That of the categories left; infinite where p keeps what q masks; gradients of both."""
+    """The KL and its gradients are those of unmasked categories; infinite if only q masks one."""
     cls, other = backend.names.OneHotCategorical, np.array([1.0, 0.5, 0.2, 0.0, 0.7])
     p, q = WEIGHTS / WEIGHTS.sum(), other / other.sum()
     expected = (p[UNMASKED] * np.log(p[UNMASKED] / q[UNMASKED])).sum()
@@ -136,7 +136,7 @@ def test_kl_of_discrete_distributions(backend: Backend, by: str, dtype: str, rto
     wide = cls(probs=backend.array(other, dtype))
     np.testing.assert_allclose(backend.kl(masked, wide), expected, rtol=rtol)
     assert backend.kl(wide, masked) == INF
-    # For logits p (log p/q - KL); q - p for those of q.
+    # The gradient is p (log p/q - KL) by the logits of p, and q - p by those of q.
     chain = WEIGHTS[UNMASKED] if by == "probs" else 1.0
     found = gradient(backend, lambda x: backend.divergence(cls(**{by: x}), wide), by, dtype)
     slope = p[UNMASKED] * (np.log(p[UNMASKED] / q[UNMASKED]) - expected) / chain

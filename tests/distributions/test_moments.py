@@ -1,6 +1,6 @@
 """Exact mean, variance, entropy, cdf, icdf and mode, against integrals done another way.
 
-The larger grids are in float64 in one framework and in float32 in the other; --whole takes all.
+The larger grids run in float64 in one framework and in float32 in the other; --whole runs all.
 """
 
 import mpmath
@@ -19,7 +19,7 @@ dtypes = pytest.mark.parametrize(("dtype", "bound"), DTYPES)
 def distribution(
     backend: Backend, name: str, t: object, logits: object, dtype: str = "float64"
 ) -> object:
-    """The named law."""
+    """The distribution of a class's name."""
     return getattr(backend.names, name)(
         backend.array(t, dtype), logits=backend.array(logits, dtype)
     )
@@ -28,7 +28,7 @@ def distribution(
 @pytest.mark.share
 @dtypes
 def test_binary_moments(backend: Backend, dtype: str, bound: float) -> None:
-    """Against SciPy's adaptive quadrature of the logistic density; two categories agree."""
+    """Binary moments agree with sums over the logistic density and with two categories."""
     d, t = np.array([0.0, 0.5, -3.0, 20.0, -50.0]), np.array(TEMPERATURES)[:, None]
     d, t = np.broadcast_arrays(d.astype(dtype), t.astype(dtype))
     mean = np.vectorize(lambda d, t: binary_expectation(special.expit, d, t))(d, t)
@@ -51,7 +51,7 @@ def test_binary_moments(backend: Backend, dtype: str, bound: float) -> None:
 
 @pytest.mark.parametrize("t", [0.5, 1.0, 2.5])
 def test_moments_and_entropy_of_three_categories(backend: Backend, t: float) -> None:
-    """Against the integral over the plane of log ratios, to 1e-9; the softmax is 0.05 off."""
+    """Moments agree with integrals over the plane of log ratios, to 1e-9; softmax doesn't."""
     logits = np.array([0.5, -1.0, 0.2])
     axis, y = plane(t)
     log_q = log_density(logits, t, y)
@@ -70,9 +70,9 @@ def test_moments_and_entropy_of_three_categories(backend: Backend, t: float) -> 
 @pytest.mark.share
 @dtypes
 def test_moments_of_many_categories(backend: Backend, dtype: str, bound: float) -> None:
-    """A thousand categories in three groups, at every temperature, against plain fine sums.
+    """The moments of 1,000 categories in three groups agree with sums over a fine grid.
 
-    Those are of the temperature before it is rounded to the dtype, by 6e-8 of it at most.
+    The sums have the temperature before its rounding to the dtype, of 6e-8 at most.
     """
     counts, values = np.array([1, 299, 700]), np.array([7.0, 2.0, 0.0])
     logits, first = np.repeat(values, counts), np.array([0, 1, 300])
@@ -87,7 +87,7 @@ def test_moments_of_many_categories(backend: Backend, dtype: str, bound: float) 
 
 
 def test_binary_entropy(backend: Backend) -> None:
-    """Against SciPy's quadrature of -log q, to 1e-9 of its size."""
+    """The entropy agrees with a sum of -log q, to a relative 1e-9."""
     d, t = np.broadcast_arrays([0.0, 0.5, -3.0], np.array([[0.1], [0.5], [1.0], [3.0]]))
 
     def surprise(d: float, t: float) -> float:
@@ -106,7 +106,7 @@ def test_binary_entropy(backend: Backend) -> None:
 
 
 def test_gradients_of_the_moments(backend: Backend) -> None:
-    """Of mean, variance and entropy, by central differences of SciPy's integrals, to 1e-6."""
+    """Gradients agree with central differences of sums over the logistic density, to 1e-6."""
     d, t, h = 0.7, 0.6, 1e-4
 
     def total(d: float, t: float) -> float:
@@ -126,7 +126,7 @@ def test_gradients_of_the_moments(backend: Backend) -> None:
 
 
 def test_cdf_in_both_tails(backend: Backend) -> None:
-    """Against mpmath at 50 digits: relative 1e-13 down to 1e-200, where a difference gives 0."""
+    """The cdf agrees with mpmath to a relative 1e-13, down to 1e-200, where 1 - (1 - cdf) is 0."""
     y, d, t = np.array([-900.0, -40.0, 0.3, 5.0]), 0.4, 0.5
     with mpmath.workdps(50):
         expected = [float(1 / (1 + mpmath.exp(-(mpmath.mpf(t) * x - mpmath.mpf(d))))) for x in y]
@@ -140,7 +140,7 @@ def test_cdf_in_both_tails(backend: Backend) -> None:
 
 
 def test_icdf_in_both_tails(backend: Backend) -> None:
-    """Against mpmath, and back through the cdf; 0 and 1 are the ends."""
+    """icdf agrees with mpmath, is the inverse of the cdf, and is infinite at 0 and 1."""
     q, d, t = np.array([1e-300, 1e-9, 0.4, 1 - 1e-12]), 0.4, 0.5
     with mpmath.workdps(50):
         expected = [float((d + mpmath.log(v) - mpmath.log1p(-v)) / t) for v in map(mpmath.mpf, q)]
@@ -161,7 +161,7 @@ def test_icdf_in_both_tails(backend: Backend) -> None:
 
 
 def test_logistic_moments_and_modes(backend: Backend) -> None:
-    """Closed forms; a mode is no lower than its neighbours."""
+    """Moments are the closed forms; a mode has a higher density than values near it."""
     made = distribution(backend, "LogitRelaxedBernoulli", 0.5, [0.4, -2.0])
     np.testing.assert_allclose(backend.numpy(made.mean), [0.8, -4.0], rtol=1e-12)
     np.testing.assert_allclose(backend.numpy(made.variance), stats.logistic.var() * 4, rtol=1e-12)
@@ -175,7 +175,7 @@ def test_logistic_moments_and_modes(backend: Backend) -> None:
 
 
 def test_there_is_no_mode_on_the_simplex(backend: Backend) -> None:
-    """The error says why: the density grows without bound at a corner, here by 20 twice."""
+    """The error says why: the density is unbounded at a corner, as its growth here shows."""
     made = distribution(backend, "RelaxedOneHotCategorical", 0.5, np.zeros(3))
     corner = np.array([[1 - 2 * x, x, x] for x in (1e-10, 1e-20, 1e-30)])
     density = backend.numpy(made.log_prob(backend.array(corner)))
@@ -187,7 +187,7 @@ def test_there_is_no_mode_on_the_simplex(backend: Backend) -> None:
 
 
 def test_straight_through_values_have_the_discrete_moments(backend: Backend) -> None:
-    """Of the hard value: p, p (1 - p) and the argmax; its cdf is refused."""
+    """Mean, variance and mode are those of the hard value; cdf and icdf raise."""
     hard = distribution(
         backend, "RelaxedOneHotCategoricalStraightThrough", 0.5, np.log([0.5, 0.2, 0.3])
     )

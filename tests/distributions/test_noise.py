@@ -1,6 +1,6 @@
 """The noise: its tails in float32, and the categories' frequencies in the half precisions.
 
-False-alarm rate 1e-4 for each check (fixed seeds by default).
+Each check has a false-alarm rate of 1e-4 (seeds are fixed by default).
 """
 
 import math
@@ -29,11 +29,11 @@ def logistic_above(c: float) -> float:
 def flaws(values: np.ndarray, above: Callable[[float], float]) -> set[str]:
     """What is wrong with the upper tail of N values of a distribution whose tail is exponential.
 
-    Seen almost surely: counts off by half, a cut below 13, a fifth of the tail in ties.
+    It almost surely sees counts off by half, a tail that ends below 13, and a fifth of ties.
     """
     assert np.isfinite(values).all()
     tail, found = values[values > 10], set()
-    # Of N values about log N + Gumbel; 1 - above(x) to the power N is the exact cdf.
+    # The maximum of N values is about log N plus a Gumbel; its cdf is (1 - above(x)) to the N.
     cdf = math.exp(N * math.log1p(-above(values.max())))
     if min(cdf, 1 - cdf) < ALARM / 2:
         found.add("maximum")
@@ -43,7 +43,7 @@ def flaws(values: np.ndarray, above: Callable[[float], float]) -> set[str]:
             found.add("counts")
     if len(tail) == 0 or stats.kstest(tail - 10, stats.expon.cdf).pvalue < ALARM:
         found.add("shape")
-    # About 61 values. Of 32 random bits 0.07 of their pairs coincide, of float32 0.001.
+    # About 61 values are this large. 32 random bits would give 0.07 equal pairs among them.
     top = tail[tail > 12]
     if len(np.unique(top)) < len(top) - 2:
         found.add("ties")
@@ -51,13 +51,13 @@ def flaws(values: np.ndarray, above: Callable[[float], float]) -> set[str]:
 
 
 def test_gumbel_noise_has_an_exact_upper_tail(backend: Backend, seed: int) -> None:
-    """The largest of 10 million, the counts, the shape and the spacing above 12, in float32."""
+    """The upper tail of 10 million float32 values has the right maximum, counts and spacing."""
     draws = backend.numpy(backend.noise(True, seed, (N,), "float32"))
     assert flaws(draws, gumbel_above) == set()
 
 
 def test_noise_of_small_draws_is_as_good(backend: Backend, seed: int) -> None:
-    """The same of 500 draws, which torch's own generator makes where larger ones are NumPy's."""
+    """500 small draws have the same tail: torch's generator makes them, not NumPy's."""
     parts = [backend.noise(True, 500 * seed + i, (N // 500,), "float32") for i in range(500)]
     assert flaws(np.concatenate([backend.numpy(x) for x in parts]), gumbel_above) == set()
 
@@ -67,7 +67,7 @@ def test_noise_of_small_draws_is_as_good(backend: Backend, seed: int) -> None:
 def test_a_seed_gives_the_same_noise_again(
     backend: Backend, rows: bool, number: int, seed: int
 ) -> None:
-    """And another seed other noise, whatever makes the bits."""
+    """A seed gives equal noise twice, and another seed other noise, for small and large draws."""
     one, again, other = (
         backend.numpy(backend.noise(rows, s, (number,), "float32")) for s in (seed, seed, seed + 1)
     )
@@ -77,7 +77,7 @@ def test_a_seed_gives_the_same_noise_again(
 
 @pytest.mark.parametrize("number", [1, 64, 65, 1001])
 def test_words_are_those_of_jaxs_own_rounds(number: int, seed: int) -> None:
-    """Threefry-2x32 of the counters (0, 1), (1, 1), ...: all first words, then all second ones."""
+    """The random words are Threefry-2x32 of counters (0, 1), (1, 1), ...: all first, all second."""
     jax = pytest.importorskip("jax")
     noise = pytest.importorskip("relaxed_dists_jax.noise")
     from jax.extend.random import threefry_2x32
@@ -90,7 +90,7 @@ def test_words_are_those_of_jaxs_own_rounds(number: int, seed: int) -> None:
 
 @pytest.mark.parametrize("name", ["LogitRelaxedBernoulli", "ExpRelaxedOneHotCategorical"])
 def test_laws_have_exact_tails_on_both_sides(backend: Backend, name: str, seed: int) -> None:
-    """At temperature 1 and equal weights the logit, and the log ratio, are standard logistic."""
+    """With temperature 1 and equal logits, the logit or log ratio is standard logistic."""
     rows = name[0] == "E"
     logits = backend.array(np.zeros(2 if rows else ()), "float32")
     value = backend.draw(getattr(backend.names, name)(1.0, logits=logits), seed, (N,))
@@ -100,7 +100,7 @@ def test_laws_have_exact_tails_on_both_sides(backend: Backend, name: str, seed: 
 
 
 def test_noise_from_a_uniform_grid_is_rejected(backend: Backend, seed: int) -> None:
-    """The framework's float32 uniform ties its largest values; a grid of 2^-11 cuts the tail."""
+    """Noise from the framework's float32 uniform has ties; from a grid of 2^-11 its tail ends."""
     if backend.framework == "pyro":
         import torch
 
@@ -128,11 +128,11 @@ def test_noise_from_a_uniform_grid_is_rejected(backend: Backend, seed: int) -> N
 def test_categories_in_half_precision(
     backend: Backend, dtype: str, bits: int, k: int, n: int, low: float, high: float, seed: int
 ) -> None:
-    """Each comes first as often as its probability says; not so with noise of that precision.
+    """Categories have their probabilities, which half-precision noise would not give.
 
-    Chi-square: with K = 10 the rarest, of one draw in 5,000, is lost where the noise ends at 7.6;
-    with K = 1,000 frequencies that are off by a quarter throughout are rejected.
-    Both K and both precisions in each framework, but not each with each, which --whole takes.
+    This is a chi-square test. With K = 10 half-precision noise ends at 7.6 and never draws the
+    rarest category, 1 in 5,000. With K = 1,000 frequencies would be off by a quarter. Each
+    framework runs both K and both precisions, and with --whole every pair of them.
     """
     names, rng = backend.names, np.random.default_rng(seed)
     logits = backend.array(np.linspace(low, high, k), dtype)

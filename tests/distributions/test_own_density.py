@@ -1,4 +1,4 @@
-"""torch: the density of an own sample, whose scores have no gradient in total and get none."""
+"""torch: the density of an own sample, whose scores don't depend on the logits: no gradient."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ T = 0.7
 
 
 def drawn(name: str, k: int, seed: int) -> tuple[Any, Any, Any, Any]:
-    """A law, its leaves, and a draw."""
+    """A distribution, its logits and temperature, and a draw."""
     torch.manual_seed(seed)
     logits = torch.randn(3, k, dtype=torch.float64, requires_grad=True)
     t = torch.tensor(T, dtype=torch.float64, requires_grad=True)
@@ -32,12 +32,12 @@ def log_value(value: Any) -> np.ndarray:
 
 
 def partial(logits: np.ndarray, t: float, y: np.ndarray) -> np.ndarray:
-    """By the logits at a fixed value, of sum log_softmax(l - t y): 1 - K softmax."""
+    """The gradient of sum log_softmax(l - t y) by the logits at a fixed value: 1 - K softmax."""
     return 1 - y.shape[-1] * softmax(logits - t * y, -1)
 
 
 def total(logits: np.ndarray, t: float, y: np.ndarray) -> np.ndarray:
-    """The partial derivative, and what comes through y = log_softmax((l + G) / t)."""
+    """The total derivative: the partial one, plus that through y = log_softmax((l + G) / t)."""
     by_logits = partial(logits, t, y)
     by_y = -t * by_logits - 1
     return by_logits + (by_y - np.exp(y) * by_y.sum(-1, keepdims=True)) / t
@@ -46,7 +46,7 @@ def total(logits: np.ndarray, t: float, y: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("k", [2, 10, 64])
 @pytest.mark.parametrize("name", LAWS)
 def test_gradients_of_an_own_density(name: str, k: int, seed: int) -> None:
-    """-(1 - K x) / t by the logits; by t (K - 1) / t + (sum y - K sum x y) / t; rtol 1e-9."""
+    """The gradients are -(1 - K x) / t and (K - 1 + sum y - K sum x y) / t, to 1e-9."""
     distribution, logits, t, value = drawn(name, k, seed)
     assert distribution._own(value._relaxed_sample[1])
     by_logits, by_t = torch.autograd.grad(distribution.log_prob(value).sum(), [logits, t])
@@ -60,7 +60,7 @@ def test_gradients_of_an_own_density(name: str, k: int, seed: int) -> None:
 @pytest.mark.parametrize("way", ["another law", "detached", "no graph", "written to"])
 @pytest.mark.parametrize("name", LAWS)
 def test_what_is_not_an_own_sample_has_the_whole_gradient(name: str, way: str, seed: int) -> None:
-    """Of another distribution, without the graph, or of parameters that changed; rtol 1e-9."""
+    """Values of other distributions, without a graph, or of changed parameters have it, to 1e-9."""
     distribution, logits, _, value = drawn(name, 5, seed)
     if way == "another law":
         moved = logits + 0.3
@@ -81,7 +81,7 @@ def test_what_is_not_an_own_sample_has_the_whole_gradient(name: str, way: str, s
 
 @pytest.mark.parametrize("block", [6, 2**16])
 def test_written_gradients_are_those_of_the_values(block: int, seed: int, monkeypatch: Any) -> None:
-    """torch's gradcheck and gradgradcheck: finite differences in double, in blocks and whole."""
+    """Hand-written gradients pass gradcheck and gradgradcheck, in several blocks and in one."""
     monkeypatch.setattr(_softmax, "BLOCK", block)
     torch.manual_seed(seed)
     x, noise, y = torch.randn(3, 4, 5, dtype=torch.float64).unbind()
@@ -101,7 +101,7 @@ def test_written_gradients_are_those_of_the_values(block: int, seed: int, monkey
 
 
 def kept(term: Any, logits: Any) -> int:
-    """How many different tensors as large as the logits, which are there anyway, are kept."""
+    """How many tensors of the logits' size autograd keeps, without the logits."""
     found = {}
 
     def keep(x: Any) -> Any:
@@ -117,7 +117,7 @@ def kept(term: Any, logits: Any) -> int:
 @pytest.mark.parametrize("k", [10, 64])
 @pytest.mark.parametrize("name", LAWS)
 def test_the_way_back_of_an_elbo_term_keeps_two_tensors(name: str, k: int) -> None:
-    """The value and its log; torch's and Pyro's own distributions keep three or more."""
+    """The backward pass keeps the value and its log; Pyro's distributions keep three or more."""
     from pyro import distributions
 
     logits = torch.randn(20, k, requires_grad=True)
@@ -133,7 +133,7 @@ def test_the_way_back_of_an_elbo_term_keeps_two_tensors(name: str, k: int) -> No
 
 @pytest.mark.parametrize("name", LAWS)
 def test_parameters_that_were_written_to_are_refused(name: str) -> None:
-    """torch's error, where the gradient by the value would be that at other logits."""
+    """torch raises its error, since the gradient by the value would be that at other logits."""
     logits = torch.randn(2, 3, requires_grad=True)
     distribution = getattr(pyro, name)(torch.tensor(T), logits=logits)
     x = distribution.rsample()

@@ -1,4 +1,4 @@
-"""Permutations: Sinkhorn's matrices, the matching that they tend to, and its draws."""
+"""Permutations: Sinkhorn's matrices, their limit (the best matching), and its draws."""
 
 import itertools
 from typing import Any
@@ -20,7 +20,7 @@ def matrices(n: int) -> np.ndarray:
 
 
 def best(scores: np.ndarray) -> np.ndarray:
-    """The best matching of each matrix of scores, by trying all N!."""
+    """The best matching of each matrix of scores, among all N! permutations."""
     every = matrices(scores.shape[-1])
     return every[np.einsum("pij,...ij->...p", every, scores).argmax(-1)]
 
@@ -41,7 +41,7 @@ def relaxed(backend: Backend, t: float, logits: np.ndarray, **given: Any) -> Any
 
 @pytest.mark.parametrize(("t", "iterations"), [(1.0, 20), (0.2, 20), (0.5, 1)])
 def test_the_value_is_the_papers(backend: Backend, t: float, iterations: int, seed: int) -> None:
-    """For the same noise, and so in both backends."""
+    """The value is the paper's for the same noise, in each backend."""
     logits = RNG(seed).normal(0, 2, (6, 4, 4))
     distribution = relaxed(backend, t, logits, iterations=iterations)
     value = drawn(backend, distribution, seed)
@@ -51,7 +51,7 @@ def test_the_value_is_the_papers(backend: Backend, t: float, iterations: int, se
 
 
 def test_columns_are_exact_and_rows_converge(backend: Backend, seed: int) -> None:
-    """Columns sum to 1 at once; the rows' error is as documented, of 400 draws with N = 10."""
+    """Columns sum to 1; the rows' error in 400 draws with N = 10 is as documented."""
     logits = np.zeros((10, 10))
     errors = {}
     for t, iterations in ((1.0, 20), (0.5, 20), (0.1, 20), (0.5, 100)):
@@ -68,7 +68,7 @@ def test_columns_are_exact_and_rows_converge(backend: Backend, seed: int) -> Non
 
 @pytest.mark.parametrize("n", [4, 5])
 def test_matching_is_the_best_of_all(backend: Backend, n: int, seed: int) -> None:
-    """The hard value and the discrete draw, for the same noise; the mode without it."""
+    """Hard value, discrete draw and mode are the best matching, with noise or without."""
     logits = RNG(seed).normal(0, 2, (6, n, n))
     expected = best(logits + backend.numpy(backend.noise(True, seed, (6, n, n))))
     hard = drawn(backend, relaxed(backend, 0.5, logits, hard=True), seed)
@@ -79,9 +79,10 @@ def test_matching_is_the_best_of_all(backend: Backend, n: int, seed: int) -> Non
 
 
 def test_cold_values_are_the_matching(backend: Backend, seed: int) -> None:
-    """At temperature 0.02 after 2,000 iterations, within 0.02 but where two are nearly as good.
+    """At temperature 0.02, after 2,000 iterations, values are within 0.02 of the best matching.
 
-    After 20 they are not yet: the documented price of a low temperature.
+    Cases with two nearly equal matchings are left out. After 20 iterations many values are not
+    that close, as documented for low temperatures.
     """
     logits = RNG(seed).normal(0, 2, (200, 3, 3))
     scores = logits + backend.numpy(backend.noise(True, seed, (200, 3, 3)))
@@ -97,7 +98,7 @@ def test_cold_values_are_the_matching(backend: Backend, seed: int) -> None:
 
 
 def test_gradients(backend: Backend, seed: int) -> None:
-    """By central differences of the formula above; hard values have the soft one's."""
+    """Gradients agree with central differences of the formula; hard values have soft gradients."""
     logits, weights = RNG(seed).normal(size=(6, 4, 4)), RNG(1).normal(size=(4, 4))
     noise = backend.numpy(backend.noise(True, seed, (6, 4, 4)))
 
@@ -124,7 +125,7 @@ def test_gradients(backend: Backend, seed: int) -> None:
 
 
 def test_constants_change_nothing(backend: Backend, seed: int) -> None:
-    """Added to a row or a column of the logits."""
+    """A constant added to a row or a column of the logits changes no draw."""
     logits = RNG(seed).normal(size=(6, 4, 4))
     moved = logits + RNG(1).normal(size=(4, 1)) + RNG(2).normal(size=4)
     for given in ({"hard": True}, {"iterations": 2000}):
@@ -133,10 +134,10 @@ def test_constants_change_nothing(backend: Backend, seed: int) -> None:
 
 
 def test_draws(backend: Backend, seed: int) -> None:
-    """Chi-square of 30,000 draws against as many of the definition, with NumPy's noise.
+    """A chi-square test compares 30,000 draws with as many by the definition, in NumPy.
 
-    Frequencies off by 0.01 are rejected. So are rows drawn one after the other without replacement
-    (another distribution of permutations).
+    It rejects frequencies off by 0.01, and rows that are drawn one after the other without
+    replacement (another distribution of permutations).
     """
     n, logits = 30_000, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -0.5], [0.3, 0.0, 0.0]])
     distribution = backend.names.Permutation(logits=backend.array(logits))
@@ -180,9 +181,9 @@ def test_masks(backend: Backend, seed: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
-    """Temperatures of 2^-20 and 2^20 and logits up to 1e6: finite, the columns' sums 1.
+    """With temperatures of 2^-20 and 2^20 and logits up to 1e6, columns sum to 1.
 
-    So are the gradients, which are computed in float32 of either.
+    Values and gradients, computed in float32 for either dtype, are finite.
     """
     logits = RNG(seed).normal(size=(4, 3, 5, 5)) * np.array([1, 1e2, 1e4, 1e6]).reshape(4, 1, 1, 1)
     array = backend.array(logits, dtype)
@@ -203,7 +204,7 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
 
 
 def test_masks_that_leave_no_permutation(backend: Backend, seed: int) -> None:
-    """Refused; where they can't be looked at, a row of the matching is 0."""
+    """Such masks raise; without validation, a row of the matching is 0."""
     impossible = backend.array([[0.0, -np.inf, -np.inf], [0.0, -np.inf, -np.inf], [0.0, 0.0, 0.0]])
     for make in (
         lambda **given: backend.names.RelaxedPermutation(0.5, impossible, **given),
@@ -217,7 +218,7 @@ def test_masks_that_leave_no_permutation(backend: Backend, seed: int) -> None:
 
 
 def test_bad_input(backend: Backend) -> None:
-    """Logits that are no square, iterations, temperatures, and densities."""
+    """Bad shapes of logits, iterations and temperatures raise, and so does log_prob."""
     names, square = backend.names, backend.array(np.zeros((3, 3)))
     for shape in ((3,), (2, 3), (4, 3, 2)):
         logits = backend.array(np.zeros(shape))
@@ -241,7 +242,7 @@ def test_bad_input(backend: Backend) -> None:
 
 
 def test_shapes_and_supports(backend: Backend, seed: int) -> None:
-    """Batches, samples, expand, to_event and mask, as of any distribution of both frameworks."""
+    """Batches, samples, expand, to_event and mask work as for any distribution."""
     logits = backend.array(np.zeros((2, 3, 3)))
     distribution = backend.names.RelaxedPermutation(backend.array([0.5, 1.0]), logits)
     for made in (distribution, distribution.discrete):
@@ -287,7 +288,7 @@ def test_jax_transformations() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 def test_torch_transformations() -> None:
-    """compile without a graph break, and func.vmap, through the matching."""
+    """torch.compile has no graph break at the matching, and torch.func.vmap works."""
     torch = pytest.importorskip("torch")
     names = pytest.importorskip("relaxed_dists.pyro")
     logits = torch.as_tensor(RNG(0).normal(size=(2, 3, 3)))

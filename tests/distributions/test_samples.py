@@ -1,4 +1,4 @@
-"""Draws: shapes, gradients, dtypes."""
+"""Shapes, gradients and dtypes of draws."""
 
 import functools
 
@@ -13,7 +13,7 @@ relaxed = pytest.mark.parametrize("name", RELAXED)
 
 
 def make(backend: Backend, name: str, t: object, logits: object) -> object:
-    """A law from NumPy parameters."""
+    """A distribution from NumPy parameters."""
     return getattr(backend.names, name)(backend.array(t), logits=backend.array(logits))
 
 
@@ -26,9 +26,9 @@ def make(backend: Backend, name: str, t: object, logits: object) -> object:
 def test_shapes(
     backend: Backend, name: str, temperature: tuple, batch: tuple, joint: tuple
 ) -> None:
-    """Temperature and logits broadcast over the batch, never over the event.
+    """Temperature and logits broadcast to the batch shape, and never along the event shape.
 
-    A share: each distribution and each shape in each framework.
+    A share of the cases runs each distribution and each shape in each framework.
     """
     rows, rng = "OneHot" in name, np.random.default_rng(0)
     distribution = make(backend, name, np.full(temperature, 0.5), parameters(rng, rows, 5, batch))
@@ -52,7 +52,7 @@ def test_shapes(
 
 @pytest.mark.parametrize("name", [case.name for case in CASES] + DISCRETE)
 def test_shapes_change_no_number(backend: Backend, name: str) -> None:
-    """A batch is its rows, under vmap as well; expand, to_event and mask keep density and draws."""
+    """A batch gives its rows' numbers, so does vmap; expand, to_event and mask keep all numbers."""
     n, rng, rows = 8, np.random.default_rng(0), "OneHot" in name
     t, logits = np.linspace(0.2, 5, n), parameters(rng, rows, 5, (n,))
     value, cls = backend.array(values(rng, name, 5, n)), getattr(backend.names, name)
@@ -85,7 +85,7 @@ def test_shapes_change_no_number(backend: Backend, name: str) -> None:
 
 @cases
 def test_gradient_of_a_draw(backend: Backend, case: Case) -> None:
-    """Against central differences with the noise held fixed, to 1e-6."""
+    """Gradients of draws agree with central differences at fixed noise, to 1e-6."""
     rng, h = np.random.default_rng(0), 1e-5
     logits, t = parameters(rng, case.one_hot, 4, (3,)), np.array([0.5, 1.0, 2.0])
     weights = rng.normal(size=(3, 4) if case.one_hot else (3,))
@@ -110,7 +110,7 @@ def test_gradient_of_a_draw(backend: Backend, case: Case) -> None:
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=lambda case: case.straight_through)
 def test_straight_through_gradient_is_the_relaxed_one(backend: Backend, case: Case) -> None:
-    """The same noise: the value is the rounding, the gradient that of the relaxed value."""
+    """For the same noise, the value is rounded, and the gradient is that of the relaxed value."""
     rng = np.random.default_rng(0)
     logits, t = parameters(rng, case.one_hot, 4, (50,)), np.array(0.5)
     weights = backend.array(rng.normal(size=(50, 4) if case.one_hot else (50,)))
@@ -168,7 +168,7 @@ def test_estimators_of_the_discrete_law(backend: Backend, rows: bool) -> None:
 
 @pytest.mark.parametrize("name", RELAXED)
 def test_own_draws_at_temperature_one_hundredth(backend: Backend, name: str) -> None:
-    """100,000 float32 draws, K = 10, validation on: density and gradients finite, none rejected."""
+    """100,000 float32 draws pass validation, with finite densities and gradients."""
     logits = np.random.default_rng(0).normal(size=(100_000, 10) if "OneHot" in name else 100_000)
 
     def f(logits: object, t: object) -> object:
@@ -188,10 +188,10 @@ def test_own_draws_at_temperature_one_hundredth(backend: Backend, name: str) -> 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("name", RELAXED + DISCRETE)
 def test_dtypes(backend: Backend, name: str, dtype: str) -> None:
-    """Values have the logits' dtype, densities and entropies float32 or better; all are finite.
+    """Values have the logits' dtype, densities and entropies at least float32; all are finite.
 
-    A temperature that is a Python number is not rounded to a half. A share: each distribution and
-    each dtype in each framework.
+    A Python number as the temperature isn't rounded to half precision. A share of the cases runs
+    each distribution and each dtype in each framework.
     """
     logits = backend.array(np.random.default_rng(0).normal(size=(100, 8)), dtype)
     distribution = getattr(backend.names, name)(*(0.3,) * (name in RELAXED), logits=logits)
@@ -210,7 +210,7 @@ def test_dtypes(backend: Backend, name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"])
 def test_float16_draws_stay_in_range(backend: Backend, name: str) -> None:
-    """At temperature 2e-5 they pass 65,504, and stop there; a masked category stays at -inf."""
+    """At temperature 2e-5 values are clamped to 65,504; a masked category stays at -inf."""
     shape = (100, 8) if "OneHot" in name else (100,)
     logits = np.random.default_rng(0).normal(size=shape)
     cls = getattr(backend.names, name)
@@ -244,7 +244,7 @@ def test_float16_under_jit_in_numpyro() -> None:
 
 
 def test_shared_float16_temperature(backend: Backend) -> None:
-    """Its gradient is summed in float32: two rows' parts of 1e6 and -1e6 are 0, not NaN."""
+    """Its gradient is summed in float32: two rows' 1e6 and -1e6 give 0, and not NaN."""
     logits = backend.array(np.zeros((2, 1000)), "float16")
     value = backend.array(np.full((2, 1000), -np.log(1000)), "float32")
 
@@ -257,7 +257,7 @@ def test_shared_float16_temperature(backend: Backend) -> None:
 
 
 def test_functional_layer(backend: Backend) -> None:
-    """gumbel_softmax is on the simplex, soft or hard; straight_through is the hard value."""
+    """gumbel_softmax gives points of the simplex, soft or hard; straight_through the hard value."""
     names, logits = backend.names, backend.array(np.zeros((5, 3)))
     key = {}
     if backend.framework == "numpyro":

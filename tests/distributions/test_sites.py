@@ -12,13 +12,13 @@ PROBS = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
 
 
 def wrapped(backend: Backend, distribution: Any) -> Any:
-    """Expanded as the framework does it, masked, and made independent."""
+    """The distribution expanded, as an event, and masked, by the framework's wrappers."""
     distribution = distribution.expand((4, 2)).to_event(1)
     return distribution.mask(backend.array([1, 0, 1, 1], "bool"))
 
 
 def theirs(backend: Backend) -> list[tuple[Any, str]]:
-    """The framework's own distributions, and the name of their twin."""
+    """The framework's own distributions, with the name of their discrete counterpart."""
     dist = backend.dist
     probs = backend.array(PROBS[:, 2])
     found = [
@@ -33,7 +33,7 @@ def theirs(backend: Backend) -> list[tuple[Any, str]]:
 
 
 def ours(backend: Backend) -> list[tuple[Any, str]]:
-    """Laws of both families, and the name of their twin."""
+    """Our one-hot and binary distributions, with the name of their discrete counterpart."""
     names, probs = backend.names, backend.array(PROBS)
     estimator = names.StraightThrough()
     return [
@@ -45,7 +45,7 @@ def ours(backend: Backend) -> list[tuple[Any, str]]:
 
 
 def test_discrete(backend: Backend) -> None:
-    """The counterpart has the same probabilities, an exact 0 among them, also in the wrappers."""
+    """The discrete counterpart has the same probabilities, exact zeros too, also in wrappers."""
     sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     for distribution, name in theirs(backend) + ours(backend):
         discrete_one = sites.discrete(distribution)
@@ -64,13 +64,13 @@ def test_discrete(backend: Backend) -> None:
         mass = np.log((expected[:, 1] if "Hot" in name else expected) + 1e-300).sum()
         got = backend.numpy(around.log_prob(backend.array(value)))
         assert got[1] == 0  # masked
-        if "Hot" in name:  # a probability of 0 is among the others
+        if "Hot" in name:  # in the binary case a probability is 0
             np.testing.assert_allclose(got[[0, 2, 3]], mass, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["Normal", "Categorical"])
 def test_other_laws(backend: Backend, name: str) -> None:
-    """They have no one-hot or Bernoulli twin."""
+    """Other distributions have no discrete counterpart."""
     dist = backend.dist
     sites = importlib.import_module(f"relaxed_dists_{backend.framework}.distributions.sites")
     probs = backend.array([0.5, 0.5])

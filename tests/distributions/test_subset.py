@@ -1,4 +1,4 @@
-"""Subsets of k categories: the relaxed value, the exact mass of the discrete one, and its draws."""
+"""Subsets of k categories: relaxed values, the exact mass of discrete subsets, and their draws."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def relaxed(backend: Backend, t: float, k: int, logits: np.ndarray, **given: Any
 
 @pytest.mark.parametrize("t", [0.3, 4.0])
 def test_the_value_is_the_papers(backend: Backend, t: float, seed: int) -> None:
-    """For the same noise, and so in both backends: from 0 up, of sum k, by algorithm 1."""
+    """Values are the paper's algorithm 1 of the noise: not negative, with sum k."""
     logits, k = RNG(seed).normal(0, 2, (7, 6)), 3
     value = drawn(backend, relaxed(backend, t, k, logits), seed)
     scores = logits + backend.numpy(backend.noise(True, seed, (7, 6)))
@@ -42,9 +42,10 @@ def test_the_value_is_the_papers(backend: Backend, t: float, seed: int) -> None:
 
 
 def test_an_entry_may_exceed_one(backend: Backend, seed: int) -> None:
-    """As documented. A category that is all but certain is left as heavy as all others together.
+    """As documented, an entry may exceed one, here that of an almost certain category.
 
-    So at temperature 1 the second softmax gives it about a half again.
+    After the first softmax it has as much weight as all others together. At temperature 1 the
+    second softmax then adds about a half to its entry.
     """
     logits = np.tile([0.0, -30, -30, -30, -30, -30], (7, 1))
     value = drawn(backend, relaxed(backend, 1.0, 3, logits), seed)
@@ -52,7 +53,7 @@ def test_an_entry_may_exceed_one(backend: Backend, seed: int) -> None:
 
 
 def test_cold_and_hard_values_are_the_largest_scores(backend: Backend, seed: int) -> None:
-    """At a temperature of 1e-4 within 1e-6, and hard ones exactly, with the soft gradient."""
+    """Values at temperature 1e-4 are k-hot to 1e-6, hard ones exactly, with the soft gradient."""
     logits, k = RNG(seed).normal(0, 2, (7, 6)), 3
     top = k_hot(logits + backend.numpy(backend.noise(True, seed, (7, 6))), k)
     hard = relaxed(backend, 0.7, k, logits, hard=True)
@@ -77,7 +78,7 @@ def test_cold_and_hard_values_are_the_largest_scores(backend: Backend, seed: int
 
 
 def test_one_category_is_the_concrete_law(backend: Backend, seed: int) -> None:
-    """With k=1 the value is RelaxedOneHotCategorical's, and Subset's mass the category's."""
+    """With k=1 values are RelaxedOneHotCategorical's, and masses OneHotCategorical's."""
     logits = backend.array(RNG(seed).normal(0, 2, (7, 6)))
     ours = drawn(backend, backend.names.RelaxedSubset(0.5, 1, logits=logits), seed)
     known = drawn(backend, backend.names.RelaxedOneHotCategorical(0.5, logits=logits), seed)
@@ -91,7 +92,7 @@ def test_one_category_is_the_concrete_law(backend: Backend, seed: int) -> None:
 @pytest.mark.parametrize("spread", [0.0, 1.0, 30.0, 400.0])
 @pytest.mark.parametrize("k", [2, 4])
 def test_mass_is_the_sum_over_orders(backend: Backend, k: int, spread: float) -> None:
-    """To 1e-12 of log P, for weights as uneven as exp(1000); over all subsets it sums to 1."""
+    """log P is right to 1e-12, also for weights of exp(1000), and masses sum to 1."""
     logits = RNG(7).normal(0, spread, 6)
     distribution = backend.names.Subset(k, logits=backend.array(logits))
     values = distribution.enumerate_support()
@@ -112,9 +113,9 @@ def test_mass_is_the_sum_over_orders(backend: Backend, k: int, spread: float) ->
 def test_mass_of_large_subsets(
     backend: Backend, k: int, size: int, dtype: str, rtol: float
 ) -> None:
-    """Of equal weights one in C(K, k); with one heavy category outside, by a Beta function.
+    """Masses are 1 / C(K, k) for equal weights, a Beta function with one heavy category outside.
 
-    There P = int exp(-x) (1 - exp(-r x))^k dx = B(1 / r, k + 1) / r.
+    In the second case P = int exp(-x) (1 - exp(-r x))^k dx = B(1 / r, k + 1) / r.
     """
     logits = np.zeros((2, size))
     logits[1, -1] = 6.0
@@ -127,17 +128,17 @@ def test_mass_of_large_subsets(
 
 
 def frequencies(value: np.ndarray) -> np.ndarray:
-    """How often each of the subsets of 5 categories by 2 comes, in their order."""
+    """How often each subset of 2 of 5 categories is drawn, in lexicographic order."""
     pairs = list(itertools.combinations(range(5), 2))
     return np.array([value[:, pair].prod(-1).sum() for pair in pairs])
 
 
 def test_draws_follow_the_mass(backend: Backend, seed: int) -> None:
-    """Chi-square of 40,000 draws: probabilities off by 0.012 are rejected.
+    """A chi-square test of 40,000 draws rejects probabilities off by 0.012.
 
-    So are uniform noise in place of Gumbel's, and k coins given that k fall on heads, whose masses
-    are proportional to the products of the weights. The relaxed distribution's hard values and the
-    k largest entries of its soft ones follow the mass too, at any temperature.
+    It rejects uniform noise in place of Gumbel noise, and independent coins conditioned on k heads,
+    whose masses are proportional to products of weights. Hard values of the relaxed distribution,
+    and the k largest entries of soft ones, follow the mass at any temperature.
     """
     n, logits = 40_000, np.array([1.0, 0.5, 0.0, -0.5, -1.5])
     distribution = backend.names.Subset(2, logits=backend.array(logits))
@@ -164,7 +165,7 @@ def slopes(f: Any, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
 
 
 def test_gradients(backend: Backend, seed: int) -> None:
-    """Of value and mass, by central differences of the formulas above."""
+    """Gradients of value and mass agree with central differences of the formulas."""
     logits, weights = RNG(seed).normal(0, 1, (7, 6)), RNG(1).normal(size=6)
     noise = backend.numpy(backend.noise(True, seed, (7, 6)))
 
@@ -190,7 +191,7 @@ def test_gradients(backend: Backend, seed: int) -> None:
 
 
 def test_a_constant_changes_nothing(backend: Backend, seed: int) -> None:
-    """Added to a row of the logits; nor does the scale of probs."""
+    """A constant added to a row of logits, or a factor of probs, changes nothing."""
     logits, names = RNG(seed).normal(size=4), backend.names
     hot = backend.array([1.0, 0.0, 0.0, 1.0])
     distributions = [names.Subset(2, logits=backend.array(logits + c)) for c in (0, 50)]
@@ -201,14 +202,15 @@ def test_a_constant_changes_nothing(backend: Backend, seed: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
-    """Temperatures of 2^-20 and 2^20, logits up to 1e6, masks: finite with their gradients.
+    """With extreme temperatures, logits and masks, values, masses and gradients are finite.
 
-    These are computed in float32 of either dtype.
+    Temperatures are 2^-20 and 2^20, logits up to 1e6. Gradients are computed in float32 for both
+    dtypes.
     """
     k, slack = 3, {"float32": 1e-5, "bfloat16": 0.05}[dtype]
     scales = np.array([0.0, 1.0, 100.0, 1e4, 1e6])[:, None, None]
     logits = RNG(seed).normal(size=(5, 8, 6)) * scales
-    logits[:, 0, :3] = -np.inf  # three are left
+    logits[:, 0, :3] = -np.inf  # three unmasked categories
     logits[:, 1, :2] = -np.inf
     weights = backend.array(np.arange(6.0), "float32")
     array = backend.array(logits, dtype)
@@ -237,7 +239,7 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
 
 
 def test_masks(backend: Backend) -> None:
-    """A subset with a masked category has no mass; the others' are those without it."""
+    """A subset with a masked category has mass 0; the others have the mass without it."""
     names, masked = backend.names, [0.3, -np.inf, 1.0, -0.4]
     distribution = names.Subset(2, logits=backend.array(masked))
     found = backend.numpy(distribution.log_prob(distribution.enumerate_support()))
@@ -250,7 +252,7 @@ def test_masks(backend: Backend) -> None:
 
 
 def test_masks_that_can_not_be_looked_at(backend: Backend, seed: int) -> None:
-    """With fewer than k left the value has all of them, and mass 1."""
+    """Without validation, a row with fewer than k unmasked categories draws all of them."""
     expected = np.zeros((7, 6))
     expected[0, [1, 3]] = expected[1, 5] = 1
     logits = backend.array(np.where(expected > 0, 0.5, -np.inf))
@@ -268,7 +270,7 @@ def test_masks_that_can_not_be_looked_at(backend: Backend, seed: int) -> None:
 
 @pytest.mark.parametrize("k", [0, 5, -1, 2.0, True, None, "2"])
 def test_bad_sizes(backend: Backend, k: Any) -> None:
-    """Anything but a whole number from 1 to K."""
+    """A k that is not a whole number from 1 to K raises."""
     logits, names = backend.array(np.zeros(4)), backend.names
     for make in (
         lambda: names.Subset(k, logits=logits),
@@ -279,7 +281,7 @@ def test_bad_sizes(backend: Backend, k: Any) -> None:
 
 
 def test_bad_input(backend: Backend) -> None:
-    """Masks, temperatures, values and densities that are refused."""
+    """Bad masks, temperatures and values raise, and so does the relaxed log_prob."""
     names = backend.names
     two = backend.array([-np.inf, 0.0, 0.0, -np.inf])
     with pytest.raises(ValueError, match="RelaxedSubset got a row with fewer than k=3 categories"):
@@ -305,7 +307,7 @@ def test_bad_input(backend: Backend) -> None:
 
 
 def test_supports(backend: Backend, seed: int) -> None:
-    """Draws are in them, other vectors are not; the discrete one says that it is."""
+    """Supports have draws and no other vectors; only the discrete support is discrete."""
     soft = relaxed(backend, 0.5, 3, RNG(seed).normal(size=(7, 6)))
     hard = soft.discrete
     for distribution in (soft, hard):
@@ -317,7 +319,7 @@ def test_supports(backend: Backend, seed: int) -> None:
 
 
 def test_shapes(backend: Backend, seed: int) -> None:
-    """Batches, samples, expand, to_event and mask, as of any distribution of both frameworks."""
+    """Batches, samples, expand, to_event and mask work as for any distribution."""
     logits = backend.array(np.zeros((3, 4)))
     distribution = backend.names.RelaxedSubset(backend.array([[0.5], [1.0]]), 2, logits=logits)
     for made in (distribution, distribution.discrete):
@@ -365,7 +367,7 @@ def test_jax_transformations() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 def test_torch_transformations() -> None:
-    """compile without a graph break, and func.vmap of draws, masses and gradients."""
+    """torch.compile has no graph break, and torch.func.vmap maps draws, masses and gradients."""
     torch = pytest.importorskip("torch")
     names = pytest.importorskip("relaxed_dists.pyro")
     logits = torch.as_tensor(RNG(0).normal(size=(3, 4)))

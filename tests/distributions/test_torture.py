@@ -1,4 +1,4 @@
-"""The torture command: a small part of its grid, where ours must not fail and the peers do."""
+"""A small part of the torture command's grid: our distributions must pass, the peers fail."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from harness import Backend
 
 
 def test_the_quick_part(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 0, and a row for each distribution in the table that it prints."""
+    """The command exits with 0, and prints a row for each distribution."""
     pytest.importorskip("rich")
     assert torture.main(["--quick", "--ours", "--backend", backend.framework]) == 0
     printed = capsys.readouterr().out
@@ -19,17 +19,17 @@ def test_the_quick_part(backend: Backend, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_grid_sees_failures() -> None:
-    """torch's relaxed categorical at temperature 0.001: draws without a density or gradients."""
+    """torch's relaxed categorical fails every check at temperature 0.001."""
     pytest.importorskip("pyro")
     (peer,) = (s for s in subjects.peers("pyro")[0] if s.name == "RelaxedOneHotCategorical")
     counts = grid.count(peer, grid.QUICK, False)
     assert all(counts.failed[check] > 0 for check in grid.CHECKS)
     found = torture.Results([(peer, False, counts)])
-    assert found.wrong() == []  # only ours count
+    assert found.wrong() == []  # lists only our distributions
 
 
 def test_the_bounds_see_a_threshold() -> None:
-    """A softplus that is x above 20, as torch's is: 2e-9 off there, in float64."""
+    """The bounds reject a softplus like torch's: x above 20, so 2e-9 off in float64."""
     worst = 0.0
     for logits, t, y in accuracy.points("logit", "float64", True):
         points = zip(logits, y, strict=True)

@@ -1,4 +1,4 @@
-"""The frameworks' transformations of everything: jit, vmap, grad, scan, pytrees; compile, func."""
+"""Distributions under JAX's jit, vmap, grad, scan and pytrees, and torch's compile and vmap."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_jax_pytrees(name: str) -> None:
 
 
 def test_a_traced_temperature_of_zero_is_finite() -> None:
-    """It can't be refused; the documented floor stands in for it."""
+    """A traced temperature can't be validated, so it is clamped to the documented floor."""
     jax = pytest.importorskip("jax")
     numpyro = pytest.importorskip("relaxed_dists.numpyro")
 
@@ -85,7 +85,7 @@ def test_a_traced_temperature_of_zero_is_finite() -> None:
 
 
 def test_constants_are_checked_under_jit() -> None:
-    """As NumPyro does: a constant is looked at while it is traced."""
+    """A constant parameter is validated during tracing, as in NumPyro's distributions."""
     jax = pytest.importorskip("jax")
     numpyro = pytest.importorskip("relaxed_dists.numpyro")
 
@@ -97,11 +97,11 @@ def test_constants_are_checked_under_jit() -> None:
 
 
 @names
-# inductor imports a torch module that uses the deprecated torch.jit.script_method
+# Inductor imports a torch module that uses the deprecated torch.jit.script_method.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 def test_torch(name: str) -> None:
-    """compile without a graph break (eager backend: the graph is the point), and func.vmap."""
+    """torch.compile has no graph break and gives the eager results; torch.func.vmap works."""
     torch = pytest.importorskip("torch")
     pyro = pytest.importorskip("relaxed_dists.pyro")
     cls, logits = getattr(pyro, name), torch.as_tensor(parameters(name)["logits"])
@@ -112,7 +112,7 @@ def test_torch(name: str) -> None:
         value = distribution.rsample()
         return value, distribution.log_prob(value)
 
-    torch._dynamo.reset()  # a function that is compiled often is given up on
+    torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
     torch.manual_seed(0)
     value, density = f(logits)
     torch.manual_seed(0)
