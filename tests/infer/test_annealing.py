@@ -15,7 +15,7 @@ from relaxed_dists.schedules import exponential, linear
 from restarting import Mixture
 from training import COMPILED, DATA, ELBOS, OPTIMISERS, Sides, elbo
 
-# Pyro compiles with functions that torch has deprecated.
+# Pyro's Jit ELBOs use functions that torch has deprecated.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit.trace` is deprecated:DeprecationWarning",
     "ignore:.*registered as constants in the trace",
@@ -28,13 +28,13 @@ TWO = {"prior": linear(1.0, 0.5, 5), "posterior": exponential(0.8, 0.1, 0.3)}
 
 
 def two(step: int) -> dict[str, float]:
-    """The temperatures of TWO by their formulas."""
+    """The temperatures of the schedules TWO, by their formulas."""
     prior = 1.0 - 0.5 * min(step / 5, 1)
     return {"prior": prior, "posterior": max(0.3, 0.8 * math.exp(-0.1 * step))}
 
 
 def late(step: int) -> dict[str, float]:
-    """The temperatures of the step before, as a wrong SVI would take them."""
+    """The temperatures of the previous step, which a wrong SVI would use."""
     return two(max(step - 1, 0))
 
 
@@ -49,7 +49,7 @@ def adam(backend: Backend) -> Any:
 
 
 def of_table(table: dict[str, dict[str, Any]]) -> Any:
-    """One test for each entry of each framework's table."""
+    """A parametrization by the entries of each framework's table."""
     cases = [(framework, kind) for framework in BACKENDS for kind in table[framework]]
     cases = [case for case in cases if case[1] != "adam"]  # every ELBO runs with Adam
     ids = [f"{framework}-{kind}" for framework, kind in cases]
@@ -59,7 +59,7 @@ def of_table(table: dict[str, dict[str, Any]]) -> Any:
 def same(
     backend: Backend, ours: Any, theirs: Any, seed: int, by_hand: Callable[[int], Any]
 ) -> float:
-    """The greatest relative difference in losses and parameters: AnnealedSVI, and SVI by hand."""
+    """The largest relative difference of losses and parameters from SVI by hand."""
     x = backend.array(DATA)
     losses, params = backend.language.train(ours, x, STEPS, seed)
     their_losses, their_params = backend.language.train(theirs, x, STEPS, seed, by_hand)
@@ -70,14 +70,14 @@ def same(
 
 
 def minibatch_sides(backend: Backend, kind: str) -> Sides:
-    """Minibatches of 5, except for NumPyro's multi-sample guides, which take none."""
+    """The programs on minibatches of 5; NumPyro's multi-sample guides can't have minibatches."""
     samples = 2 if "samples" in kind else 0
     return Sides(backend, None if samples else 5, samples)
 
 
 @of_table(ELBOS)
 def test_every_elbo_gets_the_temperatures(backend: Backend, kind: str, seed: int) -> None:
-    """Losses and parameters of SVI with the temperatures given by hand at each step, rtol 1e-9."""
+    """Losses and parameters equal those of SVI with temperatures by hand at each step, to 1e-9."""
     sides = minibatch_sides(backend, kind)
     args = sides.model, sides.guide, adam(backend), elbo(backend, kind)
     ours, theirs = backend.names.AnnealedSVI(*args, TWO), plain_svi(backend)(*args)
@@ -94,7 +94,7 @@ def test_temperatures_that_are_late_would_be_seen(backend: Backend, seed: int) -
 
 @of_table(OPTIMISERS)
 def test_every_optimiser_steps_as_with_svi(backend: Backend, kind: str, seed: int) -> None:
-    """The same as SVI by hand, with clipped gradients and learning-rate schedules; rtol 1e-9."""
+    """Each optimiser, clipped or scheduled too, gives the results of SVI by hand, to 1e-9."""
     sides = Sides(backend)
     make, loss = OPTIMISERS[backend.framework][kind], elbo(backend, "one particle")
     ours = backend.names.AnnealedSVI(sides.model, sides.guide, make(), loss, TWO)
@@ -107,11 +107,11 @@ def test_every_optimiser_steps_as_with_svi(backend: Backend, kind: str, seed: in
 def test_a_compiling_elbo_compiles_once_and_computes_the_same(
     backend: Backend, kind: str, seed: int
 ) -> None:
-    """Each temperature gives the loss and gradients of the plain ELBO; same noise, rtol 1e-5.
+    """Each temperature gives the loss and gradients of the plain ELBO at equal noise, to 1e-5.
 
     The compiled ELBO has the temperature in float32, torch's default: a relative error of 6e-8. The
-    calls of model and guide are those of torch.jit.trace, of the search for parameters and of the
-    check for gradients. Other numbers for a given temperature compile nothing either.
+    model and guide are called for torch.jit.trace, for the search for parameters and for the
+    check of gradients. New temperatures compile nothing.
     """
     pyro = importlib.import_module("pyro")
     sides, x = Mixture(backend), backend.array(DATA)
@@ -139,7 +139,7 @@ def test_a_compiling_elbo_compiles_once_and_computes_the_same(
 
 @in_numpyro
 def test_a_whole_run_compiles_once(backend: Backend) -> None:
-    """init and one trace call the model: as often for 3 steps as for 300."""
+    """init and one trace call the model, for 3 steps as for 300."""
     jax = importlib.import_module("jax")
     counts = []
     for steps, bar in [(3, False), (300, False), (20, True)]:
@@ -181,7 +181,7 @@ def test_the_progress_bar_counts_the_losses_that_stable_update_keeps(
     backend: Backend,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The mean ignores NaN losses, and is NaN if all are. The temperatures are rows."""
+    """The mean ignores NaN losses, and is NaN if all are NaN. The temperature is an array."""
     jax, jnp = importlib.import_module("jax"), importlib.import_module("jax.numpy")
     numpyro = importlib.import_module("numpyro")
 
@@ -246,7 +246,7 @@ def float_nest(nest: Any) -> Any:
 
 
 def test_a_wrong_entry_is_named(backend: Backend) -> None:
-    """An entry that is no schedule is refused at once; one that is not positive, at its step."""
+    """An entry that is no schedule raises at once, and a value of 0 or less at its step."""
     sides = Sides(backend)
     args = sides.model, sides.guide, adam(backend), elbo(backend, "one particle")
     text = (

@@ -23,7 +23,7 @@ INITIAL = {"pyro": "pyro.infer.autoguide", "numpyro": "numpyro.infer"}
 
 
 def coupled(backend: Backend, subsample: int | None = None, own: bool = False) -> Any:
-    """A row of categories and a gate for each of four rows, coupled by a multilinear factor.
+    """A one-hot site and a gate for each of four rows, coupled by a multilinear factor.
 
     The gate's prior is the framework's or this library's, which also takes soft values.
     Straight-through gradients are unbiased for it, since independent sites enter it linearly.
@@ -77,11 +77,11 @@ ESTIMATORS: dict[str, Any] = {
 def test_the_mean_field_posterior(
     backend: Backend, estimator: str, subsample: int | None, within: float, seed: int
 ) -> None:
-    """The bound is reached; a uniform guide, the prior and a guide without coupling are 0.2 off.
+    """Guides reach the best bound; a uniform guide, the prior and an uncoupled guide are 0.2 off.
 
-    The greatest gaps of the first three estimators are 0.015, 0.035 and 0.11 over ten seeds; those
-    of the others are 0.10, 0.10, 0.07 and 0.09 over five. A share: each estimator in one of the
-    frameworks.
+    The largest gaps of the first three estimators are 0.015, 0.035 and 0.11 over ten seeds; those
+    of the others are 0.10, 0.10, 0.07 and 0.09 over five. A share of the cases runs each estimator
+    in one of the frameworks.
     """
     model = coupled(backend, subsample, own=estimator == "Decoupled")
     auto = backend.names.AutoRelaxed(model, ESTIMATORS[estimator](backend.names))
@@ -100,7 +100,7 @@ def test_the_mean_field_posterior(
 
 
 def test_a_biased_one_runs_too(backend: Backend, seed: int) -> None:
-    """ReinMaxRao ends 0.1 to 0.5 away, but trains in plates and with particles."""
+    """ReinMaxRao, whose guide ends 0.1 to 0.5 off, trains in plates and with particles."""
     auto = backend.names.AutoRelaxed(coupled(backend, 2), ESTIMATORS["ReinMaxRao"](backend.names))
     params, losses = fit(backend, coupled(backend, 2), auto, seed, 3)
     assert np.isfinite(losses).all()
@@ -124,7 +124,7 @@ def mixed(backend: Backend) -> Any:
 
 @pytest.mark.parametrize("way", ["continuous", "list"])
 def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
-    """Both ways reach q(w) = Normal(sum of slope q(c), 1), and q(c) at its mean.
+    """Each way reaches q(w) = Normal(sum of slope q(c), 1), and q(c) at its mean.
 
     The greatest errors of c, the mean and the scale over ten seeds are 0.023, 0.14 and 0.11.
     """
@@ -132,11 +132,11 @@ def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
     straight = backend.names.StraightThrough()
     if way == "continuous":
         gates = guide = auto(model, straight, continuous=normal)
-    else:  # NumPyro's AutoGuideList can't look at discrete sites
+    else:  # NumPyro's AutoGuideList fails with discrete sites
         whole = model if backend.framework == "pyro" else backend.handlers.block(model, hide=["c"])
         guide = backend.autoguide.AutoGuideList(whole)
         gates = auto(backend.handlers.block(model, hide=["w"]), straight)
-        guide.append(normal(backend.handlers.block(model, hide=["c"])))  # first, as in the model
+        guide.append(normal(backend.handlers.block(model, hide=["c"])))  # in the model's order
         guide.append(gates)
     params, _ = fit(backend, model, guide, seed)
     c = np.full(N, 0.5)
@@ -152,7 +152,7 @@ def test_continuous_sites(backend: Backend, way: str, seed: int) -> None:
 
 
 def everything(backend: Backend) -> Any:
-    """Nested plates, one subsampled; event dimensions; zeros in priors; a dependent prior."""
+    """A model of nested plates, one subsampled, events, zeros in priors, and a dependent prior."""
     say, ppl = backend.language, backend.ppl
     categorical, theirs = backend.names.OneHotCategorical, ppl.distributions.Bernoulli
 
@@ -175,7 +175,7 @@ SHAPES = {"z": (3,), "next": (3,), "e": (2, 3), "d": (3, 4, 3), "w": ()}
 
 
 def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
-    """The logits fill the plates; zeros of a prior stay if it depends on no other site."""
+    """Logits have the plates' full size; zeros stay in a prior that depends on no site."""
     model = everything(backend)
     guide = backend.names.AutoRelaxed(model, continuous=backend.autoguide.AutoNormal)
     params, losses = fit(backend, model, guide, seed, 3, particles=3)
@@ -209,7 +209,7 @@ def test_shapes_and_zeros(backend: Backend, seed: int) -> None:
     posterior = guide.sample_posterior(key, params, sample_shape=(5,))
     assert {k: v.shape for k, v in posterior.items()} == {k: (5, *v) for k, v in SHAPES.items()}
     predictive = backend.infer.Predictive(model, guide=bound, params=params, num_samples=5)
-    assert predictive(key)["x"].shape == (5, 2)  # all sites except the guide's
+    assert predictive(key)["x"].shape == (5, 2)  # all sites that are not in the guide
 
 
 def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
@@ -236,7 +236,7 @@ def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
     ):
         z, c = np.array(q["z"]), np.array([q["c"], 1 - q["c"]])
         exact = rel_entr(z, PRIOR).sum() + N * rel_entr(c, [RATE, 1 - RATE]).sum()
-        if backend.framework == "pyro":  # since the store would have the guide before
+        if backend.framework == "pyro":  # parameters of the previous guide
             importlib.import_module("pyro").clear_param_store()
         estimator = backend.names.StraightThrough()
         guide = backend.names.AutoRelaxed(model, estimator, init_loc_fn=init)
@@ -245,7 +245,7 @@ def test_where_it_starts_and_the_exact_kl(backend: Backend, seed: int) -> None:
 
 
 def test_draws(seed: int) -> None:
-    """NumPyro's sample_posterior has the right frequencies: 5 sigma of 4,000, false alarm 1e-6."""
+    """NumPyro's sample_posterior has the right frequencies, in 4,000 draws, to 5 sigma (1e-6)."""
     pytest.importorskip("numpyro")
     backend = Jax()
     with backend.double():
@@ -287,7 +287,7 @@ def refused(backend: Backend, what: str) -> Any:
 
 
 def test_an_estimator_without_a_temperature(backend: Backend, seed: int) -> None:
-    """AnnealedSVI without a schedule takes the same steps as SVI, without a warning."""
+    """AnnealedSVI without a schedule makes the same steps as SVI, without SVI's warning."""
     model, estimator = coupled(backend), backend.names.StraightThrough()
     fits = []
     for cls in (backend.names.AnnealedSVI, backend.infer.SVI):

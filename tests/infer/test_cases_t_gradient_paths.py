@@ -68,7 +68,7 @@ def _first_step(pp: Backend, model: Any, guide: Any, loss: Any = None, seed: int
 
 
 def _expected(use: str, framework: str) -> Any:
-    """An error; a warning, for the zeros of a rounding in torch; or nothing."""
+    """A context for the error, a warning (rounding in torch has zero gradients) or nothing."""
     text = USES[use][1]
     if not text:
         return warnings.catch_warnings()
@@ -79,7 +79,7 @@ def _expected(use: str, framework: str) -> Any:
 
 @pytest.mark.parametrize("use", USES)
 def test_t2_the_first_step_sees_a_site_that_no_gradient_reaches(backend: Backend, use: str) -> None:
-    """With a manual and an automatic guide, and with hard and soft values."""
+    """The first step raises the error with a manual and with an automatic guide."""
     pp = backend
     model = functools.partial(_model, pp, USES[use][0])
     guides: list[Any] = [lambda temperature: _guide(pp, temperature)]
@@ -164,7 +164,7 @@ def test_t2_what_is_used_where(backend: Backend, use: Any, text: str) -> None:
 def test_t2_a_wrong_check_fails(
     backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check that tries no other values, or believes that all of them matter."""
+    """The tests fail for a check that tries no other values, or finds a change in all."""
     paths: Any = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.paths")
     if wrong == "moves nothing":
         monkeypatch.setattr(paths, "moved", lambda *args: iter(()))
@@ -194,7 +194,7 @@ def _own_loss(framework: str) -> Any:
 
 
 def test_t2_losses_and_guides_that_need_no_derivative(backend: Backend) -> None:
-    """Leave-one-out, a user's loss, a guide without an estimator; REBAR has its own error."""
+    """Leave-one-out, a user's loss and a guide without an estimator raise nothing; REBAR raises."""
     pp = backend
     model = functools.partial(_model, pp, USES["argmax"][0])
     for loss in (pp.names.LeaveOneOut_ELBO(2), _own_loss(pp.framework)):
@@ -247,9 +247,9 @@ def test_t2_a_guide_that_is_not_trained(backend: Backend) -> None:
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("relaxed", [False, True])
 def test_t2_every_kind_of_site(backend: Backend, binary: bool, relaxed: bool) -> None:
-    """Relaxed and estimated sites, one-hot and binary, in an event and in a subsampled plate.
+    """The check works for relaxed and estimated sites, in an event and in a subsampled plate.
 
-    A share: each of the two pairs in each framework.
+    A share of the cases runs each value of the two parameters in each framework.
     """
     pp = backend
     name = "Bernoulli" if binary else "OneHotCategorical"
@@ -326,7 +326,7 @@ def test_t2_the_check_changes_nothing(backend: Backend, seed: int) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
-    """In Pyro: an ELBO that compiles, one that enumerates a site, and evaluate_loss first."""
+    """In Pyro the check works in a compiled ELBO, with an enumerated site, and in evaluate_loss."""
     import pyro
     from pyro.infer import JitTrace_ELBO, TraceEnum_ELBO, config_enumerate
 
@@ -386,7 +386,7 @@ def test_t2_under_jit(backend: Backend, seed: int) -> None:
             jax.eval_shape(jax.jit(svi.init), jax.random.key(seed), pp.array(X))
 
 
-# A mass together with a density, under the framework's own SVI.
+# Tests of a discrete prior with a relaxed guide, under the framework's own SVI.
 
 SORTS = ["OneHotCategorical", "Bernoulli"]
 
@@ -438,9 +438,9 @@ def _svi(pp: Backend, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: A
 @pytest.mark.parametrize("suffix", ["", "StraightThrough"])
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: str) -> None:
-    """An ELBO with the mass of a relaxed value is refused, with AnnealedSVI's text.
+    """An ELBO with the mass of a relaxed value raises an error with AnnealedSVI's text.
 
-    A share: with and without straight-through, and each way, for each distribution and framework.
+    A share of the cases runs each suffix and each wrapper for each distribution and framework.
     """
     pp, relaxed = backend, f"Relaxed{name}{suffix}"
     text = f"'z', which the model draws from {name} and the guide from {relaxed}; expected two rel"
@@ -455,7 +455,7 @@ def test_t3_the_frameworks_svi(backend: Backend, name: str, suffix: str, wrap: s
 
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_soft_values_under_trace_graph(backend: Backend, name: str) -> None:
-    """Its loss equals that of Trace_ELBO, though Pyro wraps discrete values in the model."""
+    """TraceGraph_ELBO's loss is Trace_ELBO's, though Pyro wraps the model's discrete values."""
     pp = backend
     model, _ = _pair(pp, name, f"Relaxed{name}")
     shape = (4, 3) if name == "OneHotCategorical" else (4,)
@@ -483,9 +483,9 @@ def test_t3_soft_values_under_trace_graph(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("name", SORTS)
 def test_t3_what_is_no_such_pair(backend: Backend, name: str) -> None:
-    """No error: a mass by hand, allow_mixed, discretize, and an estimator.
+    """A mass by hand, allow_mixed, discretize and an estimator raise no error.
 
-    Nor for a relaxed value that another site observes.
+    A relaxed value that another site observes raises no error.
     """
     pp, relaxed = backend, f"Relaxed{name}StraightThrough"
     model, guide = _pair(pp, name, relaxed)

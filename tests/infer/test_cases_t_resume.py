@@ -22,7 +22,7 @@ from harness import SUPPORT, Backend
 from relaxed_dists.schedules import linear
 from training import DATA, OPTIMISERS, Sides, elbo
 
-# Pyro: every way to use a module in a model, in a new process.
+# Tests in Pyro of every way to use a module in a model, in a new process.
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
@@ -30,8 +30,8 @@ from training import DATA, OPTIMISERS, Sides, elbo
 def test_t1_a_new_process_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> None:
     """Losses, an evaluation and all parameters are equal bit for bit, from other initial values.
 
-    So is a loss that Pyro itself computes right after the load, a load into a training that has
-    gone on, and a save right after a load.
+    A loss that Pyro itself computes right after the load is equal too. So are the results after a
+    load into a training that has gone on, and after a save right after a load.
     """
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     whole: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def test_t1_a_new_process_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> No
     assert [name for name in whole if resumed[name] != whole[name]] == []
 
 
-# Files: cut short, damaged, hostile; in both frameworks.
+# Tests of truncated, damaged and hostile files, in both frameworks.
 
 
 class Hostile:
@@ -70,7 +70,7 @@ class Hostile:
 class Training:
     """A training in either framework behind one small interface."""
 
-    compiled: ClassVar[list[Any]] = []  # NumPyro's SVI holds no state: one serves all tests
+    compiled: ClassVar[list[Any]] = []  # NumPyro's SVI has no state: tests share it
 
     def __init__(self, backend: Backend, seed: int = 0) -> None:
         sides = Sides(backend, minibatch=5)
@@ -101,17 +101,17 @@ class Training:
         return losses
 
     def locs(self) -> bytes:
-        """The numbers of a parameter."""
+        """The numbers of the parameter locs, as bytes."""
         if self.pyro:
             return importlib.import_module("pyro").param("locs").detach().numpy().tobytes()
         return np.asarray(self.svi.get_params(self.state)["locs"]).tobytes()
 
     def save(self, path: Path) -> None:
-        """Save."""
+        """Save the training."""
         self.svi.save(path, *([] if self.pyro else [self.state]))
 
     def load(self, path: Path) -> None:
-        """Load."""
+        """Load the training."""
         if self.pyro:
             self.svi.load(path)
         else:
@@ -150,9 +150,7 @@ def test_t1_a_hostile_pickle_is_refused(backend: Backend, tmp_path: Path) -> Non
 
 
 def test_t1_a_damaged_file_leaves_the_training_as_it_was(backend: Backend, tmp_path: Path) -> None:
-    """A file that is cut short, changed, empty or missing: an error names it, and the losses
-    stay the same.
-    """
+    """A truncated, changed, empty or missing file raises an error; losses stay the same."""
     path, training = tmp_path / "checkpoint", Training(backend)
     training.steps(2)
     training.save(path)
@@ -190,7 +188,7 @@ def goes_back(backend: Backend, tmp_path: Path) -> None:
 
 
 def test_t1_a_training_goes_back(backend: Backend, tmp_path: Path) -> None:
-    """Twice in a process that has gone on, and from one file into another training."""
+    """A load twice repeats the losses of a training that has gone on, and of another training."""
     goes_back(backend, tmp_path)
 
 
@@ -249,7 +247,7 @@ def test_t1_saving_replaces_the_file_at_once(
     assert sorted(tmp_path.iterdir()) == [path, link]
 
 
-# Pyro: a state that does not fit is refused before anything is changed.
+# Tests in Pyro: a state that does not fit raises before anything is changed.
 
 
 def numbers(value: Any) -> Any:
@@ -317,7 +315,7 @@ UNFIT: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 def test_t1_what_does_not_fit_is_refused() -> None:
-    """Each has its error; parameters, optimiser, generators and modules do not change."""
+    """Each wrong state raises; parameters, optimiser, generators and modules don't change."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     pyro.set_rng_seed(0)
     svi = resuming.make("normalised")
@@ -417,7 +415,7 @@ def test_t1_deep_modules_are_found_beside_many_objects(monkeypatch: pytest.Monke
 
 
 class Hidden:
-    """Holds a module that only __getitem__ returns."""
+    """An object with a module that only __getitem__ returns."""
 
     def __init__(self, module: Any) -> None:
         self.held = {module}
@@ -471,7 +469,7 @@ def test_t1_constraints_are_written_without_pickle(tmp_path: Path) -> None:
     assert resuming.onwards(svi) == onwards
 
     class Local(resuming.Positive):
-        """A constraint whose class no file can name."""
+        """A constraint whose class is local, and so can't be imported by name."""
 
     torch.distributions.transform_to.register(Local)(exp)
     table["mine"] = Local()
@@ -491,7 +489,7 @@ def test_t1_constraints_are_written_without_pickle(tmp_path: Path) -> None:
 
 
 def test_t1_states_of_older_versions_are_loaded() -> None:
-    """States with constraint objects and NumPy arrays, and without modules.
+    """States with constraint objects and NumPy arrays, and without modules, can be loaded.
 
     Running statistics that a user loads separately stay as they were loaded.
     """
@@ -512,7 +510,7 @@ def test_t1_states_of_older_versions_are_loaded() -> None:
 
 
 def test_t1_parameters_outside_of_the_store_cannot_be_saved() -> None:
-    """module_local_params is an error, since half of the training would be lost."""
+    """module_local_params raises, since a checkpoint would not have these parameters."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     nn, infer = importlib.import_module("pyro.nn"), importlib.import_module("pyro.infer")
 
@@ -536,7 +534,7 @@ def test_t1_parameters_outside_of_the_store_cannot_be_saved() -> None:
 
 
 def test_t1_an_automatic_guide_asks_for_its_first_call() -> None:
-    """Its posterior is an error right after a load, and the saved one after an evaluation."""
+    """discrete_posterior raises after a load, and is the saved one after an evaluation."""
     pyro, resuming = pytest.importorskip("pyro"), importlib.import_module("resuming")
     svi = resuming.make("relaxed_and_continuous")
     for _ in range(2):
@@ -553,7 +551,7 @@ def test_t1_an_automatic_guide_asks_for_its_first_call() -> None:
     assert svi.guide.discrete_posterior()["z"].probs.tolist() == probs
 
 
-# NumPyro: all kinds of leaf, and states that do not fit.
+# Tests in NumPyro of all kinds of leaf, and of states that do not fit.
 
 
 def various(optim: Any, names: str = "a/b c", size: int = 2, dtype: str = "bfloat16") -> Any:
@@ -589,7 +587,7 @@ def described(state: Any) -> list[Any]:
 
 @pytest.mark.parametrize("kind", ["adam", "optax"])
 def test_t1_numpyro_every_leaf_comes_back(kind: str, tmp_path: Path) -> None:
-    """All kinds of key, bfloat16, weak types, mutable states; then the same loss."""
+    """Keys of all kinds, bfloat16, weak types and mutable states are restored."""
     pytest.importorskip("numpyro")
     jax, optim = importlib.import_module("jax"), importlib.import_module("numpyro.optim")
     optax, path = importlib.import_module("optax"), tmp_path / "checkpoint"
@@ -617,7 +615,7 @@ def test_t1_numpyro_every_leaf_comes_back(kind: str, tmp_path: Path) -> None:
 
 
 def test_t1_numpyro_what_does_not_fit_is_refused(tmp_path: Path) -> None:
-    """Another optimiser, other names, shapes and dtypes; a result in place of a state."""
+    """Other optimisers, names, shapes and dtypes raise, and so does a result of svi.run."""
     pytest.importorskip("numpyro")
     jax, optim = importlib.import_module("jax"), importlib.import_module("numpyro.optim")
     path, key = tmp_path / "checkpoint", jax.random.key(0)
@@ -652,7 +650,7 @@ def test_t1_numpyro_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             svi.load(path, wrong)
 
 
-# Manual loops over temperatures.
+# Tests of manual loops over temperatures.
 
 
 def test_t7_a_temperature_without_a_schedule(backend: Backend) -> None:
@@ -680,7 +678,7 @@ def test_t7_a_temperature_without_a_schedule(backend: Backend) -> None:
 
 
 def losses_of_all_methods(backend: Backend, svi: Any, kwargs: dict[str, Any]) -> list[float]:
-    """The losses of a step, and of an evaluation by both names."""
+    """The losses of a step, of evaluate and of evaluate_loss."""
     x = backend.array(DATA)
     if backend.framework == "numpyro":
         jax = importlib.import_module("jax")
@@ -702,7 +700,7 @@ def losses_of_all_methods(backend: Backend, svi: Any, kwargs: dict[str, Any]) ->
 
 
 def test_t7_a_temperature_that_nobody_takes(backend: Backend) -> None:
-    """A schedule that nobody takes is an error."""
+    """A temperature that neither model nor guide takes as an argument raises an error."""
     sides = Sides(backend)
     temperature = {"prior": 0.7, "posterior": 0.5}
     model = functools.partial(sides.model, temperature=temperature)
@@ -716,7 +714,7 @@ def test_t7_a_temperature_that_nobody_takes(backend: Backend) -> None:
 
 
 def test_t7_no_temperature_for_who_asks(backend: Backend) -> None:
-    """Neither a schedule nor a temperature is an error; a positional temperature is not."""
+    """Without a schedule or a temperature there is an error; a positional one works."""
     sides = Sides(backend)
     optim = OPTIMISERS[backend.framework]["adam"]()
     svi = backend.names.AnnealedSVI(sides.model, sides.guide, optim, elbo(backend, "one particle"))

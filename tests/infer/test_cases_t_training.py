@@ -1,4 +1,4 @@
-"""Trainings that once failed silently: temperatures, scalar sites, evaluation."""
+"""Trainings that can fail silently: gradients by temperatures, scalar sites, and evaluation."""
 
 import functools
 import itertools
@@ -27,7 +27,7 @@ COEFFICIENTS = np.array([1.0, 2.0, 5.0])
 
 
 def _drawn(backend: Backend, binary: bool, estimator: Any, logits: Any) -> Any:
-    """A nonlinear function of a draw that differs between categories."""
+    """A nonlinear function of a draw, with a different value for each category."""
     names = backend.names
     distribution = (names.Bernoulli if binary else names.OneHotCategorical)(
         logits=logits, estimator=estimator
@@ -53,7 +53,7 @@ def test_t4_a_hard_value_gives_its_temperature_no_gradient(
 ) -> None:
     """The gradient by the temperature and the mixed second derivative are exactly 0.
 
-    The gradient by the logits is not. The wrong version fails.
+    The gradient by the logits is not 0. The wrong estimator fails.
     """
     rng = np.random.default_rng(seed)
     logits = backend.array(rng.normal(size=(50,) if binary else (50, 3)))
@@ -324,7 +324,7 @@ def _chain_joint() -> Iterator[float]:
 
 
 def _summed(pp: Backend) -> None:
-    """A density summed over all dimensions, which would include those of the samples."""
+    """A model that sums a density over all dimensions, which would include that of the samples."""
     g = pp.ppl.sample("g", pp.names.Bernoulli(probs=pp.array(np.full(4, 0.5))).to_event(1))
     pp.ppl.sample("y", pp.dist.Normal(g.sum(), 1.0), obs=pp.array(1.2))
 
@@ -345,7 +345,7 @@ GLOBAL = {
 def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) -> None:
     """The bound equals the sum over all values, and in Pyro that of one sample at a time.
 
-    Within 5 standard errors of 300 samples, with a false-alarm rate of 1e-6 each. A sum over all
+    The bound is within 5 standard errors of 300 samples (false alarms 1e-6). A sum over all
     samples would be hundreds of standard errors off.
     """
     model, guide = (functools.partial(f, backend) for f in GLOBAL[name][:2])
@@ -364,7 +364,7 @@ def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) 
 def test_t6_sites_of_scan_and_cond(backend: Backend, distribution: str, seed: int) -> None:
     """Sites in a scan or cond become discrete too; the bound equals the sum over all values.
 
-    Within 5 standard errors of 2000 samples, with a false-alarm rate of 1e-6.
+    The bound is within 5 standard errors of 2000 samples, with a false-alarm rate of 1e-6.
     """
     from numpyro.contrib.control_flow import cond, scan
     from numpyro.handlers import seed as seeded
@@ -423,11 +423,11 @@ def test_t6_python_control_flow(backend: Backend, seed: int) -> None:
     assert abs(found.importance_weighted - evidence) < 5 * found.importance_weighted_error
 
 
-# Guides that take a temperature, evaluated without one.
+# Tests of guides with a temperature argument that are evaluated without a temperature.
 
 
 def _with_temperature(pp: Backend) -> dict[str, Any]:
-    """A model of three points, and guides that take a temperature in several ways."""
+    """A model of three points, and guides that use a temperature in several ways."""
     names, logits = pp.names, pp.array(np.random.default_rng(0).normal(size=(3, 3)))
 
     def model() -> None:
@@ -464,7 +464,7 @@ LABELS = ["estimator", "soft", "several", "relaxed", "automatic", "automatic, se
 @pytest.mark.share
 @pytest.mark.parametrize("label", LABELS)
 def test_t7_evaluation_needs_no_temperature(backend: Backend, label: str, seed: int) -> None:
-    """The numbers equal those at any temperature. A share: each guide in one framework."""
+    """The bounds equal those at any temperature. A share of the cases runs each guide in turn."""
     pp = backend
     guides, params = _with_temperature(pp), {"z_auto_logits": pp.array(np.eye(3))}
     bounds = functools.partial(_bounds, backend, params, guides["model"], guides[label], seed)

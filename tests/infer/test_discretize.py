@@ -112,7 +112,7 @@ def test_as_a_context_manager(backend: Backend, language: Language) -> None:
 
 
 def test_the_log_distributions(backend: Backend, seed: int) -> None:
-    """They are enumerable, with the discrete entropy and divergence, but without moments."""
+    """The discrete distributions in log or logit space have enumeration, entropy, KL and mode."""
     module = importlib.import_module(f"relaxed_dists_{backend.framework}.infer.discretize")
     for name, parent, given in (
         ("LogOneHotCategorical", "OneHotCategorical", LOGITS),
@@ -149,7 +149,7 @@ def test_the_log_distributions(backend: Backend, seed: int) -> None:
 def test_a_transformed_relaxed_distribution_is_refused(
     backend: Backend, language: Language
 ) -> None:
-    """It has no counterpart; the error says to apply the transform in the model."""
+    """A transformed distribution raises an error that says to apply the transform in the model."""
     base = backend.names.LogitRelaxedBernoulli(0.5, logits=backend.array(BITS))
     distribution = language.sigmoid_of(base)
     with pytest.raises(ValueError, match="site 'z', whose distribution is made from a relaxed one"):
@@ -190,7 +190,7 @@ def pair(backend: Backend, language: Language, relaxed: bool, ending: str = "") 
 
 
 def exact_elbo() -> float:
-    """The discrete bound of that pair, as a sum over values of log p(x, z, b) - log q(z, b)."""
+    """The ELBO of the discrete `pair`, as a sum over all values of log p(x, z, b) - log q(z, b)."""
     total = 0.0
     for i, (k, b) in itertools.product(range(2), itertools.product(range(3), range(2))):
         log_q = log_softmax(LOGITS[i])[k] + log_expit(BITS[i] if b else -BITS[i])
@@ -204,10 +204,10 @@ def exact_elbo() -> float:
 def test_the_frameworks_elbos_score_the_discrete_model(
     backend: Backend, language: Language, how: str, seed: int
 ) -> None:
-    """Within 5 standard errors of enumeration at 4,000 particles: false alarms below 1e-6.
+    """With 4,000 particles, ELBOs are within 5 standard errors of enumeration (false alarms 1e-6).
 
     A standard error is 0.027, while the bound of the relaxed model is 0.63 away. Pyro's
-    TraceMeanField_ELBO takes no discrete guide, so TraceEnum_ELBO replaces it.
+    TraceMeanField_ELBO can't have a discrete guide, so TraceEnum_ELBO replaces it.
     """
     model, guide = pair(backend, language, how == "relaxed")
     if how == "relax":

@@ -29,7 +29,7 @@ EVIDENCE = logsumexp(LOG_Q + LOG_W, -1)
 
 
 def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any, Any]:
-    """A category for each datum; the options: subsample (a size), handlers, masks and scales."""
+    """A model and a guide with a category for each datum; options set subsampling and handlers."""
     backend = language.backend
     names, array = backend.names, backend.array
 
@@ -70,7 +70,7 @@ def mixture(language: Language, how: str = "plain", **options: Any) -> tuple[Any
 
 
 def hierarchy(language: Language, with_top: bool) -> tuple[Any, Any]:
-    """A category shared by all data, which shifts them, beside the category of each."""
+    """A model with one category that shifts all data, and a category for each datum."""
     names, array = language.backend.names, language.backend.array
 
     def model() -> None:
@@ -100,11 +100,11 @@ def near(got: float, expected: float, error: float, bias: float = 0.0) -> bool:
     return abs(got - expected) < 5 * error + bias
 
 
-# The running sums, without a framework.
+# Tests of the running sums, without a framework.
 
 
 def chunks(weights: np.ndarray) -> Iterator[np.ndarray]:
-    """Pieces of 1, 2, 3, ... samples."""
+    """Split the weights into chunks of 1, 2, 3, ... samples."""
     start = size = 0
     while start < len(weights):
         size += 1
@@ -154,12 +154,12 @@ def test_the_error_of_one_sample_is_unknown() -> None:
     assert np.isnan([error, weighted_error]).all()
 
 
-# The bounds of models.
+# Tests of the bounds of models.
 
 
 @pytest.mark.parametrize("how", ["plain", "relaxed", "estimated"])
 def test_a_mixture(language: Language, how: str, seed: int) -> None:
-    """Both bounds and errors are right, by enumeration, for all kinds of distribution.
+    """Bounds and errors agree with enumeration, for all kinds of distribution.
 
     The importance-weighted bound of 4,000 samples is 2e-4 below the evidence. The errors are right
     to 10 %; the smallest is 0.01.
@@ -273,11 +273,11 @@ def test_temperature_reaches_those_that_take_it(language: Language, seed: int) -
     assert got == language.bounds(model, guide, seed, num_samples=4)
 
 
-# Refusals.
+# Tests of errors.
 
 
 def test_unlike_scales_are_refused(language: Language) -> None:
-    """A scale at one site, and a subsampled plate with a site outside of it."""
+    """A scale at only one site raises, and so does a site outside of a subsampled plate."""
     model, guide = mixture(language, latent=[lambda: language.scale(0.5)])
     with pytest.raises(ValueError, match=r"sites with the scales z: 0\.5, x: 1\.0, z: 1\.0"):
         language.bounds(model, guide, 0)
@@ -293,7 +293,7 @@ def test_unlike_scales_are_refused(language: Language) -> None:
 
 
 def test_a_continuous_guide_is_refused(language: Language) -> None:
-    """The discrete model draws a hard value, and the guide a soft one."""
+    """It raises, since the discrete model has hard values, and the guide soft values."""
     array = language.backend.array
     model, _ = mixture(language, "relaxed")
 
@@ -307,7 +307,7 @@ def test_a_continuous_guide_is_refused(language: Language) -> None:
 
 
 def test_a_guide_of_one_value(language: Language) -> None:
-    """A hard value has the bound log p(x, z); a soft one, as by AutoDelta, is refused."""
+    """A hard value has the bound log p(x, z); a soft one, as by AutoDelta, raises."""
     dist = importlib.import_module(f"{language.backend.framework}.distributions")
     array, rows = language.backend.array, np.eye(3)[[0, 1, 2, 2]]
     model, _ = mixture(language)
@@ -326,7 +326,7 @@ def test_a_guide_of_one_value(language: Language) -> None:
 
 
 def test_bad_arguments_are_refused(language: Language) -> None:
-    """Numbers of samples below 1, and a model without sites."""
+    """Numbers of samples below 1 raise, and so does a model without sites."""
     model, guide = mixture(language)
     for name, count in (("num_samples", 0), ("chunk_size", -1), ("num_samples", 2.5)):
         with pytest.raises(ValueError, match=f"got {name}={count}; expected a whole number"):
@@ -369,7 +369,7 @@ for samples in (20, 400):
 def test_memory_does_not_grow_with_the_samples(language: Language) -> None:
     """From 20 to 400 samples of 20,000 data the peak grows by less than a fifth of their weights.
 
-    The weights take 32 MB in float32, and the latent values as much.
+    The weights need 32 MB in float32, and the latent values as much.
     """
     code = PEAK.format(path=[p for p in sys.path if p], name=language.backend.framework)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -26,7 +26,7 @@ def language(backend: Backend) -> Language:
 
 
 def model(language: Language, how: str) -> Any:
-    """A bit that all data share, and a category for each datum: discrete, or relaxed somehow."""
+    """A model with a bit for all data and a category for each datum, discrete or relaxed."""
     names, array = language.backend.names, language.backend.array
     zero = array(0.0)
 
@@ -67,12 +67,12 @@ def summed() -> float:
 
 @pytest.mark.parametrize("how", ["plain", "soft", "logs", "relax"])
 def test_the_sum_over_all_values(language: Language, how: str) -> None:
-    """The same for all kinds of distribution, with and without a plate; rtol 1e-9 in float64."""
+    """The evidence is the sum over all values for all kinds of distribution, to 1e-9."""
     np.testing.assert_allclose(language.exact(model(language, how)), summed(), rtol=1e-9)
 
 
 def test_the_frameworks_own_distributions(language: Language) -> None:
-    """Categories as numbers index the support of their distribution."""
+    """A site of the framework's Categorical, whose values are integers, can be enumerated."""
     dist = importlib.import_module(f"{language.backend.framework}.distributions")
     array = language.backend.array
 
@@ -91,7 +91,7 @@ def test_a_temperature_may_be_given(language: Language) -> None:
 
 
 def test_what_cannot_be_enumerated_is_refused(language: Language) -> None:
-    """Continuous sites, several dimensions in one event, and scaled sites."""
+    """Continuous sites, several dimensions in one event, and scaled sites raise."""
     names, array = language.backend.names, language.backend.array
 
     def continuous() -> None:
@@ -115,7 +115,7 @@ def test_what_cannot_be_enumerated_is_refused(language: Language) -> None:
 
 
 def test_a_mask_in_numpyro() -> None:
-    """Masks are refused, since NumPyro would add log K for each masked row."""
+    """Masks raise, since NumPyro would add log K for each masked row."""
     handlers = pytest.importorskip("numpyro.handlers")
     pytest.importorskip("funsor")
     backend = BACKENDS["numpyro"]()
@@ -126,7 +126,7 @@ def test_a_mask_in_numpyro() -> None:
 
 
 def test_numpyro_without_funsor() -> None:
-    """The error names the extra."""
+    """Without funsor the error names the extra to install."""
     pytest.importorskip("numpyro")
     code = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
     code += "sys.modules['funsor'] = None\nfrom relaxed_dists.numpyro import exact_evidence\n"

@@ -1,4 +1,4 @@
-"""Relaxed sites as functions of their noise: the values, the noise, and who accepts it."""
+"""Relaxed sites as functions of their noise: values, densities, wrappers and initial values."""
 
 import importlib
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_value_and_density(backend: Backend, name: str, seed: int) -> None:
 
 
 def test_gradient_of_a_hard_value(backend: Backend, seed: int) -> None:
-    """It equals that of the soft value x = softmax(u), the gradient of x_0 by u / t."""
+    """The gradient equals that of the soft value x = softmax(u), of x_0 by u, over t."""
     t = 0.5
 
     def first(logits: Any) -> Any:
@@ -136,7 +136,7 @@ def test_pyros_own_distributions(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", RELAXED)
 def test_initial_value_in_pyro(name: str) -> None:
-    """An initial value of the site becomes an initial value of the noise, which gives it back."""
+    """An initial value of the site becomes an initial value of the noise that has this value."""
     pytest.importorskip("pyro")
     from pyro.infer.autoguide import AutoDelta, init_to_value
 

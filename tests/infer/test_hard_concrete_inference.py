@@ -34,10 +34,10 @@ def slopes(f: Any, t: float, logits: float, h: float = 1e-4) -> np.ndarray:
 
 
 def test_gradients_of_draws_are_unbiased(backend: Backend, seed: int) -> None:
-    """For E z, whose gradients are 0 at 0 and 1, and the KL divergence, which jumps there.
+    """Gradients of E z and of the sampled KL, which jumps at 0 and 1, are unbiased.
 
-    With 100,000 draws, each with its own parameters, half of them masked in the divergence: within
-    0.005 and 0.01. Without the stored masses of a draw the divergence's gradient is off by 0.2.
+    With 100,000 draws, each with its own parameters, half of them masked in the KL, errors are
+    below 0.005 and 0.01. Without the stored masses of a draw the KL's gradient is off by 0.2.
     """
     n, t, logits, t_prior, prior = 100_000, 0.6, 0.4, 0.8, -1.0
     mask = np.arange(n) % 2 == 0
@@ -75,7 +75,7 @@ def test_gradients_of_draws_are_unbiased(backend: Backend, seed: int) -> None:
 
 
 def test_gradients_of_the_exact_numbers(backend: Backend) -> None:
-    """Mean, entropy, KL divergence and P(z != 0), by central differences, within 1e-6."""
+    """Gradients of mean, entropy, KL and P(z != 0) agree with central differences, to 1e-6."""
     t, logits = 0.7, -0.4
     other = make(backend, 0.5, 0.3)
 
@@ -99,7 +99,7 @@ def test_gradients_of_the_exact_numbers(backend: Backend) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_extremes(backend: Backend, dtype: str) -> None:
-    """Sure gates, logits to 2^23 and extreme temperatures: right at the ends, never NaN.
+    """Point masses, logits to 2^23 and extreme temperatures give right numbers and no NaN.
 
     The gradients are finite; in bfloat16, float32 computes them.
     """
@@ -144,7 +144,7 @@ def test_extremes(backend: Backend, dtype: str) -> None:
     assert (half[:, :2] == -INF).all()
     np.testing.assert_allclose(
         z[2, 4:], 0.5, atol=0.01
-    )  # at this temperature the noise has no effect
+    )  # a temperature of 2^20 makes the noise negligible
     np.testing.assert_allclose(mean[2, 4:], 0.5, atol=0.01)
     assert not any(np.isnan(x).any() for x in (zero, one, half, cdf, *rest))
 
@@ -156,7 +156,7 @@ def test_extremes(backend: Backend, dtype: str) -> None:
 
 
 def test_only_what_is_clipped_is_at_an_end(backend: Backend) -> None:
-    """The same noise gives the same zeros and ones in bfloat16 and float32; a cast does not."""
+    """Equal noise gives equal zeros and ones in bfloat16 and float32; a cast gives others."""
     t, logits = 0.5, np.full(20_000, 0.5)
     fine, coarse = (
         backend.numpy(backend.draw(make(backend, t, logits, dtype), 0))
@@ -185,7 +185,7 @@ def test_wrappers_and_bounds(backend: Backend) -> None:
 
 
 def test_the_discrete_counterpart(backend: Backend, language: Language) -> None:
-    """The Bernoulli distribution of z != 0, also by discretize; the site's own kind is relaxed."""
+    """The discrete counterpart is the Bernoulli of z != 0; a site of HardConcrete is relaxed."""
     distribution = make(backend, 0.5, np.array([0.3, -1.0]))
     expected = 1 - masses(0.5, np.array([0.3, -1.0]))[0]
     np.testing.assert_allclose(backend.numpy(distribution.discrete.probs), expected, rtol=1e-12)
@@ -205,7 +205,7 @@ def test_the_discrete_counterpart(backend: Backend, language: Language) -> None:
 
 @pytest.mark.parametrize("elbo", ["Trace_ELBO", "TraceMeanField_ELBO"])
 def test_svi_finds_the_best_gates(backend: Backend, elbo: str, seed: int) -> None:
-    """Each of four gates within 0.2 of the logits of the largest exact ELBO, by SciPy.
+    """Each of four gates is within 0.2 of the logits of the largest exact ELBO, by SciPy.
 
     Trained on copies of the draws, which lack the stored masses, Trace_ELBO is off by 3.
     """
@@ -240,7 +240,7 @@ def test_svi_finds_the_best_gates(backend: Backend, elbo: str, seed: int) -> Non
     ("low", "high"), [(0.0, 1.1), (0.1, 1.1), (-0.1, 1.0), (-0.1, 0.9), (np.nan, 1.1), (-INF, 2.0)]
 )
 def test_bad_ends(backend: Backend, low: float, high: float) -> None:
-    """Ends inside [0, 1], infinite ends, and arrays are refused."""
+    """Ends inside [0, 1], infinite ends, and arrays raise."""
     text = (
         "HardConcrete got low=.* and high=.*; expected Python numbers, low below 0 and high above"
     )
@@ -250,7 +250,7 @@ def test_bad_ends(backend: Backend, low: float, high: float) -> None:
 
 
 def test_what_is_refused(backend: Backend, language: Language) -> None:
-    """Values off [0, 1], divergences of other kinds, a mode, and inference by the density."""
+    """Values off [0, 1], other KLs, the mode, and inference that uses the density raise."""
     distribution, names = make(backend, 0.5, np.zeros(2)), backend.names
     for bad in (-0.1, 1.1, np.nan):
         with pytest.raises(

@@ -1,6 +1,6 @@
-"""TraceMeanField_ELBO takes the exact KL of relaxed distributions, however a site wraps them.
+"""TraceMeanField_ELBO uses the exact KL of relaxed distributions, in each kind of wrapper.
 
-The likelihood is constant, so that the loss is the KL and nothing else: two seeds give the same
+The likelihood is constant, so that the loss is the KL up to a constant: two seeds give the same
 loss and the same gradient to the last bit, and the loss is that of Monte Carlo with the densities
 of the papers, in NumPy.
 """
@@ -18,8 +18,8 @@ from cases import RELAXED
 from harness import Backend, Torch, jax
 
 rng = np.random.default_rng(3)
-# Three rows of two events of four categories; the binary pair takes the first of them. The prior
-# is one for all rows, which the plate, or expand, brings to their shape.
+# Three rows of two events of four categories; binary sites use the first category's. The prior is
+# the same for all rows: the plate, or expand, broadcasts it.
 LOGITS, PRIOR = rng.normal(0, 1.5, (3, 2, 4)), rng.normal(0, 1, (2, 4))
 DIRECTION = rng.normal(0, 1, LOGITS.shape)
 PAIRS = [(0.5, 2 / 3), (0.5, 0.5)]  # the guide's temperature, and the model's
@@ -30,19 +30,19 @@ Site = Callable[[Any, Any, Any, Any], Any]
 
 
 def in_plates(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
-    """The events in their own plate, instead of in the site."""
+    """A site whose events are in a second plate, and not in the distribution."""
     with ppl.plate("events", 2, dim=-1), ppl.plate("rows", 3, dim=-2):
         return ppl.sample("z", distribution.base_dist)
 
 
 def subsampled(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
-    """Half of the rows, counted twice, and two thirds of those masked and scaled."""
+    """A site in a subsampled plate, so that rows count twice, with a mask and a scale."""
     with ppl.plate("rows", 6, subsample_size=3), h.mask(mask=mask), h.scale(scale=0.3):
         return ppl.sample("z", distribution)
 
 
 def masked_event(ppl: Any, h: Any, distribution: Any, mask: Any) -> Any:
-    """Masked before the events are joined, in a plate."""
+    """A site in a plate, whose mask is inside of to_event."""
     with ppl.plate("rows", 3):
         return ppl.sample(
             "z", distribution.base_dist.expand((3, 2)).mask(mask[:, None]).to_event(1)
@@ -65,7 +65,7 @@ EVERY = {name: expanded(SITES[name]) for name in ("alone", "mask", "mask handler
     "subsampled": subsampled,
     "masked event": masked_event,
 }
-# Each distribution in a plate, and two of them in every site.
+# Each distribution in a plate, and two distributions in every kind of site.
 CASES = [(name, "plate") for name in RELAXED]
 CASES += [(name, site) for name in VIEWS for site in EVERY if site != "plate"]
 WEIGHT = {"mask": MASK, "mask handler": MASK, "masked event": MASK} | {
@@ -111,8 +111,7 @@ def run(
     column = slice(None) if letter(name) == "O" else 0
     start = backend.array(LOGITS[..., column])
     mask = backend.array(MASK, "bool")
-    # A straight-through value has lost its sample for any other straight-through distribution's
-    # site.
+    # A straight-through prior would raise where a wrapper loses the sample of the guide's value.
     prior_name = name.removesuffix("StraightThrough")
 
     def sample(name: str, t: float, logits: Any) -> None:

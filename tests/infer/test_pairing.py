@@ -1,4 +1,4 @@
-"""Refusals of pairs that train or sample nothing; the errors say what to write instead."""
+"""Errors for pairs of model and guide that can't be trained; they say what to write instead."""
 
 import importlib
 import itertools
@@ -33,7 +33,7 @@ def distributions(language: Language) -> dict[str, list[Any]]:
 
 
 def both(language: Language, prior: Any, posterior: Any) -> tuple[Any, Any]:
-    """A model and a guide of one site, in a plate and made independent."""
+    """A model and a guide of one site, in a plate and with to_event."""
 
     def fn(distribution: Any) -> Callable[..., None]:
         def call(temperature: Any) -> None:
@@ -47,7 +47,7 @@ def both(language: Language, prior: Any, posterior: Any) -> tuple[Any, Any]:
 
 
 def test_a_mass_beside_a_density_is_refused(language: Language) -> None:
-    """In both directions, for each distribution; the error names the site and three ways out."""
+    """A mass and a density raise in either order; the error names the site and three solutions."""
     kinds = distributions(language)
     for relaxed, discrete in itertools.product(kinds["relaxed"], kinds["discrete"]):
         for prior, posterior in ((relaxed, discrete), (discrete, relaxed)):
@@ -64,7 +64,7 @@ def test_a_mass_beside_a_density_is_refused(language: Language) -> None:
 
 
 def test_the_right_pairs_are_not_refused(language: Language) -> None:
-    """Two relaxed distributions, and two discrete ones of which one has an estimator."""
+    """Pairs of two relaxed distributions, or of discrete ones with an estimator, don't raise."""
     kinds = distributions(language)
     language.first_step(*both(language, kinds["relaxed"][0], kinds["relaxed"][1]))
     language.first_step(*both(language, kinds["discrete"][2], kinds["discrete"][1]))
@@ -82,7 +82,7 @@ def test_a_mixture_asked_for_by_name(language: Language) -> None:
 
 
 def test_a_mixture_with_a_strict_prior(language: Language) -> None:
-    """This library's distribution refuses the soft values that it sees, and says how to go on."""
+    """This library's discrete prior raises for soft values, and says how to allow them."""
     names, half = language.backend.names, language.backend.array(0.5)
     with pytest.raises(
         ValueError, match=r"distribution's \(allow_mixed\) with validate_args=False"
@@ -103,7 +103,7 @@ def test_a_refused_step_is_refused_again(language: Language) -> None:
 
 
 def test_relaxed_models_and_their_guides(language: Language) -> None:
-    """relax(model) needs a relaxed guide of its auxiliary site; a discrete one is refused."""
+    """relax(model) needs a relaxed guide of its auxiliary site; a discrete guide raises."""
     names = language.backend.names
     prior = distributions(language)["discrete"][0]
 
@@ -128,7 +128,7 @@ def test_relaxed_models_and_their_guides(language: Language) -> None:
 @pytest.mark.parametrize("kernel", ["HMC", "NUTS"])
 @pytest.mark.parametrize("name", ["OneHotCategorical", "Bernoulli"])
 def test_hmc_refuses_an_estimator(language: Language, kernel: str, name: str) -> None:
-    """Also in wrappers and in a plate; the error says to use relax."""
+    """HMC raises for an estimator, also in wrappers and plates; the error says to use relax."""
     names = language.backend.names
     logits = language.backend.array(np.zeros(3))
     distribution = getattr(names, name)(logits=logits, estimator=names.GumbelSoftmax(0.5))
@@ -147,7 +147,7 @@ def test_hmc_refuses_an_estimator(language: Language, kernel: str, name: str) ->
 
 
 def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
-    """The advice of that error works."""
+    """HMC runs on the relaxed model, as the error advises."""
     names, zero = language.backend.names, language.backend.array(0.0)
     distribution = names.Bernoulli(logits=zero, estimator=names.GumbelSoftmax(0.5))
 
@@ -160,7 +160,7 @@ def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
 
 
 def test_hmc_enumerates_a_plain_site(language: Language) -> None:
-    """A site without an estimator is discrete and enumerable, as each framework's own is."""
+    """A site without an estimator is discrete and enumerable, like the framework's own."""
     names, zero = language.backend.names, language.backend.array(0.0)
 
     def model() -> None:
@@ -179,7 +179,7 @@ def test_hmc_enumerates_a_plain_site(language: Language) -> None:
 def test_numpyro_does_not_enumerate_one_hot_values(
     backend: Backend, language: Language, distribution: str
 ) -> None:
-    """NumPyro would give them the numbers 0, 1, 2, in HMC and in a scan, so it is refused."""
+    """NumPyro would replace the values by 0, 1, 2 in HMC and in a scan, so both raise."""
     if backend.framework == "pyro":
         pytest.skip("Pyro enumerates the values of the support")
     pytest.importorskip("funsor")
@@ -213,7 +213,7 @@ def test_numpyro_does_not_enumerate_one_hot_values(
 
 
 def test_an_automatic_guide_is_a_right_pair(language: Language) -> None:
-    """AutoRelaxed draws with an estimator, so there is no error and no warning."""
+    """AutoRelaxed uses an estimator, so there is no error and no warning."""
     prior = distributions(language)["discrete"][0]
 
     def model() -> None:

@@ -1,4 +1,4 @@
-"""relax: the density by hand, the values, and other handlers around and inside."""
+"""relax: densities by the papers' formulas, values, and other handlers outside and inside."""
 
 import importlib
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def plated(backend: Backend, own: bool = False) -> Callable[[], Any]:
 
 
 def by_hand(scaled: bool = True) -> float:
-    """The density of the relaxed model at Y and B, from the papers; or wrong, without scales.
+    """The density of the relaxed model at Y and B, by the papers; without scales it is wrong.
 
     The rows count SIZE / SUBSAMPLE times, the Bernoulli site SCALE times, and only its first row.
     """
@@ -136,7 +136,7 @@ def drawn(backend: Backend, logits: Any, t: Any, hard: bool, seed: int) -> dict[
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_values_and_gradients(backend: Backend, hard: bool, seed: int) -> None:
-    """Soft values and their Jacobians by the paper; hard ones are corners with the same gradient.
+    """Soft values and Jacobians are the paper's; hard values are corners with the same gradient.
 
     With the noise fixed, u = (logits + noise) / t, the gradient of sum w softmax(u) by the logits
     is (w x - x (w . x)) / t, and that by t has -u / t as another factor.
@@ -168,7 +168,7 @@ def test_values_and_gradients(backend: Backend, hard: bool, seed: int) -> None:
 def test_largest_entry_has_the_discrete_distribution(backend: Backend, seed: int) -> None:
     """The largest entry, or a positive logit, has the discrete frequencies at any temperature.
 
-    A chi-squared test of 20,000 draws each, false alarms 1e-6; it refuses logits divided by the
+    A chi-squared test of 20,000 draws, with false alarms 1e-6, rejects logits divided by the
     temperature.
     """
     p, n = backend.ppl, 20_000
@@ -193,7 +193,7 @@ def test_largest_entry_has_the_discrete_distribution(backend: Backend, seed: int
 
 
 def test_masked_category(backend: Backend) -> None:
-    """It has the value 0 and finite gradients, and the density is that of the face."""
+    """A masked category has the value 0 and finite gradients; the density is that without it."""
     logits = np.array([0.3, -np.inf, 1.0])
 
     def model(logits: Any) -> None:
@@ -216,7 +216,7 @@ def test_masked_category(backend: Backend) -> None:
 
 
 def two_sites(backend: Backend) -> Any:
-    """A one-hot site and a Bernoulli one."""
+    """A model with a one-hot site and a Bernoulli site."""
     p = backend.ppl
     z = p.sample("z", backend.names.OneHotCategorical(logits=backend.array(LOGITS)))
     b = p.sample("b", backend.dist.Bernoulli(logits=backend.array(LOGIT)))
@@ -230,7 +230,7 @@ def latent(backend: Backend, program: Any) -> set[str]:
 
 
 def test_ways_to_use_it(backend: Backend) -> None:
-    """A function, a decorator and a context manager; for all sites or the named ones."""
+    """relax is a function, a decorator and a context manager, for all sites or those named."""
     relax, model = backend.names.relax, partial(two_sites, backend)
     both = {"z_relaxed", "b_relaxed"}
 
@@ -251,7 +251,7 @@ def test_ways_to_use_it(backend: Backend) -> None:
 
 
 def test_observed_inside(backend: Backend) -> None:
-    """A condition inside keeps the site discrete; one outside works on the relaxed site."""
+    """A condition inside keeps the site discrete; a condition outside sets the relaxed site."""
     h, relax = backend.handlers, backend.names.relax
     corner, y = backend.array(np.eye(3)[1]), backend.array(Y[0])
     model = partial(two_sites, backend)

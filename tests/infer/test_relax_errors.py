@@ -1,4 +1,4 @@
-"""Refusals of relax: the errors say what was got, what was expected and what to do."""
+"""Errors of relax, which say what was got, what was expected and what to do."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ CORNER = np.eye(3)[0]
 
 
 def model_of(backend: Backend, distribution: Any, observed: Any = None) -> Callable[[], None]:
-    """A model with one site, z, and a Bernoulli one."""
+    """A model with a site z of a given distribution, and a Bernoulli site."""
 
     def model() -> None:
         backend.ppl.sample("z", distribution, obs=observed)
@@ -38,7 +38,7 @@ def refused(backend: Backend, program: Any, *words: str, error: type = ValueErro
 
 
 def test_distributions_that_cannot_be_relaxed(backend: Backend) -> None:
-    """Integers that index, and other discrete distributions; by relax and RelaxedReparam."""
+    """Categorical and other discrete distributions raise, by relax and by RelaxedReparam."""
     dist, names = backend.dist, backend.names
     zeros = backend.array(np.zeros(3))
     categorical = model_of(backend, dist.Categorical(logits=zeros).expand((2,)).to_event(1))
@@ -55,7 +55,7 @@ def test_distributions_that_cannot_be_relaxed(backend: Backend) -> None:
 
 
 def test_names_of_sites(backend: Backend) -> None:
-    """A site that is never drawn, observed or continuous; one name instead of a list."""
+    """Names of missing, observed or continuous sites raise; so does a name that isn't in a list."""
     relax, model = backend.names.relax, one_hot(backend)
     refused(backend, relax(model, 0.5, sites=["z", "q"]), "['q']", "never", "['b', 'z']")
     observed = backend.handlers.condition(model, data={"z": backend.array(CORNER)})
@@ -67,7 +67,7 @@ def test_names_of_sites(backend: Backend) -> None:
 
 
 def test_temperatures(backend: Backend) -> None:
-    """Values out of range, and shapes that would add events to the site."""
+    """Temperatures out of range raise, and so do shapes that would add dimensions to the site."""
     relax, model = backend.names.relax, one_hot(backend)
     refused(backend, relax(model), "temperature=None")
     refused(backend, relax(model, 0.0), "temperature=0.0")
@@ -112,18 +112,18 @@ def outside(backend: Backend) -> dict[str, Callable[[Any], Any]]:
 
 
 def test_a_value_for_the_sites_own_name_outside(backend: Backend) -> None:
-    """It would not change the relaxed site; by relax and by RelaxedReparam."""
+    """A value for the site's own name raises, since it would not change the relaxed site."""
     names, h, model = backend.names, backend.handlers, one_hot(backend)
     reparam = h.reparam(model, config={"z": names.RelaxedReparam(0.5)})
     for way, given in outside(backend).items():
         name = way.split(" ")[0]
         refused(backend, given(names.relax(model, 0.5)), name, "'z'", "'z_relaxed'")
-        if not (name == "init_to_value" and isinstance(backend, Torch)):  # Pyro's own takes it
+        if not (name == "init_to_value" and isinstance(backend, Torch)):  # Pyro's allows this
             refused(backend, given(reparam), name, "'z'", "'z_relaxed'")
 
 
 def test_values_that_are_no_contradiction(backend: Backend) -> None:
-    """A block hides the site, or the relaxed site also has a value, as in a prediction."""
+    """Values don't raise if a block hides the site, or the relaxed site also has a value."""
     h, relaxed = backend.handlers, backend.names.relax(one_hot(backend), 0.5)
     corner, y = backend.array(CORNER), backend.array(np.log([0.5, 0.25, 0.25]))
     hidden = h.condition(h.block(relaxed, hide=["z"]), data={"z": corner})
@@ -137,7 +137,7 @@ def test_values_that_are_no_contradiction(backend: Backend) -> None:
 
 
 def test_gumbel_softmax_reparam(backend: Backend) -> None:
-    """Sites that are observed or not relaxed."""
+    """GumbelSoftmaxReparam raises for sites that are observed or not relaxed."""
     names, h = backend.names, backend.handlers
     config = {"z": names.GumbelSoftmaxReparam()}
     refused(backend, h.reparam(one_hot(backend), config=config), "'z'", "OneHotCategorical")
@@ -173,7 +173,7 @@ def test_control_flow() -> None:
 
 
 def test_initial_values_of_pyros_own_reparam() -> None:
-    """It asks for a discrete value, which only init_to_value gives; relax does not ask."""
+    """Pyro's reparam needs an initial discrete value, by init_to_value; relax needs none."""
     pytest.importorskip("pyro")
     import torch
     from pyro import poutine

@@ -21,7 +21,7 @@ CLEAR = np.array([-1.0, 2.0, 2.0, -1.0])
 
 
 def mixture(backend: Backend, data: np.ndarray, noise: float) -> Callable[..., Any]:
-    """For each datum a row: a one-hot and a Bernoulli site, each with its observation.
+    """A model with a one-hot and a Bernoulli site for each datum, each with its observation.
 
     The rows are independent, and so are the two sites of a row.
     """
@@ -56,7 +56,7 @@ def posterior_means(relaxed: bool = True) -> tuple[np.ndarray, float]:
     log_x = np.stack([*np.meshgrid(u, u), np.zeros((801, 801))], -1)
     log_x -= logsumexp(log_x, -1, keepdims=True)
     x = np.exp(log_x)
-    # The density of log ratios, in the paper's form with the powers of x taken out of range.
+    # The paper's density times the volume element, in logs, so that powers of x don't overflow.
     scores = LOGITS - T * log_x
     log_p = (scores - logsumexp(scores, -1, keepdims=True)).sum(-1)
     log_p += normal(X, x @ CENTRES, NOISE)
@@ -103,10 +103,10 @@ def nuts(backend: Backend, program: Any, seed: int, **options: Any) -> dict[str,
 
 
 def test_nuts(backend: Backend, seed: int) -> None:
-    """Posterior means equal quadrature: for z in log space, for b by its noise.
+    """Posterior means by NUTS equal quadrature; z is sampled in log space, b as its noise.
 
-    The 64 rows are independent copies, so their means give the standard error. The limit is 5 of
-    it, a false alarm in 2e5; the discrete model's means are farther away.
+    The 64 rows are independent copies, so their means give the standard error. The bound is 5
+    standard errors, a false alarm in 2e5; the discrete model's means are farther away.
     """
     program = backend.names.relax(mixture(backend, np.full(ROWS, X), NOISE), T)
     config = {"b_relaxed": backend.names.GumbelSoftmaxReparam()}
@@ -122,7 +122,7 @@ def test_nuts(backend: Backend, seed: int) -> None:
 
 
 def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: Any) -> list[float]:
-    """The losses of SVI."""
+    """The losses of a fit by SVI."""
     infer = backend.infer
     svi = options.pop("svi", infer.SVI)(
         program, guide, backend.language.adam(0.1), infer.Trace_ELBO(), **options
@@ -138,7 +138,7 @@ def fitted(backend: Backend, program: Any, guide: Any, steps: int, **options: An
 
 
 def predicted(backend: Backend, program: Any, guide: Any, n: int) -> dict[str, np.ndarray]:
-    """Predictive with a fitted guide."""
+    """Draws by Predictive with a fitted guide."""
     infer = backend.infer
     if isinstance(backend, Torch):
         found = infer.Predictive(program, guide=guide, num_samples=n)()
@@ -218,7 +218,7 @@ def test_annealing(backend: Backend) -> None:
 
 
 def test_compiled(backend: Backend, seed: int) -> None:
-    """A jitted density with a traced temperature; in Pyro an ELBO that compiles."""
+    """A relaxed model works in a jitted density, or in Pyro in a JitTrace_ELBO."""
     model = mixture(backend, CLEAR, NOISE)
     if isinstance(backend, Torch):
         import warnings

@@ -30,7 +30,7 @@ def parameters(backend: Backend, path: Path, steps: int, forget: bool = False) -
 def test_a_killed_training_ends_where_the_whole_one_does(
     backend: Backend, tmp_path: Path, seed: int
 ) -> None:
-    """A process gets SIGKILL at a random step; a new one takes 10 more steps.
+    """A process gets SIGKILL at a random step; a new process makes 10 more steps.
 
     The parameters equal those of as many steps without a break, bit for bit, so temperatures,
     learning rate, minibatches and noise have gone on. Without the saved random stream they differ.

@@ -1,4 +1,4 @@
-"""Temperature schedules: their formulas, and the kinds of step that they take."""
+"""Temperature schedules: their formulas, and the kinds of step that they accept."""
 
 import math
 import runpy
@@ -113,7 +113,7 @@ def test_no_schedule_is_ever_below_its_last_temperature(name: str) -> None:
 
 
 def test_optax_agrees() -> None:
-    """Its polynomial, its join and its piecewise constant schedule, which takes factors."""
+    """Schedules equal optax's; its piecewise constant schedule has factors in place of values."""
     optax = pytest.importorskip("optax")
     pairs = [
         (polynomial(1.0, 0.4, 50, 1.5), optax.polynomial_schedule(1.0, 0.4, 1.5, 50)),
@@ -135,7 +135,7 @@ def test_optax_agrees() -> None:
 
 
 def test_a_joined_schedule_of_python_steps_calls_one_schedule_with_a_python_step() -> None:
-    """A table with an index is a schedule there, too."""
+    """An inner schedule may be a list's __getitem__, which accepts only Python integers."""
     table = [0.9, 0.8, 0.7]
     schedule = warmup(join([constant(1.0), table.__getitem__], [5]), 2)
     assert [schedule(s) for s in range(6, 10)] == [1.0, 0.9, 0.8, 0.7]

@@ -1,7 +1,7 @@
 """Annealed SVI on four small models comes close to the best mean-field posterior.
 
-Fits are judged by the exact ELBO of their logits, and the best mean-field posterior is that whose
-exact ELBO is the highest: both by enumeration in NumPy. Gaps between the two are in nats.
+Fits are judged by the exact ELBO of their logits, and the best mean-field posterior is the one
+whose exact ELBO is the highest, by enumeration in NumPy. Gaps between these ELBOs are in nats.
 """
 
 import functools
@@ -29,27 +29,27 @@ ESTIMATORS: dict[str, Callable[[Any, Any], Any]] = {
     "GappedStraightThrough": lambda ours, t: ours.GappedStraightThrough(1.0),
     "StraightThrough": lambda ours, t: ours.StraightThrough(),
 }
-# The gaps allowed, in the order of MODELS, and the largest of four runs. They are the bias of the
-# estimators, no errors: with exact gradients the gap would end at 0.
+# The gaps allowed, in the order of MODELS, and in comments the largest of four runs. The gaps come
+# from the estimators' bias: with exact gradients they would end at 0.
 GAPS = {
-    # No bias is left at temperature 0; the gradient's noise is, and 0.05 is not 0.
+    # There is no bias at temperature 0, but the gradient is noisy, and the last one is 0.05.
     "soft GumbelSoftmax": (0.05, 0.05, 0.12, 0.12),  # 0.01, 0.02, 0.07, 0.08
-    # Slopes between the corners, of a softmax at 0.5, stand in place of differences of values.
+    # It uses the slope at a softmax of temperature 0.5, in place of differences of values.
     "DecoupledGumbelSoftmax": (0.2, 0.2, 0.2, 0.2),  # 0.11, 0.11, 0.14, 0.08
-    # At temperature 0 the mean of the slopes at two corners does: right for quadratic functions.
+    # At temperature 0 it uses the mean slope at two corners: exact for quadratic functions.
     "GumbelSoftmax": (0.1, 0.2, 0.15, 0.25),  # 0.03, 0.05, 0.08, 0.16
     "GumbelRao": (0.1, 0.2, 0.15, 0.25),  # 0.02, 0.08, 0.07, 0.16
     "ReinMax": (0.1, 0.2, 0.15, 0.25),  # 0.02, 0.11, 0.07, 0.16
     "ReinMaxRao": (0.1, 0.2, 0.15, 0.25),  # 0.05, 0.04, 0.08, 0.16
-    # Its temperature is to be about its gap: annealed as the others, it misses by up to 2.5.
+    # Its temperature should be about its gap: annealed like the others, it is off by up to 2.5.
     "GappedStraightThrough": (0.4, 0.4, 0.2, 0.25),  # 0.26, 0.27, 0.11, 0.15
-    # The slope at one corner does: right for linear functions.
+    # It uses the slope at one corner: exact for linear functions.
     "StraightThrough": (0.9, 3.4, 0.4, 0.3),  # 0.74, 3.00, 0.27, 0.21
 }
 
 
 def turn(framework: str, name: str, estimator: str = "") -> bool:
-    """Whether a pair is the framework's turn, in a chessboard pattern."""
+    """Whether a framework runs a pair: the frameworks alternate like a chessboard's squares."""
     at = list(MODELS).index(name) + [*ESTIMATORS, estimator].index(estimator)
     return at % 2 == list(BACKENDS).index(framework)
 
@@ -114,9 +114,9 @@ def test_both_ways_of_writing_a_model_are_one(backend: Backend, name: str) -> No
 def test_annealed_svi(backend: Backend, name: str, estimator: str, seed: int) -> None:
     """The estimator's bias bounds the gap; uniform and reversed guides have larger ones.
 
-    Half of the pairs of an estimator and a model are Pyro's and half NumPyro's, as the squares of
-    a chessboard are black and white; --whole runs all pairs in both. An
-    estimator has two models in a framework: one with AutoRelaxed, one with a manual guide.
+    Pyro runs half of the pairs of an estimator and a model, NumPyro the other half; with --whole
+    each runs all. An estimator has two models in a framework: one with AutoRelaxed, one with a
+    manual guide.
     """
     model, at = MODELS[name], list(MODELS).index(name)
     auto = (at // 2 + list(ESTIMATORS).index(estimator) // 2) % 2 == 0
@@ -159,10 +159,10 @@ def test_soft_samples_at_temperature_1_miss(backend: Backend, seed: int) -> None
 def test_nuts_on_the_relaxed_model(backend: Backend, name: str, seed: int) -> None:
     """At temperature 0.1 the rounded draws have the discrete model's marginals.
 
-    Relaxing the model moves them, by up to 0.08 in the gates and 0.03 in the others (by importance
-    sampling); draws that depend on one another do the rest. The largest error of 20 runs was
-    0.13, and those of the prior are above 0.25. The frameworks take turns from model to model;
-    --whole runs every model in both.
+    The relaxation changes marginals by up to 0.08 in the gates and 0.03 in the others (by
+    importance sampling); the rest of the error is from dependent draws. The largest error of 20
+    runs was 0.13, and the prior's errors are above 0.25. The frameworks alternate from model to
+    model; with --whole each runs every model.
     """
     model = MODELS[name]
     relaxed = backend.names.relax(functools.partial(model.program, backend), 0.1)

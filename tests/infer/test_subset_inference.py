@@ -1,4 +1,4 @@
-"""Subsets and permutations in models and guides: losses, exact numbers and refusals."""
+"""Subsets and permutations in models and guides: losses, exact numbers and errors."""
 
 import importlib
 import itertools
@@ -17,7 +17,7 @@ SEEN = 2.2
 
 
 def model_of(language: Language, distribution: Any, weights: np.ndarray = WORTH) -> Any:
-    """One observation of a normal variable around the sum of the chosen weights."""
+    """A model with a normal observation around the sum of the chosen weights."""
     array = language.backend.array
 
     def model() -> None:
@@ -29,7 +29,7 @@ def model_of(language: Language, distribution: Any, weights: np.ndarray = WORTH)
 
 
 def loss(language: Language, name: str, model: Any, guide: Any, seed: int, **given: Any) -> Any:
-    """The loss of the ELBO of that name, to differentiate."""
+    """A differentiable loss by the ELBO of this name."""
     backend = language.backend
     module = backend.infer
     elbo = getattr(module, name, None) or getattr(backend.names, name)
@@ -45,7 +45,7 @@ def loss(language: Language, name: str, model: Any, guide: Any, seed: int, **giv
 
 
 def distribution(backend: Backend, what: str, logits: Any, **given: Any) -> Any:
-    """The distribution of that name."""
+    """The relaxed distribution of this name."""
     size = (2,) if what == "Subset" else ()
     return getattr(backend.names, f"Relaxed{what}")(0.5, *size, logits=logits, **given)
 
@@ -53,10 +53,10 @@ def distribution(backend: Backend, what: str, logits: Any, **given: Any) -> Any:
 @pytest.mark.parametrize("what", ["Subset", "Permutation"])
 @pytest.mark.parametrize("elbo", ["Trace_ELBO", "TraceMeanField_ELBO"])
 def test_mask_false_counts_as_zero(language: Language, what: str, elbo: str, seed: int) -> None:
-    """Masked in model and guide, the site leaves the likelihood and its pathwise gradient.
+    """A site masked in model and guide adds nothing: the likelihood and its gradient remain.
 
-    The value is all but certain for the first check; the gradient is that of the loss by central
-    differences, the noise fixed.
+    For the first check the value is almost certain. The gradient agrees with central differences of
+    the loss at fixed noise.
     """
     backend = language.backend
     sure = np.array([40.0, 0.0, 40.0, 0.0]) if what == "Subset" else 40 * np.eye(3)[[1, 0, 2]]
@@ -84,7 +84,7 @@ def test_mask_false_counts_as_zero(language: Language, what: str, elbo: str, see
 
 
 def test_without_a_mask_the_density_is_asked_for(language: Language, seed: int) -> None:
-    """The error says what to write."""
+    """Without a mask there is an error, which says what to write."""
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
         site = distribution(language.backend, what, language.backend.array(np.zeros(n)))
         guide = lambda site=site: language.sample("z", site)  # noqa: E731
@@ -93,7 +93,7 @@ def test_without_a_mask_the_density_is_asked_for(language: Language, seed: int) 
 
 
 def test_subsets_are_scored_exactly(language: Language, seed: int) -> None:
-    """exact_evidence enumerates; evidence_bounds takes the counterparts of relaxed distributions.
+    """exact_evidence enumerates; evidence_bounds uses relaxed distributions' discrete counterparts.
 
     The expected numbers are sums over the six subsets, each a sum over orders; the bound of 4,000
     samples is within 5 standard errors (false alarms: 6e-7).
@@ -131,8 +131,8 @@ def test_subsets_are_scored_exactly(language: Language, seed: int) -> None:
 def test_the_score_functions_gradient(language: Language, seed: int) -> None:
     """LeaveOneOut_ELBO of a Subset in model and guide has the gradient of the exact bound.
 
-    The mean over 4,000 particles, within 5.5 standard errors (false alarms: 2e-7), which are sums
-    over the six subsets as the bound is. Hard relaxed values are refused, as a biased gradient.
+    The mean over 4,000 particles is within 5.5 standard errors (false alarms: 2e-7), which are sums
+    over the six subsets like the bound. Hard relaxed values raise, since their gradient is biased.
     """
     backend, n = language.backend, 4000
     prior, at = np.array([0.5, 0.0, -1.0, 0.2]), np.array([0.1, -0.4, 1.0, 0.3])
@@ -174,7 +174,7 @@ def test_the_score_functions_gradient(language: Language, seed: int) -> None:
 
 
 def test_discretize(language: Language, seed: int) -> None:
-    """Each site draws from its counterpart, in the same wrappers."""
+    """Each site draws from its discrete counterpart, in the same wrappers."""
     backend = language.backend
     for what, n in (("Subset", (3, 4)), ("Permutation", (3, 4, 4))):
         site = distribution(backend, what, backend.array(np.zeros(n))).to_event(1).mask(False)
@@ -187,7 +187,7 @@ def test_discretize(language: Language, seed: int) -> None:
 
 
 def test_mixed_pairs_are_refused(language: Language) -> None:
-    """AnnealedSVI refuses them, masked or not; pairs of the same kind are allowed."""
+    """AnnealedSVI raises for a discrete and a relaxed site; pairs of the same kind are allowed."""
     backend = language.backend
     for what, n in (("Subset", (4,)), ("Permutation", (4, 4))):
         soft = distribution(backend, what, backend.array(np.zeros(n)))
@@ -209,7 +209,7 @@ def test_mixed_pairs_are_refused(language: Language) -> None:
 
 
 def test_what_relaxes_one_hot_sites_refuses_others(language: Language, seed: int) -> None:
-    """relax, AutoRelaxed and GumbelSoftmaxReparam name the distribution that they can't take."""
+    """relax, AutoRelaxed and GumbelSoftmaxReparam raise, and name the distribution."""
     backend, names = language.backend, language.backend.names
     soft = distribution(backend, "Subset", backend.array(np.zeros(4)))
     hard = model_of(language, soft.discrete)
@@ -227,7 +227,7 @@ def test_what_relaxes_one_hot_sites_refuses_others(language: Language, seed: int
 
 @pytest.mark.parametrize("what", ["Subset", "Permutation"])
 def test_samplers_are_refused(language: Language, what: str) -> None:
-    """NUTS has no density, masked or not."""
+    """NUTS raises, since the site has no density, masked or not."""
     shape = (4,) if what == "Subset" else (4, 4)
     site = distribution(language.backend, what, language.backend.array(np.zeros(shape)))
     with pytest.raises(NotImplementedError, match=f"got a site of Relaxed{what}, which has no"):
@@ -235,7 +235,7 @@ def test_samplers_are_refused(language: Language, what: str) -> None:
 
 
 def test_numpyros_enumeration_is_refused() -> None:
-    """NumPyro would give the site the numbers 0, 1, 2 and so on."""
+    """Enumeration raises, since NumPyro would replace the values by 0, 1, 2 and so on."""
     numpyro = pytest.importorskip("numpyro")
     import jax
 

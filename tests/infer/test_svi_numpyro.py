@@ -1,6 +1,6 @@
 """AnnealedSVI in NumPyro, and SVI with relaxed sites on posteriors known by enumeration."""
 
-# ruff: noqa: E402 - the imports stand below the skip for a missing framework
+# ruff: noqa: E402 - the imports are below the skip for a missing framework
 
 import functools
 import re
@@ -33,7 +33,7 @@ from relaxed_dists.numpyro import (
 )
 from relaxed_dists.schedules import constant, cosine, exponential, linear
 
-# Three categories and two, one observation x; the likelihood of each value of z.
+# Models of a one-hot and a binary z, and an observation x: the likelihood of each value of z.
 PRIOR = np.array([0.5, 0.3, 0.2])
 LIKELIHOOD = np.exp(-0.5 * (1.5 - np.array([-1.0, 0.0, 2.0])) ** 2)
 POSTERIOR = PRIOR * LIKELIHOOD / (PRIOR * LIKELIHOOD).sum()
@@ -41,7 +41,7 @@ PRIOR_OF_ONE, LIKELIHOOD_OF_ONE = 0.3, np.array([0.2, 1.0])  # of z = 0 and z = 
 POSTERIOR_OF_ONE = 0.3 * 1.0 / (0.3 * 1.0 + 0.7 * 0.2)
 
 
-# The temperatures that model and guide got.
+# Tests of the temperatures that model and guide get.
 
 
 def loss_is_temperature(temperature: Any) -> None:
@@ -71,7 +71,7 @@ def reads(schedule: Callable[[Any], Any]) -> AnnealedSVI:
 def test_run_follows_the_schedule(schedule: Any, progress_bar: bool) -> None:
     """The losses of run equal the schedule's temperatures from step 0 on; rtol 1e-6.
 
-    A share: each schedule, and each of the two loops.
+    A share of the cases runs each schedule, and each of the two loops.
     """
     result = reads(schedule).run(random.key(0), 20, progress_bar=progress_bar)
     np.testing.assert_allclose(result.losses, [schedule(s) for s in range(20)], rtol=1e-6)
@@ -115,7 +115,7 @@ def test_a_scan_follows_the_schedule() -> None:
 
 @pytest.mark.parametrize("method", ["update", "stable_update", "evaluate", "run"])
 def test_a_given_temperature_stands_in_the_schedules_place(method: str) -> None:
-    """temperature= given to a method replaces the schedule's, even if that is refused."""
+    """temperature= given to a method replaces the schedule's, even if the schedule's is invalid."""
     svi = reads(lambda step: step - 100.0)
     state = svi.init(random.key(0), temperature=1.0)
     calls = {
@@ -134,24 +134,24 @@ class Recorder:
         self.seen: list[Any] = []
 
     def note(self, temperature: Any) -> None:
-        """Notes the temperature, and has a parameter to fit."""
+        """Note the temperature, and sample with a parameter to fit."""
         self.seen.append(float(temperature))
         numpyro.sample("x", dist.Normal(numpyro.param("loc", 0.0), 1.0))
 
     def named(self, temperature: Any) -> None:
-        """Takes temperature by its name."""
+        """A function with an argument named temperature."""
         self.note(temperature)
 
     def keywords(self, **kwargs: Any) -> None:
-        """Takes any keyword."""
+        """A function with **kwargs."""
         self.note(kwargs["temperature"])
 
     def two(self, scale: float, temperature: Any) -> None:
-        """Takes another argument first."""
+        """A function with another argument before temperature."""
         self.note(temperature * scale)
 
     def make(self, kind: str) -> Callable[..., None]:
-        """A guide of the kind."""
+        """The guide of a kind."""
         return {
             "function": lambda temperature: self.note(temperature),
             "method": self.named,
@@ -175,7 +175,7 @@ KINDS = [
 
 
 def latent() -> None:
-    """A model that takes no temperature."""
+    """A model without a temperature argument."""
     numpyro.sample("x", dist.Normal(0.0, 1.0))
 
 
@@ -183,7 +183,7 @@ def latent() -> None:
 def test_a_guide_that_takes_temperature_gets_it_and_the_model_that_does_not_is_spared(
     kind: str,
 ) -> None:
-    """Functions, methods, **kwargs, partials and handlers: temperatures are the schedule's."""
+    """Functions, methods, **kwargs, partials and handlers get the schedule's temperatures."""
     record = Recorder()
     svi = AnnealedSVI(
         latent,
@@ -202,7 +202,7 @@ def test_a_guide_that_takes_temperature_gets_it_and_the_model_that_does_not_is_s
 def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_spared(
     wrap: Any,
 ) -> None:
-    """Only the guide takes it, also inside a handler."""
+    """Only the model gets the temperature, also if the guide is inside a handler."""
     record = Recorder()
     svi = AnnealedSVI(
         record.named, wrap(latent), optax.adam(0.1), Trace_ELBO(), temperature=constant(0.5)
@@ -213,7 +213,7 @@ def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_s
 
 
 def test_an_autoguide_hands_the_temperature_to_its_model() -> None:
-    """The signature of its model decides, not its own."""
+    """The signature of the autoguide's model decides whether the autoguide gets a temperature."""
     record = Recorder()
     guide = AutoNormal(record.named)
     svi = AnnealedSVI(
@@ -224,7 +224,7 @@ def test_an_autoguide_hands_the_temperature_to_its_model() -> None:
 
 
 def test_an_autoguide_of_a_model_without_temperature_is_spared() -> None:
-    """Its model would not take the argument."""
+    """An autoguide gets no temperature if its model has no such argument."""
     record = Recorder()
     svi = AnnealedSVI(
         record.named,
@@ -301,12 +301,12 @@ def test_an_eager_step_at_a_bad_temperature_is_refused(method: str) -> None:
 
 
 def test_init_at_a_bad_temperature_is_refused() -> None:
-    """Step 0 counts as well."""
+    """init checks the temperature of step 0."""
     with pytest.raises(ValueError, match=r"The temperature schedule yielded 0\.0; expected"):
         reads(bad_schedule(0.0, 0)).init(random.key(0))
 
 
-# One trajectory, in one or several parts.
+# Tests of one trajectory, in one or several parts.
 
 
 def gate_model(temperature: Any) -> None:
@@ -332,7 +332,7 @@ OPTIMISERS = {
 
 
 def gate_svi(optimiser: str, particles: int = 1) -> AnnealedSVI:
-    """The SVI of the gate, its temperature from 1 to 0.3 in 600 steps."""
+    """The SVI of the gate, with a temperature from 1 to 0.3 in 600 steps."""
     return AnnealedSVI(
         gate_model,
         gate_guide,
@@ -411,7 +411,7 @@ def test_stable_update_keeps_the_parameters_where_the_loss_is_not_finite() -> No
     np.testing.assert_allclose(svi.current_temperature(moved), 0.95, rtol=1e-6)
 
 
-# Posteriors known by enumeration.
+# Tests of posteriors known by enumeration.
 
 ESTIMATORS = {
     "straight-through": lambda temperature: StraightThrough(),
@@ -470,7 +470,7 @@ def normal_of_rows(z: Any) -> None:
 
 
 def mixture_of_two(z: Any) -> None:
-    """The same for z in {0, 1}."""
+    """log p(x | z) for z in {0, 1}, linear in z."""
     low, high = np.log(LIKELIHOOD_OF_ONE)
     numpyro.factor("x", (1 - z) * low + z * high)
 
@@ -479,10 +479,10 @@ def mixture_of_two(z: Any) -> None:
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_one_hot_guide_finds_the_posterior(estimator: str, elbo: str, seed: int) -> None:
-    """|fit - Bayes| < 0.05; the prior is 0.43 away. One latent: the guide can be exact.
+    """|fit - posterior| < 0.05; the prior is 0.43 away. The guide of one site can be exact.
 
     The likelihood is linear in z, where StraightThrough has no bias and GumbelSoftmax a small one
-    at the last temperature, 0.2. A share: each estimator, and each ELBO.
+    at the last temperature, 0.2. A share of the cases runs each estimator, and each ELBO.
     """
     assert np.abs(fit(True, estimator, elbo, mixture_of_rows, seed) - POSTERIOR).max() < 0.05
 
@@ -491,13 +491,13 @@ def test_a_one_hot_guide_finds_the_posterior(estimator: str, elbo: str, seed: in
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_bernoulli_guide_finds_the_posterior(estimator: str, elbo: str, seed: int) -> None:
-    """|fit - Bayes| < 0.05; the prior is 0.38 away. A share: each estimator, and each ELBO."""
+    """|fit - posterior| < 0.05; the prior is 0.38 away. A share runs each estimator and ELBO."""
     assert abs(fit(False, estimator, elbo, mixture_of_two, seed) - POSTERIOR_OF_ONE) < 0.05
 
 
 @pytest.mark.parametrize("elbo", ELBOS)
 def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str, seed: int) -> None:
-    """|fit - Bayes| < 0.08 for x ~ Normal(z @ means, 1), which is not linear in z.
+    """|fit - posterior| < 0.08 for x ~ Normal(z @ means, 1), which is not linear in z.
 
     The bias of GumbelSoftmax is 0.04 here; that of StraightThrough is 0.14, which would not pass.
     """
@@ -510,9 +510,9 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str, 
 def test_a_guide_without_its_gradient_stays_at_the_prior(
     estimator: str, one_hot: bool, seed: int
 ) -> None:
-    """The tests above can fail: with z detached only the KL is trained, which ends at the prior.
+    """With z detached only the KL is trained, so the fit is the prior and the tests above fail.
 
-    A share: each estimator, one-hot or binary.
+    A share of the cases runs each estimator, one-hot or binary.
     """
     likelihood = mixture_of_rows if one_hot else mixture_of_two
     found = fit(one_hot, estimator, "TraceMeanField_ELBO", likelihood, seed, detached=True)
@@ -521,7 +521,7 @@ def test_a_guide_without_its_gradient_stays_at_the_prior(
     assert np.abs(found - posterior).max() > 0.35
 
 
-# Relaxed sites in model and guide.
+# Tests of relaxed sites in model and guide.
 
 GUIDES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 LOGITS = np.random.default_rng(0).normal(0, 1, (2, 4, 3))  # of the model and of the guide
@@ -564,9 +564,9 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
-    """In plates, with to_event, masks and vectorised particles; masked rows have no gradient.
+    """This holds in plates, with to_event, masks and particles; masked rows have no gradient.
 
-    A share: each of these, and each ELBO, with each distribution.
+    A share of the cases runs each of these, and each ELBO, with each distribution.
     """
     model, guide = relaxed_sides(name, shape, suffix, suffix)
 
@@ -590,9 +590,9 @@ def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
 def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
     name: str, shape: str, particles: int, seed: int
 ) -> None:
-    """The same noise: the loss equals that of the relaxed guide, and log q - log p by the paper.
+    """At equal noise, the loss is that of the relaxed guide, and the paper's log q - log p.
 
-    A share: each way and each number of particles with each distribution.
+    A share of the cases runs each shape and number of particles with each distribution.
     """
     losses, values = [], []
     for suffix in ("", "StraightThrough"):

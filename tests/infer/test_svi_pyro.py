@@ -1,6 +1,6 @@
 """AnnealedSVI in Pyro, and SVI with relaxed sites on posteriors known by enumeration."""
 
-# ruff: noqa: E402 - the imports stand below the skip for a missing framework
+# ruff: noqa: E402 - the imports are below the skip for a missing framework
 
 import copy
 import functools
@@ -34,7 +34,7 @@ from relaxed_dists.pyro import (
 )
 from relaxed_dists.schedules import constant, cosine, exponential, linear
 
-# Three categories and two, one observation; the likelihood of each value of z.
+# Models of a one-hot and a binary z, and an observation x: the likelihood of each value of z.
 PRIOR = np.array([0.5, 0.3, 0.2])
 LIKELIHOOD = np.exp(-0.5 * (1.5 - np.array([-1.0, 0.0, 2.0])) ** 2)
 POSTERIOR = PRIOR * LIKELIHOOD / (PRIOR * LIKELIHOOD).sum()
@@ -55,11 +55,11 @@ def adam(lr: float = 0.1) -> Any:
     return pyro.optim.Adam({"lr": lr})
 
 
-# The temperatures that model and guide got.
+# Tests of the temperatures that model and guide get.
 
 
 def latent() -> None:
-    """A model that takes no temperature."""
+    """A model without a temperature argument."""
     pyro.sample("x", dist.Normal(0.0, 1.0))
 
 
@@ -70,24 +70,24 @@ class Recorder:
         self.seen: list[Any] = []
 
     def note(self, temperature: Any) -> None:
-        """Notes the temperature, and has a parameter to fit."""
+        """Note the temperature, and sample with a parameter to fit."""
         self.seen.append(float(temperature))
         pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
 
     def named(self, temperature: Any) -> None:
-        """Takes temperature by its name."""
+        """A function with an argument named temperature."""
         self.note(temperature)
 
     def keywords(self, **kwargs: Any) -> None:
-        """Takes any keyword."""
+        """A function with **kwargs."""
         self.note(kwargs["temperature"])
 
     def two(self, scale: float, temperature: Any) -> None:
-        """Takes another argument first."""
+        """A function with another argument before temperature."""
         self.note(temperature * scale)
 
     def module(self, kind: Any) -> Any:
-        """A module whose forward takes temperature."""
+        """A module whose forward has an argument named temperature."""
         note = self.note
 
         class Guide(kind):
@@ -97,7 +97,7 @@ class Recorder:
         return Guide()
 
     def make(self, kind: str) -> Callable[..., None]:
-        """A guide of the kind."""
+        """The guide of a kind."""
         return {
             "function": lambda temperature: self.note(temperature),
             "method": self.named,
@@ -130,7 +130,7 @@ KINDS = [
 def test_a_guide_that_takes_temperature_gets_it_and_the_model_that_does_not_is_spared(
     kind: str,
 ) -> None:
-    """Functions, methods, **kwargs, partials, modules, handlers: the schedule's temperatures."""
+    """Functions, methods, **kwargs, partials, modules and handlers get the temperatures."""
     record = Recorder()
     svi = AnnealedSVI(
         latent, record.make(kind), adam(), Trace_ELBO(), temperature=linear(1.0, 0.5, 2)
@@ -153,7 +153,7 @@ def test_a_guide_that_takes_temperature_gets_it_and_the_model_that_does_not_is_s
 def test_a_model_that_takes_temperature_gets_it_and_the_guide_that_does_not_is_spared(
     wrap: Any,
 ) -> None:
-    """Only the guide takes it, also inside a handler."""
+    """Only the model gets the temperature, also if the guide is inside a handler."""
     record = Recorder()
     svi = AnnealedSVI(record.named, wrap(latent), adam(), Trace_ELBO(), temperature=constant(0.5))
     svi.step()
@@ -174,7 +174,7 @@ def test_model_and_guide_get_the_same_temperature() -> None:
 
 
 def test_an_autoguide_hands_the_temperature_to_its_model() -> None:
-    """The signature of its model decides, not its own."""
+    """The signature of the autoguide's model decides whether the autoguide gets a temperature."""
     record = Recorder()
     svi = AnnealedSVI(
         record.named, AutoNormal(record.named), adam(), Trace_ELBO(), temperature=constant(0.5)
@@ -184,7 +184,7 @@ def test_an_autoguide_hands_the_temperature_to_its_model() -> None:
 
 
 def test_an_autoguide_of_a_model_without_temperature_is_spared() -> None:
-    """Its model would not take the argument."""
+    """An autoguide gets no temperature if its model has no such argument."""
     record = Recorder()
     svi = AnnealedSVI(
         record.named, AutoNormal(latent), adam(), Trace_ELBO(), temperature=constant(0.5)
@@ -194,7 +194,7 @@ def test_an_autoguide_of_a_model_without_temperature_is_spared() -> None:
 
 
 class Plain(PyroModule):
-    """A module without temperature."""
+    """A module without a temperature argument."""
 
     def forward(self) -> None:
         latent()
@@ -225,7 +225,7 @@ def test_a_model_and_a_guide_without_temperature_are_refused(guide: Any) -> None
 
 
 def test_the_parameters_of_a_module_guide_are_fitted() -> None:
-    """A module guide that takes no temperature is wrapped, and still found by the optimiser."""
+    """AnnealedSVI wraps a module guide without a temperature; the optimiser still finds it."""
 
     class Guide(PyroModule):
         def __init__(self) -> None:
@@ -247,7 +247,7 @@ def test_the_parameters_of_a_module_guide_are_fitted() -> None:
 @pytest.mark.parametrize("low", [0.0, -0.5, float("nan"), float("inf")])
 @pytest.mark.parametrize("method", ["step", "evaluate_loss"])
 def test_a_schedule_that_is_not_positive_is_refused(method: str, low: float) -> None:
-    """A bad step is refused, is not counted, and does not call the model."""
+    """A step at a bad temperature raises, is not counted, and does not call the guide."""
     record = Recorder()
     svi = AnnealedSVI(
         latent, record.named, adam(), Trace_ELBO(), temperature=lambda s: 1.0 if s < 2 else low
@@ -263,7 +263,7 @@ def test_a_schedule_that_is_not_positive_is_refused(method: str, low: float) -> 
 
 
 def test_a_given_temperature_stands_in_the_schedules_place() -> None:
-    """temperature= given to a method replaces the schedule's, even if that is refused."""
+    """temperature= given to a method replaces the schedule's, even if the schedule's is invalid."""
     record = Recorder()
     svi = AnnealedSVI(latent, record.named, adam(), Trace_ELBO(), temperature=lambda s: s - 100.0)
     svi.step(temperature=0.7)
@@ -273,7 +273,7 @@ def test_a_given_temperature_stands_in_the_schedules_place() -> None:
 
 
 def test_evaluate_loss_is_at_the_temperature_of_the_next_step_and_counts_none() -> None:
-    """The loss is the temperature here: 1.0, 1.0, 1.0, 0.75."""
+    """Here the loss is the temperature: 1.0, 1.0, 1.0, 0.75."""
 
     def model(temperature: float) -> None:
         pyro.factor("t", torch.tensor(-temperature))
@@ -283,7 +283,7 @@ def test_evaluate_loss_is_at_the_temperature_of_the_next_step_and_counts_none() 
     assert losses == [1.0, 1.0, 1.0, 0.75]
 
 
-# A restart.
+# Tests of a restart.
 
 
 def gate_model(temperature: Any) -> None:
@@ -300,7 +300,7 @@ def gate_guide(temperature: Any) -> None:
 
 
 def gate_svi(particles: int) -> AnnealedSVI:
-    """The SVI of the gate, its temperature from 1 to 0.3 in 100 steps."""
+    """The SVI of the gate, with a temperature from 1 to 0.3 in 100 steps."""
     elbo = Trace_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=0)
     return AnnealedSVI(gate_model, gate_guide, adam(0.02), elbo, temperature=linear(1.0, 0.3, 100))
 
@@ -333,7 +333,7 @@ def cut_in_two(particles: int, path: Path, lost: str) -> np.ndarray:
 def test_a_run_cut_in_two_by_a_file_ends_where_the_whole_one_does(
     particles: int, tmp_path: Path, seed: int
 ) -> None:
-    """120 steps = 70 steps, everything on disk, a new SVI, 50 steps: bit for bit.
+    """120 steps equal 70 steps, a save, and 50 steps of a new SVI, bit for bit.
 
     Without any part of the file the result differs by more than 1e-3.
     """
@@ -350,10 +350,10 @@ def test_a_run_cut_in_two_by_a_file_ends_where_the_whole_one_does(
 
 
 def test_a_state_goes_back_into_an_svi_that_has_gone_on(seed: int) -> None:
-    """In one process: 20 steps, a copy of the state, 20 steps; then back, and the same 20 steps.
+    """A loaded state repeats the same 20 losses in a process that has gone on.
 
-    Pyro's existing optimisers take no state, so new ones are made. A save before the next step has
-    the state that waits for them.
+    Pyro's existing optimisers can't load a state, so new ones are made at the next step. A save
+    before that step has the loaded state for them.
     """
     svi = gate_svi(1)
     for _ in range(20):
@@ -394,7 +394,7 @@ def test_what_draws_at_its_first_call_goes_on(loss: type, tmp_path: Path) -> Non
 
 
 def test_a_learning_rate_schedule_goes_on(tmp_path: Path) -> None:
-    """torch's StepLR, stepped by hand as in Pyro, through a file: the same learning rates."""
+    """torch's StepLR, stepped by hand as in Pyro, has the same learning rates after a restart."""
 
     def make() -> AnnealedSVI:
         options = {"optimizer": torch.optim.SGD, "optim_args": {"lr": 0.1}, "step_size": 2}
@@ -421,7 +421,7 @@ def test_a_learning_rate_schedule_goes_on(tmp_path: Path) -> None:
     assert before + rates(svi, 3) == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
 
 
-# Posteriors known by enumeration.
+# Tests of posteriors known by enumeration.
 
 ESTIMATORS = {
     "straight-through": lambda temperature: StraightThrough(),
@@ -478,7 +478,7 @@ def normal_of_rows(z: Any) -> None:
 
 
 def mixture_of_two(z: Any) -> None:
-    """The same for z in {0, 1}."""
+    """log p(x | z) for z in {0, 1}, linear in z."""
     low, high = np.log(LIKELIHOOD_OF_ONE)
     pyro.factor("x", (1 - z) * low + z * high)
 
@@ -487,10 +487,10 @@ def mixture_of_two(z: Any) -> None:
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_one_hot_guide_finds_the_posterior(estimator: str, elbo: str) -> None:
-    """|fit - Bayes| < 0.05; the prior is 0.43 away. One latent: the guide can be exact.
+    """|fit - posterior| < 0.05; the prior is 0.43 away. The guide of one site can be exact.
 
     The likelihood is linear in z, where StraightThrough has no bias and GumbelSoftmax a small one
-    at the last temperature, 0.2. A share: each estimator, and each ELBO.
+    at the last temperature, 0.2. A share of the cases runs each estimator, and each ELBO.
     """
     assert np.abs(fit(True, estimator, elbo, mixture_of_rows) - POSTERIOR).max() < 0.05
 
@@ -499,13 +499,13 @@ def test_a_one_hot_guide_finds_the_posterior(estimator: str, elbo: str) -> None:
 @pytest.mark.parametrize("elbo", ELBOS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_bernoulli_guide_finds_the_posterior(estimator: str, elbo: str) -> None:
-    """|fit - Bayes| < 0.05; the prior is 0.38 away. A share: each estimator, and each ELBO."""
+    """|fit - posterior| < 0.05; the prior is 0.38 away. A share runs each estimator and ELBO."""
     assert abs(fit(False, estimator, elbo, mixture_of_two) - POSTERIOR_OF_ONE) < 0.05
 
 
 @pytest.mark.parametrize("elbo", ELBOS)
 def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str) -> None:
-    """|fit - Bayes| < 0.08 for x ~ Normal(z @ means, 1), which is not linear in z.
+    """|fit - posterior| < 0.08 for x ~ Normal(z @ means, 1), which is not linear in z.
 
     The bias of GumbelSoftmax is 0.04 here; that of StraightThrough is 0.14, which would not pass.
     """
@@ -516,9 +516,9 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str) 
 @pytest.mark.parametrize("one_hot", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_guide_without_its_gradient_stays_at_the_prior(estimator: str, one_hot: bool) -> None:
-    """The tests above can fail: with z detached only the KL is trained, which ends at the prior.
+    """With z detached only the KL is trained, so the fit is the prior and the tests above fail.
 
-    A share: each estimator, one-hot or binary.
+    A share of the cases runs each estimator, one-hot or binary.
     """
     likelihood = mixture_of_rows if one_hot else mixture_of_two
     found = fit(one_hot, estimator, "TraceMeanField_ELBO", likelihood, detached=True)
@@ -527,7 +527,7 @@ def test_a_guide_without_its_gradient_stays_at_the_prior(estimator: str, one_hot
     assert np.abs(found - posterior).max() > 0.35
 
 
-# Relaxed sites in model and guide.
+# Tests of relaxed sites in model and guide.
 
 GUIDES = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 LOGITS = np.random.default_rng(0).normal(0, 1, (2, 4, 3))  # of the model and of the guide
@@ -570,7 +570,7 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
-    """In plates, with to_event, masks and vectorised particles; masked rows have no gradient."""
+    """This holds in plates, with to_event, masks and particles; masked rows have no gradient."""
     model, guide = relaxed_sides(name, shape, suffix, suffix)
     loss = elbo(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
     value = loss.loss_and_grads(model, guide)
@@ -588,7 +588,7 @@ def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
 def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
     name: str, shape: str, particles: int, seed: int
 ) -> None:
-    """The same noise: the loss equals that of the relaxed guide, and log q - log p by the paper."""
+    """At equal noise, the loss is that of the relaxed guide, and the paper's log q - log p."""
     elbo = Trace_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
     losses, values = [], []
     for suffix in ("", "StraightThrough"):
