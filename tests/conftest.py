@@ -23,21 +23,21 @@ TURNS = "turns(taken): the cases whose parameters taken is false for run with --
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The flags that vary the seeds, and that take all cases in place of a share."""
+    """Add the flags --seed, which varies the seeds, and --whole, which runs all cases."""
     parser.addoption("--seed", type=int, default=None, help="vary the seeds (default: fixed)")
     parser.addoption("--whole", action="store_true", help="all cases of laws that take a share")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fixed examples by default."""
+    """Register the markers, and use fixed Hypothesis examples unless --seed is given."""
     config.addinivalue_line("markers", SHARE)
     config.addinivalue_line("markers", TURNS)
     settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
 
 
-@pytest.hookimpl(trylast=True)  # after -k, so that what is asked for is run
+@pytest.hookimpl(trylast=True)  # after -k, which selects first
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a test marked by share or turns need not run."""
+    """Deselect the cases that a test marked by share or turns doesn't need."""
     if config.getoption("--whole"):
         return
     tests: dict[str, list[pytest.Item]] = {}
@@ -56,10 +56,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def covering(cases: list[pytest.Item]) -> list[pytest.Item]:
-    """Cases with all values of all parameters, within each value of those that the marker names.
+    """Cases with every value of every parameter, for each value of the marker's parameters.
 
-    One after the other: the case with most values that were not there yet, and of these the one
-    whose values were seldom there, so that the share is spread over the product.
+    Repeatedly, this adds the case with the most new values; among equals, the case whose values
+    were used least, so that the share is spread over the product.
     """
     (mark, *_), values = cases[0].iter_markers("share"), []
     for case in cases:
@@ -84,19 +84,19 @@ def covering(cases: list[pytest.Item]) -> list[pytest.Item]:
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The seed of the random draws: 0, or that of the flag."""
+    """The seed of the random draws: the flag's value, or 0."""
     return request.config.getoption("--seed") or 0
 
 
 @pytest.fixture
 def whole(request: pytest.FixtureRequest) -> bool:
-    """Whether all cases are asked for, where a law takes a share of them."""
+    """Whether the flag --whole asks for all cases of tests that otherwise run a share."""
     return bool(request.config.getoption("--whole"))
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """Each backend that is installed, in double precision unless asked otherwise."""
+    """Each installed backend, in a context of double precision."""
     made = BACKENDS[request.param]()
     pytest.importorskip(made.framework)
     with made.double():
@@ -105,13 +105,13 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 @pytest.fixture
 def language(backend: Backend) -> Language:
-    """The statements of the backend's framework."""
+    """The modelling statements and inference of the backend's framework."""
     return backend.language
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _frozen() -> Iterator[None]:
-    """Spare the garbage collector what a file leaves, JAX's caches above all."""
+    """After each file, freeze the remaining objects, mostly JAX's caches: gc then skips them."""
     yield
     gc.collect()
     gc.freeze()
@@ -119,9 +119,9 @@ def _frozen() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _global_state(seed: int) -> Iterator[None]:
-    """Find and leave none: a test draws the same whichever ran before it in the process.
+    """Reset global state, so that a test doesn't depend on the tests that ran before it.
 
-    torch.compile switches torch's validation off, Pyro keeps parameters by name.
+    torch.compile switches off torch's validation, and Pyro keeps parameters in a global store.
     """
     torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
     if torch is not None:

@@ -1,4 +1,8 @@
-"""The relaxed sample behind a value: kept by the object drawn, missed by every copy."""
+"""The sample behind a value, which only the drawn object keeps: copies don't have it.
+
+The sample behind a value is the relaxed log value or logit that a simplex, binary or
+straight-through value was computed from. The carrier is what keeps it with the value.
+"""
 
 from typing import Any
 
@@ -22,7 +26,7 @@ from carrying import (
 from cases import STRAIGHT_THROUGH
 from harness import Backend
 
-# The object drawn.
+# Tests of the very object that was drawn.
 
 
 @pytest.mark.share("backend", "name")
@@ -32,18 +36,18 @@ from harness import Backend
 def test_a_value_is_scored_by_the_relaxed_sample_behind_it(
     backend: Backend, name: str, t: float, shape: tuple[int, ...], seed: int
 ) -> None:
-    """log_prob is the relaxed density of the log value of the same seed; rtol 1e-9.
+    """log_prob equals the relaxed density at the log value of the same seed, to 1e-9.
 
-    A share: each temperature and each shape with each distribution and framework.
+    A share of the cases runs each temperature and each shape with each distribution.
     """
     d, value, y = pair(backend, name, seed, t, shape)
-    for _ in range(2):  # a second look finds it as well
+    for _ in range(2):  # the second call finds the sample as well
         np.testing.assert_allclose(backend.numpy(d.log_prob(value)), density(name, y, t), 1e-9)
 
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_the_forward_value_is_exactly_hard(backend: Backend, name: str, seed: int) -> None:
-    """The very numbers 0 and 1, at the largest category or by the sign of the logit."""
+    """Values are exactly 0 or 1: 1 at the largest category, or where the logit is positive."""
     _, value, y = pair(backend, name, seed, shape=(1000,))
     np.testing.assert_array_equal(backend.numpy(value), hard(name, y))
 
@@ -52,9 +56,9 @@ def test_the_forward_value_is_exactly_hard(backend: Backend, name: str, seed: in
 def test_own_densities_are_finite_where_the_value_underflows(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """float32 at temperature 0.01: most values round to a corner, and all densities are right.
+    """In float32 at temperature 0.01, densities are right though many values round to a corner.
 
-    rtol 1e-4 of the density of the same log value; its float32 rounding is in both.
+    Each density is that of the log value of the same seed in float32, to 1e-4.
     """
     d = make(backend, name, 0.01, "float32")
     value = backend.draw(d, seed, (500,))
@@ -73,9 +77,10 @@ def test_own_densities_are_finite_where_the_value_underflows(
 def test_in_half_precision_the_sample_behind_is_in_single(
     backend: Backend, name: str, dtype: str, seed: int
 ) -> None:
-    """The density is that of the float32 log value, in float32: 1e-5, where a half has 4e-4.
+    """The density is computed in float32, from the float32 log value: the error is below 1e-5.
 
-    A share: each dtype and each distribution in each framework.
+    Half precision alone would have errors of 4e-4. A share of the cases runs each dtype and each
+    distribution in each framework.
     """
     d = make(backend, name, TEMPERATURE, dtype)
     value = backend.draw(d, seed, (200,))
@@ -93,9 +98,10 @@ def test_in_half_precision_the_sample_behind_is_in_single(
 def test_a_copy_of_a_relaxed_value_is_scored_by_its_numbers(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """At temperature 0.5 they say it all (rtol 1e-6).
+    """At temperature 0.5 a copy's numbers are enough for the density, to 1e-6.
 
-    At 0.01 in float32 many are rounded, and refused; finite where nobody validates.
+    At 0.01 in float32 many values are rounded, and a copy is refused. Without validation the
+    density of such a copy is finite.
     """
     d, value, y = pair(backend, name, seed, shape=(50,))
     actual = backend.numpy(d.log_prob(backend.array(backend.numpy(value))))
@@ -110,7 +116,7 @@ def test_a_copy_of_a_relaxed_value_is_scored_by_its_numbers(
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_a_value_made_elsewhere_is_refused(backend: Backend, name: str) -> None:
-    """A one-hot or a bit that no draw made has no relaxed sample."""
+    """A one-hot vector or a bit that was not drawn has no relaxed sample."""
     d = make(backend, name)
     value = backend.array(hard(name, LOGITS))
     with pytest.raises(ValueError, match=lost(name)):
@@ -121,7 +127,7 @@ def test_a_value_made_elsewhere_is_refused(backend: Backend, name: str) -> None:
 def test_a_value_of_another_family_is_not_taken_for_ones_own(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """A logit is not read as a log value, nor the other way round."""
+    """A one-hot distribution refuses a binary value and its logit, and vice versa."""
     other = STRAIGHT_THROUGH[1 - STRAIGHT_THROUGH.index(name)]
     value = backend.draw(make(backend, other), seed)
     with pytest.raises(ValueError, match=lost(name)):
@@ -132,7 +138,7 @@ def test_a_value_of_another_family_is_not_taken_for_ones_own(
 def test_another_distribution_scores_the_same_relaxed_sample(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """The model's side of an ELBO asks for its own density, at the guide's relaxed sample."""
+    """In an ELBO the model scores the guide's value by the sample behind the value."""
     _, value, y = pair(backend, name, seed, shape=(6,))
     for d in (name, name.replace("StraightThrough", "")):
         actual = backend.numpy(make(backend, d, 0.9).log_prob(value))
@@ -141,7 +147,7 @@ def test_another_distribution_scores_the_same_relaxed_sample(
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_the_discrete_counterpart_scores_every_copy(backend: Backend, name: str, seed: int) -> None:
-    """The third way that the error names: the mass of the hard value, from any copy."""
+    """`d.discrete` scores a hard value, also a copy, as the error message suggests."""
     d, value, y = pair(backend, name, seed, shape=(6,))
     actual = backend.numpy(d.discrete.log_prob(backend.array(backend.numpy(value))))
     rows = log_softmax(LOGITS, -1)

@@ -1,4 +1,4 @@
-"""The relaxed sample behind a value in, out of, and across code that torch compiles."""
+"""The relaxed sample that a value keeps, in and across code that torch compiles."""
 
 import re
 import shutil
@@ -39,7 +39,7 @@ INDUCTOR = pytest.param(
 @needs_torch
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager", INDUCTOR])
 def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
-    """One graph that takes logits of any shape, and their gradients: right, and no write passes."""
+    """One graph for any shape of logits: densities and gradients are right, a write raises."""
     backend, name = Torch(), STRAIGHT_THROUGH[0]
     function = inside(backend, name)
     of_any_shape = torch.compile(function, fullgraph=True, dynamic=True, backend=compiler)
@@ -69,9 +69,10 @@ def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
 @pytest.mark.parametrize("there", ["outside", "compiled"])
 @pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
 def test_out_of_compiled_code(name: str, there: str) -> None:
-    """Scored outside or in other compiled code: right, and an error after a write in between.
+    """A compiled function's value is scored outside or in other compiled code, until it's changed.
 
-    A value on the simplex is scored by its new numbers outside; rtol 1e-6.
+    After a write to the value there is an error, except that outside compiled code a simplex value
+    is scored by its new numbers, to 1e-6.
     """
     backend = Torch()
     d = make(backend, name)
@@ -91,6 +92,6 @@ def test_out_of_compiled_code(name: str, there: str) -> None:
 @needs_torch
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_a_break_in_the_graph_keeps_it(name: str) -> None:
-    """Between the draw and the score the compiler gives up and starts again."""
+    """The value keeps its sample over a graph break between the draw and log_prob."""
     function = inside(Torch(), name, lambda z: torch._dynamo.graph_break())
     check_inside(Torch(), name, torch.compile(function, backend="aot_eager")(Torch().array(LOGITS)))

@@ -1,8 +1,8 @@
-"""The relaxed sample behind a value in the frameworks' ELBOs.
+"""The relaxed sample that a value keeps (in its carrier), in the frameworks' ELBOs.
 
-An ELBO of distributions that carry the relaxed sample equals that of a program that needs no
+An ELBO of distributions whose values carry the sample equals that of a program that needs no
 carrier: a site of the log-space or logit-space distribution with ``straight_through`` after it,
-with the same noise. The Jacobians of the two sides cancel.
+with the same noise. The Jacobians of model and guide cancel.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ class Program:
         self.ppl, self.handlers = backend.ppl, backend.handlers
 
     def latent(self, name: str, temperature: float, logits: Any) -> Any:
-        """The value of the site z: drawn so, or made of a site of the log space."""
+        """The value of the site z: a draw, or computed from a log-space or logit-space site."""
         names, one_hot = self.backend.names, letter(self.name) == "O"
         cls = getattr(names, name if self.carried else SPACE[letter(name)])
         d = cls(self.backend.array(temperature), logits=logits).to_event(0 if one_hot else 1)
@@ -76,7 +76,7 @@ class Program:
 
     def loss(self, elbo: Any, seed: int) -> np.ndarray:
         """The loss, and its gradient with respect to the guide's logits."""
-        # NumPyro's SVI, too, compiles neither one particle nor a loop.
+        # Like NumPyro's SVI, don't compile for a single particle or a loop over particles.
         whole = elbo.num_particles > 1 and elbo.vectorize_particles
         slopes = self.backend.language.slopes(elbo, self.model, self.guide, seed, whole)
         loss, grads = slopes({"logits": self.backend.array(LOGITS)})
@@ -106,7 +106,7 @@ ELBOS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
 
 
 def make_elbo(backend: Backend, name: str, options: dict[str, Any]) -> Any:
-    """The framework's ELBO."""
+    """The framework's ELBO of this name, with the options that its tests need."""
     if isinstance(backend, Torch):
         options = {**options, "strict_enumeration_warning": False}
     if name.startswith("Jit"):
@@ -115,7 +115,7 @@ def make_elbo(backend: Backend, name: str, options: dict[str, Any]) -> Any:
 
 
 def check_elbo(cell: str, elbo: Any, seed: int, *case: Any) -> None:
-    """The cell of a table: loss and gradient are those of the program without a carrier."""
+    """Check a cell of a table: loss and gradient equal those of the program without a carrier."""
     got = outcome(lambda: Program(*case, carried=True).loss(elbo, seed))
     assert (got is LOST) == (cell == LOST)
     if cell == RIGHT:
@@ -131,13 +131,14 @@ def check_elbo(cell: str, elbo: Any, seed: int, *case: Any) -> None:
 @cells(ELBOS)
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
-    """A straight-through guide with a relaxed prior: loss and gradient, or the error; rtol 1e-9.
+    """Loss and gradient of a straight-through guide with a relaxed prior, to 1e-9, or the error.
 
-    A share: each ELBO and its options, with one of the two distributions in turn.
+    A share of the cases runs each ELBO with one of the two distributions in turn.
     """
     elbo, options, cell = ELBOS[framework][way]
     backend, context = enter(framework)
-    # Straight-through scores as the relaxed one does, but never by the numbers of a copy.
+    # Where the sample is lost, only a straight-through prior raises: a relaxed one would score
+    # the numbers of the copy.
     prior = name if cell == LOST else VIEWS[STRAIGHT_THROUGH.index(name)]
     with context:
         made = make_elbo(backend, elbo, options)
@@ -148,9 +149,9 @@ def test_each_elbo(framework: str, way: str, name: str, seed: int) -> None:
 @cells({framework: dict.fromkeys([*SITES, "soft"]) for framework in BACKENDS})
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_site_of_an_elbo(framework: str, way: str, name: str, seed: int) -> None:
-    """Masks, scales and soft values on both sides, with three particles; rtol 1e-9.
+    """Masks, scales and soft values in model and guide, with three particles, to 1e-9.
 
-    A share: each of these, with one of the two distributions in turn.
+    A share of the cases runs each kind of site with one of the two distributions in turn.
     """
     backend, context = enter(framework)
     if way == "soft":
@@ -164,9 +165,10 @@ def test_each_site_of_an_elbo(framework: str, way: str, name: str, seed: int) ->
 def test_the_elbo_is_the_other_frameworks_and_the_papers(
     backend: Backend, name: str, seed: int
 ) -> None:
-    """A draw here: the loss by this framework's ELBO, by the other's log-space ones, and in NumPy.
+    """The loss at one draw equals that in NumPy, and that of each framework's log-space densities.
 
-    rtol 1e-9. The order of drawing is the framework's own, so one site and one particle.
+    They agree to 1e-9. The program has one site and one particle, since the order of draws differs
+    between the frameworks.
     """
     prior = VIEWS[STRAIGHT_THROUGH.index(name)]
     program = Program(backend, name, prior, "plate", carried=True)
@@ -183,7 +185,7 @@ def test_the_elbo_is_the_other_frameworks_and_the_papers(
                 cls = getattr(there.names, SPACE[letter(name)])
                 p = cls(there.array(WARM), logits=there.array(PRIOR))
                 q = cls(there.array(TEMPERATURE), logits=there.array(LOGITS))
-                at = there.array(y.copy())  # JAX's own can't be written to
+                at = there.array(y.copy())  # a JAX array's buffer is read-only
                 ratio = there.numpy(p.log_prob(at) - q.log_prob(at))
             np.testing.assert_allclose(loss, -(ratio.sum() + likelihood), 1e-9)
 
@@ -191,6 +193,6 @@ def test_the_elbo_is_the_other_frameworks_and_the_papers(
 def drawn(backend: Backend, program: Program, seed: int) -> Any:
     """The log value that an ELBO's guide draws from a seed."""
     log_space = Program(backend, program.name, program.prior, program.site, carried=False)
-    # In JAX the key is that which Trace_ELBO splits off.
+    # In JAX this is the key that Trace_ELBO splits off for the guide.
     key = jax.random.split(jax.random.key(seed))[1] if isinstance(backend, Jax) else seed
     return backend.language.trace(log_space.guide, key)["z"]["value"]

@@ -1,4 +1,4 @@
-"""The relaxed sample behind a value in the frameworks' handlers."""
+"""The relaxed sample that a value keeps, when handlers pass the value to a site."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ from carrying import (
 from cases import STRAIGHT_THROUGH
 from harness import Backend, Torch, poutine
 
-# The ways in which a program gets a value: its handlers, the program, the value, its trace.
+# Ways to pass a value to a program, from the handlers, the program, the value and its trace.
 GIVEN: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], str]] = {
     "replay": (lambda h, f, z, drawn: h.replay(f, trace=drawn), RIGHT),
     "condition": (lambda h, f, z, drawn: h.condition(f, data={"z": z}), RIGHT),
@@ -61,7 +61,7 @@ def log_prob_of_site(backend: Backend, program: Any) -> Any:
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_way_of_a_handler(framework: str, way: str, name: str, site: str, seed: int) -> None:
-    """The site's density, scaled and masked, or the error."""
+    """A site that gets the value by a handler has its density, scaled and masked, or the error."""
     handler, cell = HANDLERS[framework][way]
     backend, context = enter(framework)
     ppl, h = backend.ppl, backend.handlers
@@ -74,7 +74,7 @@ def test_each_way_of_a_handler(framework: str, way: str, name: str, site: str, s
             return SITES[site](ppl, h, d, mask)
 
         drawn = h.trace(h.condition(program, data={"z": value})).get_trace()
-        getattr(drawn, "nodes", drawn)["z"]["is_observed"] = False  # as if it was drawn there
+        getattr(drawn, "nodes", drawn)["z"]["is_observed"] = False  # as if the program had drawn it
         expected = density(name, y, TEMPERATURE)
         expected = expected if letter(name) == "O" else expected.sum(-1)
         given = handler(h, program, value, drawn)

@@ -1,4 +1,4 @@
-"""The relaxed sample behind a value inside, into and out of the frameworks' transformations."""
+"""The relaxed sample that a value keeps, within and across the frameworks' transformations."""
 
 import gc
 import warnings
@@ -32,8 +32,8 @@ from carrying import (
 from cases import STRAIGHT_THROUGH
 from harness import Jax, Torch, jax, torch
 
-# A cell for a value drawn and scored inside the transformation, drawn outside and given to it,
-# drawn outside and closed over, and drawn inside and scored outside.
+# A transformation has four cells, for a value that is: drawn and scored inside; drawn outside and
+# passed as an argument; drawn outside and closed over; drawn inside and scored outside.
 
 
 def _checkpoint(f: Any, x: Any) -> Any:
@@ -46,7 +46,7 @@ def _inference(f: Any, x: Any) -> Any:
 
 
 def _with_gradient(f: Any, x: Any) -> Any:
-    """f(x) from inside of torch.func.grad."""
+    """f(x), computed inside torch.func.grad."""
     return torch.func.grad(lambda x: (0 * x.sum(), f(x)), has_aux=True)(x)[1]
 
 
@@ -55,7 +55,7 @@ def _vmapped(f: Any, x: Any) -> Any:
 
 
 def _traced(f: Any, x: Any) -> Any:
-    with warnings.catch_warnings():  # deprecated, and warns of each shape; JitTrace_ELBO uses it
+    with warnings.catch_warnings():  # JitTrace_ELBO uses it, though deprecated
         warnings.simplefilter("ignore")
         return torch.jit.trace(f, x, check_trace=False)(x)
 
@@ -101,9 +101,9 @@ TRANSFORMS: dict[str, dict[str, Cells]] = {
 @cells(TRANSFORMS)
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_side_of_a_transformation(framework: str, way: str, name: str, seed: int) -> None:
-    """The density, or the error as it is traced; never anything else.
+    """In each cell the result is the right density, or the error.
 
-    A share: each transformation, with one of the two distributions in turn.
+    A share of the cases runs each transformation with one of the two distributions in turn.
     """
     transform, (within, given, closed, out) = TRANSFORMS[framework][way]
     backend, context = enter(framework)
@@ -119,16 +119,16 @@ def test_each_side_of_a_transformation(framework: str, way: str, name: str, seed
         check(closed, lambda: transform(lambda x: d.log_prob(value), logits), expected, backend)
 
 
-# In torch a value can be written to in place inside a transformation, too.
+# In torch a value can be changed in place inside a transformation.
 
 
 @needs_torch
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("way", TRANSFORMS["pyro"])
 def test_a_write_inside_a_transformation_is_noticed(way: str, write: str, whole: bool) -> None:
-    """The error, for the views on the simplex in compiled code as well; never another quantity.
+    """After a write the density raises the error; in compiled code for simplex values as well.
 
-    A share in compiled code: one of the four distributions for each write, in turn.
+    A share of the compiled cases runs each write with one of the four distributions in turn.
     """
     transform, logits = TRANSFORMS["pyro"][way][0], Torch().array(LOGITS)
     names, compiled = STRAIGHT_THROUGH, "compile" in way
@@ -145,7 +145,7 @@ def test_a_write_inside_a_transformation_is_noticed(way: str, write: str, whole:
 @needs_torch
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_inside_torch_func_grad_the_gradient_is_autograds(name: str, seed: int) -> None:
-    """Gradients of the value and of its density."""
+    """The gradients of the value and of its density agree with torch.autograd's."""
 
     def total(logits: Any) -> Any:
         torch.manual_seed(seed)
@@ -157,12 +157,12 @@ def test_inside_torch_func_grad_the_gradient_is_autograds(name: str, seed: int) 
     np.testing.assert_allclose(actual, Torch().grad(total, logits)[0], 1e-9)
 
 
-# In JAX the sample behind a value is in a map.
+# In JAX a map from a value's identity keeps the relaxed sample behind it.
 
 
 @needs_jax
 def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
-    """Arrays and tracers of jit, grad, vmap and scan: the map has no entry after them."""
+    """Values that are arrays, or tracers of jit, grad, vmap and scan, leave no entry in the map."""
     import jax
 
     from relaxed_dists_jax import carrier
@@ -192,7 +192,7 @@ def test_nothing_is_left_in_the_map_when_the_values_are_gone(seed: int) -> None:
 
 @needs_jax
 def test_a_new_array_at_an_old_ones_address_has_no_relaxed_sample(seed: int) -> None:
-    """Identities are used again: values die, and none of the arrays after is taken for theirs."""
+    """Python reuses the id of a value that is gone, but a new array doesn't get its sample."""
     import jax
     import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""The ways that a value travels: what keeps the relaxed sample behind it, what loses it."""
+"""Operations on a value before log_prob: some keep its relaxed sample, some lose it."""
 
 import copy
 import io
@@ -37,7 +37,7 @@ def _through_file(z: Any) -> Any:
 
 
 def _writing(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Write to a value in place, and go on with it."""
+    """A function that changes a value in place, and returns it."""
 
     def moved(z: Any) -> Any:
         write(z)
@@ -112,7 +112,7 @@ TRAVEL: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
 @cells(TRAVEL)
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_each_way_that_a_value_travels(framework: str, way: str, name: str, seed: int) -> None:
-    """The density at the log value of the same seed, or the error; so, too, for the original."""
+    """log_prob of the result and of the original is right, or raises the error."""
     travel, cell = TRAVEL[framework][way]
     backend, context = enter(framework)
     with context:
@@ -129,7 +129,7 @@ def test_each_way_that_a_value_travels(framework: str, way: str, name: str, seed
 def test_a_relaxed_value_that_was_written_to_is_scored_by_its_new_numbers(
     name: str, seed: int
 ) -> None:
-    """In torch; rtol 1e-6 of the density of the new log value."""
+    """After an in-place write in torch, the density is that of the new numbers, to 1e-6."""
     d, value, y = pair(Torch(), name, seed)
     value.copy_(value.flip(0))
     actual = Torch().numpy(d.log_prob(value))
@@ -139,7 +139,7 @@ def test_a_relaxed_value_that_was_written_to_is_scored_by_its_new_numbers(
 @needs_torch
 @pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
 def test_detach_in_place_detaches_the_relaxed_sample_too(name: str, seed: int) -> None:
-    """The gradient of the density is then that of its own parameters, not of the path."""
+    """The density's gradient then goes only through its parameters, not through the draw."""
     backend = Torch()
     logits = backend.array(LOGITS).requires_grad_()
     d = getattr(backend.names, name)(TEMPERATURE, logits=logits)

@@ -1,4 +1,4 @@
-"""Values that have lost the sample behind them: the programs of users, and what must come out."""
+"""Programs whose values lose the relaxed sample that they were made from, and the right results."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*dtype float64 requested:UserWa
 
 N, LOGIT = 50, 1.0
 # The divergence of N binary values with logit LOGIT from those with logit 0, and its derivative by
-# the logit: d coth(d / 2) - 2 for each, at whatever temperature.
+# the logit: d coth(d / 2) - 2 for each value, at any temperature.
 KL = N * (LOGIT / np.tanh(LOGIT / 2) - 2)
 SLOPE = N * (1 / np.tanh(LOGIT / 2) - LOGIT / 2 / np.sinh(LOGIT / 2) ** 2)
 
@@ -26,9 +26,10 @@ def numpyro_elbo(name: str = "Trace_ELBO", particles: int = 200) -> Any:
 
 @needs_jax
 def test_v1_two_masks_on_a_site_count_as_one(seed: int) -> None:
-    """Loss and gradient: those of a single mask and of none (1e-5), and near the exact KL.
+    """Loss and gradient equal those with one mask or none, and are near the exact KL.
 
-    The mean of 200 particles has a standard error of 0.5 and 0.4: 3 is six of them.
+    They are equal to 1e-5. The means over 200 particles have standard errors of 0.5 and 0.4; the
+    bound is 3.
     """
     from relaxed_dists.numpyro import RelaxedBernoulli
 
@@ -53,9 +54,9 @@ def test_v1_two_masks_on_a_site_count_as_one(seed: int) -> None:
 
 @needs_jax
 def test_f2_a_masked_hard_concrete_that_plates_expand(seed: int) -> None:
-    """The gradient of an ELBO, and shapes: those of the one that is expanded by hand and unmasked.
+    """Gradient and shapes are those of an unmasked site that is expanded by hand.
 
-    Only in the order of sums they differ: 1e-5.
+    Only the order of sums differs, so the gradients agree to 1e-5.
     """
     import numpyro.distributions as dist
 
@@ -89,7 +90,7 @@ def test_f2_a_masked_hard_concrete_that_plates_expand(seed: int) -> None:
 
 @needs_jax
 def test_e6_to_event_inside_vmap() -> None:
-    """Shapes are read off the parameters, which vmap maps; the wrappers go on from there."""
+    """Distributions returned by vmap have the shapes of their batched parameters, also wrapped."""
     from relaxed_dists.numpyro import RelaxedOneHotCategorical
 
     def inside(logits: Any) -> Any:
@@ -107,7 +108,7 @@ def test_e6_to_event_inside_vmap() -> None:
 
 
 def in_a_scan(name: str, wrap: Any, logit: Any, t: float, length: int = N) -> None:
-    """A program whose one site is in NumPyro's scan."""
+    """A program with a single site, in NumPyro's scan."""
     from numpyro.contrib.control_flow import scan
 
     from relaxed_dists import numpyro as names
@@ -120,7 +121,7 @@ def in_a_scan(name: str, wrap: Any, logit: Any, t: float, length: int = N) -> No
     scan(step, None, None, length=length)
 
 
-# The relaxed distributions' divergence is the same on all of these spaces.
+# The KL divergence is the same in the value space of each of these distributions.
 SCANNED = [
     "RelaxedBernoulli",
     "RelaxedBernoulliStraightThrough",
@@ -132,10 +133,10 @@ SCANNED = [
 @needs_jax
 @pytest.mark.parametrize("name", SCANNED)
 def test_v2_a_cond_scores_the_guides_sample(name: str, seed: int) -> None:
-    """Near the exact KL, 3.3, where the sample behind another draw, made there, gave 88 and 96.
+    """The loss is near the exact KL, 3.3; with the relaxed sample of another draw it is 88 or 96.
 
-    The model's cond draws once more, before NumPyro puts the guide's value in place of that.
-    The standard error of 200 particles is 0.2: 1 is five of them.
+    The model's cond makes another draw before NumPyro replaces it by the guide's value. The mean
+    over 200 particles has a standard error of 0.2; the bound is 1.
     """
     from numpyro.contrib.control_flow import cond
 
@@ -157,10 +158,10 @@ def test_v2_a_cond_scores_the_guides_sample(name: str, seed: int) -> None:
 @needs_jax
 @pytest.mark.parametrize("name", SCANNED)
 def test_v2_a_scan_scores_the_relaxed_sample(name: str, seed: int) -> None:
-    """At each temperature near the exact KL, where numbers that saturate gave up to 756 for 8.2.
+    """The loss is near the exact KL, 8.2; scores of saturated values would give up to 756.
 
-    The standard error of 100 particles is 0.7: 4 is nearly six of them. The loss is a mean of
-    losses of log ratios, so that temperature hardly changes it: to 1e-3 of each other.
+    The mean over 100 particles has a standard error of 0.7; the bound is 4. Temperature hardly
+    changes a loss that is a mean of log ratios, so the losses agree to 1e-3.
     """
 
     def loss(t: Any, logit: Any) -> Any:
@@ -177,11 +178,11 @@ def test_v2_a_scan_scores_the_relaxed_sample(name: str, seed: int) -> None:
 
 
 GATE = r"HardConcrete\.log_prob got .* in an ELBO whose gradient would miss the mass"
-# Whatever else hands back another value inside of an ELBO.
+# Other wrappers that replace a value by another inside an ELBO.
 
 
 def reached(wrap: Any, elbo: Any = None, model_wrap: Any = None, name: str = "B") -> Any:
-    """The gradient of an ELBO, compiled, of a site that is wrapped in both, or refused."""
+    """The compiled gradient of an ELBO whose site is wrapped in model and guide, or the error."""
     from relaxed_dists import numpyro as names
 
     made = {"B": names.RelaxedBernoulli, "H": names.HardConcrete}[name]
@@ -197,7 +198,7 @@ def reached(wrap: Any, elbo: Any = None, model_wrap: Any = None, name: str = "B"
 
 
 def ways() -> dict[str, Any]:
-    """Arguments of a site that loses its values in NumPyro."""
+    """Arguments of `reached` for sites whose values lose the sample in NumPyro."""
     import numpyro.distributions as dist
     from numpyro.infer import Trace_ELBO
 
@@ -218,7 +219,7 @@ def ways() -> dict[str, Any]:
 @needs_jax
 @pytest.mark.parametrize("way", ["mixture", "transform", "their mask", "multi"])
 def test_v2_a_compiled_elbo_refuses_a_value_that_lost_its_sample(way: str) -> None:
-    """Refused while it is traced, where numbers can't be seen; HardConcrete has its own error."""
+    """Tracing raises the error, since numbers are unknown; HardConcrete has its own error."""
     seen = "may be rounded, which cannot be seen in a compiled ELBO"
     with pytest.raises(ValueError, match=rounded("RelaxedBernoulli", seen)[:-1]):  # JAX adds a note
         reached(**ways()[way])
@@ -230,7 +231,7 @@ def test_v2_a_compiled_elbo_refuses_a_value_that_lost_its_sample(way: str) -> No
 
 @needs_jax
 def test_v2_what_the_user_gives_is_scored_as_it_is(seed: int) -> None:
-    """Own data in jit, vmap and ELBOs, other guides, NUTS: not a value that was lost."""
+    """Values that no draw made are scored by their numbers: data, other guides, and NUTS."""
     from numpyro.infer.autoguide import AutoNormal
     from numpyro.infer.util import potential_energy
 
@@ -254,7 +255,7 @@ def test_v2_what_the_user_gives_is_scored_as_it_is(seed: int) -> None:
         automatic()
     params = {"w_auto_loc": jnp.zeros(2), "w_auto_scale": jnp.ones(2)}
     elbo = numpyro_elbo(particles=1).loss
-    # Tracing is enough: it refuses, if at all, and nothing has to be compiled.
+    # Tracing is enough: any error would come while tracing, and nothing has to be compiled.
     jax.eval_shape(lambda x: elbo(key, {}, observed, latent, x), x)
     jax.eval_shape(lambda params: elbo(key, params, latent, automatic), params)
     jax.eval_shape(lambda w: potential_energy(latent, (), {}, {"w": w}), x)
@@ -262,7 +263,7 @@ def test_v2_what_the_user_gives_is_scored_as_it_is(seed: int) -> None:
 
 @needs_jax
 def test_v2_a_scan_under_the_mean_field_elbo(seed: int) -> None:
-    """The ELBO takes the divergence; a model that alone is masked is scored first, and refused."""
+    """The ELBO uses the KL, without a score; if only the model is masked, it scores and raises."""
 
     def loss(logit: Any, masked: bool) -> Any:
         def wrap(fn: Any) -> Any:
@@ -280,9 +281,9 @@ def test_v2_a_scan_under_the_mean_field_elbo(seed: int) -> None:
 
 @needs_torch
 def test_v2_pyro_refuses_a_rounded_copy_in_an_elbo(seed: int) -> None:
-    """A transform's inverse is rounded, and refused; one that caches hands back the value itself.
+    """A transform's inverse is a rounded copy and raises; a cached inverse is the value itself.
 
-    The cached loss is, to 1e-4, that of the bare site: the transform's density cancels.
+    With the cache the loss is, to 1e-4, that of the bare site, since the Jacobians cancel.
     """
     from pyro.distributions import TransformedDistribution, transforms
     from pyro.infer import Trace_ELBO
@@ -313,9 +314,10 @@ def test_v2_pyro_refuses_a_rounded_copy_in_an_elbo(seed: int) -> None:
 
 
 def test_v2_which_numbers_hold_their_density(backend: Backend) -> None:
-    """Rounded to an end: refused, unless a mask or a single category says why. Else by the paper.
+    """A value rounded to 0 or 1 raises, unless a mask or a single category explains the number.
 
-    An entry of 1 among others that did not underflow says its log: 0 to the rounding of 1.
+    Other values have the paper's density. An entry of 1 is accepted if no other entry
+    underflowed, since its log is then 0 to rounding.
     """
     one_hot, binary = backend.names.RelaxedOneHotCategorical, backend.names.RelaxedBernoulli
 
@@ -346,7 +348,7 @@ def test_v2_which_numbers_hold_their_density(backend: Backend) -> None:
 
 
 def test_v2_trace_graph_elbo_refuses_estimated_sites_in_scan() -> None:
-    """NumPyro adds a score-function gradient there, since the discrete prior has no rsample."""
+    """NumPyro would add a score-function gradient, since the discrete prior has no rsample."""
     numpyro = pytest.importorskip("numpyro")
     from numpyro.contrib.control_flow import scan
 

@@ -1,8 +1,8 @@
-"""Compositions of wrappers and handlers: the number by hand, or the error that names the loss.
+"""Compositions of wrappers and handlers: an ELBO has the right number, or raises the named error.
 
 A wrapper changes the distribution, a handler the sample statement, so that a composition is an
-order of wrappers and an order of handlers around it. Values are so cold that most are rounded:
-whoever scores a copy gives another number.
+order of wrappers and an order of handlers around it. The temperatures are so low that most values
+are rounded: the density of a copy, without the relaxed sample behind it, is another number.
 """
 
 import functools
@@ -18,23 +18,23 @@ from carrying import LOST
 from cases import DISCRETE, RELAXED
 from harness import Backend, jax, torch
 
-BATCH = (2, 1)  # the second axis is there to be expanded
+BATCH = (2, 1)  # the second axis can be expanded
 COLD = {"q": 0.002, "p": 0.003}
 WRAPPERS = ["mask", "expand", "to_event", "Independent", "transform", "mixture", "vmap"]
 HANDLERS = ["scale", "plate", "subsample", "hide", "scan"]
-# Those that may lose a value: transforms and mixtures compute another one, and NumPyro's own
-# Independent is masked by its own mask, which copies.
+# Wrappers that may replace a value: transforms and mixtures compute another value, and NumPyro's
+# Independent uses its own mask, which copies the value.
 LOSING = {"pyro": {"transform", "mixture"}, "numpyro": {"transform", "mixture", "Independent"}}
 ESTIMATED = [f"{name} {kind}" for name in DISCRETE for kind in ("hard", "soft")]
-SKIPPED = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]  # without a density: mask(False)
+SKIPPED = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]  # without density: mask(False)
 NAMES = [*RELAXED, *DISCRETE, *ESTIMATED, "HardConcrete", "Subset", *SKIPPED]
-# That a plate declares each batch dimension is not asked here.
+# Here no plate needs to declare a batch dimension.
 pytestmark = pytest.mark.filterwarnings("ignore:Missing a plate statement:UserWarning")
 Composition = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def compositions(length: int) -> list[Composition]:
-    """All orders of wrappers and of handlers, so many together."""
+    """All sequences of wrappers and of handlers with `length` items in total."""
     return [
         (wrappers, handlers)
         for number in range(length + 1)
@@ -44,7 +44,7 @@ def compositions(length: int) -> list[Composition]:
 
 
 def built(backend: Backend, name: str, side: str, logits: Any, expand: Any = None) -> Any:
-    """The guide's distribution (q) or the model's (p), or one of a larger batch shape."""
+    """The guide's distribution (q) or the model's (p), perhaps expanded to a batch shape."""
     names, (name, *kind) = backend.names, name.split(" ")
     t = backend.array(COLD[side])
     if kind and side == "q":
@@ -63,7 +63,7 @@ def built(backend: Backend, name: str, side: str, logits: Any, expand: Any = Non
 
 
 def logits_of(backend: Backend, name: str, side: str) -> Any:
-    """The parameters of either side."""
+    """The logits of the guide (q) or of the model (p)."""
     event = (
         (3, 3) if "Permutation" in name else (3,) if "OneHot" in name or "Subset" in name else ()
     )
@@ -88,7 +88,7 @@ class Shape:
         return (*self.batch[:-1], 2) if one else (2, *self.batch)
 
     def mask(self) -> np.ndarray:
-        """A mask of the first batch axis, if it has more than one place."""
+        """A mask along the first batch axis, if the axis is longer than 1."""
         if self.batch and self.batch[0] > 1:
             return np.arange(self.batch[0]).reshape(-1, *(1,) * (len(self.batch) - 1)) % 2 == 0
         return np.array(True)
@@ -99,13 +99,13 @@ class Shape:
         self.weights = self.weights * mask.reshape(*mask.shape, *(1,) * self.events)
 
     def expanded(self, batch: tuple[int, ...]) -> None:
-        """Take another batch shape."""
+        """Expand to another batch shape."""
         events = self.weights.shape[self.weights.ndim - self.events :]
         self.weights = np.broadcast_to(self.weights, batch + events)
 
 
 class Impossible(Exception):
-    """A composition that makes no sense, or that a framework does not have."""
+    """An error for a composition that makes no sense, or that a framework doesn't support."""
 
 
 def wrap(backend: Backend, fn: Any, wrappers: tuple[str, ...], shape: Shape) -> Any:
@@ -143,7 +143,7 @@ def wrap(backend: Backend, fn: Any, wrappers: tuple[str, ...], shape: Shape) -> 
 def program(
     backend: Backend, make: Callable[[], Any], case: Composition, seed: int
 ) -> tuple[Callable[[], Any], Shape]:
-    """The sample statement in its handlers, and the weights of what it draws."""
+    """The sample statement in its handlers, and the Shape of its value."""
     ppl, h = backend.ppl, backend.handlers
     wrappers, handlers = case
     shape = Shape()
@@ -166,7 +166,7 @@ def program(
             shape.masked()
         elif handler in ("plate", "subsample"):
             if "scan" in handlers[:i]:
-                raise Impossible  # NumPyro wants them inside
+                raise Impossible  # NumPyro needs plates inside a scan
             larger = shape.larger()
             dim = -1 if len(larger) == len(shape.batch) else -len(larger)
             size, part = (4, 2) if handler == "subsample" else (2, None)
@@ -176,14 +176,14 @@ def program(
                 with ppl.plate(*plate[0], **plate[1]):
                     return inner()
 
-            if part and backend.framework == "numpyro":  # which compiles each choice of a part
+            if part and backend.framework == "numpyro":  # else compiles each subsample
                 chosen = {f"plate {i}": backend.array(np.arange(part), "int32")}
                 run = h.substitute(run, data=chosen)
 
             shape.expanded(larger)
             shape.weights = shape.weights * (size / 2)
         elif handler == "scan":
-            # NumPyro alone can't nest them, nor take the parameters of a transform.
+            # Only NumPyro has scan; it can't be nested, and can't return a transform's parameters.
             if backend.framework == "pyro" or {"scan", "transform"} & {*handlers[:i], *wrappers}:
                 raise Impossible
 
@@ -200,9 +200,9 @@ def program(
 def plain(
     backend: Backend, name: str, shape: tuple[int, ...], seed: int, slope: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bare distribution of a shape, by hand: the draw, and for each element the term.
+    """The expected draw and ELBO terms of a shape, by the bare distributions.
 
-    The terms are log p - log q at the same value; or their slopes by the guide's logits.
+    The terms are log p - log q at the drawn value, or the derivatives by the guide's logits.
     """
     q, p = (logits_of(backend, name, side) for side in "qp")
 
@@ -218,7 +218,7 @@ def plain(
         return backend.numpy(terms(q)[1]), backend.numpy(jax.jacrev(lambda w: terms(w)[0])(q))
     q.requires_grad_()
     term, value = terms(q)
-    each = term.reshape(-1) + 0 * q.sum()  # where there is no gradient
+    each = term.reshape(-1) + 0 * q.sum()  # gives 0 where there is no gradient
     slopes = [torch.autograd.grad(x, q, retain_graph=True)[0] for x in each]
     return backend.numpy(value), backend.numpy(torch.stack(slopes).reshape(*shape, *q.shape))
 
@@ -236,7 +236,7 @@ def elbo(backend: Backend, name: str, case: Composition, logits: Any, seed: int)
         values.append(getattr(trace, "nodes", trace)["z"]["value"])
 
     if backend.framework == "pyro":
-        # Without the check that a plate declares each batch dimension.
+        # Pyro would check that a plate declares each batch dimension.
         enable = importlib.import_module("pyro.infer.util").enable_validation
         enable(False)
         try:
@@ -247,7 +247,7 @@ def elbo(backend: Backend, name: str, case: Composition, logits: Any, seed: int)
 
 
 def result(score: Callable[[], Any]) -> Any:
-    """Its result, or LOST where an error of ours refuses the value."""
+    """The result of a function, or LOST if this library's log_prob refuses the value."""
     try:
         return score()
     except ValueError as error:
@@ -257,7 +257,7 @@ def result(score: Callable[[], Any]) -> Any:
 
 
 def by_numbers(backend: Backend, name: str, mixture: bool, value: np.ndarray) -> np.ndarray:
-    """The terms at a value's numbers alone."""
+    """The ELBO's terms at a copy of a value, from its numbers."""
     both = []
     for side in "pq":
         fn = built(backend, name, side, logits_of(backend, name, side), (2, 2) if mixture else None)
@@ -269,13 +269,13 @@ def by_numbers(backend: Backend, name: str, mixture: bool, value: np.ndarray) ->
 
 
 def has_path(name: str) -> bool:
-    """Whether the draw has a pathwise gradient: elsewhere an ELBO's is by the score function."""
+    """Whether the draw has a pathwise gradient; if not, an ELBO uses the score function."""
     return name not in (*DISCRETE, "Subset")
 
 
 def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool = False) -> None:
-    """The number of a composition, and the slope by the guide's logits, or the error."""
-    unfit = ("soft", "Subset", "Permutation")  # for a mixture, whose support must be one and hard
+    """Check the ELBO of a composition and its gradient by the guide's logits, or its error."""
+    unfit = ("soft", "Subset", "Permutation")  # no mixture: supports differ or aren't discrete
     if "mixture" in case[0] and any(word in name for word in unfit):
         raise Impossible
     q = logits_of(backend, name, "q")
@@ -291,13 +291,13 @@ def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool
         drawn, terms = plain(backend, name, drawn_shape, seed)
         if np.allclose(np.broadcast_to(drawn, value.shape), value, 1e-9):  # compiled in a scan
             expected = (weights * terms).sum()
-    if expected is None:  # drawn in another order: then it holds its density, or it is refused
+    if expected is None:  # other draws: their numbers must be enough
         slope = False
         terms = result(lambda: by_numbers(backend, name, "mixture" in wrappers, value))
         assert terms is not LOST
         expected = (weights * terms).sum()
     np.testing.assert_allclose(float(got[0]), expected, 1e-8, 1e-8)
-    # In JAX each shape is compiled anew: one is enough but for this one.
+    # JAX compiles for each shape, so only one distribution checks slopes of several shapes.
     many = backend.framework == "pyro" or name == "RelaxedBernoulli"
     if slope and has_path(name) and (many or drawn_shape == BATCH):
         slopes = plain(backend, name, drawn_shape, seed, slope=True)[1]
@@ -318,7 +318,7 @@ def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool
 def run(
     backend: Backend, name: str, cases: list[Composition], seed: int, slopes: int, least: int
 ) -> None:
-    """Each composition that there is, at least so many, and the slope of one in so many."""
+    """Check all possible compositions, at least `least`, and slopes of one in `slopes`."""
     ran = 0
     for i, case in enumerate(cases):
         try:
@@ -334,10 +334,10 @@ def run(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_compositions(backend: Backend, name: str, seed: int, whole: bool) -> None:
-    """Each alone, and of two; of three a share, so that each runs over some distribution.
+    """All compositions of one and of two items, and a share of those of three.
 
-    What NumPyro compiles anew is made less often: a ninth of those of two, an eighth of the scans,
-    a twelfth of the slopes. The flag --whole takes all.
+    Each composition of three runs with some distribution. NumPyro compiles each, so it runs a ninth
+    of the pairs, an eighth of the scans, and a twelfth of the slopes. The flag --whole runs all.
     """
     at, number = NAMES.index(name) + seed, len(NAMES)
     none, ones, pairs, triples = map(compositions, range(4))
@@ -347,7 +347,7 @@ def test_compositions(backend: Backend, name: str, seed: int, whole: bool) -> No
     cases = none + ones + pairs + triples
     if compiled:
         cases = [case for i, case in enumerate(cases) if "scan" not in case[1] or i % 8 == at % 8]
-    # The others make no sense, or a framework does not have them: most of those of three.
+    # The rest, mostly of three items, makes no sense or is not supported by a framework.
     least = len(cases) // (3 if whole else 2)
     run(backend, name, cases, seed, slopes=12 if compiled else 1, least=least)
 
@@ -355,7 +355,7 @@ def test_compositions(backend: Backend, name: str, seed: int, whole: bool) -> No
 def test_a_wrapper_that_copies_the_value_fails(
     backend: Backend, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The comparison fails if a mask hands on a copy, whether that is then refused or not."""
+    """The test fails if a mask scores a copy, whether log_prob refuses the copy or not."""
     dist = backend.dist
 
     class Copying(dist.MaskedDistribution):
@@ -365,7 +365,7 @@ def test_a_wrapper_that_copies_the_value_fails(
     made = type(
         built(backend, "RelaxedBernoulli", "q", logits_of(backend, "RelaxedBernoulli", "q"))
     )
-    case = (("expand", "expand", "mask"), ())  # four values count, and one is rounded
+    case = (("expand", "expand", "mask"), ())  # four unmasked values, one of them rounded
     check(backend, "RelaxedBernoulli", case, seed)
     monkeypatch.setattr(made, "mask", lambda d, mask: Copying(d, mask))
     with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it, for a few steps. Its numbers are for a whole run to judge."""
+"""The demo runs for a few steps as a user runs it, too few for its numbers to be checked."""
 
 import re
 import subprocess
@@ -12,14 +12,14 @@ DEMO = EXAMPLES / "digits_vae.py"
 
 
 def run(*options: str, script: Path = DEMO) -> subprocess.CompletedProcess[str]:
-    """The script in a process of its own, where warnings are errors, too."""
+    """Run the script in a new process, in which warnings are errors."""
     command = [sys.executable, "-W", "error", str(script), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("framework", ["pyro", "numpyro"])
 def test_demo_ends_in_the_table_and_the_picture(framework: str, tmp_path: Path) -> None:
-    """Four rows' worth of numbers, all finite, and a PNG."""
+    """The script prints rows of finite numbers and writes a PNG."""
     pytest.importorskip(framework)
     pytest.importorskip("sklearn"), pytest.importorskip("rich"), pytest.importorskip("matplotlib")
     out = tmp_path / "demo.png"
@@ -34,5 +34,5 @@ def test_demo_ends_in_the_table_and_the_picture(framework: str, tmp_path: Path) 
 
 
 def test_bad_options() -> None:
-    """Said before any training."""
+    """A bad option raises its error before any training."""
     assert "--steps got 0; expected at least 1" in run("--steps", "0").stderr

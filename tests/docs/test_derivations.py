@@ -1,4 +1,4 @@
-"""The check of the page of derivations, run as a reader runs it."""
+"""The script that checks the page of derivations, run as a reader runs it."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "docs/examples/check_derivations.py"
 
-# One formula off by a millionth, and one that is NaN.
+# A program that runs the check with an error in one formula: a millionth, or NaN.
 WRONG = """
 import sys, types
 sys.path.insert(0, {folder!r})
@@ -25,14 +25,14 @@ sys.exit(check_derivations.main())
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    """Python in a process of its own, where warnings are errors, too."""
+    """Run Python in a new process, in which warnings are errors."""
     pytest.importorskip("rich")
     command = [sys.executable, "-W", "error", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_every_formula_holds() -> None:
-    """Each framework that is installed has its rows."""
+    """All formulas hold, in each framework that is installed."""
     result = run(str(SCRIPT), "--quick")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "All are within their bounds." in result.stdout

@@ -1,4 +1,4 @@
-"""The measurement of the exact KL in a VAE, run as a user runs it, with few steps and draws."""
+"""The example that measures the exact KL in a VAE, run with few steps and draws."""
 
 import re
 
@@ -11,10 +11,10 @@ from test_demo import EXAMPLES, run
 def test_the_exact_kl_has_the_same_mean_and_less_variance(
     framework: str, name: str, seed: int
 ) -> None:
-    """Before and after a training, at different temperatures and at equal ones.
+    """This holds before and after a training, at different temperatures and at equal ones.
 
     The means' distance in standard errors is 1 with a spread of about 0.015 (6,000 logits, 50
-    draws): a tenth is 6 of those. A gradient without the KL is 1.3 or more away.
+    draws). The bound 0.1 is 6 of these spreads. A gradient without the KL is 1.3 or more away.
     """
     pytest.importorskip(framework)
     pytest.importorskip("sklearn"), pytest.importorskip("rich")
@@ -35,6 +35,6 @@ def test_the_exact_kl_has_the_same_mean_and_less_variance(
 
 
 def test_bad_options() -> None:
-    """Said before anything is measured."""
+    """A bad option raises its error before any measurement."""
     result = run("--draws", "1", script=EXAMPLES / "exact_kl.py")
     assert "got --steps 3000 --draws 1; expected at least 1 and 2" in result.stderr

@@ -1,4 +1,4 @@
-"""The objective of each pairing of model and guide: the script that prints it, and the page."""
+"""The script that prints the objective of each pairing of model and guide, and its page."""
 
 import functools
 import re
@@ -24,7 +24,7 @@ NUMBER = r"-?\d+\.\d{3}"
 
 @functools.cache
 def printed(seed: int = 0) -> str:
-    """The script's output: one run for all tests, with the frameworks that are installed."""
+    """The output of the script, run once for all tests, with the installed frameworks."""
     pytest.importorskip("rich")
     here = [name for name in FRAMEWORKS if find_spec(name)]
     backend = "both" if len(here) == 2 else (*here, "none")[0]
@@ -34,7 +34,7 @@ def printed(seed: int = 0) -> str:
 
 
 def rows(text: str, mark: str) -> dict[str, list[str]]:
-    """The rows of numbers of all tables, by their name and how many there are."""
+    """The rows of numbers of all tables, by their name and their number of cells."""
     found = {}
     for line in text.splitlines():
         name, *cells = re.split(r"\s*\|\s*" if mark == "|" else r"\s{2,}", line.strip(f" {mark}"))
@@ -45,7 +45,7 @@ def rows(text: str, mark: str) -> dict[str, list[str]]:
 
 
 def test_the_page_shows_what_the_script_prints(seed: int) -> None:
-    """Each row of its tables, and each number of its text."""
+    """The rows of the page's tables and the numbers of its text are those of the output."""
     text, page = printed(seed), PAGE.read_text()
     shown, here = rows(page, "|"), rows(text, " ")
     assert len(shown) == 12
@@ -54,9 +54,9 @@ def test_the_page_shows_what_the_script_prints(seed: int) -> None:
 
 
 def test_the_objectives_by_draws(seed: int) -> None:
-    """The numbers at falling temperatures are those of draws, within 5 standard errors.
+    """The numbers at falling temperatures agree with draws, within 5 standard errors.
 
-    A false alarm is one in 100,000. The standard errors are 0.001 to 0.03.
+    A false alarm comes once in 100,000 runs. The standard errors are 0.001 to 0.03.
     """
     got = rows(printed(seed), " ")
     noise = np.random.default_rng(0).gumbel(size=(200_000, 3))
@@ -84,7 +84,7 @@ def test_the_objectives_by_draws(seed: int) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_frameworks_optimise_what_the_page_says(framework: str, seed: int) -> None:
-    """Their ELBOs are within 5 standard errors, each by 20 means of 2,000 draws: 1 in 20,000."""
+    """ELBOs, by 20 means of 2,000 draws, are within 5 standard errors: a false alarm in 20,000."""
     pytest.importorskip(framework)
     column = [name for name in FRAMEWORKS if find_spec(name)].index(framework)
     row = rf"^ +\S+ / \S+ +({NUMBER}) +{NUMBER} +(.*)$"
@@ -99,7 +99,7 @@ def test_the_frameworks_optimise_what_the_page_says(framework: str, seed: int) -
 
 
 def test_which_are_bounds_of_which_evidence(seed: int) -> None:
-    """The best of each objective at temperature 0.5, beside the two evidences."""
+    """At temperature 0.5, the best value of a bound is below its evidence."""
     text = printed(seed)
     relaxed = float(re.search(rf"relaxed ({NUMBER})$", text, re.M)[1])
     best = {name: float(of[0]) for name, of in rows(text, " ").items() if name.endswith(" 2")}

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand."""
+"""The README's examples, run without changes."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.mark.parametrize("framework", ["pyro", "numpyro"])
 def test_example(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example ends near the exact posterior: within 0.15 (the start is off by 2/3)."""
+    """The example's posterior is within 0.15 of the exact one (the start is off by 2/3)."""
     pytest.importorskip(framework)
     if framework == "pyro":
         pytest.importorskip("pyro").set_rng_seed(0)

@@ -14,7 +14,7 @@ def numbers(text: str) -> list[float]:
 
 
 def test_gates_are_those_of_the_exact_posterior(tmp_path: Path) -> None:
-    """Near 1 where it is sure of them, near 0 where it is sure that they are closed."""
+    """Gates agree with the exact posterior where it is below 0.1 or above 0.9."""
     pytest.importorskip("pyro")
     out = tmp_path / "gates.png"
     result = run("--steps", "1500", "--out", str(out), script=EXAMPLES / "diabetes_gates.py")
@@ -30,13 +30,13 @@ def test_gates_are_those_of_the_exact_posterior(tmp_path: Path) -> None:
 
 
 def test_the_mixture_finds_the_species(tmp_path: Path) -> None:
-    """Bounds and evidence as they must stand to each other, and clusters as the species are."""
+    """The bounds are below the evidence, and the clusters agree with the species."""
     pytest.importorskip("numpyro")
     out = tmp_path / "iris.png"
     result = run("--steps", "2000", "--out", str(out), script=EXAMPLES / "iris_mixture.py")
     assert result.returncode == 0, result.stderr
     evidence, weighted, elbo, _, rand = (numbers(x)[0] for x in result.stdout.splitlines())
     assert elbo < weighted + 0.1 < evidence + 1
-    assert evidence > -180  # of the best mixture -163.8, of a single normal law -469
+    assert evidence > -180  # the best mixture has -163.8, a single normal -469
     assert rand > 0.7
     assert out.read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""The estimators: their closed forms, what the papers prove of them, and where they run."""
+"""The estimators' closed forms, the papers' theorems about them, and where they run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,12 +36,12 @@ ALL = [
 
 
 def jacobian(p: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """diag(p) g - p p^T g, by rows."""
+    """The softmax's Jacobian times g, diag(p) g - p p^T g, for each row."""
     return p * (g - (p * g).sum(-1, keepdims=True))
 
 
 def conditional(p: np.ndarray, hard: np.ndarray, gumbel: np.ndarray) -> np.ndarray:
-    """Paulus et al. (2021), equation 6: scores of which the hard category is the largest."""
+    """Scores given that the hard category is the largest: Paulus et al. (2021), equation 6."""
     e = np.exp(-gumbel)
     top = (e * hard).sum(-1, keepdims=True)
     return np.where(hard == 1, -np.log(top), -np.log(e / p + top))
@@ -50,7 +50,7 @@ def conditional(p: np.ndarray, hard: np.ndarray, gumbel: np.ndarray) -> np.ndarr
 def paper(
     estimator: Any, logits: np.ndarray, gumbel: np.ndarray, more: np.ndarray, g: np.ndarray
 ) -> np.ndarray:
-    """The gradient by the logits, as the estimator's paper states it, for the gradient g."""
+    """The gradient by the logits by the estimator's paper, if the sample's gradient is g."""
     p, hard = softmax(logits, -1), NumpyOps().one_hot_argmax(logits + gumbel)
     match estimator:
         case StraightThrough():
@@ -75,7 +75,7 @@ def paper(
 
 @pytest.mark.parametrize("estimator", ALL, ids=repr)
 def test_closed_forms(backend: Backend, estimator: Any, seed: int) -> None:
-    """In both backends, for the same noise and the same gradient at the sample, to rounding."""
+    """An estimator's gradient is its paper's at equal noise and sample gradient, to rounding."""
     rng = np.random.default_rng(seed)
     logits, gumbel = rng.normal(0, 2, (20, 5)), rng.gumbel(size=(20, 5))
     more, g = rng.gumbel(size=(SAMPLES, 20, 5)), rng.normal(size=(20, 5))
@@ -99,7 +99,7 @@ def test_closed_forms(backend: Backend, estimator: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("estimator", ALL, ids=repr)
 def test_a_number_is_the_first_of_two_categories(backend: Backend, estimator: Any) -> None:
-    """The gradient of a binary value is that of a one-hot pair, of which it is the first entry."""
+    """The gradient of a binary value is that of the first entry of a one-hot pair."""
     rng = np.random.default_rng(0)
     logits, logistic = rng.normal(0, 2, 20), rng.logistic(size=20)
     more, g = rng.gumbel(size=(SAMPLES, 20, 2)), rng.normal(size=20)
@@ -116,8 +116,8 @@ def test_a_number_is_the_first_of_two_categories(backend: Backend, estimator: An
     np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
-# The papers' theorems. The expectation over the hard sample is a sum; k categories, and n draws
-# of further noise for those that take it.
+# Tests of the papers' theorems. The expectation over the hard sample is a sum over K categories.
+# Estimators with further noise have N draws of it.
 
 K, N = 4, 40_000
 
@@ -125,7 +125,7 @@ K, N = 4, 40_000
 def gradients(
     backend: Backend, estimator: Any, logits: np.ndarray, slope: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """The estimate's gradient for each one-hot sample, for a function with the given gradient."""
+    """The estimated gradient at each one-hot sample, for a function whose gradient is `slope`."""
     hard = np.eye(K)
     ops, where = backend.private.ops, backend.array(1e3 * hard)  # noise that makes it the argmax
     weights = backend.array(np.stack([slope(x) for x in hard]))
@@ -140,10 +140,10 @@ def exact(logits: np.ndarray, f: Callable[[np.ndarray], float]) -> np.ndarray:
 
 
 class PlainMiddle(ReinMax):
-    """ReinMax with pi in place of pi_D."""
+    """A wrong ReinMax, with pi in place of pi_D."""
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
-        """Heun's method without its step."""
+        """The estimate without the step of Heun's method."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         pi = formulas.softmax(ops, logits)
         return ops.stop_gradient(hard) + 1.5 * ops.slope(logits, pi)
@@ -163,9 +163,9 @@ class PlainMiddle(ReinMax):
     ids=repr,
 )
 def test_exact_in_expectation(backend: Backend, estimator: Any, order: int, holds: bool) -> None:
-    """Straight-through for linear functions, ReinMax for quadratic ones; none for one order more.
+    """Straight-through is exact for linear functions, ReinMax for quadratic ones, and no further.
 
-    To 1e-12; where it does not hold the gradient is off by more than 1e-3.
+    Exact means to 1e-12; otherwise the gradient is off by more than 1e-3.
     """
     rng = np.random.default_rng(1)
     logits, tensor = rng.normal(size=K), rng.normal(size=(K,) * order)
@@ -191,10 +191,10 @@ def test_exact_in_expectation(backend: Backend, estimator: Any, order: int, hold
 
 
 class Attached(GumbelRao):
-    """Gumbel-Rao whose conditional noise carries a gradient."""
+    """A wrong Gumbel-Rao, whose conditional noise has a gradient."""
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
-        """softmax of the conditional scores, differentiated through them."""
+        """The estimate with the gradient through the conditional scores."""
         hard = formulas.hard_argmax(ops, logits, gumbel)
         log_p = ops.log_softmax(logits)
         top = ops.sum(hard * more)[..., None]
@@ -219,16 +219,16 @@ def sampled(backend: Backend, estimator: Any, seed: int, slope: Any) -> np.ndarr
 
 
 def slope(hard: np.ndarray) -> np.ndarray:
-    """The gradient of a fixed function that is not linear."""
+    """The gradient of a fixed nonlinear function."""
     return np.cos(3 * hard @ np.arange(1.0, 17).reshape(4, 4) / 7)
 
 
 def test_gumbel_rao(backend: Backend, seed: int) -> None:
-    """Its mean is that of straight-through Gumbel-Softmax, and its variance is smaller.
+    """Gumbel-Rao has straight-through Gumbel-Softmax's mean, and a smaller variance.
 
-    Two samples of 40,000: the false-alarm rate is 1e-6 (Bonferroni over the 4 categories), an error
-    of 7 standard errors, 0.01 here, is seen; with the conditional noise attached it is 0.1. Of one
-    draw, nothing is averaged: the variance is the same, to 5 %.
+    Each sample has 40,000 draws. The false-alarm rate is 1e-6 (Bonferroni over 4 categories), and
+    an error of 7 standard errors, 0.01 here, is seen; a gradient through the noise is off by 0.1.
+    With one conditional draw the variance is not smaller.
     """
     plain = sampled(backend, GumbelSoftmax(T), seed, slope)
     for estimator, right, less in (
@@ -244,10 +244,10 @@ def test_gumbel_rao(backend: Backend, seed: int) -> None:
 
 
 def test_conditional_noise(seed: int) -> None:
-    """Given the argmax it keeps it; over draws of the argmax it is Gumbel noise again.
+    """Conditional noise keeps the given argmax, and is Gumbel noise over random argmaxes.
 
-    Kolmogorov-Smirnov with a false-alarm rate of 1e-6 for each of the 4 categories; a shift of
-    0.02 is seen. That of another argmax fails.
+    Kolmogorov-Smirnov tests with a false-alarm rate of 1e-6 see a shift of 0.02, and reject noise
+    conditioned on another argmax.
     """
     ops, rng = NumpyOps(), np.random.default_rng(seed)
     logits = np.tile([1.0, 0, -1, 0.5], (N, 1))
@@ -260,7 +260,7 @@ def test_conditional_noise(seed: int) -> None:
 
 
 def test_limits(backend: Backend) -> None:
-    """The gapped and the decoupled form become plain ones."""
+    """In their limits, the gapped and the decoupled estimators become plain ones."""
     rng = np.random.default_rng(2)
     ops, g = backend.private.ops, backend.array(rng.normal(size=(20, K)))
     logits, gumbel = rng.normal(size=(20, K)), backend.array(rng.gumbel(size=(20, K)))
@@ -275,7 +275,7 @@ def test_limits(backend: Backend) -> None:
 
     close(both(DecoupledGumbelSoftmax(0.5, 0.5), logits), both(GumbelSoftmax(0.5, False), logits))
     close(both(DecoupledGumbelSoftmax(1e-5, 0.5), logits), both(GumbelSoftmax(0.5), logits))
-    # Where the draw leads by the gap already, nothing moves: the softmax of the logits themselves.
+    # If the drawn category's logit leads by the gap, the estimator is the logits' softmax.
     apart, zero = 3 * np.argsort(logits), backend.array(np.zeros((20, K)))
     plain = both(GumbelSoftmax(T), apart, zero)
     close(both(GappedStraightThrough(T, 3.0), apart, zero), plain)
@@ -283,7 +283,7 @@ def test_limits(backend: Backend) -> None:
     assert abs(both(GappedStraightThrough(T, 100.0), apart, zero)[1]).max() < 1e-40
 
 
-# Where they run.
+# Tests of dtypes, masks and transformations.
 
 MASKED = np.array([[0.0, 1, -np.inf, 2], [-np.inf, 0, -np.inf, -np.inf], [9e6, 0, -9e6, 80]])
 
@@ -296,7 +296,7 @@ def test_masked_far_apart_and_in_half_precision(
 ) -> None:
     """Values and gradients are finite, and those of masked categories are exactly 0.
 
-    A share: each estimator and each dtype in each framework.
+    A share of the cases runs each estimator and each dtype in each framework.
     """
 
     def f(logits: Any) -> Any:
@@ -312,7 +312,7 @@ def test_masked_far_apart_and_in_half_precision(
 
 
 def test_many_categories(backend: Backend) -> None:
-    """K = 50,257 in float32: one category a draw, finite gradients that sum to 0."""
+    """With 50,257 categories in float32, gradients are finite and not all 0."""
     logits = backend.array(np.random.default_rng(0).normal(0, 3, 50_257), "float32")
     for estimator in ALL:
 
@@ -325,11 +325,11 @@ def test_many_categories(backend: Backend) -> None:
         assert abs(gradient).max() > 0
 
 
-# torch 2.13's compiler warns of itself at every autograd function.
+# The compiler of torch 2.13 causes a warning of torch at every autograd function.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("estimator", ALL, ids=repr)
 def test_transformed(backend: Backend, estimator: Any) -> None:
-    """Compiled and under vmap, the same as plain, for the same noise."""
+    """Compiled code and vmap give the plain results for the same noise."""
     rng = np.random.default_rng(0)
     ops = backend.private.ops
     x, gumbel = (backend.array(rng.gumbel(size=(6, K))) for _ in range(2))
@@ -356,24 +356,24 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
     cls = backend.names.OneHotCategorical
 
     if backend.framework == "pyro":
-        torch._dynamo.reset()  # a function that is compiled often is given up on
+        torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
         torch.manual_seed(0)
         plain = backend.grad(lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0], x)[0]
         whole = compiled(lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0])
         torch.manual_seed(0)
         np.testing.assert_allclose(backend.grad(whole, x)[0], plain, atol=1e-14)
     else:
-        # Compiled samples are tested everywhere else: here, the distribution goes through.
+        # All other tests draw compiled samples. Here compiled code returns the distribution.
         made = jax.jit(lambda x: cls(logits=x, estimator=estimator))(x)
         assert type(made.estimator) is type(estimator)
         assert made.estimator.draws == estimator.draws
 
 
-# A user's own, and errors.
+# Tests of a user's estimator, and of errors.
 
 
 def test_own(backend: Backend) -> None:
-    """A function of logits, the one-hot draw and its noise is an estimator, by its own gradient."""
+    """An estimator may be a function of logits, a one-hot draw and its noise."""
     names = backend.names
 
     def own(logits: Any, one_hot: Any, gumbel: Any) -> Any:
@@ -426,7 +426,7 @@ def test_errors(backend: Backend, label: str) -> None:
 
 @pytest.mark.parametrize("estimator", [ReinMax(), ReinMaxRao(T)], ids=repr)
 def test_no_second_derivative(backend: Backend, estimator: Any) -> None:
-    """Refused where the gradient is that of no function, and only there."""
+    """A second derivative raises if the estimate is no function's gradient; the first one works."""
     x = backend.array([0.3, -1, 2])
 
     def f(x: Any) -> Any:

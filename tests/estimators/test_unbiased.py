@@ -1,4 +1,4 @@
-"""Losses with unbiased gradients: their means by enumeration, and what they are made of."""
+"""Losses with unbiased gradients: their means, against enumeration, and their parts."""
 
 import functools
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from relaxed_dists.schedules import constant
 from unbiased import PROBLEMS, Params
 
 COPIES = 20_000
-FREE = {"w": np.array([0.5, -0.7, 0.3])}  # of the surrogate
+FREE = {"w": np.array([0.5, -0.7, 0.3])}  # parameters of the surrogate
 
 
 def surrogate(backend: Backend, name: str) -> Callable[..., Any]:
-    """A control variate that is nonlinear in the values, far from a good one."""
+    """A control variate that is nonlinear in the values, and far from a good one."""
     tanh = backend.xp.tanh
 
     def r(w: Any, values: Any) -> Any:
@@ -37,7 +37,7 @@ def surrogate(backend: Backend, name: str) -> Callable[..., Any]:
 
 
 def losses(backend: Backend, name: str) -> dict[str, Any]:
-    """The losses, by their names in tests."""
+    """The losses, by their names in the tests."""
     ours, r = backend.names, surrogate(backend, name)
     return {
         "leave-one-out": ours.LeaveOneOut_ELBO(2, vectorize_particles=name == "plates"),
@@ -57,14 +57,14 @@ def worst(found: Params, exact: Params) -> float:
 
 
 def one(backend: Backend, name: str, loss: Any, seed: int) -> Params:
-    """The estimates of a loss, with the surrogate's parameters if it has any."""
+    """The gradient estimates of a loss, with a surrogate's parameters if it has them."""
     more = [FREE] if getattr(loss, "surrogate", None) else []
     return PROBLEMS[name].estimates(backend, loss, COPIES, seed, *more)[0][0]
 
 
 @functools.cache
 def found_by(framework: str, name: str, label: str, seed: int) -> Params:
-    """The estimates of a loss by its name, which two tests look at."""
+    """The gradient estimates of a loss by its name, cached for two tests."""
     backend = BACKENDS[framework]()
     return one(backend, name, losses(backend, name)[label], seed)
 
@@ -80,36 +80,36 @@ CASES = {
 def test_unbiased(backend: Backend, name: str, label: str, seed: int) -> None:
     """The mean over 20,000 copies is the gradient of the exact ELBO, by all parameters.
 
-    Of the guide and the model, with plates, scales, masks, several sites and a continuous one, each
-    depending on the one before. Fewer than one run in 10,000 of all these would fail; a bias of 4 %
-    of the gradient's norm in any parameter fails. A share: each in one of the frameworks, in turn;
-    leave-one-out and REBAR in the other as well, by the test of the variance.
+    Model and guide have plates, scales, masks and several dependent sites, one of them continuous.
+    Fewer than one run in 10,000 of all these fails by chance. A bias of 4 % of the gradient's norm
+    in any parameter fails. A share of the cases runs each loss in one framework in turn; the test
+    of the variance has leave-one-out and REBAR in each framework.
     """
     found = found_by(backend.framework, name, label, seed)
     assert worst(found, PROBLEMS[name].exact()) < 5
 
 
 def included(f: Any) -> Any:
-    """The mean of all, the own particle among them."""
+    """A wrong baseline: the mean of all particles, with the particle itself."""
     return f - f.mean(0)
 
 
 WRONG = {
     "own particle": (unbiased, "less_the_others", included, "leave-one-out"),
-    # So the noise behind z~ is a constant, and its gradient that of z: nothing is left of them.
+    # With constant noise behind z~, its gradient equals that of z, and both cancel.
     "detached noise": (Relaxation, "correction", lambda draw, slope: 0.0 * slope, "REBAR"),
     "one level": (unbiased, "levels", lambda parents: [list(parents)], "REBAR"),
 }
 
 
-@pytest.mark.parametrize("backend", ["pyro"], indirect=True)  # the parts are shared
+@pytest.mark.parametrize("backend", ["pyro"], indirect=True)  # both backends share this code
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_versions_are_biased(
     backend: Backend, wrong: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """A baseline with the own particle, detached conditional noise, a guide taken as mean-field.
+    """Wrong baselines, detached conditional noise, and a guide treated as mean-field are seen.
 
-    Each is 42 or more standard errors away.
+    Each of these biases is 42 standard errors or more.
     """
     where, name, instead, label = WRONG[wrong]
     loss = losses(backend, "chain")[label]
@@ -119,9 +119,10 @@ def test_wrong_versions_are_biased(
 
 @pytest.mark.parametrize("one_hot", [True, False])
 def test_pathwise_gradients_of_a_fixed_draw(one_hot: bool) -> None:
-    """The derivative of c(s(z)) - c(s(z~ given b)), by central differences, of the papers' z~.
+    """The derivative of c(s(z)) - c(s(z~ given b)) agrees with central differences.
 
-    For categories Paulus et al. (2021), equation 6; for one logit Tucker et al. (2017), appendix.
+    z~ is that of Paulus et al. (2021), equation 6, for categories, and that of the appendix of
+    Tucker et al. (2017) for one logit.
     """
     rng = np.random.default_rng(0)
     theta = rng.normal(0, 1.5, (50, 4) if one_hot else 50)
@@ -163,7 +164,7 @@ def test_pathwise_gradients_of_a_fixed_draw(one_hot: bool) -> None:
 
 
 def test_trained_for_a_small_second_moment(backend: Backend, seed: int) -> None:
-    """The gradient of the sum of squares of the estimate, by central differences, of one noise."""
+    """The surrogate's gradient is that of the squared estimate, by differences at fixed noise."""
     loss = backend.names.RELAX_ELBO(surrogate(backend, "plates"), eta="eta")
     at, shift = {**FREE, "eta": np.array([0.8])}, 1e-5
     moved = [
@@ -180,9 +181,9 @@ def test_trained_for_a_small_second_moment(backend: Backend, seed: int) -> None:
 
 
 def test_variance(backend: Backend, seed: int) -> None:
-    """At two evaluations, below the plain score function of the framework's own ELBO.
+    """At two evaluations, the variance is below that of the framework's score function.
 
-    For the chain's first site a sixth of it by leave-one-out, a seventh by REBAR.
+    For the chain's first site it is a sixth by leave-one-out, and a seventh by REBAR.
     """
     infer = backend.infer
     own = infer.TraceGraph_ELBO if isinstance(backend, Jax) else infer.Trace_ELBO
@@ -198,10 +199,10 @@ def test_variance(backend: Backend, seed: int) -> None:
 @pytest.mark.share
 @pytest.mark.parametrize("label", ["leave-one-out", "REBAR", "RELAX"])
 def test_annealed_svi_reaches_the_best_bound(backend: Backend, label: str, seed: int) -> None:
-    """In the gates, from a guide by hand or, for REBAR, an AutoRelaxed.
+    """AnnealedSVI fits the model `gates`, with a hand-written guide or, for REBAR, an AutoRelaxed.
 
-    The largest gap of 18 runs was 0.006; that of GumbelSoftmax under the framework's loss is 0.16.
-    A share: each loss in one of the frameworks.
+    The largest gap of 18 runs was 0.006; GumbelSoftmax under the framework's loss has 0.16.
+    A share of the cases runs each loss in one of the frameworks.
     """
     model, ours = MODELS["gates"], backend.names
     program, jax = functools.partial(model.program, backend), isinstance(backend, Jax)
@@ -231,7 +232,7 @@ def test_annealed_svi_reaches_the_best_bound(backend: Backend, label: str, seed:
 
 
 def ordinary(pp: Backend, **how: Any) -> tuple[Any, Any]:
-    """A model of one site in a plate of two and its guide, some of their parts exchanged."""
+    """A model of one site in a plate of two, and its guide; `how` replaces parts of them."""
     estimator = how.get("estimator", pp.names.GumbelSoftmax(0.5))
 
     def site() -> Any:
@@ -323,7 +324,7 @@ def test_errors(backend: Backend, language: Language, label: str) -> None:
 
 
 def test_a_model_that_is_right(backend: Backend) -> None:
-    """The model and guide that the errors are made of, as they are, go through."""
+    """The unchanged model and guide, which the errors' cases change, raise no error."""
     slopes = backend.language.slopes(backend.names.REBAR_ELBO(), *ordinary(backend), 0)
     _, found = slopes({"theta": backend.array([0.3, 0.1])})
     assert np.isfinite(found["theta"]).all()
@@ -332,7 +333,7 @@ def test_a_model_that_is_right(backend: Backend) -> None:
 @pytest.mark.parametrize("label", ["LeaveOneOut_ELBO", "REBAR_ELBO"])
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 def test_a_site_in_control_flow(backend: Backend, label: str) -> None:
-    """NumPyro's handlers don't reach into scan, where the site would keep its biased gradient."""
+    """A site in NumPyro's scan raises: handlers can't change its biased gradient."""
     from numpyro.contrib.control_flow import scan
 
     def program(made: Any) -> None:

@@ -1,6 +1,6 @@
-"""Check an installed wheel: what imports, what does not, and what it says then.
+"""Check an installed wheel: its imports, and the errors of facades without their extra.
 
-Usage: python check_install.py [EXTRA ...], with the extras that were installed, of pyro and
+Usage: python check_install.py [EXTRA ...], with the installed extras among pyro and
 numpyro. Run it outside the source tree, by the Python of the environment to check.
 """
 
@@ -19,7 +19,7 @@ def check(condition: bool, complaint: str) -> None:
 
 
 def check_core() -> None:
-    """The core comes from this environment, whole, and brings no framework along."""
+    """Check that the core is in this environment, complete, and imports no framework."""
     import relaxed_dists
 
     site = Path(relaxed_dists.__file__).parents[1]
@@ -33,7 +33,7 @@ def check_core() -> None:
 
 
 def check_present(extra: str) -> None:
-    """All public names of the extra's facade import from the installed backend."""
+    """Check that all public names of an extra's facade can be imported."""
     facade = importlib.import_module(f"relaxed_dists.{extra}")
     backend = importlib.import_module(f"relaxed_dists_{extra}")
     check(len(facade.__all__) > 0, f"relaxed_dists.{extra} has no public names")
@@ -43,7 +43,7 @@ def check_present(extra: str) -> None:
 
 
 def check_absent(extra: str) -> None:
-    """The facade of an extra that is not installed names it."""
+    """Check that the facade of a missing extra raises an error that names the extra."""
     try:
         importlib.import_module(f"relaxed_dists.{extra}")
     except ModuleNotFoundError as error:

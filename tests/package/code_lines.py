@@ -1,6 +1,7 @@
-"""Count the lines of code of each room: `make lines`, or with the folder of another checkout.
+"""Count the lines of code of each room, by `make lines`, or with the folder of another checkout.
 
-A line of code holds a token that is neither a comment nor part of a docstring. "adapter" is a
+A room is a folder of modules. A line of code has a token that is neither in a comment nor in a
+docstring. "adapter" is a
 backend's `_adapter.py` and `_wrappers.py`. "families" is its `distributions/` without kl,
 constraints, functional, sites and the re-exported estimators, which are "distributions, others".
 """
@@ -40,7 +41,7 @@ def code_lines(text: str) -> int:
 
 
 def room(path: Path) -> str:
-    """The name of the room of a module, whose path starts with its package."""
+    """The room of a module, by the module's path, which starts with its package."""
     package, *folders = path.parent.parts
     if folders == ["distributions"]:
         return f"{package} " + ("distributions, others" if path.stem in OTHERS else "families")
@@ -59,7 +60,7 @@ def rooms(root: Path) -> Counter[str]:
 
 
 def main() -> None:
-    """Print the rooms, then sums of them."""
+    """Print the lines of each room, and sums of rooms."""
     found = rooms(Path(*sys.argv[1:2] or [ROOT]))
     sums = {
         "families and adapters": sum(n for k, n in found.items() if k.endswith(("ies", "adapter"))),

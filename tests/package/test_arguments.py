@@ -1,4 +1,4 @@
-"""Every public name has the same arguments in both backends, but for what the frameworks force."""
+"""Every public name has the same arguments in both backends, except those a framework requires."""
 
 import importlib
 import inspect
@@ -12,26 +12,26 @@ from test_package import FACADES
 pytest.importorskip("pyro"), pytest.importorskip("numpyro")
 PYRO, NUMPYRO = (importlib.import_module(facade) for facade in FACADES)
 
-# Arguments of Pyro's alone, and of NumPyro's alone. Pyro itself keeps random state and parameters.
+# Arguments only in Pyro, and only in NumPyro. Pyro keeps random state and parameters itself.
 ALONE = {
     "AnnealedSVI": ("", "static_kwargs"),  # as in NumPyro's SVI
     "AnnealedSVI.evaluate": ("", "svi_state"),
     "AnnealedSVI.evaluate_loss": ("", "svi_state"),
     "AnnealedSVI.load": ("map_location", "svi_state"),
     "AnnealedSVI.save": ("", "svi_state"),
-    "AutoRelaxed": ("", "prefix"),  # of names, which in Pyro are those of the guide's attributes
+    "AutoRelaxed": ("", "prefix"),  # Pyro prefixes parameters by attribute names
     "AutoRelaxed.discrete_posterior": ("", "params"),
     "AutoRelaxed.median": ("args kwargs", "params"),  # as in each framework's guides
     "AutoRelaxed.quantiles": ("args kwargs", "params"),
-    "LeaveOneOut_ELBO": ("kwargs", "vectorize_particles"),  # what each framework's ELBO takes
+    "LeaveOneOut_ELBO": ("kwargs", "vectorize_particles"),  # as in each framework's ELBO
     "LeaveOneOut_ELBO.loss": ("", "rng_key param_map"),
     "REBAR_ELBO": ("kwargs", "vectorize_particles"),
     "RELAX_ELBO": ("kwargs", "vectorize_particles"),
     "evidence_bounds": ("", "rng_key params"),
     "exact_evidence": ("", "params"),
-    "gumbel_softmax": ("key", "key"),  # a generator, if any, and a key always
+    "gumbel_softmax": ("key", "key"),  # a generator or none; a key
     # Methods of any distribution.
-    ".expand": ("_instance", ""),  # as in torch's
+    ".expand": ("_instance", ""),  # as in torch's classes
     ".log_prob": ("", "intermediates"),
     ".rsample": ("", "key"),
     ".sample": ("", "key"),
@@ -39,14 +39,14 @@ ALONE = {
 
 
 def methods(cls: Any) -> dict[str, Callable[..., Any]]:
-    """The public methods that are this library's, not inherited from a framework."""
+    """The public methods that this library defines, without those inherited from a framework."""
     own = [vars(base) for base in cls.__mro__ if base.__module__.startswith("relaxed_dists")]
     names = {name for base in own for name in base if not name.startswith("_")}
     return {name: getattr(cls, name) for name in names if inspect.isroutine(getattr(cls, name))}
 
 
 def calls(name: str) -> Iterator[tuple[str, Any, Any]]:
-    """A public name, and the methods that both backends define."""
+    """The objects of a public name in both backends, and their common methods."""
     ours, theirs = getattr(PYRO, name), getattr(NUMPYRO, name)
     yield name, ours, theirs
     if isinstance(ours, type) and ours is not theirs:
@@ -56,9 +56,9 @@ def calls(name: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def arguments(f: Callable[..., Any], alone: str) -> list[tuple[Any, ...]]:
-    """Names, defaults and kinds in order, without those of one framework, which must be there.
+    """Names, defaults and kinds of arguments, without those of `alone`, which must exist.
 
-    torch's distributions take validate_args by its place, too, NumPyro's by its name alone.
+    validate_args may differ in kind: it is keyword-only in NumPyro, and not in torch.
     """
     found = inspect.signature(f).parameters
     assert set(alone.split()) <= found.keys()
@@ -71,7 +71,7 @@ def arguments(f: Callable[..., Any], alone: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", PYRO.__all__)
 def test_the_same_arguments(name: str) -> None:
-    """In the same order, with the same defaults."""
+    """Both backends have the same arguments, in the same order, with the same defaults."""
     for call, ours, theirs in calls(name):
         method = "." + call.partition(".")[2]
         first, second = ALONE.get(call) or ALONE.get(method, ("", ""))

@@ -1,4 +1,4 @@
-"""The package: public names, what an import brings, and what a missing framework says."""
+"""The package: public names, imported frameworks, and the errors of a missing framework."""
 
 import importlib
 import subprocess
@@ -10,12 +10,12 @@ FACADES = ["relaxed_dists.pyro", "relaxed_dists.numpyro"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh process that finds what this one finds."""
+    """Run code in a new process with the same import path."""
     path = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
     return subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True)
 
 
-# Imports every module of a package but the facades, and prints which frameworks that brings.
+# A program that imports every module of a package except facades, and prints the frameworks loaded.
 EVERY = """
 import importlib, pkgutil
 package = importlib.import_module({package!r})
@@ -37,7 +37,7 @@ print(sorted({{"torch", "pyro", "jax", "numpyro"}} & {{k for k, v in sys.modules
     ],
 )
 def test_each_module_imports_its_own_framework_only(package: str, own: list[str]) -> None:
-    """Every module, in a fresh process where the other framework is as if not installed."""
+    """Every module can be imported in a new process in which the other framework is blocked."""
     for framework in own:
         pytest.importorskip(framework)
     others = {"torch", "pyro", "jax", "numpyro"} - set(own)
@@ -48,7 +48,7 @@ def test_each_module_imports_its_own_framework_only(package: str, own: list[str]
 
 @pytest.mark.parametrize("facade", FACADES)
 def test_facades_reexport_their_backend(facade: str) -> None:
-    """The same names, sorted, and each is there."""
+    """Facade and backend have the same sorted names and the same objects."""
     pytest.importorskip(facade.rpartition(".")[2])
     module = importlib.import_module(facade)
     backend = importlib.import_module(facade.replace(".", "_"))
@@ -57,7 +57,7 @@ def test_facades_reexport_their_backend(facade: str) -> None:
 
 
 def test_both_backends_have_the_same_names() -> None:
-    """No name in one that is not in the other."""
+    """Each public name of a backend is also in the other backend."""
     pytest.importorskip("pyro"), pytest.importorskip("numpyro")
     first, second = (importlib.import_module(facade).__all__ for facade in FACADES)
     assert first == second
@@ -68,7 +68,7 @@ def test_both_backends_have_the_same_names() -> None:
     [(FACADES[0], "pyro"), (FACADES[0], "torch"), (FACADES[1], "numpyro"), (FACADES[1], "jax")],
 )
 def test_a_missing_framework_names_the_extra(facade: str, missing: str) -> None:
-    """Blocked in a fresh process, as if it were not installed."""
+    """The error of a blocked framework, in a new process, names the extra to install."""
     result = python(f"sys.modules[{missing!r}] = None\nimport {facade}")
     extra = facade.rpartition(".")[2]
     assert f"{facade} needs {missing}, which is not installed. Install" in result.stderr
@@ -77,7 +77,7 @@ def test_a_missing_framework_names_the_extra(facade: str, missing: str) -> None:
 
 @pytest.mark.parametrize("facade", FACADES)
 def test_no_other_import_error_is_hidden(facade: str) -> None:
-    """A missing dependency of the framework is reported as itself."""
+    """A missing dependency of the framework raises its own error."""
     pytest.importorskip(facade.rpartition(".")[2])
     result = python(
         f"sys.modules['opt_einsum'] = sys.modules['multipledispatch'] = None\nimport {facade}"
@@ -86,12 +86,12 @@ def test_no_other_import_error_is_hidden(facade: str) -> None:
     assert "Install the extra" not in result.stderr
 
 
-BARE = {"GumbelSoftmaxReparam", "StraightThrough"}  # without arguments
+BARE = {"GumbelSoftmaxReparam", "StraightThrough"}  # they have no arguments
 
 
 @pytest.mark.parametrize("facade", FACADES)
 def test_public_docstrings_are_whole(facade: str) -> None:
-    """A reference and an example in each; arguments where there are some."""
+    """Each public docstring has a reference, an example, and its arguments if there are any."""
     pytest.importorskip(facade.rpartition(".")[2])
     module = importlib.import_module(facade)
     for name in module.__all__:

@@ -1,15 +1,15 @@
-"""The rooms of the source: what is imported stands below, and nothing goes round in a circle."""
+"""The rooms (folders) of the source have levels: imports go to lower levels, without cycles."""
 
 import ast
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-# How high each room stands: the core's, and a backend's above them.
+# The level of each room: those of the core, and above them those of a backend.
 CORE = {"_errors": 0, "_ops": 0, "schedules": 0, "_distributions": 1, "_infer": 2}
-FRAMEWORKS = ["relaxed_dists_torch", "relaxed_dists_jax"]  # at height 3
+FRAMEWORKS = ["relaxed_dists_torch", "relaxed_dists_jax"]  # level 3
 BACKEND = {"_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
-ABOVE = ["relaxed_dists_pyro", "relaxed_dists_numpyro"]  # with all that is public
+ABOVE = ["relaxed_dists_pyro", "relaxed_dists_numpyro"]  # their __init__ has the public names
 FACADES = ["relaxed_dists", "relaxed_dists.pyro", "relaxed_dists.numpyro"]
 
 
@@ -45,7 +45,7 @@ def imported(name: str, text: str, package: bool) -> Iterator[str]:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """All imports, from a module to a module."""
+    """All imports, as pairs of the importing and the imported module."""
     return {
         (name, target)
         for name, path in SOURCES.items()
@@ -54,7 +54,7 @@ def arrows() -> set[tuple[str, str]]:
 
 
 def floor(module: str) -> int:
-    """How high a module's room stands."""
+    """The level of a module's room."""
     if module in FACADES:
         return 9
     package, *room = module.split(".")
@@ -64,12 +64,12 @@ def floor(module: str) -> int:
 
 
 def upward(found: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The imports of what stands higher."""
+    """The imports of a module at a higher level."""
     return sorted((a, b) for a, b in found if floor(a) < floor(b))
 
 
 def circle(found: set[tuple[str, str]]) -> set[str]:
-    """The modules that are left when those that import none of the others are taken away."""
+    """The modules in import cycles: those left after removing modules without remaining imports."""
     left = {module for arrow in found for module in arrow}
     while free := {m for m in left if not any(a == m and b in left for a, b in found)}:
         left -= free
@@ -77,7 +77,7 @@ def circle(found: set[tuple[str, str]]) -> set[str]:
 
 
 def test_imports_go_down() -> None:
-    """From room to room, and in a room without circles."""
+    """Imports go from higher to lower levels, and have no cycles within a level."""
     found = arrows()
     assert len(found) > 200
     assert not upward(found)
@@ -85,7 +85,7 @@ def test_imports_go_down() -> None:
 
 
 def test_an_import_of_what_stands_higher_fails() -> None:
-    """And one that closes a circle."""
+    """The check fails for an import of a higher level, and for an import that closes a cycle."""
     up = ("relaxed_dists_pyro.distributions.kl", "relaxed_dists_pyro.infer.svi")
     assert upward({*arrows(), up}) == [up]
     down = ("relaxed_dists_pyro.infer.pairing", "relaxed_dists_pyro.infer.svi")
@@ -102,12 +102,12 @@ def too_long(sources: dict[str, str]) -> list[str]:
 
 
 def test_files_are_short() -> None:
-    """Or say why not in their first line; a long one that does not is seen."""
+    """Modules have at most 330 lines, or say why not in their first line."""
     texts = {name: path.read_text() for name, path in SOURCES.items()}
     assert not too_long(texts)
     assert too_long({**texts, "another": "\n" * 331}) == ["another"]
 
 
 def test_each_room_is_there() -> None:
-    """A module elsewhere has no height; and each of these rooms has modules."""
+    """Each module has a level, and each level has modules."""
     assert {floor(module) for module in SOURCES} == set(range(10))

@@ -1,4 +1,4 @@
-"""The docstrings of both backends are equal, but for the words of a framework."""
+"""The docstrings of both backends are equal, except for the words of a framework."""
 
 import importlib
 import inspect
@@ -27,9 +27,9 @@ WORDS = {
     ":class:`relax`": ":func:`relax`",
     '"eta", 1.0)': '"eta", torch.tensor(1.0))',
 }
-# Methods of a state that Pyro keeps in its store, and that NumPyro takes and returns.
+# Methods of a training's state, which Pyro keeps in its store, and NumPyro passes as an argument.
 OTHERS = [f"AnnealedSVI.{name}" for name in ("evaluate", "evaluate_loss", "load", "save")]
-# How the sentences begin that are true of one framework alone, or otherwise of each.
+# The first words of sentences that differ between the frameworks, or are in one framework only.
 OWN = {
     "AnnealedSVI": [
         "A whole run",
@@ -71,15 +71,15 @@ OWN = {
         "Raises: ValueError: If a latent site can't be enumerated",
         "The enumeration needs funsor",
     ],
-    "gumbel_softmax": ["A hard value's distribution"],  # torch's own function has another gradient
+    "gumbel_softmax": ["A hard value's distribution"],  # torch's function has another gradient
     "relax": ["Returns: The relaxed model", "The first call with data checks this"],
-    ".expand": ["The same distribution with its parameters"],  # torch's without a copy
-    ".sample": ["Draw"],  # torch's without a gradient
+    ".expand": ["The same distribution with its parameters"],  # torch makes no copy
+    ".sample": ["Draw"],  # torch's has no gradient
 }
 
 
 def twins(name: str) -> Iterator[tuple[str, Any, Any]]:
-    """A public name, and each method and property of it that both backends define."""
+    """The objects of a public name in both backends, and their common methods and properties."""
     first, second = getattr(PYRO, name), getattr(NUMPYRO, name)
     yield name, first, second
     if isinstance(first, type) and first is not second:
@@ -88,7 +88,7 @@ def twins(name: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def members(cls: type) -> set[str]:
-    """The public methods and properties that are a backend's, not inherited from a framework."""
+    """The public methods and properties that a backend defines, not inherited from a framework."""
     own = [vars(base) for base in cls.__mro__ if base.__module__.startswith("relaxed_dists_")]
     found = {name: x for base in own for name, x in base.items() if not name.startswith("_")}
     return {k for k, x in found.items() if isinstance(x, property) or inspect.isroutine(x)}
@@ -121,7 +121,7 @@ def compared(name: str, first: Any, second: Any) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", PYRO.__all__)
 def test_the_same_docstrings(name: str) -> None:
-    """Sentence by sentence, without those that are a framework's own."""
+    """Both docstrings have the same sentences, except those in the table of a framework's own."""
     for member, first, second in twins(name):
         if member not in OTHERS:
             ours, theirs = compared(member, first, second)
@@ -129,7 +129,7 @@ def test_the_same_docstrings(name: str) -> None:
 
 
 def test_a_changed_word_is_found() -> None:
-    """In a sentence that is not a framework's own, and in the order of sentences."""
+    """The comparison finds a changed word, and a changed order of sentences."""
     text = inspect.getdoc(PYRO.HardConcrete) or ""
     for changed in (text.replace("gate", "door", 1), f"Reference. {text}"):
         second = type("Changed", (), {"__doc__": changed})
@@ -138,7 +138,7 @@ def test_a_changed_word_is_found() -> None:
 
 
 def test_each_sentence_of_its_own_differs() -> None:
-    """The table has no sentence that both docstrings have, and none that neither has."""
+    """The table has no sentence that is in both docstrings or in neither."""
     for name, beginnings in OWN.items():
         found = [
             [sentences(inspect.getdoc(x) or "", alone) for x, alone in zip(pair, more, strict=True)]
