@@ -1,4 +1,4 @@
-"""Fixtures: a backend, its array operations in double precision, and the seed."""
+"""The options and fixtures of all tests: backends, seeds, and shares of the cases."""
 
 import gc
 import importlib

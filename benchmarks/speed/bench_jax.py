@@ -40,7 +40,7 @@ def plain_hard(key: Array, logits: Array) -> tuple[Array, Array]:
 
 
 def of(make: Callable[[Array], Any]) -> Draw:
-    """A draw and its density by a distribution of ours, with the calls that NumPyro makes."""
+    """A function to a draw and its density by our distribution, called as in NumPyro's ELBO."""
 
     def draw(key: Array, logits: Array) -> tuple[Array, Array]:
         d = make(logits)
@@ -51,14 +51,14 @@ def of(make: Callable[[Array], Any]) -> Draw:
 
 
 def of_numpyro(key: Array, logits: Array) -> tuple[Array, Array]:
-    """The draw and the density of NumPyro's binary distribution."""
+    """A draw and its density by NumPyro's binary distribution."""
     d = dist.RelaxedBernoulliLogits(T, logits)
     x = d.sample(key)
     return x, d.log_prob(x)
 
 
 def of_tfp(name: str) -> Draw:
-    """The draw and the density of a distribution of TFP's."""
+    """A function to a draw and its density by a distribution of TFP."""
 
     def draw(key: Array, logits: Array) -> tuple[Array, Array]:
         d = getattr(tfp_distributions(), name)(T, logits=logits)

@@ -1,4 +1,4 @@
-"""The report of the benchmarks: the goals beside the ratios, the times of everything, a picture."""
+"""The report of the benchmarks: tables of ratios with their goals and of times, and a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ GOALS: dict[Key, tuple[float, ...]] = {
     },
 }
 IMPORT = 50.0  # the most milliseconds that this library may add to a framework's import
-GPU = 0  # in place of a number of threads
+GPU = 0  # the number of threads that stands for the GPU
 
 
 def name(shape: tuple[int, ...]) -> str:

@@ -49,7 +49,7 @@ class Counts:
     cases: Counter[str] = field(default_factory=Counter)
 
     def add(self, check: str, failed: Any) -> None:
-        """Count an array of cases, true where one failed."""
+        """Count an array of cases, which is true where a case failed."""
         failed = np.asarray(failed)
         self.cases[check] += failed.size
         self.failed[check] += int(failed.sum())

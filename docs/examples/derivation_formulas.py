@@ -122,7 +122,7 @@ def many_categories() -> Group:
         return [quadrature.expected_logsumexp(f.ops, tiled, f.array(r)), mean, variance + mean**2]
 
     values = [expected.line_law(a, count, x)[0] for x in r]
-    bound = np.where(r == -20, 1e-8, 1e-10)  # at -20 the largest one's cdf is steep between nodes
+    bound = np.where(r == -20, 1e-8, 1e-10)  # at r = -20 a cdf is steep between two nodes
     lines = [expected.line_law(a / x, count, 1 / x) for x in t]
     return library, [
         Formula("E logsumexp(a + r G), K = 1,000", values, bound),

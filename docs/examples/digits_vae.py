@@ -1,6 +1,7 @@
 """Train a categorical VAE on handwritten digits, in Pyro and in NumPyro.
 
-Run ``python digits_vae.py --help`` for the options. The
+Run ``python digits_vae.py --help`` for the options. The models are in ``digits_vae_pyro.py`` and
+``digits_vae_numpyro.py``; this file trains them, prints the table and draws the picture. The
 frameworks are imported late, so that the script prints what it will do before the slow imports.
 """
 

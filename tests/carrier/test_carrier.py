@@ -116,7 +116,7 @@ def test_a_copy_of_a_relaxed_value_is_scored_by_its_numbers(
 
 @pytest.mark.parametrize("name", STRAIGHT_THROUGH)
 def test_a_value_made_elsewhere_is_refused(backend: Backend, name: str) -> None:
-    """A one-hot vector or a bit that was not drawn has no relaxed sample."""
+    """A one-hot vector or a bit that was not drawn has no relaxed sample, so log_prob raises."""
     d = make(backend, name)
     value = backend.array(hard(name, LOGITS))
     with pytest.raises(ValueError, match=lost(name)):

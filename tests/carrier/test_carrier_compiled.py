@@ -50,7 +50,7 @@ def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
         value, y, log_prob = of_any_shape(logits)
         expected = density(name, backend.numpy(y), TEMPERATURE, rows)
         np.testing.assert_allclose(backend.numpy(log_prob), expected, 1e-9)
-        # The gradient of the whole path: -(1 - K x) / t.
+        # The gradient through the draw and the density is -(1 - K x) / t.
         (grad,) = torch.autograd.grad(log_prob.sum(), logits)
         path = -(1 - shape[1] * np.exp(backend.numpy(y))) / TEMPERATURE
         np.testing.assert_allclose(backend.numpy(grad), path, 1e-8, 1e-8)
@@ -60,7 +60,7 @@ def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
         "log_prob got a value that has lost the relaxed sample behind it, since compiled code "
         "wrote to it in place; expected the value as it was drawn. Write to a copy of it."
     )
-    # The compiler raises it; torch wraps the ValueError in an error of its own.
+    # The error is raised while torch compiles, so torch wraps the ValueError in another error.
     with pytest.raises(torch._dynamo.exc.InternalTorchDynamoError, match=re.escape(text)):
         writing(backend.array(LOGITS))
 
@@ -69,7 +69,7 @@ def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
 @pytest.mark.parametrize("there", ["outside", "compiled"])
 @pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
 def test_out_of_compiled_code(name: str, there: str) -> None:
-    """A compiled function's value is scored outside or in other compiled code, until it's changed.
+    """A value from compiled code has the right density, outside and in other compiled code.
 
     After a write to the value there is an error, except that outside compiled code a simplex value
     is scored by its new numbers, to 1e-6.

@@ -55,14 +55,14 @@ def _vmapped(f: Any, x: Any) -> Any:
 
 
 def _traced(f: Any, x: Any) -> Any:
-    with warnings.catch_warnings():  # JitTrace_ELBO uses it, though deprecated
+    with warnings.catch_warnings():  # JitTrace_ELBO uses torch.jit.trace, though deprecated
         warnings.simplefilter("ignore")
         return torch.jit.trace(f, x, check_trace=False)(x)
 
 
 Cells = tuple[Callable[[Any, Any], Any], tuple[str, str, str, str]]
 TRANSFORMS: dict[str, dict[str, Cells]] = {
-    "pyro": {  # inside, given, closed over, out
+    "pyro": {  # cells: inside, passed, closed over, outside
         "vmap": (_vmapped, (RIGHT, LOST, RIGHT, LOST)),
         "grad": (_with_gradient, (RIGHT, LOST, RIGHT, LOST)),
         "checkpoint": (_checkpoint, (RIGHT, RIGHT, RIGHT, RIGHT)),

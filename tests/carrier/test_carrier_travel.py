@@ -139,7 +139,7 @@ def test_a_relaxed_value_that_was_written_to_is_scored_by_its_new_numbers(
 @needs_torch
 @pytest.mark.parametrize("name", [*STRAIGHT_THROUGH, *VIEWS])
 def test_detach_in_place_detaches_the_relaxed_sample_too(name: str, seed: int) -> None:
-    """The density's gradient then goes only through its parameters, not through the draw."""
+    """After detach_() the density's gradient goes through its parameters, not through the draw."""
     backend = Torch()
     logits = backend.array(LOGITS).requires_grad_()
     d = getattr(backend.names, name)(TEMPERATURE, logits=logits)

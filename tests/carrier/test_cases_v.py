@@ -11,7 +11,7 @@ from harness import Backend, handlers, jax, jnp, numpyro, pyro, torch
 pytestmark = pytest.mark.filterwarnings("ignore:.*dtype float64 requested:UserWarning")
 
 N, LOGIT = 50, 1.0
-# The divergence of N binary values with logit LOGIT from those with logit 0, and its derivative by
+# The KL of N relaxed binary values with logit LOGIT from those with logit 0, and its derivative by
 # the logit: d coth(d / 2) - 2 for each value, at any temperature.
 KL = N * (LOGIT / np.tanh(LOGIT / 2) - 2)
 SLOPE = N * (1 / np.tanh(LOGIT / 2) - LOGIT / 2 / np.sinh(LOGIT / 2) ** 2)

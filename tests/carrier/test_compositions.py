@@ -26,9 +26,9 @@ HANDLERS = ["scale", "plate", "subsample", "hide", "scan"]
 # Independent uses its own mask, which copies the value.
 LOSING = {"pyro": {"transform", "mixture"}, "numpyro": {"transform", "mixture", "Independent"}}
 ESTIMATED = [f"{name} {kind}" for name in DISCRETE for kind in ("hard", "soft")]
-SKIPPED = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]  # without density: mask(False)
+SKIPPED = ["RelaxedSubset", "Permutation", "RelaxedPermutation"]  # no density: under mask(False)
 NAMES = [*RELAXED, *DISCRETE, *ESTIMATED, "HardConcrete", "Subset", *SKIPPED]
-# Here no plate needs to declare a batch dimension.
+# Pyro warns of batch dimensions that no plate declares, which most compositions have.
 pytestmark = pytest.mark.filterwarnings("ignore:Missing a plate statement:UserWarning")
 Composition = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -289,9 +289,9 @@ def check(backend: Backend, name: str, case: Composition, seed: int, slope: bool
     expected, drawn_shape = None, weights.shape[1:] if scanned else weights.shape
     if "mixture" not in wrappers:
         drawn, terms = plain(backend, name, drawn_shape, seed)
-        if np.allclose(np.broadcast_to(drawn, value.shape), value, 1e-9):  # compiled in a scan
+        if np.allclose(np.broadcast_to(drawn, value.shape), value, 1e-9):  # scans round differently
             expected = (weights * terms).sum()
-    if expected is None:  # other draws: their numbers must be enough
+    if expected is None:  # drawn in another order: scored by the copy's numbers
         slope = False
         terms = result(lambda: by_numbers(backend, name, "mixture" in wrappers, value))
         assert terms is not LOST

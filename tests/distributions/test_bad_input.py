@@ -27,7 +27,7 @@ def refuses(text: str, make: object) -> None:
 @relaxed
 @pytest.mark.parametrize("t", [0, -0.5, NAN, INF])
 def test_temperature(backend: Backend, name: str, t: float) -> None:
-    """A temperature that is not positive, NaN or infinite raises."""
+    """A temperature that is NaN, infinite, zero or negative raises."""
     logits = backend.array(np.zeros(3))
     cls = getattr(backend.names, name)
     text = f"{name} got temperature=.*; expected positive numbers from .*. Give"

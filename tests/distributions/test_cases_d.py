@@ -139,7 +139,7 @@ def test_d4_a_distribution_sees_what_is_written(name: str, write: Any, seed: int
     """After a write that torch's version counter misses, results equal a new distribution's."""
     scores = torch.nn.Parameter(torch.zeros(4, 4))
     distribution = made(name, scores)
-    drawn(distribution, seed)  # must not be cached
+    drawn(distribution, seed)  # this draw must not be cached
     write(scores)
     same(distribution, made(name, scores), seed)
 
@@ -178,7 +178,7 @@ def test_d4_a_module_changes_its_precision(name: str, seed: int) -> None:
 @needs_torch
 @pytest.mark.parametrize("name", LOGITS)
 def test_d4_a_distribution_of_a_parameter_is_copied(name: str, seed: int) -> None:
-    """deepcopy and a queue copy it, like torch's distributions; the copy has its own parameters."""
+    """deepcopy and a queue copy a distribution, like torch's; the copy has its own parameters."""
     scores = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 16).reshape(4, 4))
     distribution = made(name, scores)
     copied = copy.deepcopy(distribution)

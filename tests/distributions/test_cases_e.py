@@ -76,7 +76,7 @@ def distributions(names: ModuleType) -> Iterator[tuple[str, Make, tuple[int, ...
 
 
 def in_turn(name: str) -> bool:
-    """Whether a share runs it: each estimator with one discrete distribution, and all others."""
+    """Whether a share runs an entry: an estimator has one discrete distribution in the share."""
     distribution, _, entry = name.partition(", ")
     return entry not in ESTIMATORS or ESTIMATORS.index(entry) % 2 == DISCRETE.index(distribution)
 
@@ -141,7 +141,7 @@ def key(style: str = "new") -> Any:
     return jax.random.key(0) if style == "new" else jax.random.PRNGKey(0)
 
 
-# Symbolic batches
+# Tests of symbolic batches in jax.export.
 
 
 def exported(function: Callable[..., Any], x: np.ndarray) -> Any:
@@ -201,7 +201,7 @@ def test_e2_another_noise_fails(jax_backend: Jax, monkeypatch: pytest.MonkeyPatc
 
 
 def test_e2_a_matching_says_that_it_has_no_symbolic_batch(jax_backend: Jax) -> None:
-    """Its solver is a callback, which jax.export can't serialise, so export raises."""
+    """Export of a hard permutation raises: its solver is a callback, which can't be serialised."""
     for name, make, event in distributions(jax_backend.names):
         if matches(name):
             with pytest.raises(NotImplementedError, match="Export RelaxedPermutation with hard=F"):
@@ -241,7 +241,7 @@ def test_e2_densities_moments_and_gradients_export_with_a_symbolic_batch(
     same_at((5,), lambda x, key: [slope(x, key), *(piece(x, key) for piece in has)], event)
 
 
-# Strict promotion
+# Tests of JAX's strict dtype promotion.
 
 
 def test_e3_everything_is_traced_under_strict_promotion(jax_backend: Jax, whole: bool) -> None:
@@ -293,7 +293,7 @@ def test_e3_the_numbers_are_those_without_the_setting(jax_backend: Jax) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-# Random keys
+# Tests of random keys.
 
 
 def keys() -> dict[str, Any]:
@@ -374,7 +374,7 @@ def test_e4_a_key_of_each_style_and_kind_draws(jax_backend: Jax) -> None:
         assert abs(distribution.sample(new) - right).max() > 1e-3
 
 
-# Programs of torch.export
+# Tests of torch.export.
 
 
 @pytest.fixture
@@ -541,7 +541,7 @@ def test_e1_draws_go_to_onnx(torch_backend: Torch, tmp_path: Any) -> None:
         assert drawn_anew(value, again)
 
 
-# Tensors without numbers
+# Tests of torch's meta and fake tensors, which have no numbers.
 
 
 def asked(make: Make) -> dict[str, Callable[..., Any]]:
@@ -601,7 +601,7 @@ def test_e5_shapes_are_those_with_numbers(torch_backend: Torch, whole: bool) -> 
 
 
 def test_e5_the_device_meta_as_a_context(torch_backend: Torch) -> None:
-    """Under the context, Python numbers and lists become meta tensors; other tensors stay real."""
+    """Under torch.device("meta") Python numbers become meta tensors; other tensors stay real."""
     import torch
 
     names = torch_backend.names

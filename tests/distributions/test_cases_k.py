@@ -188,7 +188,7 @@ def test_k5_modes_in_the_halves(backend: Backend, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_f3_rsample_is_where_a_gradient_is(backend: Backend, name: str) -> None:
-    """has_rsample is true just where rsample exists and has a gradient, also in wrappers."""
+    """has_rsample is true if and only if rsample has a gradient, also in wrappers."""
     logits = numbers(name)
     weights = backend.array(np.random.default_rng(0).normal(size=logits.shape))
     has, distribution = name not in NO_RSAMPLE, made(backend, name)
@@ -260,7 +260,7 @@ def gradient_of(
 
 @pytest.mark.parametrize("name", EVERY)
 def test_k8_argument_constraints_name_the_parameters(backend: Backend, name: str) -> None:
-    """arg_constraints has all parameters of the class, and each attribute satisfies its own."""
+    """arg_constraints has all parameters of a class, and each satisfies its constraint."""
     distribution, matrices = made(backend, name), "Permutation" in name
     taken = {"logits"} | (set() if matrices else {"probs"})
     if getattr(distribution, "temperature", None) is not None:
@@ -282,7 +282,7 @@ def test_k8_argument_constraints_name_the_parameters(backend: Backend, name: str
 def test_k9_auto_relaxed_of_a_site_with_an_estimator(
     backend: Backend, language: Language, probs: list[float]
 ) -> None:
-    """AutoRelaxed treats it as a discrete latent site, and keeps a zero of the prior."""
+    """AutoRelaxed treats a site with an estimator like other discrete ones, and keeps its zeros."""
     names = backend.names
 
     def model() -> None:

@@ -97,7 +97,7 @@ def test_k6_log_moments_of_many_categories(backend: Backend, seed: int) -> None:
 
 
 def test_k6_log_moments_with_masks(backend: Backend) -> None:
-    """A masked category has mean -inf and variance 0; the only one left has mean and variance 0."""
+    """A masked category has mean -inf and variance 0; a single unmasked one has 0 and 0."""
     rows = np.array([[0.3, -INF, -1.2, 0.9], [-INF, 2.0, -INF, -INF]])
     for dtype, bound in (("float64", 1e-12), ("float32", 1e-6), ("bfloat16", 0.01)):
         distribution = log_law(backend, np.array([0.5, 3.0]), rows, dtype)

@@ -30,8 +30,8 @@ TEMPERATURES = {
 NAMES = [*RELAXED, *DISCRETE, "HardConcrete", "Subset", "RelaxedSubset", "RelaxedPermutation"]
 NO_ENTROPY = [*STRAIGHT_THROUGH, "RelaxedSubset", "RelaxedPermutation"]
 NO_KL = [*NO_ENTROPY, "Subset"]
-# Their moments, entropies and KL divergences are integrals, whose derivatives JAX takes long to
-# compile: there they have a test of their own. (Those of the KL are in test_cases_d.)
+# The moments, entropies and KL of these distributions are integrals, whose derivatives JAX takes
+# long to compile. In JAX they have their own test, and those of the KL are in test_cases_d.
 INTEGRALS = RELAXED[:4]
 SAME_KL = ["ExpRelaxedOneHotCategorical", "LogitRelaxedBernoulli"]  # equals the KL on the simplex
 NO_MOMENTS = ["RelaxedSubset", "RelaxedPermutation"]
@@ -95,7 +95,8 @@ def quantities(backend: Backend, name: str, seed: int, whole: bool = True) -> Fu
         if law.has_rsample:
             x = backend.draw(law, seed)
             terms += [] if name in STRAIGHT_THROUGH else [x]
-            # HardConcrete's density has a gradient that isn't the derivative: the masses' part.
+            # The gradient of HardConcrete's density at a draw has a term for its point masses,
+            # which differences at fixed noise don't have.
             if name not in [*NO_MOMENTS, "HardConcrete"]:
                 terms.append(law.log_prob(x))
         elif name in DISCRETE:

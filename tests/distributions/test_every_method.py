@@ -159,7 +159,7 @@ def check(backend: Backend, name: str) -> None:
     for method in (x for x in dir(asked.base) if not x.startswith("_") and x != "rv"):
         if method == "conjugate_update":
             refused(lambda: asked.law.conjugate_update(asked.law), asked.law, method)
-        elif method == "reshape":  # Pyro's error says the new name
+        elif method == "reshape":  # renamed: Pyro's error says to_event
             with pytest.raises(Exception, match="to_event"):
                 asked.law.reshape((2,))
         elif method in LACKS and name in LACKS[method]:
@@ -167,14 +167,14 @@ def check(backend: Backend, name: str) -> None:
         elif method in numbers:
             call, shape = numbers[method]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # sample_n
+                warnings.simplefilter("ignore", FutureWarning)  # sample_n warns
                 value = backend.numpy(call())
             assert value.shape == shape, (method, value.shape)
             assert np.isfinite(value).all(), method
         else:
             call, expected = objects[method]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # independent
+                warnings.simplefilter("ignore", DeprecationWarning)  # independent warns
                 assert call() == expected, method
 
 
@@ -239,7 +239,7 @@ def test_a_method_that_is_left_out_fails(backend: Backend, monkeypatch: pytest.M
 def test_wrappers_say_what_they_lack(backend: Backend, name: str) -> None:
     """In NumPyro, masked and independent distributions say which method they don't have."""
     if backend.framework == "pyro":
-        return  # its wrappers are Pyro's own classes
+        return  # Pyro's wrappers are its own classes
     distribution = made(backend, name)
     draw, masked = backend.draw(distribution, 0), distribution.mask(backend.array([1.0, 0.0]) > 0)
     for outside, own in ((masked, "entropy"), (distribution.to_event(1), "enumerate_support")):

@@ -125,7 +125,7 @@ def test_a_support_has_a_transform_or_says_why_not(backend: Backend, name: str) 
         if not hasattr(distributions, registry):
             continue
         if own == "numpyro" and distribution.support is distributions.constraints.boolean:
-            continue  # its error has no text; NumPyro's inference raises another
+            continue  # NumPyro's error for booleans has no text
         to = getattr(distributions, registry)
         transform = answer(lambda: to(distribution.support))  # noqa: B023
         if not isinstance(transform, str):
@@ -152,7 +152,7 @@ try:
 except NotImplementedError as error:
     print(error)
 """
-    out = in_a_process(code).splitlines()  # since pyro.contrib sets funsor's backend
+    out = in_a_process(code).splitlines()  # alone: pyro.contrib sets funsor's backend
     assert out[:2] == out[2:4]
     assert out[4] == "torch.Size([10, 3])"
     assert "OneHotCategorical" in out[5]
@@ -257,7 +257,8 @@ def test_handlers_leave_a_site_what_it_is(backend: Backend, name: str) -> None:
             assert density == expected
             continue
         given = value is drawn
-        numpyros = backend.framework == "numpyro" and handler == "substitute"  # Pyro's: parameters
+        # Pyro's substitute replaces parameters, and not values.
+        numpyros = backend.framework == "numpyro" and handler == "substitute"
         assert given == (handler == "condition" or numpyros)
         again = expected if given else distribution.log_prob(value)
         np.testing.assert_allclose(numbers_of(backend, density), backend.numpy(again), rtol=1e-9)

@@ -95,7 +95,7 @@ def test_pytrees_keep_everything_and_compile_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", DENSE)
 def test_compiled_densities_are_the_same(name: str) -> None:
-    """In NumPyro a compiled density of an argument is right, or raises without its sample."""
+    """In NumPyro a compiled log_prob of an argument is right, or raises if it needs the sample."""
     pytest.importorskip("numpyro")
     import jax
 

@@ -130,7 +130,7 @@ def test_density_of_draws(backend: Backend, case: Case, seed: int) -> None:
 
     On the simplex, sum y is subtracted, where y is the log of the draw. A two-sample
     Kolmogorov-Smirnov test with 50,000 each rejects a density without (K - 1)! or t^(K - 1), and
-    negated logits.
+    one with negated logits.
     """
     n, t = 50_000, 0.4
     logits = parameters(np.random.default_rng(3), case.one_hot, 6, ())

@@ -97,7 +97,7 @@ def outcome(backend: Backend, name: str, t: float, logits: Any, how: str) -> lis
 def test_what_cannot_be_refused(backend: Backend, label: str, how: str, whole: bool) -> None:
     """Bad numbers that validation doesn't see give the results of the good ones, without NaN.
 
-    In NumPyro half of the distributions for each case, by turns.
+    NumPyro runs half of the distributions for each case, in turn.
     """
     temperatures, wrong, t, right = TRACED[label]
     names = LAWS if how == "unvalidated" else ["RelaxedOneHotCategorical", "OneHotCategorical"]

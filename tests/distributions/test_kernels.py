@@ -107,7 +107,7 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
     wanted = [n for n in ("logits", "numbers", "t", "scores") if n in names]
     wanted = wanted or ["gumbel"]
     if formula is one_hot.own_concrete_log_prob:
-        wanted = ["t", "y"]  # it has no gradient by its scores
+        wanted = ["t", "y"]  # an own sample's scores get no gradient
     kernel = backend.private.ops.kernels[formula.name]
 
     def outputs(way: Callable[..., Any], ops: Any, *leaves: Any) -> list[Any]:

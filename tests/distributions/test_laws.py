@@ -248,7 +248,10 @@ def test_shifting_logits_changes_nothing(backend: Backend, name: str) -> None:
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=lambda case: case.name)
 def test_at_low_temperature_a_draw_is_the_discrete_one(backend: Backend, case: Case) -> None:
-    """With equal noise they differ by at most (K - 1) exp(-gap / t), gap between the top scores."""
+    """With equal noise, relaxed and discrete draws differ by at most (K - 1) exp(-gap / t).
+
+    The gap is the difference of the two largest scores.
+    """
 
     @fewer
     @given(seed=st.integers(0, 10**6), t=st.sampled_from([1e-4, 1e-3, 0.01, 0.1, 1.0]))

@@ -36,7 +36,7 @@ def test_entropy(backend: Backend, name: str, by: str, dtype: str, rtol: float) 
     left = backend.array(parameter(by)[UNMASKED], dtype)
 
     def entropy(x: Any) -> Any:
-        return make(backend, name, by, x).entropy() + 0 * x[0]  # for an entropy without x
+        return make(backend, name, by, x).entropy() + 0 * x[0]  # so that x is in the graph
 
     value, found = value_and_gradient(backend, entropy, by, dtype)
     of_left, expected = backend.with_gradient(entropy, left)

@@ -1,4 +1,4 @@
-"""torch: the density of an own sample, whose scores don't depend on the logits: no gradient."""
+"""torch: the density of an own sample. Its scores don't depend on the logits: no gradient."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def test_gradients_of_an_own_density(name: str, k: int, seed: int) -> None:
 @pytest.mark.parametrize("way", ["another law", "detached", "no graph", "written to"])
 @pytest.mark.parametrize("name", LAWS)
 def test_what_is_not_an_own_sample_has_the_whole_gradient(name: str, way: str, seed: int) -> None:
-    """Values of other distributions, without a graph, or of changed parameters have it, to 1e-9."""
+    """Other values have the gradient through the scores: partial if detached, else total (1e-9)."""
     distribution, logits, _, value = drawn(name, 5, seed)
     if way == "another law":
         moved = logits + 0.3

@@ -159,7 +159,7 @@ def test_draws(backend: Backend, seed: int) -> None:
 
 
 def test_masks(backend: Backend, seed: int) -> None:
-    """A forbidden place has an entry of exactly 0, soft and hard, and gradients stay finite."""
+    """A masked place has an entry of exactly 0, soft and hard, and gradients stay finite."""
     logits = RNG(seed).normal(0, 3, (6, 4, 4))
     forbidden = np.triu(np.ones((4, 4)), 1) * RNG(seed).integers(0, 2, (6, 4, 4)) == 1
     logits[forbidden] = -np.inf
@@ -204,7 +204,7 @@ def test_extremes(backend: Backend, dtype: str, seed: int) -> None:
 
 
 def test_masks_that_leave_no_permutation(backend: Backend, seed: int) -> None:
-    """Such masks raise; without validation, a row of the matching is 0."""
+    """Masks that leave no permutation raise; without validation, a row of the matching is 0."""
     impossible = backend.array([[0.0, -np.inf, -np.inf], [0.0, -np.inf, -np.inf], [0.0, 0.0, 0.0]])
     for make in (
         lambda **given: backend.names.RelaxedPermutation(0.5, impossible, **given),
@@ -280,7 +280,7 @@ def test_jax_transformations() -> None:
     distribution = names.RelaxedPermutation(0.5, logits, iterations=3, hard=True)
     back = jax.tree.map(lambda x: x, distribution)
     assert (back.iterations, back.hard, back.batch_shape) == (3, True, (2,))
-    # Inside, the batch is one axis smaller.
+    # Inside vmap the batch has one axis less.
     rows = jax.jit(jax.vmap(lambda d: d.sample(key)))(distribution)
     np.testing.assert_array_equal(rows.sum((-2, -1)), [3, 3])
 

@@ -244,7 +244,7 @@ def test_float16_under_jit_in_numpyro() -> None:
 
 
 def test_shared_float16_temperature(backend: Backend) -> None:
-    """Its gradient is summed in float32: two rows' 1e6 and -1e6 give 0, and not NaN."""
+    """The temperature's gradient is summed in float32: two rows' 1e6 and -1e6 give 0, not NaN."""
     logits = backend.array(np.zeros((2, 1000)), "float16")
     value = backend.array(np.full((2, 1000), -np.log(1000)), "float32")
 

@@ -64,7 +64,7 @@ def test_jax_pytrees(name: str) -> None:
     np.testing.assert_allclose(jax.jit(lambda d: d.sample(key))(distribution), value, rtol=1e-5)
     doubled = jax.jit(lambda d: d.expand((2, *d.batch_shape)))(distribution)
     assert doubled.batch_shape == (2, 3)
-    rows = jax.vmap(lambda d: d.sample(key))(distribution)  # inside, the batch is one axis smaller
+    rows = jax.vmap(lambda d: d.sample(key))(distribution)  # inside vmap: one axis less
     assert rows.shape == value.shape
     carried, _ = jax.lax.scan(lambda d, _: (d, None), distribution, length=2)
     np.testing.assert_array_equal(carried.logits, distribution.logits)

@@ -11,7 +11,7 @@ from test_demo import EXAMPLES, run
 def test_the_exact_kl_has_the_same_mean_and_less_variance(
     framework: str, name: str, seed: int
 ) -> None:
-    """This holds before and after a training, at different temperatures and at equal ones.
+    """The gradients' means are equal before and after training, at unequal and equal temperatures.
 
     The means' distance in standard errors is 1 with a spread of about 0.015 (6,000 logits, 50
     draws). The bound 0.1 is 6 of these spreads. A gradient without the KL is 1.3 or more away.

@@ -140,7 +140,7 @@ def exact(logits: np.ndarray, f: Callable[[np.ndarray], float]) -> np.ndarray:
 
 
 class PlainMiddle(ReinMax):
-    """A wrong ReinMax, with pi in place of pi_D."""
+    """A wrong ReinMax, with the softmax pi in place of pi_D, its mean with the hard sample."""
 
     def one_hot(self, ops: Any, logits: Any, gumbel: Any, more: Any = None) -> Any:
         """The estimate without the step of Heun's method."""
@@ -363,7 +363,7 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
         torch.manual_seed(0)
         np.testing.assert_allclose(backend.grad(whole, x)[0], plain, atol=1e-14)
     else:
-        # All other tests draw compiled samples. Here compiled code returns the distribution.
+        # Other tests draw in compiled code. Here compiled code returns the distribution.
         made = jax.jit(lambda x: cls(logits=x, estimator=estimator))(x)
         assert type(made.estimator) is type(estimator)
         assert made.estimator.draws == estimator.draws

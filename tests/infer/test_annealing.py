@@ -295,7 +295,7 @@ def test_evaluation_at_a_given_temperature(backend: Backend, seed: int) -> None:
 
 @in_numpyro
 def test_mutable_state_is_kept(backend: Backend) -> None:
-    """A counter in the model counts the updates of a run, through a scan and with a bar."""
+    """A mutable counter in the model counts a run's updates, with a progress bar and without."""
     jax, numpyro = importlib.import_module("jax"), importlib.import_module("numpyro")
     sides, x = Sides(backend), backend.array(DATA)
 

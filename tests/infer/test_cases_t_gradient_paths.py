@@ -115,7 +115,7 @@ def test_t2_so_does_relax(backend: Backend, use: str, seed: int) -> None:
 
 
 def _masked(pp: Backend, z: Any, m: Any) -> Any:
-    """Uses the argmax in a masked density, and a product in another one."""
+    """Use the argmax only in a masked density."""
     handlers = pp.handlers
     with handlers.mask(mask=pp.array(np.zeros(4), "bool")):
         pp.ppl.sample("y", pp.dist.Normal(m[z.argmax(-1)], 0.5), obs=pp.array(X))
@@ -123,25 +123,25 @@ def _masked(pp: Backend, z: Any, m: Any) -> Any:
 
 
 def _deterministic(pp: Backend, z: Any, m: Any) -> Any:
-    """Uses the argmax only in a deterministic site."""
+    """Use the argmax only in a deterministic site."""
     pp.ppl.deterministic("k", z.argmax(-1))
     return z @ m
 
 
 def _computed(pp: Backend, z: Any, m: Any) -> Any:
-    """Uses the argmax in a deterministic site on which a density depends."""
+    """Use the argmax in a deterministic site on which a density depends."""
     return m[pp.ppl.deterministic("k", z.argmax(-1))]
 
 
 def _two(pp: Backend, z: Any, m: Any) -> Any:
-    """Adds another site, which is used smoothly."""
+    """Add another site, which is used smoothly."""
     distribution = pp.names.OneHotCategorical(probs=pp.array(np.ones(3)))
     w = pp.ppl.sample("w", distribution)
     return w @ m + m[z.argmax(-1)]
 
 
 def _later(pp: Backend, z: Any, m: Any) -> Any:
-    """Uses the value only in the prior of another site."""
+    """Use the value only in the prior of another site."""
     rows = pp.array(np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]))
     w = pp.ppl.sample("w", pp.names.OneHotCategorical(probs=rows[z.argmax(-1)]))
     return w @ m
@@ -180,7 +180,7 @@ def test_t2_a_wrong_check_fails(
 
 
 def _own_loss(framework: str) -> Any:
-    """A user's loss, about which nothing is known."""
+    """A user's loss, which the library knows nothing about."""
     infer = importlib.import_module(f"{framework}.infer")
     inner: Any = infer.Trace_ELBO()
     if framework == "pyro":
@@ -365,7 +365,7 @@ def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
 
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
 def test_t2_under_jit(backend: Backend, seed: int) -> None:
-    """In NumPyro the check only warns if the data are traced, since it has no numbers."""
+    """In NumPyro, with traced data, the check only warns, since tracers have no numbers."""
     import jax
     import numpyro
 

@@ -714,7 +714,7 @@ def test_t7_a_temperature_that_nobody_takes(backend: Backend) -> None:
 
 
 def test_t7_no_temperature_for_who_asks(backend: Backend) -> None:
-    """Without a schedule or a temperature there is an error; a positional one works."""
+    """Without a schedule or temperature= there is an error; a positional temperature works."""
     sides = Sides(backend)
     optim = OPTIMISERS[backend.framework]["adam"]()
     svi = backend.names.AnnealedSVI(sides.model, sides.guide, optim, elbo(backend, "one particle"))

@@ -96,7 +96,7 @@ def test_t4_nor_a_second_derivative(backend: Backend, estimator: Any, seed: int)
 def test_t4_a_soft_value_keeps_it(backend: Backend, binary: bool, seed: int) -> None:
     """The gradient by the temperature equals finite differences of the value, in float64.
 
-    The decoupled estimator has one by the forward temperature, and none by the backward one.
+    The decoupled estimator has a gradient by the forward temperature, and none by the backward one.
     """
     rng = np.random.default_rng(seed)
     logits = backend.array(rng.normal(size=(50,) if binary else (50, 3)))

@@ -293,7 +293,7 @@ def test_unlike_scales_are_refused(language: Language) -> None:
 
 
 def test_a_continuous_guide_is_refused(language: Language) -> None:
-    """It raises, since the discrete model has hard values, and the guide soft values."""
+    """Bounds raise an error, since the discrete model has hard values, and the guide soft ones."""
     array = language.backend.array
     model, _ = mixture(language, "relaxed")
 

@@ -67,7 +67,7 @@ def by_hand(scaled: bool = True) -> float:
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("by_name", [True, False])
 def test_joint_density(backend: Backend, own: bool, by_name: bool) -> None:
-    """It equals the papers' density, with each scale, mask and subsample counted once."""
+    """The joint density is the papers' density, with each scale, mask and subsample once."""
     names, model = backend.names, plated(backend, own)
     if by_name:
         config = {"z": names.RelaxedReparam(T), "b": names.RelaxedReparam(T)}

@@ -73,7 +73,7 @@ def test_each_schedule_is_in_the_table_and_in_the_picture(tmp_path: Path) -> Non
 
 @every_schedule
 def test_python_and_numpy_steps(name: str) -> None:
-    """A Python step gives a Python float, an array an array."""
+    """A Python step gives a Python float, and an array of steps gives an array."""
     schedule, formula = SCHEDULES[name]
     expected = [formula(s) for s in STEPS]
     assert all(type(schedule(s)) is float for s in STEPS)

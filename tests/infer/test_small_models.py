@@ -34,16 +34,16 @@ ESTIMATORS: dict[str, Callable[[Any, Any], Any]] = {
 GAPS = {
     # There is no bias at temperature 0, but the gradient is noisy, and the last one is 0.05.
     "soft GumbelSoftmax": (0.05, 0.05, 0.12, 0.12),  # 0.01, 0.02, 0.07, 0.08
-    # It uses the slope at a softmax of temperature 0.5, in place of differences of values.
+    # The estimator uses the slope at a softmax of temperature 0.5, not differences of values.
     "DecoupledGumbelSoftmax": (0.2, 0.2, 0.2, 0.2),  # 0.11, 0.11, 0.14, 0.08
-    # At temperature 0 it uses the mean slope at two corners: exact for quadratic functions.
+    # These use the mean slope at two corners at temperature 0: exact for quadratic functions.
     "GumbelSoftmax": (0.1, 0.2, 0.15, 0.25),  # 0.03, 0.05, 0.08, 0.16
     "GumbelRao": (0.1, 0.2, 0.15, 0.25),  # 0.02, 0.08, 0.07, 0.16
     "ReinMax": (0.1, 0.2, 0.15, 0.25),  # 0.02, 0.11, 0.07, 0.16
     "ReinMaxRao": (0.1, 0.2, 0.15, 0.25),  # 0.05, 0.04, 0.08, 0.16
-    # Its temperature should be about its gap: annealed like the others, it is off by up to 2.5.
+    # The temperature should be about the gap: an annealed one leads to gaps of up to 2.5.
     "GappedStraightThrough": (0.4, 0.4, 0.2, 0.25),  # 0.26, 0.27, 0.11, 0.15
-    # It uses the slope at one corner: exact for linear functions.
+    # The estimator uses the slope at one corner: exact for linear functions.
     "StraightThrough": (0.9, 3.4, 0.4, 0.3),  # 0.74, 3.00, 0.27, 0.21
 }
 

@@ -344,7 +344,7 @@ def gate_svi(optimiser: str, particles: int = 1) -> AnnealedSVI:
 
 @pytest.mark.parametrize(("optimiser", "particles"), [("numpyro", 1), ("optax", 4)])
 def test_one_trajectory_by_run_by_updates_and_cut_in_two(optimiser: str, particles: int) -> None:
-    """800 steps by run = by jitted updates = 360 steps and 440 more by a run from their state.
+    """800 steps by run equal 800 jitted updates, and 360 updates with 440 more steps by run.
 
     Temperature, noise and optimiser go on as if nothing had happened: equal to rtol 1e-4, while
     a temperature that starts again would be off by more than 1e-2 (the next test).
@@ -464,7 +464,7 @@ def mixture_of_rows(z: Any) -> None:
 
 
 def normal_of_rows(z: Any) -> None:
-    """x ~ Normal(z @ means, 1): the same likelihoods at the corners."""
+    """x ~ Normal(z @ means, 1): at one-hot z, the likelihoods of mixture_of_rows."""
     means = jnp.array([-1.0, 0.0, 2.0])
     numpyro.sample("x", dist.Normal(z @ means, 1.0), obs=1.5)
 
@@ -510,7 +510,7 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str, 
 def test_a_guide_without_its_gradient_stays_at_the_prior(
     estimator: str, one_hot: bool, seed: int
 ) -> None:
-    """With z detached only the KL is trained, so the fit is the prior and the tests above fail.
+    """With z detached only the KL is trained, so the fit is the prior, and fails the tests above.
 
     A share of the cases runs each estimator, one-hot or binary.
     """
@@ -564,9 +564,11 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
-    """This holds in plates, with to_event, masks and particles; masked rows have no gradient.
+    """Losses and gradients are finite with plates, to_event, masks and vectorised particles.
 
-    A share of the cases runs each of these, and each ELBO, with each distribution.
+    Masked rows have no gradient.
+
+    A share of the cases runs each of these ways, and each ELBO, with each distribution.
     """
     model, guide = relaxed_sides(name, shape, suffix, suffix)
 

@@ -472,7 +472,7 @@ def mixture_of_rows(z: Any) -> None:
 
 
 def normal_of_rows(z: Any) -> None:
-    """x ~ Normal(z @ means, 1): the same likelihoods at the corners."""
+    """x ~ Normal(z @ means, 1): at one-hot z, the likelihoods of mixture_of_rows."""
     means = torch.tensor([-1.0, 0.0, 2.0], dtype=z.dtype)
     pyro.sample("x", dist.Normal(z @ means, 1.0), obs=torch.tensor(1.5))
 
@@ -516,7 +516,7 @@ def test_a_hard_guide_finds_the_posterior_behind_a_normal_likelihood(elbo: str) 
 @pytest.mark.parametrize("one_hot", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_guide_without_its_gradient_stays_at_the_prior(estimator: str, one_hot: bool) -> None:
-    """With z detached only the KL is trained, so the fit is the prior and the tests above fail.
+    """With z detached only the KL is trained, so the fit is the prior, and fails the tests above.
 
     A share of the cases runs each estimator, one-hot or binary.
     """
@@ -570,7 +570,10 @@ def relaxed_sides(name: str, shape: str, model_suffix: str, guide_suffix: str) -
 def test_relaxed_sites_on_both_sides_have_finite_losses_and_gradients(
     name: str, shape: str, suffix: str, particles: int, elbo: Any
 ) -> None:
-    """This holds in plates, with to_event, masks and particles; masked rows have no gradient."""
+    """Losses and gradients are finite with plates, to_event, masks and vectorised particles.
+
+    Masked rows have no gradient.
+    """
     model, guide = relaxed_sides(name, shape, suffix, suffix)
     loss = elbo(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
     value = loss.loss_and_grads(model, guide)

@@ -1,4 +1,4 @@
-"""The table of the relaxed distributions, with what the tests of their laws need of each."""
+"""The table of the relaxed distributions, with what the tests need to know of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -99,7 +99,7 @@ class Backend:
         raise NotImplementedError
 
     def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """f under jax.jit, since JAX else compiles each operation by itself; in torch f itself."""
+        """f under jax.jit, since eager JAX compiles each operation by itself; in torch f itself."""
         raise NotImplementedError
 
     def divergence(self, p: Any, q: Any) -> Any:
@@ -112,7 +112,7 @@ class Backend:
 
 
 class Torch(Backend):
-    """torch and Pyro."""
+    """The backend of torch and Pyro."""
 
     framework = "pyro"
     room = "torch"
@@ -157,7 +157,7 @@ class Torch(Backend):
 
 
 class Jax(Backend):
-    """JAX and NumPyro."""
+    """The backend of JAX and NumPyro."""
 
     framework = "numpyro"
     room = "jax"

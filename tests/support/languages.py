@@ -150,7 +150,7 @@ class Language:
 
 
 class Pyro(Language):
-    """Pyro."""
+    """The statements and the inference of Pyro."""
 
     mean_field = "TraceEnum_ELBO"
 
@@ -235,7 +235,7 @@ class Pyro(Language):
 
 
 class NumPyro(Language):
-    """NumPyro."""
+    """The statements and the inference of NumPyro."""
 
     mean_field = "TraceMeanField_ELBO"
 

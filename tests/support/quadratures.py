@@ -19,7 +19,7 @@ def plane(t: float, number: int = 801) -> tuple[np.ndarray, np.ndarray]:
 
 
 def over_plane(axis: np.ndarray, f: np.ndarray) -> float:
-    """The integral of a function on the plane: an even grid, which is precise for analytic ones."""
+    """The integral of a function on the plane by an even grid, precise for analytic functions."""
     return f.sum() * (axis[1] - axis[0]) ** 2
 
 
