@@ -191,7 +191,7 @@ def batches(images: int, steps: int, seed: int) -> np.ndarray:
 
 
 def measure(backend: str, core: int, seeds: int, steps: int, only: list[str]) -> dict[str, Any]:
-    """For each way, its bounds, a row for each seed, and the median milliseconds of a step."""
+    """Each way's test bounds, in a row for each seed, and its median milliseconds for a step."""
     if hasattr(os, "sched_setaffinity"):  # JAX has no setting for one thread
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})

@@ -28,7 +28,7 @@ NAMES = [
     *(f"{name} {estimator}" for name in DISCRETE for estimator in ESTIMATORS),
     *STRUCTURED,
 ]
-# Each class without an estimator. Discrete ones also with GumbelSoftmax, others with hard=True.
+# Each class without an estimator, the discrete classes also with GumbelSoftmax, and HARD.
 EVERY = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")] + HARD
 
 
