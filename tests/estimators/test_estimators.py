@@ -260,7 +260,7 @@ def test_conditional_noise(seed: int) -> None:
 
 
 def test_limits(backend: Backend) -> None:
-    """In their limits, the gapped and the decoupled estimators become plain ones."""
+    """At limits of their parameters, the gapped and the decoupled estimator equal simpler ones."""
     rng = np.random.default_rng(2)
     ops, g = backend.private.ops, backend.array(rng.normal(size=(20, K)))
     logits, gumbel = rng.normal(size=(20, K)), backend.array(rng.gumbel(size=(20, K)))

@@ -206,7 +206,7 @@ START, OFF = 0.3, np.array([0.25, 0.35, 0.45])
 
 
 def _scalar_sites(backend: Backend, loss: Any, plate: bool, runs: int, seed: int) -> np.ndarray:
-    """Estimates of the gradients by the logits of three scalar sites, with Pyro in its own loop.
+    """Gradient estimates by three scalar sites' logits; in Pyro a sequential plate has the sites.
 
     With ``plate`` each site is in a vectorised plate of size one, and has batch shape (1,).
     """

@@ -141,7 +141,7 @@ def run(
 
 
 def check(name: str, site: str, pair: tuple[float, float], got: np.ndarray) -> None:
-    """Assert that loss and slope equal Monte Carlo within 5 standard errors: 1 in 2 million."""
+    """Assert that loss and slope are within 5 standard errors of Monte Carlo (alarms: 5e-7)."""
     one_hot, weight = letter(name) == "O", WEIGHT.get(site, np.ones(3))
     direction = DIRECTION if one_hot else DIRECTION[..., 0]
     for what, x in {"loss": got[0], "slope": got[1:] @ direction.ravel()}.items():
