@@ -1,8 +1,9 @@
-"""The relaxed sample behind a value: a map from the identity of a live array or tracer.
+"""The sample behind a value: the relaxed sample from which the log density is computed.
 
-NumPyro passes intermediates only to the distribution that drew the value. The model's distribution
-gets the same value without them, and finds the sample in the map. An entry is removed when its
-value is freed.
+A map has the sample for the identity of each live value, which is an array or a tracer. NumPyro
+passes a draw's intermediates only to the distribution that drew the value. The model's distribution
+gets the same value without intermediates, and finds the sample in the map. An entry of the map is
+removed when its value is freed.
 """
 
 import weakref
@@ -15,30 +16,30 @@ _relaxed: dict[int, tuple[Any, str, Any]] = {}
 
 
 def keep_relaxed(value: Array, sample: Any, space: str) -> Array:
-    """Put the relaxed sample behind the value, in the named space, and return the value."""
+    """Keep the sample behind the value, with the name of the sample's space; return the value."""
     key = id(value)
     _relaxed[key] = (weakref.ref(value, lambda _: _relaxed.pop(key, None)), space, sample)
     return value
 
 
 def carried(value: Any) -> bool:
-    """Whether anything is behind the value."""
+    """Whether there is a sample of any space behind the value."""
     return any(get_relaxed(value, space) is not None for space in _SPACES)
 
 
 def get_relaxed(value: Any, space: str) -> Any:
-    """The relaxed sample behind the value, or None where it is lost or of another space."""
+    """The sample behind the value; None if the value has none, or one of another space."""
     reference, stored, sample = _relaxed.get(id(value), (lambda: None, "", None))
     return sample if stored == space and reference() is value else None
 
 
 def find_relaxed(value: Any, intermediates: list[Any] | None, space: str) -> Any:
-    """The sample behind a value, or else among its intermediates; None where it is lost.
+    """The sample behind a value, or else the first of its intermediates; None without either.
 
-    A value that comes out of a scan is a new object, and has only its intermediates. So the sample
-    is put behind it here: in an ELBO the model's distribution gets the same object without
-    intermediates. (In a cond it gets the intermediates of another draw, which NumPyro made before
-    it replayed the guide's value, so the sample behind the value comes first.)
+    A value that comes out of a scan is a new object, for which the map has no sample. Then the
+    sample from the intermediates is put into the map, since in an ELBO the model's distribution
+    gets the same object without intermediates. The map comes first, since in a cond the
+    intermediates may be those of another draw: NumPyro draws before it replays the guide's value.
     """
     sample = get_relaxed(value, space)
     if sample is None and intermediates:

@@ -12,29 +12,29 @@ from relaxed_dists import _errors
 
 
 def known(x: Any) -> bool:
-    """Whether the numbers can be looked at; False for a tracer."""
+    """Whether the numbers of an array can be read; False for a tracer."""
     return not isinstance(x, jax.core.Tracer)
 
 
 def holds(condition: Any) -> bool:
-    """Whether all of a condition is true; true where it can't be known."""
+    """Whether a condition is true everywhere; True if its numbers aren't known."""
     return not known(condition) or bool(np.all(condition))
 
 
 def at_once(x: Any) -> AbstractContextManager[Any]:
-    """A context that computes with constants at once, so that they are checked under jit as well.
+    """A context in which JAX computes with a constant x at once: jit can't hide its numbers.
 
-    For a tracer it does nothing: its operations belong to the transformation that traces it.
+    If x is a tracer, the context does nothing: the transformation that traces x computes with it.
     """
     return jax.ensure_compile_time_eval() if known(x) else nullcontext()
 
 
 def real(x: Any, name: str, what: str) -> Array | float:
-    """x as an array, or a Python float, which has no dtype of its own."""
+    """x as an array; a Python number as a float, which fixes no dtype."""
     try:
         if isinstance(x, int | float):
             return float(x)
-        if isinstance(x, str):  # JAX would take it as the name of a dtype
+        if isinstance(x, str):  # JAX would read the string as a dtype's name
             raise TypeError("a string")
         array = jnp.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
@@ -47,6 +47,6 @@ def real(x: Any, name: str, what: str) -> Array | float:
 
 
 def result_dtype(x: Array | float, y: Array | float) -> Any:
-    """The dtype that JAX promotes to; the default floating dtype if that isn't floating."""
+    """The dtype to which JAX promotes x and y; if not floating, the default floating dtype."""
     dtype = jnp.result_type(x, y)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)

@@ -1,4 +1,7 @@
-"""JAX's kernels: formulas with loops, compiled as a whole; elementwise ones, on flat arrays."""
+"""JAX's kernels: what JAX computes in place of shared formulas of the same names.
+
+A formula with loops is compiled as a whole. An elementwise formula is computed on flat arrays.
+"""
 
 import functools
 import inspect
@@ -19,8 +22,8 @@ _STATIC = {"k", "hard", "iterations", "stretch"}
 def _compile(formula: hot) -> None:
     """Compile a formula as a whole; outside of jit, each call would compile its loops anew.
 
-    The compiled formula calls other formulas without kernels: flat arrays would cost a tenth more
-    memory.
+    The compiled formula calls other formulas without their kernels, since flat arrays would take a
+    tenth more memory.
     """
     static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
     compiled = jax.jit(functools.partial(formula.formula, type(ops)()), static_argnames=static)

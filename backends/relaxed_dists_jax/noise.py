@@ -1,4 +1,4 @@
-"""JAX's noise: Gumbel and logistic, with exact tails."""
+"""Gumbel and logistic noise of JAX, with exact tails."""
 
 import functools
 import math
@@ -11,17 +11,17 @@ from jax.extend.random import threefry2x32_p
 
 from relaxed_dists import _errors
 
-FEW = 64  # up to so many words JAX's own primitive is called, whose loop is then cheap
+FEW = 64  # up to this number of words, JAX's own primitive is called: its loop is cheap then
 
 
 @functools.cache
 def _raw_shape(impl: str) -> tuple[int, ...]:
-    """The shape of an implementation's old-style keys, which are arrays of words."""
+    """The shape of a generator's old-style keys, which are plain arrays of random words."""
     return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=impl))).shape
 
 
 def _implementation(key: Any) -> tuple[str, bool]:
-    """A key's implementation, and whether it is a new-style key; an error unless it is one key."""
+    """The name of a key's generator, and whether the key is new-style; an error if it is no key."""
     shape, dtype = getattr(key, "shape", None), getattr(key, "dtype", None)
     default: str = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
@@ -36,12 +36,14 @@ def _implementation(key: Any) -> tuple[str, bool]:
 def _threefry(key: Array, number: int) -> Array:
     """Random words of 32 bits: Threefry-2x32 with 20 rounds (Salmon et al., 2011), unrolled.
 
-    A counter gives two words; jax.random.bits keeps only one of them.
+    Each counter yields two words, and both are used; jax.random.bits uses only one.
     """
-    # jax.random's own counters start with a zero for fewer than 2^32 numbers.
+    # The counters of jax.random are (0, i) for fewer than 2^32 numbers. Those here are (i, 1), so
+    # that they yield other words.
     x = lax.iota(jnp.uint32, (number + 1) // 2)
     y = jnp.full_like(x, 1)
-    # In jax.export the number may be symbolic and can't be compared; both ways give the same words.
+    # Under jax.export the number may be symbolic, so that it can't be compared with FEW. Both
+    # branches return the same words.
     if isinstance(number, int) and number <= FEW:
         x, y = threefry2x32_p.bind(key[0], key[1], x, y)
     else:
@@ -56,8 +58,9 @@ def _threefry(key: Array, number: int) -> Array:
 
 
 def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, int]:
-    # jax.random.uniform has a grid of 2^-23, which cuts the Gumbel tail at 15.9: take integer bits.
-    # They are flat, since XLA's loop over a short last axis takes twice the time.
+    # The numbers are made from integer bits, since jax.random.uniform has a grid of 2^-23, which
+    # cuts the Gumbel tail at 15.9. The bits are drawn flat, since XLA's loop over a short last axis
+    # takes twice the time.
     (implementation, typed), number = _implementation(key), math.prod(shape)
     if dtype == jnp.float64:
         return jax.random.bits(key, (number,), jnp.uint64).reshape(shape), 64
@@ -69,17 +72,17 @@ def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, 
 
 
 def gumbel(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Standard Gumbel noise whose upper tail reaches 2^-33 (2^-65 in float64)."""
+    """Standard Gumbel noise, exact in the upper tail to probability 2^-33 (2^-65 in float64)."""
     bits, width = _bits(key, shape, dtype)
     u = (bits.astype(dtype) + 0.5) * 2.0**-width
-    # The largest integers round up to u = 1, where log1p(-u) is infinite: clamp them.
+    # The largest integers round up to u = 1, where log1p(-u) is infinite, so u is clamped.
     u = jnp.minimum(u, 1 - jnp.finfo(dtype).eps / 2)
     return -jnp.log(-jnp.log1p(-u))
 
 
 def logistic(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Standard logistic noise with exact tails: one bit is the sign, the others are the size."""
+    """Standard logistic noise with exact tails: one bit is the sign, the others make the size."""
     bits, width = _bits(key, shape, dtype)
-    u = ((bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)  # twice the smaller probability
+    u = ((bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)  # twice the smaller tail probability
     size = jnp.log(2.0 / u - 1.0)
     return jnp.where((bits & 1) == 1, size, -size)

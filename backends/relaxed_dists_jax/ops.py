@@ -1,4 +1,4 @@
-"""JAX's operations for the formulas."""
+"""The operations of JAX with which the shared formulas compute."""
 
 import functools
 import math
@@ -19,7 +19,7 @@ LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
 class _JaxOps:
     def __init__(self) -> None:
-        self.kernels: dict[str, Callable[..., Any]] = {}  # from kernels.py and quadrature.py
+        self.kernels: dict[str, Callable[..., Any]] = {}  # filled by kernels.py and quadrature.py
 
     exp = staticmethod(jnp.exp)
     log = staticmethod(jnp.log)
@@ -33,8 +33,8 @@ class _JaxOps:
         return _slope(logits, p)
 
     def lgamma(self, x: Array) -> Array:
-        # Small numbers of categories are looked up. XLA's lgamma is off by 4 ulp at 10, and by 5e-7
-        # at 1 and 2, where the exact value is 0: log_prob of a point mass would not be 0.
+        # The values at small integers come from a table. XLA's lgamma is wrong by 4 ulp at 10, and
+        # by 5e-7 at 1 and 2, where the exact value is 0: log_prob of a point mass would not be 0.
         table = jnp.asarray(LGAMMA, x.dtype)[jnp.clip(x, 0, len(LGAMMA) - 1).astype(int)]
         return jnp.where(x < len(LGAMMA), table, gammaln(x))
 
@@ -67,7 +67,7 @@ class _JaxOps:
         return (place == first).astype(x.dtype)
 
     def top(self, x: Array, k: int) -> Array:
-        # jnp.put_along_axis refuses symbolic shapes.
+        # jnp.put_along_axis isn't used, since it refuses symbolic shapes.
         places = lax.top_k(x, k)[1].reshape(-1, k)
         row = lax.broadcasted_iota(places.dtype, places.shape, 0)
         flat = jnp.zeros_like(x).reshape(-1, x.shape[-1])
@@ -76,7 +76,8 @@ class _JaxOps:
     def matching(self, x: Array) -> Array:
         if not all(isinstance(n, int) for n in x.shape):
             raise permutation.no_symbolic_matching(x.shape)
-        # The callback returns booleans, since its thread is outside of the enable_x64 context.
+        # The callback returns booleans, since the context enable_x64, which allows float64, does
+        # not extend to the callback's thread.
         shape = jax.ShapeDtypeStruct(x.shape, bool)
         found = jax.pure_callback(_assignment, shape, x, vmap_method="expand_dims")
         return found.astype(x.dtype)
@@ -92,8 +93,8 @@ class _JaxOps:
 
     def interpolate(self, tables: list[Array], position: Array) -> list[Array]:
         position = jnp.clip(position, 0, tables[0].shape[-1] - 1)
-        # Truncating is several times faster on a CPU than rounding, and so is one gather for each
-        # coefficient than one gather for all.
+        # On a CPU, truncating is several times faster than rounding, and one gather for each
+        # coefficient is several times faster than one gather for all coefficients.
         index = lax.stop_gradient(position + 0.5).astype(jnp.int32)
         place = position - index.astype(position.dtype)
         return [
@@ -108,7 +109,7 @@ class _JaxOps:
     ) -> list[Array]:
         t, w = self.constant(points, like), self.constant(weights, like)
 
-        # A loop over the points, so that memory does not grow with them.
+        # lax.scan loops over the points, so that the memory does not grow with their number.
         def step(totals: list[Array], point: tuple[Array, Array]) -> tuple[list[Array], None]:
             parts = f(point[0])
             return [a + point[1] * b for a, b in zip(totals, parts, strict=True)], None
@@ -178,7 +179,7 @@ def _once_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _take(row: Array, index: Array) -> Array:
-    if row.ndim == 1:  # one table for all rows
+    if row.ndim == 1:  # all rows of the index share one table
         return row.at[index].get(mode="clip")
     row = row.reshape(*(1,) * (index.ndim - row.ndim), *row.shape)
     return jnp.take_along_axis(row, index, -1, mode="clip")
@@ -188,7 +189,7 @@ ops = _JaxOps()
 
 
 def compute_dtype(*arrays: Array) -> jnp.dtype:
-    """The dtype to compute in: float32 instead of float16 and bfloat16, which lose the tails."""
-    # jnp.result_type refuses to mix float16 and float32 under strict promotion.
+    """The dtype to compute in: at least float32, since float16 and bfloat16 cut off the tails."""
+    # jnp.result_type isn't used: under strict promotion it refuses to mix float16 and float32.
     double = any(x.dtype == jnp.float64 for x in arrays)
     return jnp.dtype(jnp.float64 if double else jnp.float32)

@@ -1,8 +1,9 @@
-"""Kernels of moments, entropies and KL divergences, faster where rows share a temperature.
+"""Kernels for moments, entropies and KL divergences, faster if all rows share one temperature.
 
-Temperatures have the batch's shape, so only running code knows whether they are all equal: lax.cond
-chooses the faster formula. Its derivatives are written here, since those of a branch would be
-wrong by the temperatures, and slow by the logits.
+A kernel is what JAX computes in place of a shared formula of the same name. Temperatures have the
+batch's shape, and whether all of them are equal is known only at run time: lax.cond then chooses
+the faster formula. This module defines the derivatives of that choice. JAX's own derivatives of a
+branch would be wrong by the temperatures (see _derived_from), and slow by the logits.
 """
 
 import functools
@@ -27,19 +28,19 @@ def _is_zero(x: Any) -> bool:
 
 
 def _dense(x: Any) -> Any:
-    """A tangent as an array."""
+    """A tangent as an array, also if it is a symbolic zero."""
     return jnp.zeros(x.shape, x.dtype) if _is_zero(x) else x
 
 
 def _first(temperatures: _Arrays) -> tuple[Array, _Arrays]:
-    """Whether each array of temperatures has equal entries, and their first entries."""
+    """Whether the entries of each array are all equal, and the first entry of each array."""
     first = tuple(t.reshape(-1)[0] for t in temperatures)
     pairs = zip(temperatures, first, strict=True)
     return functools.reduce(jnp.logical_and, [(t == one).all() for t, one in pairs]), first
 
 
 def _shared(formula: Callable[..., Any], x: Array, t: Array) -> Any:
-    """formula(x, t), which is faster where all entries of t are equal."""
+    """formula(x, t), with a single number for t if all its entries are equal, which is faster."""
     shared, (first,) = _first((t,))
     return lax.cond(shared, lambda x: formula(x, first), lambda x: formula(x, t), x)
 
@@ -47,9 +48,10 @@ def _shared(formula: Callable[..., Any], x: Array, t: Array) -> Any:
 def _derived_from(general: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
     """A function that computes its values by ``fast`` and its derivatives from ``general``.
 
-    Both are the same function, but ``fast`` chooses a branch by the temperatures. A branch's
-    derivatives by them are wrong: where two temperatures are equal the derivative would be 0, and
-    where rows share a temperature the first row would get the whole derivative.
+    ``fast`` and ``general`` are the same function, but ``fast`` chooses a branch by the
+    temperatures. A branch's derivatives by the temperatures are wrong. The branch for two equal
+    temperatures does not contain them, so its derivative is 0. The branch for rows with one
+    temperature contains only the first row's, which would get the derivatives of all rows.
     """
     chosen = jax.custom_jvp(fast)
     chosen.defjvp(lambda primals, tangents: jax.jvp(general, primals, tangents))
@@ -62,15 +64,16 @@ def _by_temperature(
     logits: _Arrays,
     temperatures: _Arrays,
 ) -> Array:
-    """formula(logits, temperatures), faster where all rows share the temperatures.
+    """formula(logits, temperatures), faster if all rows have the same temperatures.
 
-    Values and gradients by the logits are faster; gradients by the temperatures are not.
+    The values and the gradients by the logits are faster; the gradients by the temperatures are
+    not.
 
     Args:
-        formula: The formula for any temperatures; it gives one number per row.
+        formula: The formula for any temperatures, which returns one number per row.
         equal: The formula for a pair of distributions with equal temperatures, or None.
         logits: The logits of one or two distributions: one number per row, or a vector.
-        temperatures: The temperature or temperatures, one number per row.
+        temperatures: The temperatures of these distributions, one number per row.
     """
     if 0 in temperatures[0].shape or (equal is None and not temperatures[0].ndim):
         return formula(logits, temperatures)
@@ -110,9 +113,10 @@ def _by_temperature(
 
 
 def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], Any]:
-    """f, one number per row, with its gradients by the row's logits, for use inside a branch.
+    """A function that returns f, one number per row, and its gradients by the row's logits.
 
-    Differentiating lax.cond itself would make each branch return all residuals of both branches.
+    Each branch of lax.cond calls such a function. If JAX differentiated lax.cond itself, each
+    branch would also return the residuals of the other branch.
     """
 
     def both(logits: _Arrays) -> tuple[Array, _Arrays]:
@@ -123,7 +127,7 @@ def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], A
 
 
 def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
-    """Mean and variance on the simplex, faster where one temperature is shared by all rows."""
+    """Mean and variance on the simplex, faster if all rows share one temperature."""
     formula = functools.partial(quadrature.concrete_moments.formula, ops)
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
@@ -137,7 +141,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
         rule, narrow, offsets = quadrature.moment_places(ops, logits, temperature)
 
         def lookups(offsets: Array, narrow: Array) -> Any:
-            """log F, f / F and f' / F at all nodes, and their derivatives by the offsets."""
+            """moment_functions at all nodes, and their derivatives by the offsets."""
             functions = quadrature.moment_functions(ops, rule, narrow)
             ones = jnp.ones_like(offsets)
 
@@ -151,7 +155,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
         )
 
         def near(logits: Array) -> tuple[Array, Array]:
-            """The moments at logits near those given, with the functions replaced by tangents."""
+            """The moments at logits near the given ones, with tangent lines of the functions."""
             _, _, here = quadrature.moment_places(ops, logits, temperature)
             moved = here - offsets
             lines = (v + d * moved for v, d in zip(values, slopes, strict=True))
@@ -168,7 +172,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
 
 
 def _log_moments(logits: Array, temperature: Array) -> Any:
-    """Mean and variance in log space."""
+    """Mean and variance in log space, faster if all rows share one temperature."""
     formula = functools.partial(log_moments.exp_concrete_moments.formula, ops)
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)

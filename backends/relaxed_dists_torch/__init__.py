@@ -1,1 +1,5 @@
-"""The code that depends on torch alone: operations, kernels, noise, arguments, quadrature, carrier."""
+"""The code that depends on torch alone: operations, kernels, noise, quadrature, and so on.
+
+A kernel is what torch computes in place of a shared formula. The carrier is how a value keeps the
+relaxed sample that belongs to it.
+"""

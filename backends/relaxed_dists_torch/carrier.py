@@ -1,8 +1,9 @@
-"""The relaxed sample behind a value: a Python attribute, checked against the tensor's version.
+"""The sample behind a value: the relaxed sample from which the log density is computed.
 
-A copy of the value loses the sample, and an in-place write is noticed. Later operations on the
-value take no longer. A write through ``.data`` or NumPy does not change the version, and goes
-unnoticed.
+The sample is a Python attribute of the value's tensor. A copy of the value does not have it. Beside
+the sample the attribute has the tensor's version, a counter that torch increases at each in-place
+write: after such a write the sample is not used. A write through ``.data`` or NumPy does not change
+the version, so it is not noticed.
 """
 
 import itertools
@@ -20,13 +21,13 @@ _traces = itertools.count()
 
 
 def version(value: Tensor) -> int:
-    """How often a tensor was written to; 0 in inference mode, where torch does not count."""
+    """torch's counter of in-place writes to a tensor; 0 for inference tensors, which have none."""
     value = unwrapped(value)
     return 0 if value.is_inference() else value._version
 
 
 def _version(value: Tensor) -> Any:
-    # In inference mode there is no version: a copy of the numbers takes its place.
+    # An inference tensor has no version: a copy of its numbers is compared instead.
     return unwrapped(value).clone() if value.is_inference() else version(value)
 
 
@@ -34,8 +35,8 @@ def _same(numbers: Tensor, value: Tensor) -> Tensor:
     return ((numbers == value) | numbers.isnan()).all()
 
 
-# torch.compile traces with tensors that have a version but no numbers. The next three functions run
-# while it traces, and leave nothing in the compiled code.
+# torch.compile traces with fake tensors, which have a version but no numbers. The next three
+# functions run only while torch.compile traces: the compiled code contains nothing of them.
 
 
 def _note(context: Any) -> None:
@@ -50,20 +51,22 @@ def _check(context: Any) -> None:
 
 
 def _trace() -> int:
-    """A number that is different for each piece of code that is compiled."""
+    """A number that identifies the code that is being compiled: each compilation has its own."""
     number: int = vars(torch._guards.TracingContext.get()).setdefault("_number", next(_traces))
     return number
 
 
-# torch.compiler.assume_constant_result sets this too, but first imports the compiler (a second).
+# The decorator torch.compiler.assume_constant_result sets this attribute too. But the decorator
+# first imports the compiler, which takes a second.
 _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
-    """Put the relaxed sample behind the value, in the named space, and return the value."""
+    """Keep the sample behind the value, with the name of the sample's space; return the value."""
     if torch.compiler.is_dynamo_compiling():
         torch._dynamo.comptime.comptime(_note)
-        # The copy is used only if the value leaves the compiled code; else it is removed as dead.
+        # The copy is used only if the value leaves the compiled code. Else the compiler removes the
+        # copy as dead code.
         version, trace = value.detach().clone(), _trace()
     else:
         version, trace = _version(value), None
@@ -72,7 +75,7 @@ def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
 
 
 def get_relaxed(value: Any, space: str) -> Any:
-    """The relaxed sample behind the value, or None where it is lost or of another space."""
+    """The sample behind the value; None if the value has none, or one of another space."""
     if type(value).__name__ == "ProvenanceTensor":  # Pyro's TraceGraph_ELBO wraps values in it
         pyro = sys.modules[type(value).__module__]
         return pyro.track_provenance(get_relaxed(value._t, space), value._provenance)
@@ -82,15 +85,15 @@ def get_relaxed(value: Any, space: str) -> Any:
     if torch.compiler.is_dynamo_compiling():
         if trace == _trace():
             torch._dynamo.comptime.comptime(_check)
-        elif isinstance(version, Tensor):  # from other compiled code
+        elif isinstance(version, Tensor):  # a copy of the numbers, from other compiled code
             torch._assert_async(_same(version, value), _errors.WRITTEN)
         else:
-            return None  # a version recorded outside compiled code means nothing inside it
+            return None  # versions outside compiled code are not comparable with those inside
     elif isinstance(version, Tensor):
         if not _same(version, unwrapped(value)):
             return None
     elif version != _version(value):
         return None
     if isinstance(sample, Tensor) and sample.requires_grad and value.is_leaf:
-        return sample.detach()  # the value was detached by detach_()
+        return sample.detach()  # detach_() has detached the value, so its sample is detached too
     return sample

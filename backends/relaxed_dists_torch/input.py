@@ -14,13 +14,13 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
-    """x as a tensor on like's device, or a Python float, which has no dtype of its own."""
+    """x as a tensor, on the device of like; a Python number as a float, which fixes no dtype."""
     if not isinstance(x, Tensor):
         device = like.device if isinstance(like, Tensor) else None
         try:
             if isinstance(x, int | float):
                 return float(x)
-            # A copy, since torch refuses negative strides and warns of read-only arrays.
+            # NumPy arrays are copied: torch refuses negative strides and warns of read-only arrays.
             x = torch.as_tensor(np.array(x) if hasattr(x, "__array__") else x, device=device)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise _errors.not_real(name, what, x) from error
@@ -30,7 +30,7 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
 
 
 def result_dtype(*given: Tensor | float) -> torch.dtype:
-    """The dtype of torch.result_type, which can't be compiled; integers give the default one."""
+    """The dtype of torch.result_type, which can't be compiled; the default dtype for integers."""
     floating = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
     dtypes = {x.dtype for x in floating if x.dim()} or {x.dtype for x in floating}
     return functools.reduce(torch.promote_types, dtypes or {torch.get_default_dtype()})

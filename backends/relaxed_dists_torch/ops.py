@@ -1,4 +1,4 @@
-"""torch's operations for the formulas."""
+"""The operations of torch with which the shared formulas compute."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -13,12 +13,12 @@ from relaxed_dists._distributions import permutation
 from .softmax import Function, one_hot, only_one
 from .state import compiling, eager, forward_mode, transformed
 
-CHUNK = 2**15  # elements of an integral's temporaries: larger ones malloc gives back each time
+CHUNK = 2**15  # elements of an integral's temporaries; malloc returns larger ones to the system
 
 
 class _TorchOps:
     def __init__(self) -> None:
-        self.kernels: dict[str, Callable[..., Any]] = {}  # from kernels.py and quadrature.py
+        self.kernels: dict[str, Callable[..., Any]] = {}  # filled by kernels.py and quadrature.py
 
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
@@ -34,7 +34,7 @@ class _TorchOps:
         return cast(Tensor, (_ForwardSlope if forward else _Slope).apply(logits, p))
 
     def softplus(self, x: Tensor) -> Tensor:
-        # torch returns x above its default threshold of 20, which in double is off by 2e-9.
+        # Above its default threshold of 20 torch's softplus returns x, wrong by 2e-9 in double.
         return softplus(x, threshold=40)
 
     def log_softmax(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class _TorchOps:
     def integrate(
         self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
     ) -> list[Tensor]:
-        # Chunks of points keep the work in the cache, and memory does not grow with the points.
+        # A chunk of points fits into the cache, and the memory does not grow with their number.
         size = len(points) if compiling() else 1 + CHUNK // (1 + like.numel())
         t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
         totals: list[Tensor] = []
@@ -108,7 +108,7 @@ class _TorchOps:
         return x.sum(-2, keepdim=True)
 
     def dot(self, x: Tensor, y: Tensor) -> Tensor:
-        # A user's setting may round float32 products to bfloat16 or TF32, but not those in double.
+        # The product is in double: a user's setting may round float32 products to bfloat16 or TF32.
         return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
@@ -118,7 +118,7 @@ class _TorchOps:
             outs.append(out)
         if outs[0] is None:
             return start, None
-        # Reversed, so that outs are in the order of the values.
+        # If there are values, the loop started at the last one, so outs are reversed.
         return start, torch.stack(outs if values is None else outs[::-1])
 
     def with_gradient(
@@ -128,15 +128,16 @@ class _TorchOps:
         if compiling():  # torch.compile can't trace a Function whose argument is a function
             return cast(Tensor, function(none, *arguments)[0])
         if forward_mode():
-            # Autograd differentiates the function, since a Function's jvp would have no second
-            # derivative. The numbers are double, since a table's derivative loses digits.
+            # Autograd differentiates the function itself, since the jvp of an autograd Function has
+            # no second derivative. The computation is in double, since the derivative of an
+            # interpolation table loses digits.
             wide = [x.double() if x.is_floating_point() else x for x in arguments]
             return cast(Tensor, function(none, *wide)[0]).to(arguments[0].dtype)
         return _WithGradient.apply(function, *arguments)[0]
 
 
 def _take(table: Tensor, index: Tensor) -> Tensor:
-    if table.dim() == 2:  # one row for all
+    if table.dim() == 2:  # all rows of the index share one table
         return table.index_select(1, index.reshape(-1)).reshape(len(table), *index.shape)
     ones = (1,) * (index.dim() + 1 - table.dim())
     table = table.reshape(len(table), *ones, *table.shape[1:])
@@ -145,7 +146,7 @@ def _take(table: Tensor, index: Tensor) -> Tensor:
 
 
 class _WithGradient(Function):
-    """A value and its gradients in one pass; the backward pass needs nothing else."""
+    """A value whose gradients the forward pass computes too; the backward pass multiplies."""
 
     generate_vmap_rule = True
 
@@ -166,7 +167,7 @@ class _WithGradient(Function):
         half = len(ctx.saved_tensors) // 2
         arguments, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
         wanted = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # for a second derivative
+        if torch.is_grad_enabled():  # a second derivative needs gradients with a graph
             gradients = ctx.function(wanted, *arguments)[1:]
         totals: list[Tensor | None] = [None]
         for i, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
@@ -176,7 +177,7 @@ class _WithGradient(Function):
 
 
 class _Slope(Function):
-    """Zeros with the derivative diag(p) - p p^T, and no second one."""
+    """Zeros whose derivative by the logits is diag(p) - p p^T; a second derivative is an error."""
 
     generate_vmap_rule = True
 
@@ -192,14 +193,15 @@ class _Slope(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
-        # A second derivative must be an error. torch.compile refuses second derivatives itself.
+        # A second derivative would be wrong, so _Once raises an error in it. torch.compile refuses
+        # second derivatives itself.
         if not compiling() and (torch.is_grad_enabled() or forward_mode()):
             p = _Once.apply(p)
         return (p * (g - (p * g).sum(-1, keepdim=True))).sum_to_size(ctx.shape), None
 
 
 class _ForwardSlope(_Slope):
-    """_Slope with derivatives in forward mode; apart, since torch.compile refuses a jvp."""
+    """_Slope with a jvp for forward mode; a separate class, since torch.compile refuses a jvp."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -213,7 +215,7 @@ class _ForwardSlope(_Slope):
 
 
 class _Once(Function):
-    """The identity, with a derivative that raises an error: _Slope has no second derivative."""
+    """The identity, whose derivative raises an error: _Slope has no second derivative."""
 
     generate_vmap_rule = True
 
@@ -252,7 +254,7 @@ ops = _TorchOps()
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The dtype to compute in: float32 instead of float16 and bfloat16, which lose the tails."""
+    """The dtype to compute in: at least float32, since float16 and bfloat16 cut off the tails."""
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)

@@ -1,4 +1,7 @@
-"""Kernels of moments, entropies and KL divergences, faster where rows share a temperature."""
+"""Kernels for moments, entropies and KL divergences, faster if all rows share one temperature.
+
+A kernel is what torch computes in place of a shared formula of the same name.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +16,7 @@ from .state import forward_mode, known
 
 
 def _shared(temperature: Tensor) -> Tensor:
-    """A single temperature as a number, so that one table serves all rows; others as they are."""
+    """A single temperature as a scalar, so that one table is made for all rows; else unchanged."""
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
@@ -46,10 +49,10 @@ _register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether the temperatures are known to be equal, and no derivative by them is asked for.
+    """Whether the temperatures are known to be equal, and need no derivative.
 
-    In forward mode a tensor may have a tangent that can't be seen, inside one of torch.func's
-    levels.
+    In forward mode the result for two tensors is False: each may have a tangent that is hidden
+    inside a level of torch.func.
     """
     if a is b:
         return True

@@ -1,4 +1,4 @@
-"""Questions about torch's state: whether it compiles, traces, maps, or has no numbers."""
+"""torch's state: whether torch compiles, traces or maps, and whether a tensor has numbers."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from torch.autograd import forward_ad
 _functorch, _tracing_state = torch._C._functorch, torch._C._get_tracing_state
 _number_of_modes = torch._C._len_torch_dispatch_stack
 _modes = torch._C._TorchDispatchModeKey
-# The modes of FakeTensorMode, make_fx and AOTAutograd. Under other modes, such as a profiler's,
-# tensors have numbers.
+# The dispatch modes of FakeTensorMode, make_fx and AOTAutograd, under which tensors may have no
+# numbers. Under other modes, such as a profiler's, tensors have numbers.
 _SHAPES_ONLY = (_modes.FAKE, _modes.PROXY, _modes.FUNCTIONAL)
 
 
@@ -19,7 +19,7 @@ def compiling() -> bool:
 
 
 def traced() -> bool:
-    """Whether torch compiles, traces or computes with shapes alone, whatever the tensors are."""
+    """Whether torch compiles, traces or computes with shapes alone, for tensors of any kind."""
     if torch.compiler.is_compiling() or _tracing_state():
         return True
     return _number_of_modes() > 0 and any(
@@ -28,58 +28,59 @@ def traced() -> bool:
 
 
 def known(x: Tensor) -> bool:
-    """Whether the numbers can be looked at: not in traced, mapped, fake or meta tensors.
+    """Whether a tensor's numbers can be read: not those of a traced, mapped, fake or meta tensor.
 
-    A fake tensor has no numbers outside of its mode either.
+    A fake tensor has no numbers even after its FakeTensorMode has ended.
     """
     if traced():
         return False
-    while _functorch.is_gradtrackingtensor(x):  # vmap of grad wraps twice
+    while _functorch.is_gradtrackingtensor(x):  # below grad's wrapper there may be vmap's
         x = _functorch.get_unwrapped(x)
     fake = type(x) is not Tensor and hasattr(x, "fake_mode")
     return not (fake or x.is_meta or _functorch.is_batchedtensor(x))
 
 
 def holds(condition: Tensor) -> bool:
-    """Whether all of a condition is true; true where it can't be known."""
+    """Whether a condition is true everywhere; True if its numbers aren't known."""
     return not known(condition) or bool(condition.all())
 
 
 def eager() -> bool:
-    """Whether our autograd functions can be used: torch neither compiles nor traces.
+    """Whether this library's autograd Functions can be used.
 
-    In forward mode they would need a formula for the jvp as well, which they don't have.
+    They can't if torch compiles or traces; nor in forward mode, since they have no jvp; nor in
+    torch.func.functionalize, which refuses them.
     """
     return not (traced() or forward_mode() or (transformed() and _functional()))
 
 
 def _functional() -> bool:
-    """Whether torch.func.functionalize is at work, which refuses our autograd functions."""
+    """Whether torch.func.functionalize is active, which refuses custom autograd Functions."""
     kinds = [interpreter.key() for interpreter in _functorch.get_interpreter_stack() or ()]
     return _functorch.TransformType.Functionalize in kinds
 
 
 def forward_mode() -> bool:
-    """Whether derivatives are taken in forward mode."""
+    """Whether torch computes derivatives in forward mode."""
     return forward_ad._current_level >= 0
 
 
 def transformed() -> bool:
-    """Whether torch.func is at work.
+    """Whether a transform of torch.func is active, such as grad or vmap.
 
-    In its vmap, a mapped tensor can't be written in place into a tensor that isn't mapped.
+    Under vmap, torch can't write a mapped tensor in place into a tensor that isn't mapped.
     """
     return bool(torch._C._are_functorch_transforms_active())
 
 
 def unwrapped(value: Tensor) -> Tensor:
-    """The tensor of numbers inside those that torch.func wraps around it."""
+    """The tensor inside the wrappers of torch.func's transforms."""
     while _functorch.is_functorch_wrapped_tensor(value):
-        value = _functorch.get_unwrapped(value)  # in vmap, writes count in the inner version only
+        value = _functorch.get_unwrapped(value)  # vmap's writes change only the inner version
     return value
 
 
 def numbers(x: Tensor) -> np.ndarray:
-    """The numbers of a tensor whose numbers are known, in double."""
-    with torch._C._DisableFuncTorch():  # else torch.func.grad would wrap the results anew
+    """The numbers of a tensor as a NumPy array in double; they must be known."""
+    with torch._C._DisableFuncTorch():  # else torch.func.grad would wrap each result again
         return unwrapped(x).detach().double().cpu().numpy()
