@@ -1,4 +1,8 @@
-"""A NumPyro distribution made from a family (long: the whole protocol of a distribution)."""
+"""The base class of this library's NumPyro distributions, which computes everything by a family.
+
+A family is the framework-free object that has the formulas of a distribution. The sample behind a
+value is the relaxed sample that a draw keeps for its log_prob, in a map by the value's identity.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -30,17 +34,17 @@ from ._wrappers import _Masked, to_event
 
 
 def asks_for_integers(expand: bool) -> bool:
-    """Whether NumPyro's own enumeration asks, which takes the values to be 0, 1, 2 and so on.
+    """Whether enumerate_support is called by NumPyro's enumeration, which needs integer values.
 
-    Its handler and its kernels ask for the support with expand=False. So does exact_evidence, whose
-    handler ``Values`` takes any values.
+    NumPyro's handler ``enum`` and its MCMC kernels treat the values as 0, 1, 2 and so on, and pass
+    expand=False. exact_evidence passes it too, but its handler ``Values`` accepts any values.
     """
     handlers = {type(handler).__name__ for handler in _PYRO_STACK}
     return "enum" in handlers or not (expand or "Values" in handlers)
 
 
 class _Framework:
-    """The functions of JAX and NumPyro that FromFamily needs."""
+    """The functions of JAX and NumPyro that the base class FromFamily calls."""
 
     ops = ops
     known, holds = staticmethod(known), staticmethod(holds)
@@ -73,7 +77,7 @@ class _Framework:
 
 
 class LogitsDistribution(FromFamily, Distribution):
-    """A distribution with logits, and with a temperature unless it is None."""
+    """A distribution with logits; also with a temperature, unless ``temperature`` is None."""
 
     arg_constraints: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
     logits: Array
@@ -108,7 +112,7 @@ class LogitsDistribution(FromFamily, Distribution):
             if validate and known(given) and given.size:
                 (self._check_logits if probs is None else self._check_probs)(given)
             else:
-                # In float32: JAX would cast the bound to float16, where it overflows.
+                # In float16, HUGE would overflow, with which sanitize_logits compares.
                 wide = given.astype(compute_dtype(given))
                 given = formulas.sanitize_logits(ops, wide, event_dim > 0).astype(dtype)
         if probs is not None:
@@ -119,7 +123,7 @@ class LogitsDistribution(FromFamily, Distribution):
         if temperature is not None:
             self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-            # The temperature gets the batch shape, so that vmap can map over all leaves.
+            # The temperature gets the batch shape, so that vmap can map over it as over the logits.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
         self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
         super().__init__(batch_shape, event_shape, validate_args=False)
@@ -129,11 +133,11 @@ class LogitsDistribution(FromFamily, Distribution):
             seen = validate and known(self.logits)
             if seen and not family.possible(np.asarray(self.logits, float)):
                 raise family.impossible(name, self.logits)
-        # At each construction, since the user may load funsor at any time.
+        # Register with funsor at each construction, since the user may load funsor at any time.
         machinery.tell_funsor(LogitsDistribution)
 
     def _for_funsor(self) -> Any:
-        """NumPyro's own distribution that funsor takes in place of this one, or an error."""
+        """The NumPyro distribution that funsor converts instead of this one; here an error."""
         raise _errors.no_funsor(type(self).__name__, "numpyro")
 
     def _checked_temperature(self, given: Any, like: Array, validate: bool) -> Array:
@@ -147,7 +151,7 @@ class LogitsDistribution(FromFamily, Distribution):
                 raise _errors.bad_temperature(type(self).__name__, given)
         return temperature
 
-    # The shapes are read off the logits, so that they are right inside vmap over a distribution.
+    # The shapes are computed from the logits, whose shape changes in vmap over a distribution.
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -156,7 +160,7 @@ class LogitsDistribution(FromFamily, Distribution):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """``(K,)`` for values over categories, ``()`` for binary ones, ``(N, N)`` for matrices."""
+        """The event's shape: ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
         return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._family.event_dim :]
 
     @classmethod
@@ -165,7 +169,7 @@ class LogitsDistribution(FromFamily, Distribution):
 
         Args:
             args: Shapes of the arguments, in the order of the signature.
-            kwargs: Shapes of arguments by name. Arguments that are not arrays need none.
+            kwargs: Shapes of arguments by name. Arguments that are not arrays need no shape.
         """
         return machinery.infer_shapes(cls, cls._family.event_dim, args, kwargs)
 
@@ -176,7 +180,7 @@ class LogitsDistribution(FromFamily, Distribution):
 
     @classmethod
     def tree_unflatten(cls, aux_data: Any, params: tuple[Any, ...]) -> Self:
-        """The distribution with the given leaves, unchecked."""
+        """The distribution with the given leaves, which are not checked."""
         new = cls.__new__(cls)
         new.logits, new.temperature, new.estimator = params
         new._validate_args, new._family = aux_data
@@ -197,7 +201,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return self.tree_unflatten(aux, (logits, temperature, estimator))
 
     def mask(self, mask: Any) -> _Masked:
-        """The same distribution, with a density that counts only where the mask is true."""
+        """The same distribution, with a log density of 0 where the mask is false."""
         return _Masked(self, mask)
 
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
@@ -210,7 +214,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return super().__repr__()[:-1] + "".join(words) + ">"
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
-        """A discrete distribution of the class, with the logits of the family's counterpart."""
+        """A distribution of a discrete class, with the logits of the discrete counterpart."""
         logits = self._family.discrete_logits(ops, self._parameters()).astype(self.logits.dtype)
         aux = self._validate_args, cls._family if family is None else family
         return cls.tree_unflatten(aux, (logits, None, None))
@@ -222,7 +226,7 @@ class LogitsDistribution(FromFamily, Distribution):
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
-        """Draw, with a gradient to the parameters where the distribution has one.
+        """Draw, with a gradient to the parameters if ``has_rsample`` is true.
 
         Args:
             key: A JAX random key.
@@ -246,7 +250,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return keep_relaxed(value, sample, self._family.space)
 
     def _own(self, sample: Any) -> bool:
-        """Whether a sample was drawn from these very arrays or tracers."""
+        """Whether a sample was drawn from the very arrays or tracers that are the parameters."""
         drawn = get_relaxed(sample, "parameters") or (None, None)
         return drawn[0] is self.logits and drawn[1] is self.temperature
 
@@ -265,15 +269,16 @@ class LogitsDistribution(FromFamily, Distribution):
         return self.sample(key, sample_shape)
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw, with a gradient where there is one. Args and Returns as those of rsample."""
+        """Draw, with a gradient if ``has_rsample``. Args and Returns are those of rsample."""
         return self.sample_with_intermediates(key, sample_shape)[0]
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """The log density of a value, from the relaxed sample behind it if there is one.
+        """The log density of a value, computed from its relaxed sample if the value keeps one.
 
         Args:
             value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
-            intermediates: What :meth:`sample_with_intermediates` returned with the value.
+            intermediates: The intermediates that :meth:`sample_with_intermediates` returned with
+                the value.
 
         Returns:
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
@@ -284,7 +289,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return cast(Array, self._log_prob(value, sample, own, self._is_soft(value, intermediates)))
 
     def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
-        """Whether an estimator made the value soft; no, unless the distribution is discrete."""
+        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
         return False
 
     def _check_value(self, value: Any) -> Array:
@@ -303,7 +308,7 @@ class LogitsDistribution(FromFamily, Distribution):
         return value
 
     def cdf(self, value: Any) -> Array:
-        """The probability of at most the value.
+        """The probability that a draw is at most the value.
 
         Args:
             value: Numbers of a shape that broadcasts with the batch shape.
@@ -318,11 +323,12 @@ class LogitsDistribution(FromFamily, Distribution):
         """All values, of shape ``(number,) + batch_shape + event_shape``.
 
         Args:
-            expand: Whether to expand them to the batch shape, or leave ones there.
+            expand: Whether to expand the values to the batch shape; if not, its dimensions are 1.
 
         Raises:
-            NotImplementedError: If the values can't be listed; or if they are not 0, 1, 2 and so
-                on, and expand is False or NumPyro's enumeration asks, which takes them to be.
+            NotImplementedError: If the values can't be listed. Also if they are not the numbers 0,
+                1, 2 and so on, and expand is False or NumPyro's enumeration calls this method:
+                NumPyro would treat the values as these numbers.
         """
         values: Array = super().enumerate_support(expand)
         if not self._family.counts and asks_for_integers(expand):
@@ -332,14 +338,14 @@ class LogitsDistribution(FromFamily, Distribution):
 
 @vmap_over.register(LogitsDistribution)
 def _vmap_over(d: LogitsDistribution, **axes: int | None) -> LogitsDistribution:
-    """The axes of all leaves.
+    """The axes along which vmap maps, one for each leaf of a distribution.
 
     Logits, temperature and estimator share one batch shape, so one given axis determines the rest.
     """
     event_dim = d._family.event_dim
     logits = axes.get("logits", axes.get("probs"))
     batch = axes.get("temperature", axes.get("estimator"))
-    if logits is not None:  # a negative axis counts from the end, where the logits have the event
+    if logits is not None:  # a negative axis is relative to the end, where logits have the event
         batch = logits + event_dim * (logits < 0)
     elif batch is not None:
         logits = batch - event_dim * (batch < 0)

@@ -1,7 +1,8 @@
-"""Masked and independent distributions that keep the relaxed sample behind a value.
+"""Masked and independent distributions that find the relaxed sample that a draw keeps.
 
-NumPyro's own wrappers drop intermediates or copy the value. Every method of these wrappers that
-returns a distribution returns one of these again, so that they can be nested in any order.
+NumPyro's own wrappers would lose the sample, since they drop a draw's intermediates or copy its
+value. Every method of the wrappers here that returns a distribution returns such a wrapper again,
+so that the wrappers can be nested in any order.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from relaxed_dists_jax.carrier import carried
 
 
 class _Wrapper(Distribution):
-    """A distribution around another one, from which it reads its shapes."""
+    """A wrapper around an inner distribution, whose shapes determine the wrapper's shapes."""
 
     base_dist: Distribution
     _rightmost = 0  # how many batch dimensions of the inner distribution are event dimensions
 
-    # NumPyro stores the shapes when it makes a wrapper, but they change inside vmap and after scan.
+    # NumPyro stores a wrapper's shapes when it is made. Here they are properties, since the inner
+    # distribution's shapes change inside vmap and after scan.
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -37,15 +39,15 @@ class _Wrapper(Distribution):
 
     @property
     def mode(self) -> Array:
-        """The most probable value, which is the mode of the distribution inside."""
+        """The most probable value, which is the mode of the inner distribution."""
         return self.base_dist.mode
 
     def cdf(self, value: Any) -> Array:
-        """Raises an error that says to ask the distribution inside."""
+        """Raises an error, which says to call the inner distribution's method."""
         raise self._missing("cdf")
 
     def icdf(self, q: Any) -> Array:
-        """Raises an error that says to ask the distribution inside."""
+        """Raises an error, which says to call the inner distribution's method."""
         raise self._missing("icdf")
 
     def _missing(self, what: str) -> NotImplementedError:
@@ -55,7 +57,7 @@ class _Wrapper(Distribution):
         return _errors.missing_outside(type(inner).__name__, what)
 
     def mask(self, mask: Any) -> "_Masked":
-        """The same distribution, with a density that counts only where the mask is true."""
+        """The same distribution, with a log density of 0 where the mask is false."""
         return _Masked(self, mask)
 
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
@@ -77,14 +79,16 @@ class _Masked(_Wrapper, MaskedDistribution):
             return super().log_prob(value)
         mask = jnp.asarray(self._mask)
         if not intermediates and not carried(value):
-            # A masked value may be anything, even NaN: like NumPyro, put a valid one in its place.
+            # A value that the mask hides may be anything, even NaN. As in NumPyro, a valid value
+            # replaces it.
             support = self.base_dist.support
             events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim)
             value = jnp.where(events, value, support.feasible_like(jnp.asarray(value)))
         return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
 
     def expand(self, batch_shape: Sequence[int]) -> "_Masked":
-        # Expand the inner distribution, not its draws, so that the samples behind them fit.
+        # The inner distribution is expanded, not its draws, so that a draw and the sample behind it
+        # have the same shape.
         mask, shape = self._mask, tuple(batch_shape)
         mask = mask if isinstance(mask, bool) else jnp.broadcast_to(mask, shape)
         return _Masked(self.base_dist.expand(shape), mask)

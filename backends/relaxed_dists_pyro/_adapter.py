@@ -1,4 +1,8 @@
-"""A Pyro distribution made from a family: parameters and checks, expand, draws, densities."""
+"""The base class of this library's Pyro distributions, which computes everything by a family.
+
+A family is the framework-free object that has the formulas of a distribution. The sample behind a
+value is the relaxed sample that a draw keeps for its log_prob, as an attribute of the value.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -27,19 +31,22 @@ from relaxed_dists_torch.state import compiling, eager, holds, known, numbers, t
 
 
 def _tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
-    # torch.jit.trace warns of every as_tensor, even of a tensor.
+    # Under torch.jit.trace each call of as_tensor causes a warning, even a call with a tensor.
     if isinstance(x, Tensor):
         return x.to(device=device, dtype=dtype)
     return torch.as_tensor(x, dtype=dtype, device=device)
 
 
 def _expanded(x: Tensor, shape: Size) -> Tensor:
-    """x expanded to a shape; x itself if it has the shape, as a view would miss ``x.data = y``."""
+    """x expanded to a shape.
+
+    If x already has the shape, x itself is returned: a view would not notice ``x.data = y``.
+    """
     return x if x.shape == shape else x.expand(shape)
 
 
 class _Framework:
-    """The functions of torch and Pyro that FromFamily needs."""
+    """The functions of torch and Pyro that the base class FromFamily calls."""
 
     ops = ops
     known, holds = staticmethod(known), staticmethod(holds)
@@ -61,7 +68,7 @@ class _Framework:
 
     @staticmethod
     def inspecting() -> bool:
-        # Compiled code can't walk up the stack.
+        # An inspection is found by walking up Python's stack, which compiled code can't do.
         return not compiling() and machinery.inspecting("pyro")
 
     @staticmethod
@@ -75,7 +82,7 @@ class _Framework:
 
 
 class LogitsDistribution(FromFamily, TorchDistribution):
-    """A distribution with logits, and with a temperature unless it is None."""
+    """A distribution with logits; also with a temperature, unless ``temperature`` is None."""
 
     arg_constraints: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
     logits: Tensor
@@ -105,7 +112,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         if event_dim and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
         if probs is None and all_finite(given):
-            pass  # there is nothing to check or to sanitize
+            pass  # finite logits are valid, and sanitize_logits would not change them
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
         else:
@@ -119,7 +126,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
             self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
         self.logits = _expanded(given, batch_shape + event_shape)
-        # torch's own validation would compute probs, a softmax of all the logits.
+        # validate_args=False: torch's own validation would compute probs, a softmax of all logits.
         TorchDistribution.__init__(self, batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
         if self._family.checks_logits:
@@ -128,7 +135,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
                 raise family.impossible(name, self.logits)
 
     def _for_funsor(self) -> Any:
-        """Pyro's own distribution that funsor takes in place of this one, or an error."""
+        """The Pyro distribution that funsor converts instead of this one; here an error."""
         raise _errors.no_funsor(type(self).__name__, "pyro")
 
     def _checked_temperature(self, given: Any, like: Tensor, validate: bool) -> Tensor:
@@ -137,7 +144,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         if not validate or not known(temperature):
             return formulas.clamp_temperature(ops, temperature)
         low, high = formulas.COLDEST, formulas.HOTTEST
-        if not temperature.dim():  # the usual case, which takes four operations less
+        if not temperature.dim():  # a single number, the usual case: four operations fewer
             fine = low <= temperature.item() <= high
         else:
             fine = bool(((temperature >= low) & (temperature <= high)).all())
@@ -151,7 +158,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
 
         Args:
             args: Shapes of the arguments, in the order of the signature.
-            kwargs: Shapes of arguments by name. Arguments that are not arrays need none.
+            kwargs: Shapes of arguments by name. Arguments that are not arrays need no shape.
         """
         batch, event = machinery.infer_shapes(cls, cls._family.event_dim, args, kwargs)
         return Size(batch), Size(event)
@@ -176,7 +183,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return new
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
-        """A discrete distribution of the class, with the logits of the family's counterpart."""
+        """A distribution of a discrete class, with the logits of the discrete counterpart."""
         new = cls.__new__(cls)
         logits = self._family.discrete_logits(ops, self._parameters())
         new.logits, new.estimator = logits.to(self.logits.dtype), None
@@ -204,11 +211,11 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return keep_relaxed(value, sample, self._family.space)
 
     def _versions(self) -> list[tuple[Tensor, bool, int]]:
-        """The parameters with their versions, by which an in-place write is noticed."""
+        """The parameters with torch's version counters, which each in-place write increases."""
         return [(x, x.requires_grad, version(x)) for x in (self.logits, self.temperature)]
 
     def _own(self, sample: Tensor) -> bool:
-        """Whether a sample was drawn from these very parameters, with a graph to them."""
+        """Whether a sample was drawn from these very parameter tensors, unchanged since."""
         drawn = getattr(sample, "_drawn_from", None)
         return drawn is not None and all(
             x is y and note == now
@@ -229,12 +236,12 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return self._draw(sample_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw without a gradient. Args and Returns as those of rsample."""
+        """Draw without a gradient. Args and Returns are those of rsample."""
         with torch.no_grad():
             return self._draw(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a value, from the relaxed sample behind it if there is one.
+        """The log density of a value, computed from its relaxed sample if the value keeps one.
 
         Args:
             value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
@@ -245,7 +252,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return self._log_prob(value, *self._found(value), self._is_soft(value))
 
     def _is_soft(self, value: Any) -> bool:
-        """Whether an estimator made the value soft; no, unless the distribution is discrete."""
+        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
         return False
 
     def _found(self, value: Any) -> tuple[Any, bool]:
@@ -277,7 +284,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return value
 
     def cdf(self, value: Tensor) -> Tensor:
-        """The probability of at most the value.
+        """The probability that a draw is at most the value.
 
         Args:
             value: Numbers of a shape that broadcasts with the batch shape.
@@ -288,7 +295,7 @@ class LogitsDistribution(FromFamily, TorchDistribution):
         return self._cdf(value, self._found(value)[0])
 
 
-machinery.tell_funsor(LogitsDistribution)  # if funsor is installed, Pyro has loaded it
+machinery.tell_funsor(LogitsDistribution)  # once is enough: Pyro loads funsor if it is installed
 
 
 class RelaxedDistribution(LogitsDistribution):
@@ -298,7 +305,7 @@ class RelaxedDistribution(LogitsDistribution):
     has_rsample = True
 
 
-# torch's own relaxed distributions, which Pyro's are subclasses of.
+# torch's own relaxed distributions, which are the base classes of Pyro's relaxed distributions.
 TORCH_RELAXED = (
     torch_dist.RelaxedOneHotCategorical,
     torch_dist.RelaxedBernoulli,
