@@ -1,4 +1,4 @@
-"""The relaxed Bernoulli distributions: logit space, (0, 1), straight-through."""
+"""The relaxed Bernoulli distributions: in logit space, on (0, 1), and straight-through."""
 
 from numpyro.distributions import constraints
 
@@ -13,27 +13,30 @@ class _RelaxedBinary(RelaxedDistribution):
 
     @property
     def discrete(self) -> Bernoulli:
-        """The discrete distribution of the hard value."""
+        """The discrete distribution with the same logits."""
         return self._as_discrete(Bernoulli)
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
-    r"""The logit of a relaxed Bernoulli sample: logistic, and exact at every temperature.
+    r"""The logit of a relaxed Bernoulli sample: a logistic distribution.
 
-    With L standard logistic, :math:`y = (\theta + L) / \tau`, and with :math:`d = \theta - \tau y`
+    A sample is :math:`y = (\theta + L) / \tau`, with standard logistic noise L. Its log density is,
+    with :math:`d = \theta - \tau y`,
 
     .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
 
-    An infinite logit (probs of exactly 0 or 1) is a point mass there: log_prob 0, -inf elsewhere.
+    An infinite logit (probs of exactly 0 or 1) is a point mass: log_prob is 0 at y equal to that
+    logit, and -inf elsewhere.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Probabilities of one, from 0 to 1, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
@@ -52,22 +55,25 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
 class RelaxedBernoulli(_RelaxedBinary):
     r"""The binary Concrete distribution on (0, 1).
 
-    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`; its density is that
-    of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided by :math:`x (1 - x)`.
-    Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob 0 there, -inf elsewhere.
+    A sample is :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`, with standard logistic noise L.
+    Its density is that of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided
+    by :math:`x (1 - x)`. Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob is
+    0 at the point and -inf elsewhere.
 
-    A draw keeps its logit behind it (while the same object lives), so that its density is exact
-    where it rounds to 0 or 1. A copy of such a number is refused, since the density is not known:
-    see the page on lost samples. Other numbers are scored as they are.
+    A draw also keeps its logit (while the same object lives), so that its density is exact even if
+    it rounds to 0 or 1. ``log_prob`` refuses a copy of such a draw, since the copy's density is not
+    known: see the page on lost samples. The density of any other number is computed from the
+    number.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Probabilities of one, from 0 to 1, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
@@ -84,20 +90,22 @@ class RelaxedBernoulli(_RelaxedBinary):
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
-    r"""A value of 0 or 1 forward, the relaxed gradient backward.
+    r"""A value of 0 or 1 in the forward pass, a relaxed sample's gradient in the backward pass.
 
-    The value is a draw x of :class:`RelaxedBernoulli` rounded, its gradient that of x, and
-    ``log_prob`` the density of x, which the value keeps behind it (while the same object lives). A
-    copy of the value has lost x, and is refused: see the page on lost samples.
+    The value is a rounded draw x of :class:`RelaxedBernoulli`, with the gradient of x. ``log_prob``
+    is the log density of x, which the value keeps (while the same object lives). ``log_prob``
+    refuses a copy of the value, which does not have x: see the page on lost samples.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Probabilities of one, from 0 to 1, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        validate_args: Whether to check arguments; by default as NumPyro's setting is.
+        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        validate_args: Whether to check arguments; by default NumPyro's setting.
 
     Raises:
-        ValueError: If a parameter is out of its range, or a value has lost its relaxed sample.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value without its relaxed sample, such as a copy of a
+            draw.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.

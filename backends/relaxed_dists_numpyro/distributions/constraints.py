@@ -1,4 +1,7 @@
-"""Constraints: the values of a family, and the log of the simplex with a transform to it."""
+"""Constraints: the values of a family, and the log of the simplex with the transform onto it.
+
+A family is the framework-free object of a distribution, which knows what values are valid.
+"""
 
 import math
 from typing import Any
@@ -17,7 +20,7 @@ from relaxed_dists_jax.ops import ops
 
 
 def no_transform(error: Exception) -> IdentityTransform:
-    """Raise the error; for the inspection of a model, which uses no transform, return one."""
+    """Raise the error; but return a transform for an inspection of a model, which won't use it."""
     if machinery.inspecting("numpyro"):
         return IdentityTransform()
     raise error
@@ -30,11 +33,12 @@ def _rounding(x: Any, event_dim: int = 1) -> float:
 
 
 class Values(constraints.ParameterFreeConstraint):
-    """The values of a family, where the framework has no constraint for them, without a transform.
+    """The values of a family, if the framework has no constraint for them; it has no transform.
 
     Args:
         family: The family.
-        soft: Whether an estimator's values are soft; None if there is no estimator.
+        soft: True or False for the values of an estimator that makes soft or hard ones; None if
+            there is no estimator.
     """
 
     def __init__(self, family: Family, soft: bool | None = None) -> None:
@@ -47,10 +51,10 @@ class Values(constraints.ParameterFreeConstraint):
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the values are discrete; False with an estimator, for the sake of a message.
+        """Whether the values are discrete; False with an estimator, for a better error message.
 
-        NumPyro's HMC and its autoguides then ask for the transform to unconstrained space, and
-        that error says more than NumPyro's own.
+        If it is False, NumPyro's HMC and autoguides look for a transform to unconstrained space.
+        The error of that transform says more than NumPyro's error about discrete sites.
         """
         return self.family.is_discrete and self.soft is None
 
@@ -59,21 +63,21 @@ class Values(constraints.ParameterFreeConstraint):
         return kind + self.family.support_name
 
     def __call__(self, x: Array) -> Array:
-        """Whether each event is one of the values, to rounding."""
+        """Whether each event is one of the values, up to rounding."""
         return self.family.valid(ops, x, _rounding(x, self.event_dim), bool(self.soft))
 
     def feasible_like(self, prototype: Array) -> Array:
-        """One of the values, for each event."""
+        """A valid value for each event."""
         shape = prototype.shape
         event = self.family.feasible(shape[len(shape) - self.event_dim :])
         return jnp.broadcast_to(jnp.asarray(event, prototype.dtype), shape)
 
     def tree_flatten(self) -> Any:
-        """No leaves."""
+        """No leaves, and the fields as static data."""
         return (), ((), {"family": self.family, "soft": self.soft})
 
     def eq(self, other: object, static: bool = False) -> bool:
-        """Whether the other has the same values."""
+        """Whether the other constraint has the same values."""
         return isinstance(other, Values) and repr(other) == repr(self)
 
 
@@ -89,7 +93,7 @@ class _LogSimplex(constraints._SingletonConstraint):
     event_dim = 1
 
     def __call__(self, x: Array) -> Array:
-        """Whether each vector is the log of a point of the simplex, to rounding."""
+        """Whether each vector is the log of a point of the simplex, up to rounding."""
         return jnp.abs(logsumexp(x, -1)) <= _rounding(x)
 
     def feasible_like(self, prototype: Array) -> Array:
@@ -103,8 +107,8 @@ log_simplex = _LogSimplex()
 class LogSimplexTransform(ParameterFreeTransform):
     """The transform from R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
-    Its log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of the log ratios
-    to the last category.
+    The transform's log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of u,
+    the log ratios to the last category.
     """
 
     domain = constraints.real_vector
@@ -119,15 +123,15 @@ class LogSimplexTransform(ParameterFreeTransform):
         return y[..., :-1] - y[..., -1:]
 
     def log_abs_det_jacobian(self, x: Array, y: Array, intermediates: Any = None) -> Array:
-        """Zero, for each vector."""
+        """Zero for each vector."""
         return jnp.zeros_like(y[..., 0])
 
     def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """One entry more."""
+        """The shape with one entry more."""
         return (*shape[:-1], shape[-1] + 1)
 
     def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """One entry less."""
+        """The shape with one entry less."""
         return (*shape[:-1], shape[-1] - 1)
 
 

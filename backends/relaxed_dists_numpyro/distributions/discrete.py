@@ -1,4 +1,4 @@
-"""The discrete distributions, with a pathwise estimator or without one."""
+"""The discrete distributions, with or without a pathwise estimator."""
 
 import functools
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class _Discrete(Estimated, LogitsDistribution):
     ) -> None:
         LogitsDistribution.__init__(self, None, probs, logits, validate_args=validate_args)
         self._fit(estimator)
-        # Temperatures get the batch shape, so that vmap can map over all leaves of a distribution.
+        # Temperatures get the batch shape, so that vmap can map over them as over the logits.
         whole = functools.partial(jnp.broadcast_to, shape=self.batch_shape)
         self.estimator = estimator_base.renewed(self.estimator, whole)
 
@@ -53,7 +53,7 @@ class _Discrete(Estimated, LogitsDistribution):
 
         Returns:
             Values of shape ``sample_shape + batch_shape + event_shape``: on the support, or soft
-            ones if the estimator's are.
+            values if the estimator makes soft values.
 
         Raises:
             NotImplementedError: If the distribution has no estimator.
@@ -65,7 +65,7 @@ class _Discrete(Estimated, LogitsDistribution):
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
-        """Draw a value; the intermediates say that it is soft. Args as those of :meth:`rsample`."""
+        """Draw; the intermediates are [True] if the value is soft. Args are those of rsample."""
         estimator, one_hot = self.estimator, self._family.event_dim > 0
         if estimator is None:
             return super().sample_with_intermediates(key, sample_shape)
@@ -79,19 +79,20 @@ class _Discrete(Estimated, LogitsDistribution):
         return (keep_relaxed(value, True, "soft"), [True]) if estimator.soft else (value, [])
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """The log mass; for a soft value its linear extension, sum_k value_k log p_k.
+        """The log probability; for a soft value its linear extension, sum_k value_k log p_k.
 
         Args:
-            value: Values on the support, or soft ones of the estimator, of a shape that ends with
+            value: Values on the support, or soft values of the estimator, of a shape that ends with
                 the event shape.
-            intermediates: What :meth:`sample_with_intermediates` returned with the value.
+            intermediates: The intermediates that :meth:`sample_with_intermediates` returned with
+                the value.
 
         Returns:
-            Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
+            Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # Refuse an ELBO whose guide has a density here: its value has a relaxed sample behind it. A
-        # traced value may have lost that, since a mask copies values; for tracers the slow search
-        # for the ELBO runs only once per compilation.
+        # If the guide's distribution of this site is relaxed, its value keeps a relaxed sample:
+        # refuse such an ELBO. A tracer may have lost the sample, since a mask copies values, so the
+        # slow search for the ELBO runs for each tracer: only once per compilation.
         space = "log_simplex" if self._family.event_dim else "logit"
         if not known(value) or get_relaxed(value, space) is not None:
             self._refuse_mixed()
@@ -105,19 +106,21 @@ class _Discrete(Estimated, LogitsDistribution):
 class OneHotCategorical(_Discrete):
     r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
-    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
-    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
+    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Log probability, entropy and KL
+    divergence do not depend on the estimator. Without an estimator the distribution can be
+    enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
-            -inf masks a category. Exactly one of probs and logits.
-        estimator: None (a prior, enumerable), or a pathwise estimator such as
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
+            constant added to a row changes nothing. Give either probs or logits.
+        estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
-        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+        validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
@@ -141,18 +144,20 @@ class OneHotCategorical(_Discrete):
 class Bernoulli(_Discrete):
     r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
-    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
-    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
+    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Log probability, entropy
+    and KL divergence do not depend on the estimator. Without an estimator the distribution can be
+    enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        estimator: None (a prior, enumerable), or a pathwise estimator such as
+        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
-        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+        validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.

@@ -1,4 +1,4 @@
-"""The shared estimators as pytrees: temperatures are leaves, the rest is structure."""
+"""Registers the estimators as pytrees: temperatures are leaves, other fields are static."""
 
 import dataclasses
 from typing import Any
@@ -18,7 +18,7 @@ def register(cls: Any) -> None:
         return leaves, tuple(getattr(estimator, name) for name in fixed)
 
     def unflatten(aux: tuple[Any, ...], leaves: Any) -> Any:
-        # Without __init__, whose checks would refuse the placeholders that JAX passes as leaves.
+        # __init__ isn't called: its checks would refuse the placeholders that JAX passes as leaves.
         new = object.__new__(cls)
         for name, value in zip((*cls.temperatures, *fixed), (*leaves, *aux), strict=True):
             object.__setattr__(new, name, value)

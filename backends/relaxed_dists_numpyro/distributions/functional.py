@@ -1,4 +1,4 @@
-"""The functional layer, for code that uses neither sample statements nor distributions."""
+"""Functions for code that uses neither sample statements nor distributions."""
 
 from typing import Any
 
@@ -12,20 +12,22 @@ from .discrete import OneHotCategorical
 
 
 def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: Array) -> Array:
-    r"""A Gumbel-Softmax sample of logits: softmax((logits + G) / temperature).
+    r"""A Gumbel-Softmax sample: softmax((logits + G) / temperature), with Gumbel noise G.
 
     Args:
         logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
-        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``. A
-            hard value's distribution does not depend on it, so there its gradient is 0.
-        hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
+        temperature: A positive number, or positive numbers that broadcast with ``logits[..., 0]``.
+            A hard value's distribution does not depend on the temperature, so the gradient by the
+            temperature is then 0.
+        hard: Whether the value is the one-hot argmax, with the gradient of the soft value.
         key: A JAX random key.
 
     Returns:
         A value of the logits' shape and dtype.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If logits are NaN or inf, a row has no unmasked category, or a temperature is
+            not positive.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
@@ -40,14 +42,14 @@ def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: 
 
 
 def straight_through(hard: Array, soft: Array) -> Array:
-    """The hard value forward, the gradient of the soft one backward.
+    """The hard value in the forward pass, the gradient of the soft value in the backward pass.
 
     Args:
         hard: Any array; its gradient is not used.
-        soft: An array of a shape that broadcasts with it.
+        soft: An array of a shape that broadcasts with that of ``hard``.
 
     Returns:
-        Exactly the hard value, with the soft one's gradient.
+        Exactly the hard value, with the soft value's gradient.
 
     Reference:
         Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic

@@ -13,41 +13,43 @@ from .constraints import Values
 class HardConcrete(_RelaxedBinary):
     r"""The hard concrete distribution on [0, 1]: a gate that is shut, open or in between.
 
-    With L standard logistic, :math:`y = (\theta + L) / \tau` and
-    :math:`z = \min(1, \max(0, \mathrm{sigmoid}(y) (\zeta - \gamma) + \gamma))`. It has masses
+    With standard logistic noise L and :math:`y = (\theta + L) / \tau`, a sample is
+    :math:`z = \min(1, \max(0, \mathrm{sigmoid}(y) (\zeta - \gamma) + \gamma))`. The values 0 and 1
+    have the probabilities
 
     .. math::
         P(z = 0) &= \mathrm{sigmoid}(\tau \log(-\gamma / \zeta) - \theta) \\
         P(z = 1) &= \mathrm{sigmoid}(\theta - \tau \log((1 - \gamma) / (\zeta - 1)))
 
-    and between them, with :math:`y = \log(z - \gamma) - \log(\zeta - z)` and
+    and the values between have, with :math:`y = \log(z - \gamma) - \log(\zeta - z)` and
     :math:`d = \theta - \tau y`, the density
 
     .. math::
         \log q(z) = \log\tau + d - 2 \log(1 + e^d)
         + \log(\zeta - \gamma) - \log(z - \gamma) - \log(\zeta - z).
 
-    A value's density needs its number alone, since z never comes near :math:`\gamma` or
-    :math:`\zeta`. But the log density jumps at 0 and 1, and the gradient of samples that are
-    clipped there does not see mass move across. So a draw keeps the masses of its distribution
-    behind it (while the same object lives), and ``log_prob`` of it, in the guide and in the model,
-    adds what is missing: the gradient of ``Trace_ELBO`` is unbiased. An ELBO whose gradient would
-    miss it, since it has a copy of the draw, is refused. The gradients of bounds that are not
-    linear in the log density, such as Renyi's, stay biased. ``TraceMeanField_ELBO`` takes the KL
-    divergence exactly.
+    The density is exact for any value, since z never comes near :math:`\gamma` or :math:`\zeta`.
+    But the log density jumps at 0 and 1, and the pathwise gradient of clipped samples misses the
+    probability that moves across these jumps. So a draw also keeps the probabilities of 0 and 1
+    under its distribution (while the same object lives). With them ``log_prob`` of the draw, in the
+    guide and in the model, adds the missing gradient, so that the gradient of ``Trace_ELBO`` is
+    unbiased. An ELBO that has only a copy of the draw is refused, since its gradient would be
+    biased. The gradients of bounds that are not linear in the log density, such as Renyi's, stay
+    biased. ``TraceMeanField_ELBO`` computes the KL divergence exactly.
 
     An infinite logit (probs of exactly 0 or 1) is a point mass at 0 or 1.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
-        probs: Probabilities of one before temperature and stretching, from 0 to 1.
-        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
+        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
         low: :math:`\gamma < 0`, a Python number.
         high: :math:`\zeta > 1`, a Python number.
-        validate_args: Whether to check arguments and values; by default as NumPyro's setting is.
+        validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Louizos, Welling, Kingma, *Learning Sparse Neural Networks through L0 Regularization*

@@ -1,5 +1,5 @@
-"""KL divergences, registered only where they are exact: within the discrete family, and
-between relaxed distributions on one space."""
+"""KL divergences, registered only where they are exact: between discrete distributions, and
+between relaxed distributions on the same space."""
 
 from typing import Any, Never, cast
 
@@ -24,9 +24,9 @@ from .sites import discrete
 
 
 def _kl(p: Any, q: Any) -> Array:
-    """The KL divergence of two members of a family; one may be NumPyro's own distribution."""
+    """The KL divergence of two distributions on the same space; one may be NumPyro's own."""
     # discrete() reuses the probs or logits that the user gave to NumPyro's distribution: converting
-    # them would lose probs of exactly 0 and 1.
+    # probs to logits would change probs of exactly 0 and 1.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
     if p._family.scored_as is not q._family.scored_as:
         raise _errors.no_common_space(p, q)
@@ -54,7 +54,8 @@ for _builtin in (BernoulliLogits, BernoulliProbs):
 kl_divergence.add((RelaxedDistribution, RelaxedDistribution), _kl)
 
 
-# no_kl is a ValueError: on a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
+# no_kl is a ValueError: after a NotImplementedError, TraceMeanField_ELBO would estimate the
+# divergence from samples.
 
 
 def _refuse(p: Any, q: Any) -> Never:

@@ -1,4 +1,4 @@
-"""The distribution of a sample site inside the wrappers that NumPyro puts around it."""
+"""Functions of a sample site's distribution, which may be inside wrappers such as masks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,12 @@ from .discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
-    """The distribution of a site, with the innermost one changed and the wrappers as they were.
+    """The distribution of a site with the innermost distribution replaced, in the same wrappers.
 
     Args:
         fn: A distribution, perhaps made independent, masked or expanded.
-        change: From the innermost distribution to the one in its place, of the same batch shape.
+        change: A function from the innermost distribution to its replacement, of the same batch
+            shape.
     """
     if isinstance(fn, dist.Independent):
         return rewrapped(fn.base_dist, change).to_event(fn.reinterpreted_batch_ndims)
@@ -27,17 +28,17 @@ def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def innermost(fn: Any) -> Any:
-    """The distribution inside the wrappers."""
+    """The distribution inside all wrappers."""
     while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         fn = fn.base_dist
     return fn
 
 
 def discrete(base: Any) -> Any:
-    """The one-hot or Bernoulli distribution with the same parameters; None if there is none.
+    """The one-hot or Bernoulli distribution with the same logits; None if that does not exist.
 
     Args:
-        base: A distribution without wrappers: of this library or NumPyro's own.
+        base: A distribution without wrappers, of this library or of NumPyro.
     """
     if isinstance(base, LogitsDistribution):
         counterpart = base.discrete
@@ -53,22 +54,22 @@ def discrete(base: Any) -> Any:
 
 
 def straight_through(base: Any) -> bool:
-    """Whether a distribution's values are hard, with the gradient and the density of soft ones."""
+    """Whether a distribution has hard values with the gradient and density of relaxed samples."""
     return isinstance(base, LogitsDistribution) and base._family.needs_sample
 
 
 def kind(fn: Any) -> str | None:
-    """Which sort of distribution a site draws from: relaxed, estimated, discrete, or none of these.
+    """A site's kind: "relaxed", "discrete", "estimated" (discrete with an estimator), or None.
 
     Args:
-        fn: A distribution, perhaps in wrappers: of this library or the framework's own.
+        fn: A distribution of this library or of the framework, perhaps in wrappers.
     """
     base = innermost(fn)
     if isinstance(base, RelaxedDistribution | dist.RelaxedBernoulliLogits):
         return "relaxed"
     if isinstance(base, dist.TransformedDistribution):
         return kind(base.base_dist)
-    # With an estimator, the support is not marked discrete.
+    # The support of a distribution with an estimator is not marked as discrete.
     if isinstance(base, LogitsDistribution):
         return "estimated" if base.has_rsample else "discrete"
     return "discrete" if getattr(base.support, "is_discrete", False) else None

@@ -1,4 +1,7 @@
-"""Constraints: the values of a family, and the log of the simplex with a transform to it."""
+"""Constraints: the values of a family, and the log of the simplex with the transform onto it.
+
+A family is the framework-free object of a distribution, which knows what values are valid.
+"""
 
 from typing import Never
 
@@ -14,11 +17,12 @@ from relaxed_dists_torch.ops import ops
 
 
 class Values(constraints.Constraint):
-    """The values of a family, where the framework has no constraint for them, without a transform.
+    """The values of a family, if the framework has no constraint for them; it has no transform.
 
     Args:
         family: The family.
-        soft: Whether an estimator's values are soft; None if there is no estimator.
+        soft: True or False for the values of an estimator that makes soft or hard ones; None if
+            there is no estimator.
     """
 
     def __init__(self, family: Family, soft: bool | None = None) -> None:
@@ -39,7 +43,7 @@ class Values(constraints.Constraint):
         return kind + self.family.support_name
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each event is one of the values, to rounding."""
+        """Whether each event is one of the values, up to rounding."""
         eps = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
         slack = formulas.rounding(eps, value.shape[value.dim() - self.event_dim :])
         return self.family.valid(ops, value, slack, bool(self.soft))
@@ -57,7 +61,7 @@ class _LogSimplex(constraints.Constraint):
     event_dim = 1
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each vector is the log of a point of the simplex, to rounding."""
+        """Whether each vector is the log of a point of the simplex, up to rounding."""
         return torch.logsumexp(value, -1).abs() <= formulas.rounding(
             torch.finfo(value.dtype).eps, value.shape
         )
@@ -69,8 +73,8 @@ log_simplex = _LogSimplex()
 class LogSimplexTransform(Transform):
     """The transform from R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
-    Its log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of the log ratios
-    to the last category.
+    The transform's log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of u,
+    the log ratios to the last category.
     """
 
     domain = constraints.real_vector
@@ -90,15 +94,15 @@ class LogSimplexTransform(Transform):
         return y[..., :-1] - y[..., -1:]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Zero, for each vector."""
+        """Zero for each vector."""
         return torch.zeros_like(x[..., :1]).squeeze(-1) if x.shape[-1] else x.sum(-1)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """One entry more."""
+        """The shape with one entry more."""
         return torch.Size((*shape[:-1], shape[-1] + 1))
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
-        """One entry less."""
+        """The shape with one entry less."""
         return torch.Size((*shape[:-1], shape[-1] - 1))
 
 

@@ -1,4 +1,4 @@
-"""The discrete distributions, with a pathwise estimator or without one."""
+"""The discrete distributions, with or without a pathwise estimator."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ from .constraints import Values
 
 
 class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
-    # The public classes below inherit from Pyro's classes of the same names too, because Pyro's
-    # enumeration and funsor ask for those; all that Pyro's classes compute is overridden. This
-    # `logits` hides Pyro's property, which has no setter, so that an instance can have its own.
+    # The public classes below also inherit from Pyro's classes of the same names, which Pyro's
+    # enumeration and funsor recognise; all methods of Pyro's classes are overridden. The attribute
+    # `logits` hides Pyro's property, which has no setter, so that an instance can set `logits`.
     logits: Any = None
     _values = Values
     _pyro_class: Any
@@ -72,7 +72,7 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
 
         Returns:
             Values of shape ``sample_shape + batch_shape + event_shape``: on the support, or soft
-            ones if the estimator's are.
+            values if the estimator makes soft values.
 
         Raises:
             NotImplementedError: If the distribution has no estimator.
@@ -91,28 +91,29 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(torch.Size(shape), logits, key)
         value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
-        # A binary soft value is copied, since users may write to a draw, and exp's backward pass
-        # needs its own result.
+        # A binary soft value is the result of exp, whose backward pass needs it unchanged. It is
+        # copied, since users may write to a draw.
         value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
         if estimator.soft:
             return keep_relaxed(value, True, "soft")
         for name in estimator.temperatures:
             temperature = getattr(estimator, name)
-            if temperature.requires_grad:  # its gradient is 0; torch would raise an error
+            if temperature.requires_grad:  # a gradient of 0, in place of torch's error
                 value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log mass; for a soft value its linear extension, sum_k value_k log p_k.
+        """The log probability; for a soft value its linear extension, sum_k value_k log p_k.
 
         Args:
-            value: Values on the support, or soft ones of the estimator, of a shape that ends with
+            value: Values on the support, or soft values of the estimator, of a shape that ends with
                 the event shape.
 
         Returns:
-            Log masses of shape ``sample_shape + batch_shape``, in float32 or better.
+            Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # Refuse an ELBO whose guide has a density here: its value carries a relaxed sample.
+        # If the guide's distribution of this site is relaxed, its value keeps a relaxed sample:
+        # refuse such an ELBO.
         if get_relaxed(value, "log_simplex" if self._family.event_dim else "logit") is not None:
             self._refuse_mixed()
         return super().log_prob(value)
@@ -125,19 +126,21 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
 class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
     r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
-    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Density, entropy and
-    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
+    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Log probability, entropy and KL
+    divergence do not depend on the estimator. Without an estimator the distribution can be
+    enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
-            -inf masks a category. Exactly one of probs and logits.
-        estimator: None (a prior, enumerable), or a pathwise estimator such as
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
+            constant added to a row changes nothing. Give either probs or logits.
+        estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
-        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+        validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
@@ -163,18 +166,20 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
 class Bernoulli(_Discrete, dist.Bernoulli):
     r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
-    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Density, entropy and
-    KL do not depend on the estimator. Without an estimator the distribution can be enumerated.
+    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Log probability, entropy
+    and KL divergence do not depend on the estimator. Without an estimator the distribution can be
+    enumerated.
 
     Args:
         probs: Probabilities of one, from 0 to 1, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Exactly one of probs and logits.
-        estimator: None (a prior, enumerable), or a pathwise estimator such as
+        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
-        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+        validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
@@ -192,7 +197,7 @@ class Bernoulli(_Discrete, dist.Bernoulli):
 
 
 def _tell_forecast(util: Any) -> None:
-    """Register with Pyro's forecasting, which looks Pyro's Bernoulli up by its exact class."""
+    """Register Bernoulli with Pyro's forecasting, which needs the exact class of a distribution."""
 
     def changed(distribution: Bernoulli, change: Callable[[Tensor], Tensor]) -> Bernoulli:
         def whole(temperature: Tensor) -> Tensor:

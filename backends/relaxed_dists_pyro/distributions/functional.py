@@ -1,4 +1,4 @@
-"""The functional layer, for code that uses neither sample statements nor distributions."""
+"""Functions for code that uses neither sample statements nor distributions."""
 
 from typing import Any
 
@@ -15,21 +15,22 @@ from .discrete import OneHotCategorical
 def gumbel_softmax(
     logits: Tensor, temperature: Any, hard: bool = False, key: torch.Generator | None = None
 ) -> Tensor:
-    r"""A Gumbel-Softmax sample of logits: softmax((logits + G) / temperature).
+    r"""A Gumbel-Softmax sample: softmax((logits + G) / temperature), with Gumbel noise G.
 
     Args:
         logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
-        temperature: A positive number, or of a shape that broadcasts with ``logits[..., 0]``. A
-            hard value's distribution does not depend on it, so there its gradient is 0 (torch's
-            own function passes on that of the soft value).
-        hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
+        temperature: A positive number, or positive numbers that broadcast with ``logits[..., 0]``.
+            A hard value's distribution does not depend on the temperature, so the gradient by the
+            temperature is then 0 (in torch's own function it is the soft value's).
+        hard: Whether the value is the one-hot argmax, with the gradient of the soft value.
         key: A torch generator; by default torch's global one.
 
     Returns:
         A value of the logits' shape and dtype.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If logits are NaN or inf, a row has no unmasked category, or a temperature is
+            not positive.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
@@ -45,14 +46,14 @@ def gumbel_softmax(
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The hard value forward, the gradient of the soft one backward.
+    """The hard value in the forward pass, the gradient of the soft value in the backward pass.
 
     Args:
         hard: Any tensor; its gradient is not used.
-        soft: A tensor of a shape that broadcasts with it.
+        soft: A tensor of a shape that broadcasts with that of ``hard``.
 
     Returns:
-        Exactly the hard value, with the soft one's gradient.
+        Exactly the hard value, with the soft value's gradient.
 
     Reference:
         Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic

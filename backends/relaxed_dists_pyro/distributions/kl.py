@@ -1,5 +1,5 @@
-"""KL divergences, registered only where they are exact: within the discrete family, and
-between relaxed distributions on one space."""
+"""KL divergences, registered only where they are exact: between discrete distributions, and
+between relaxed distributions on the same space."""
 
 from typing import Any, Never
 
@@ -21,9 +21,9 @@ from .sites import discrete
 
 
 def _kl(p: Any, q: Any) -> Tensor:
-    """The KL divergence of two members of a family; one may be torch's own distribution."""
+    """The KL divergence of two distributions on the same space; one may be torch's own."""
     # discrete() reuses the probs or logits that the user gave to torch's distribution: converting
-    # them would lose probs of exactly 0 and 1.
+    # probs to logits would change probs of exactly 0 and 1.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
     if p._family.scored_as is not q._family.scored_as:
         raise _errors.no_common_space(p, q)
@@ -48,7 +48,8 @@ for _ours, _builtin in ((OneHotCategorical, TorchOneHotCategorical), (Bernoulli,
 register_kl(RelaxedDistribution, RelaxedDistribution)(_kl)
 
 
-# no_kl is a ValueError: on a NotImplementedError TraceMeanField_ELBO would go on with an estimate.
+# no_kl is a ValueError: after a NotImplementedError, TraceMeanField_ELBO would estimate the
+# divergence from samples.
 
 
 def _refuse(p: Any, q: Any) -> Never:

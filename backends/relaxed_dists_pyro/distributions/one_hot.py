@@ -1,4 +1,4 @@
-"""The relaxed one-hot distributions: log space, simplex, straight-through."""
+"""The relaxed one-hot distributions: in log space, on the simplex, and straight-through."""
 
 from torch.distributions import constraints
 
@@ -12,30 +12,33 @@ from .discrete import OneHotCategorical
 class _RelaxedOneHot(RelaxedDistribution):
     @property
     def discrete(self) -> OneHotCategorical:
-        """The discrete distribution of the hard value."""
+        """The discrete distribution with the same logits."""
         return self._as_discrete(OneHotCategorical)
 
 
 class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
-    r"""The log of a relaxed one-hot sample: the canonical node, exact at every temperature.
+    r"""The log of a relaxed one-hot sample, with a density that is exact at every temperature.
 
-    With :math:`G_k` standard Gumbel, :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)` and
+    A sample is :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)`, with standard Gumbel noise
+    :math:`G_k`. Its log density is
 
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
 
     A masked category's entry is -inf, and the distribution is that of the unmasked categories. If
-    only one is unmasked, it is a point mass, whose log_prob is 0 at the point and -inf elsewhere.
+    only one category is unmasked, the distribution is a point mass: log_prob is 0 at the point and
+    -inf elsewhere.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
-            -inf masks a category. Exactly one of probs and logits.
-        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
+            constant added to a row changes nothing. Give either probs or logits.
+        validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix C.3.
@@ -58,29 +61,32 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
 class RelaxedOneHotCategorical(_RelaxedOneHot):
     r"""The Concrete or Gumbel-Softmax distribution on the simplex.
 
-    With :math:`G_k` standard Gumbel, :math:`x = \mathrm{softmax}((\theta + G) / \tau)` and
+    A sample is :math:`x = \mathrm{softmax}((\theta + G) / \tau)`, with standard Gumbel noise
+    :math:`G_k`. Its log density is
 
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
 
-    A masked category's entry is 0, and the distribution is that of the unmasked categories. If
-    only one is unmasked, it is a point mass, whose log_prob is 0 at the point and -inf elsewhere.
+    A masked category's entry is 0, and the distribution is that of the unmasked categories. If only
+    one category is unmasked, the distribution is a point mass: log_prob is 0 at the point and -inf
+    elsewhere.
 
-    A draw keeps its log behind it (a Python attribute), so that its density is exact where
-    small entries underflow. A copy with such entries is refused, since its density is not known:
-    see the page on lost samples. Other points are scored as they are. The
-    density's gradient by a draw is that by its entries, and the largest number where it would
-    overflow.
+    A draw also keeps its log (a Python attribute), so that its density is exact even if small
+    entries underflow. ``log_prob`` refuses a copy of a draw with such entries, since the copy's
+    density is not known: see the page on lost samples. The density of any other point is computed
+    from its entries. The density's gradient by a draw is the gradient by its entries, or the
+    largest number where that gradient would overflow.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
-            -inf masks a category. Exactly one of probs and logits.
-        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
+            constant added to a row changes nothing. Give either probs or logits.
+        validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3.1; Jang, Gu, Poole,
@@ -99,21 +105,24 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
 
 
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
-    r"""A one-hot value forward, the relaxed gradient backward.
+    r"""A one-hot value in the forward pass, a relaxed sample's gradient in the backward pass.
 
     The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
-    :class:`RelaxedOneHotCategorical`, its gradient that of x, and ``log_prob`` the density of x,
-    which the value keeps behind it (a Python attribute). A copy of the value has lost x, and is
-    refused: see the page on lost samples. The density's gradient by the value is that by x.
+    :class:`RelaxedOneHotCategorical`, with the gradient of x. ``log_prob`` is the log density of x,
+    which the value keeps (a Python attribute). ``log_prob`` refuses a copy of the value, which does
+    not have x: see the page on lost samples. The density's gradient by the value is the gradient by
+    x.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``. Exactly one of probs and logits.
-        validate_args: Whether to check arguments; by default as Pyro's setting is.
+        logits: :math:`\theta` of shape ``(..., K)``. Give either probs or logits.
+        validate_args: Whether to check arguments; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter is out of its range, or a value has lost its relaxed sample.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value without its relaxed sample, such as a copy of a
+            draw.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.2.

@@ -11,24 +11,25 @@ from .constraints import Values
 
 
 class Permutation(LogitsDistribution):
-    r"""The best matching of noisy scores: permutation matrices.
+    r"""The distribution of the best matching of noisy scores: permutation matrices.
 
     The value is the permutation matrix P with the largest
-    :math:`\sum_{ij} P_{ij} (\theta + G)_{ij}`, with :math:`G` Gumbel noise (the Gumbel-matching
-    distribution). Row i is the item, column j its place: ``P.mT @ x`` puts item i of x at its
+    :math:`\sum_{ij} P_{ij} (\theta + G)_{ij}`, with Gumbel noise :math:`G` (the Gumbel-matching
+    distribution). Rows are items and columns are places: ``P.mT @ x`` puts each item of x at its
     place. Adding a number to a row or a column of the logits changes nothing.
 
     The probability of a matrix has no closed form, so ``log_prob`` raises an error. In an ELBO
-    write the site as ``sample("z", distribution.mask(False))``, which counts as 0.
+    write the site as ``sample("z", distribution.mask(False))``, with a log density of 0.
 
     Args:
         logits: :math:`\theta` of shape ``(..., N, N)``, any real numbers; -inf forbids an item a
-            place. Where masks that can't be looked at leave no permutation, some rows are 0.
-        validate_args: Whether to check arguments; by default as Pyro's setting is.
+            place. If such masks leave no permutation and can't be checked, as in compiled code,
+            some rows of the value are 0.
+        validate_args: Whether to check arguments; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter is out of its range.
-        NotImplementedError: By ``log_prob``.
+        ValueError: If a parameter is out of its range, or masks leave no permutation.
+        NotImplementedError: If ``log_prob`` is called.
 
     Reference:
         Mena, Belanger, Linderman, Snoek, *Learning Latent Permutations with Gumbel-Sinkhorn
@@ -51,36 +52,36 @@ class Permutation(LogitsDistribution):
 
     @property
     def discrete(self) -> "Permutation":
-        """The same distribution."""
+        """This distribution itself."""
         return self
 
 
 class RelaxedPermutation(RelaxedDistribution):
-    r"""A relaxed permutation matrix: Sinkhorn's normalisations of noisy scores.
+    r"""A relaxed permutation matrix: noisy scores, normalised as by Sinkhorn.
 
-    With :math:`G` Gumbel noise, :math:`\exp((\theta + G)/\tau)` has its rows and then its columns
-    divided by their sums, ``iterations`` times, in log space. So the columns sum to 1 to rounding,
-    and the rows nearly. The largest error of a row's sum, at the median and the 95 % quantile of
-    draws with N = 10, is after 20 iterations 5e-8 and 2e-3 at temperature 1, 5e-3 and 0.04 at 0.5,
-    0.1 and 0.5 at 0.1; after 100 iterations 1e-15 and 3e-13, 4e-10 and 5e-3, 0.01 and 0.02.
-    As the temperature falls and the iterations grow, the value tends to a draw of
-    :class:`Permutation`.
+    The rows and then the columns of :math:`\exp((\theta + G)/\tau)`, with Gumbel noise :math:`G`,
+    are divided by their sums, ``iterations`` times, in log space. So the columns sum to 1 up to
+    rounding, and the rows nearly. For N = 10, the largest error of a row's sum has these medians
+    and 95 % quantiles after 20 iterations: 5e-8 and 2e-3 at temperature 1, 5e-3 and 0.04 at
+    temperature 0.5, 0.1 and 0.5 at temperature 0.1. After 100 iterations, they are 1e-15 and 3e-13,
+    4e-10 and 5e-3, 0.01 and 0.02. The value tends to a draw of :class:`Permutation` as the
+    temperature falls and the iterations grow.
 
     The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
-    ``sample("z", distribution.mask(False))``, which counts as 0.
+    ``sample("z", distribution.mask(False))``, with a log density of 0.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         logits: :math:`\theta` of shape ``(..., N, N)``, a score of each item (row) at each place
-            (column): any real numbers; -inf forbids an item a place, and its entry is 0.
-        iterations: How often to normalise, a Python number of at least 1.
+            (column): any real numbers; -inf forbids an item a place: the value's entry is then 0.
+        iterations: The number of normalisations, a Python integer of at least 1.
         hard: Whether the value is the best matching of the same noisy scores, with the gradient of
-            the relaxed one.
-        validate_args: Whether to check arguments; by default as Pyro's setting is.
+            the relaxed value.
+        validate_args: Whether to check arguments; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter is out of its range.
-        NotImplementedError: By ``log_prob``.
+        ValueError: If a parameter is out of its range, or masks leave no permutation.
+        NotImplementedError: If ``log_prob`` is called.
 
     Reference:
         Mena, Belanger, Linderman, Snoek, *Learning Latent Permutations with Gumbel-Sinkhorn

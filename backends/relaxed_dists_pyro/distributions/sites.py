@@ -1,4 +1,4 @@
-"""The distribution of a sample site inside the wrappers that Pyro puts around it."""
+"""Functions of a sample site's distribution, which may be inside wrappers such as masks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,12 @@ from .discrete import Bernoulli, OneHotCategorical
 
 
 def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
-    """The distribution of a site, with the innermost one changed and the wrappers as they were.
+    """The distribution of a site with the innermost distribution replaced, in the same wrappers.
 
     Args:
         fn: A distribution, perhaps made independent, masked or expanded.
-        change: From the innermost distribution to the one in its place, of the same batch shape.
+        change: A function from the innermost distribution to its replacement, of the same batch
+            shape.
     """
     if isinstance(fn, torch_dist.Independent):
         return rewrapped(fn.base_dist, change).to_event(fn.reinterpreted_batch_ndims)
@@ -28,17 +29,17 @@ def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def innermost(fn: Any) -> Any:
-    """The distribution inside the wrappers."""
+    """The distribution inside all wrappers."""
     while isinstance(fn, torch_dist.Independent | dist.MaskedDistribution | ExpandedDistribution):
         fn = fn.base_dist
     return fn
 
 
 def discrete(base: Any) -> Any:
-    """The one-hot or Bernoulli distribution with the same parameters; None if there is none.
+    """The one-hot or Bernoulli distribution with the same logits; None if that does not exist.
 
     Args:
-        base: A distribution without wrappers: of this library or torch's own.
+        base: A distribution without wrappers, of this library or of torch.
     """
     if isinstance(base, LogitsDistribution):
         counterpart = base.discrete
@@ -47,9 +48,9 @@ def discrete(base: Any) -> Any:
         counterpart = OneHotCategorical if len(base.event_shape) else Bernoulli
         return counterpart(logits=base.logits, validate_args=False)
     for ours in (OneHotCategorical, Bernoulli):
-        # The instances of torch's class include Pyro's, and its straight-through distribution.
+        # Pyro's distributions, also its straight-through one, are instances of torch's classes.
         if isinstance(base, getattr(torch_dist, ours.__name__)):
-            # Take the parameter that was given: torch's logits of probs of 0 are -16, no mask.
+            # Use the parameter that the user gave: for probs of 0 torch's logits are -16, not -inf.
             given = getattr(base, "_categorical", base).__dict__
             name = "probs" if "probs" in given else "logits"
             return ours(**{name: getattr(base, name)}, validate_args=False)
@@ -57,15 +58,15 @@ def discrete(base: Any) -> Any:
 
 
 def straight_through(base: Any) -> bool:
-    """Whether a distribution's values are hard, with the gradient and the density of soft ones."""
+    """Whether a distribution has hard values with the gradient and density of relaxed samples."""
     return isinstance(base, LogitsDistribution) and base._family.needs_sample
 
 
 def kind(fn: Any) -> str | None:
-    """Which sort of distribution a site draws from: relaxed, estimated, discrete, or none of these.
+    """A site's kind: "relaxed", "discrete", "estimated" (discrete with an estimator), or None.
 
     Args:
-        fn: A distribution, perhaps in wrappers: of this library or the framework's own.
+        fn: A distribution of this library or of the framework, perhaps in wrappers.
     """
     base = innermost(fn)
     if isinstance(base, (RelaxedDistribution, *TORCH_RELAXED)):
@@ -75,6 +76,6 @@ def kind(fn: Any) -> str | None:
     try:
         if not base.support.is_discrete:
             return None
-    except (AttributeError, NotImplementedError):  # a distribution that does not state its support
+    except (AttributeError, NotImplementedError):  # the distribution has no support
         return None
     return "estimated" if base.has_rsample else "discrete"

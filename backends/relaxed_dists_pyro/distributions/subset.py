@@ -11,25 +11,26 @@ from .constraints import Values
 class Subset(LogitsDistribution):
     r"""The distribution of k categories drawn without replacement: k-hot vectors.
 
-    The value marks the k largest of :math:`\theta + G`, with :math:`G` Gumbel noise. This is as if
-    categories were drawn one after the other, each with probabilities proportional to
-    :math:`w = \exp\theta` among those left, and their order forgotten. The probability of a set S
-    is, with W the sum of w outside S,
+    The value is 1 at the k largest entries of :math:`\theta + G`, with Gumbel noise :math:`G`, and
+    0 elsewhere. Drawing k categories one after the other, with probabilities proportional to
+    :math:`w = \exp\theta` among the remaining categories, has the same distribution if the order is
+    ignored. With W the sum of w outside a set S, the probability of S is
 
     .. math:: P(S) = \int_0^1 \prod_{i \in S} \left(1 - u^{w_i / W}\right) du.
 
-    A masked category is never in S. Masks that can't be checked, as in compiled code, may leave
-    fewer than k categories; then the value marks each category that is left.
+    A masked category is never in S. If masks leave fewer than k categories and can't be checked, as
+    in compiled code, the value is 1 at each unmasked category.
 
     Args:
-        k: The number of categories to draw, a Python number from 1 to K.
+        k: The number of categories to draw, a Python integer from 1 to K.
         probs: Weights w of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
-            -inf masks a category. Exactly one of probs and logits.
-        validate_args: Whether to check arguments and values; by default as Pyro's setting is.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
+            constant added to a row changes nothing. Give either probs or logits.
+        validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter, or the value of ``log_prob``, is out of its range.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or ``log_prob`` gets a value off the support.
 
     Reference:
         Kool, van Hoof, Welling, *Estimating Gradients for Discrete Random Variables by Sampling
@@ -65,43 +66,46 @@ class Subset(LogitsDistribution):
 
     @property
     def support(self) -> Values:
-        """k-hot vectors."""
+        """The constraint to k-hot vectors."""
         return Values(self._family)
 
     @property
     def discrete(self) -> "Subset":
-        """The same distribution."""
+        """This distribution itself."""
         return self
 
 
 class RelaxedSubset(RelaxedDistribution):
-    r"""A relaxed k-hot vector: k rounds of softmax, each on what the rounds before left.
+    r"""A relaxed k-hot vector: the sum of k softmaxes, which select one category after the other.
 
-    With scores :math:`s = \theta + G` and :math:`G` Gumbel noise, k times
-    :math:`a = \mathrm{softmax}(s / \tau)` and then :math:`s \leftarrow s + \log(1 - a)`; the value
-    is the sum of all a. Its entries are at least 0 and sum to k, but one may exceed 1 (at most
-    about 1.5 for k = 2, more for larger k). As the temperature falls the value tends to the k-hot
-    vector of the k largest scores, a draw of :class:`Subset`.
+    The scores start at :math:`s = \theta + G`, with Gumbel noise :math:`G`. Each of k rounds
+    computes :math:`a = \mathrm{softmax}(s / \tau)` and then updates
+    :math:`s \leftarrow s + \log(1 - a)`; the value is the sum of all a. The value's entries are at
+    least 0 and sum to k, but an entry may exceed 1 (at most about 1.5 for k = 2, more for larger
+    k). The value tends to the k-hot vector of the k largest scores, a draw of :class:`Subset`, as
+    the temperature falls.
 
-    A masked category's entry is 0. If the masks leave k categories, their entries are 1; also if
-    they leave fewer, which is an error unless the masks can't be looked at.
+    A masked category's entry is 0. If the masks leave k categories, the entries of these are 1.
+    Fewer categories are an error; if the masks can't be checked, as in compiled code, the entries
+    of these categories are 1.
 
     The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
-    ``sample("z", distribution.mask(False))``, which counts as 0. With k=1 the value is that of
-    :class:`RelaxedOneHotCategorical`, which has a density.
+    ``sample("z", distribution.mask(False))``, with a log density of 0. With k=1 the value is that
+    of :class:`RelaxedOneHotCategorical`, which has a density.
 
     Args:
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
-        k: The number of categories, a Python number from 1 to K.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        k: The number of categories, a Python integer from 1 to K.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers up to a constant per row;
-            -inf masks a category. Exactly one of probs and logits.
-        hard: Whether the value is the k-hot vector, with the gradient of the relaxed one.
-        validate_args: Whether to check arguments; by default as Pyro's setting is.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
+            constant added to a row changes nothing. Give either probs or logits.
+        hard: Whether the value is the k-hot vector, with the gradient of the relaxed value.
+        validate_args: Whether to check arguments; by default Pyro's setting.
 
     Raises:
-        ValueError: If a parameter is out of its range.
-        NotImplementedError: By ``log_prob``.
+        ValueError: If not exactly one of probs and logits is given, a parameter is out of its
+            range, or masks leave fewer than k categories.
+        NotImplementedError: If ``log_prob`` is called.
 
     Reference:
         Xie, Ermon, *Reparameterizable Subset Sampling via Continuous Relaxations* (2019),
@@ -133,7 +137,7 @@ class RelaxedSubset(RelaxedDistribution):
 
     @property
     def k(self) -> int:
-        """The sum of a value."""
+        """The sum of a value's entries."""
         return self._family.k
 
     @property
@@ -143,7 +147,7 @@ class RelaxedSubset(RelaxedDistribution):
 
     @property
     def support(self) -> Values:
-        """Vectors that sum to k, or k-hot ones; no transform leads to them."""
+        """The constraint to vectors that sum to k, or to k-hot vectors; it has no transform."""
         return Values(self._family)
 
     @property
