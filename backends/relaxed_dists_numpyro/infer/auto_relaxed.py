@@ -39,7 +39,7 @@ def _not_continuous(msg: Any) -> bool:
 
 
 class _WithoutEstimators(Messenger):
-    """Removes estimators, since NumPyro asks for a transform of each support; theirs has none."""
+    """Removes estimators: NumPyro needs a transform of each support, and estimators prevent it."""
 
     def process_message(self, msg: Any) -> None:
         if _is_discrete(msg):
@@ -51,28 +51,29 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
 
     Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, from this
     library or from NumPyro, gets its own logits :math:`\theta_i`, with one row for each element of
-    its full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. A subsampled plate takes the rows of
-    its subsample. The guide draws from this library's discrete distributions, so that
+    its full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. In a subsampled plate the guide uses
+    the rows of the subsample. It draws from this library's discrete distributions, so that
     ``TraceMeanField_ELBO`` computes their KL divergences exactly.
 
-    The first call looks for categories without probability in the prior. The guide gives them none
-    either, if the prior's parameters depend on no other latent site and the plates are not
-    subsampled (or the whole subsample lacks the category). The guide ignores the mask of a site:
-    the best distribution for masked elements is uniform, and its entropy stays in the bound.
+    The first call looks for categories of probability 0 in the prior. Their probability is 0 in the
+    guide too, if the prior's parameters depend on no other latent site and the plates are not
+    subsampled (or the category has probability 0 in the whole subsample). The guide ignores the
+    mask of a site: the best distribution for masked elements is uniform, and its entropy is a part
+    of the bound.
 
     Args:
         model: A NumPyro model.
         estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
-            an estimator, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``.
-            A guide with a callable needs ``temperature=`` in each call, which
-            :class:`AnnealedSVI` passes, also to a model whose signature takes it.
+            an estimator, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``. A
+            guide with a callable needs ``temperature=`` in each call. :class:`AnnealedSVI` passes
+            it to the guide, and to a model whose signature takes it.
         continuous: The class of an autoguide of NumPyro for the continuous latent sites, or a
-            function from a model to an autoguide. The model that it gets draws the discrete sites
+            function from a model to an autoguide. The model passed to it draws the discrete sites
             from the prior and hides them. Required if there are continuous sites, unless ``block``
             hides them and an ``AutoGuideList`` has another guide for them (whose model must then
             hide its discrete sites, and accept ``temperature=`` if this guide does).
-            ``TraceMeanField_ELBO`` warns if sites of both kinds alternate in the model, though the
-            guide is a mean-field one.
+            ``TraceMeanField_ELBO`` warns if discrete and continuous sites alternate in the model,
+            though the guide is mean-field.
         init_loc_fn: A function from a site (a dictionary with its ``name``, ``fn`` and ``value``)
             to a value of it, on the simplex or in [0, 1], such as NumPyro's ``init_to_value``. The
             guide starts at 0.9 times this value plus 0.1 times the uniform distribution; if the
@@ -82,8 +83,10 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             autoguides.
 
     Raises:
-        ValueError: If ``estimator`` is no estimator, a latent discrete site is neither one-hot nor
-            Bernoulli, or the model has continuous latent sites and no guide for them.
+        ValueError: If ``estimator`` is neither an estimator nor a callable from a temperature to
+            one; or, in the first call, if a latent discrete site is neither one-hot nor Bernoulli,
+            there is no latent discrete site, or there are continuous latent sites and
+            ``continuous`` is None.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 3.
@@ -136,14 +139,14 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         super().__init__(model, prefix=prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
         self.estimator = estimator
         self._guide_continuous(continuous, handlers.block(model, hide_fn=_not_continuous))
-        if self.continuous is not None:  # its own plates would draw another subsample
+        if self.continuous is not None:  # its own plates would draw other subsamples
             self.continuous.create_plates = self._shared_plates
 
     def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
         return list(self.plates.values())
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        with jax.ensure_compile_time_eval():  # constants are known under jit
+        with jax.ensure_compile_time_eval():  # so that jit can't hide constants
             self._trace_prototype(*args, **kwargs)
         with handlers.block():
             self._check_fixed(
@@ -172,13 +175,13 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         Args:
             args: The model's arguments.
             kwargs: The model's keyword arguments; and ``temperature``, if the estimator is made
-                from one.
+                from a temperature.
 
         Returns:
             A dictionary from the name of a site to its value.
 
         Raises:
-            ValueError: If the estimator is made from a temperature and there is none.
+            ValueError: If the estimator is made from a temperature and ``temperature`` is missing.
         """
         estimator = auto_relaxed.estimator_of(self.estimator, kwargs)
         if self.prototype_trace is None:
@@ -201,7 +204,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
 
         Returns:
             A dictionary from the name of a site to its OneHotCategorical or Bernoulli distribution,
-            of the full plates.
+            for the full plates without subsampling.
 
         Raises:
             ValueError: If the guide was never called.
@@ -220,7 +223,8 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             params: The parameters, such as ``svi.get_params(state)``.
 
         Returns:
-            A dictionary from the name of a site to its value, of the full plates.
+            A dictionary from the name of a site to its value, for the full plates without
+            subsampling.
         """
         posterior = self.discrete_posterior(params)
         result = {} if self.continuous is None else self.continuous.median(params)

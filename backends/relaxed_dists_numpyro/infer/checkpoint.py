@@ -1,4 +1,4 @@
-"""The state of a training in a NumPy file, without pickle."""
+"""Saves the state of a training to a NumPy file, without pickle, and loads it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def _leaves(svi_state: Any) -> dict[str, Any]:
 
 
 def _params(svi: Any, svi_state: Any) -> list[str]:
-    """The names of the parameters, which the states of NumPyro's own optimisers lack."""
+    """The names of the parameters, which are not in the states of NumPyro's own optimisers."""
     params = jax.eval_shape(svi.optim.get_params, svi_state.optim_state)
     paths, _ = jax.tree_util.tree_flatten_with_path(params)
     return [keystr(path) for path, _ in paths]
@@ -38,7 +38,7 @@ def _check(svi_state: Any) -> None:
 
 
 def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
-    """Write a state: each leaf under its path, and a header for what NumPy's format can't hold."""
+    """Write a state: each leaf under its path, and in a header what NumPy's format can't store."""
     _check(svi_state)
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
@@ -46,7 +46,7 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
         array = np.asarray(jax.random.key_data(leaf) if impl else leaf)
         weak = not hasattr(leaf, "dtype") or getattr(leaf, "weak_type", False)
         kinds[name] = {"dtype": array.dtype.name, "weak": weak, "key": impl}
-        # NumPy's format does not know the small floats of JAX.
+        # NumPy's format has no bfloat16 or other small floats of JAX: save their bits.
         arrays[name] = array.view(f"u{array.itemsize}") if array.dtype.isbuiltin != 1 else array
     header = {"leaves": kinds, "params": _params(svi, svi_state), "optim": type(svi.optim).__name__}
     arrays["kinds"] = np.array(json.dumps(header))
@@ -54,7 +54,7 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
 
 
 def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The leaves in a file, and its header."""
+    """The leaves in a file, and the file's header."""
     with np.load(file, allow_pickle=False) as arrays:
         header = json.loads(str(arrays["kinds"]))
         values: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _array(value: Any, weak: bool) -> Any:
-    """The value as an array, weakly typed if weak: this decides the dtype of sums with it."""
+    """The value as an array, weakly typed if ``weak``, which matters for the dtype of sums."""
     if weak and value.dtype != bool:
         zero = value.dtype.type(0).item()
         return jnp.full(value.shape, zero).at[...].set(value)
@@ -80,7 +80,7 @@ def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
     with open(path, "rb") as file:
         try:
             values, header = _read(file)
-        except Exception as error:  # the class depends on the damage
+        except Exception as error:  # the error's class depends on the damage
             raise checkpoint.unreadable(path, error) from error
     if header["optim"] != type(svi.optim).__name__:
         raise checkpoint.malformed(

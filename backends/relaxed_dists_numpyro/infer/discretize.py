@@ -1,4 +1,4 @@
-"""The discrete model, in which discrete distributions replace relaxed and estimated ones."""
+"""The discrete model: discrete distributions replace relaxed ones and those with an estimator."""
 
 from collections.abc import Callable
 from typing import Any, Never
@@ -61,27 +61,28 @@ def _discrete(base: Any) -> Any:
 
 
 class discretize(Messenger):
-    r"""The discrete model or guide of a relaxed one, under which any ELBO scores it.
+    r"""The discrete counterpart of a relaxed model or guide, to be scored by any ELBO.
 
-    An effect handler. Each latent site that draws from a relaxed distribution, or from a discrete
-    one with an estimator, draws from its discrete counterpart instead: the one-hot or Bernoulli
-    distribution with the same logits. A site of logs or logits draws the log or the logit of a hard
-    value (0 and -inf, or -inf and inf), from which the model computes the hard value. So
+    It is an effect handler. Each latent site with a relaxed distribution, or with a discrete
+    distribution that has an estimator, draws from the discrete distribution with the same logits
+    instead. A site in log or logit space draws the log or the logit of a hard value (0 and -inf, or
+    -inf and inf), from which the model computes the hard value. So
     ``discretize(relax(model, temperature))`` has exactly the density of the model.
 
     Other latent sites and observed sites do not change. The handler also works inside NumPyro's
     ``scan`` and ``cond``.
 
-    The discrete distributions do not depend on a temperature, so a function whose signature takes
-    one may be called without it. The first such call refuses the function if anything else in it
-    depends on a temperature; if all its arguments are traced (under ``jit``), it can't check that.
+    The discrete distributions do not depend on a temperature, so a function whose signature takes a
+    temperature may be called without one. The first such call refuses the function if anything else
+    in it depends on the temperature; if all arguments are traced (under ``jit``), this dependence
+    can't be checked.
 
     Args:
         fn: A model or a guide; or None, for a context manager.
 
     Raises:
-        ValueError: If a site's distribution is made from a relaxed one by a transform; or no
-            temperature is given, and the function depends on it.
+        ValueError: If a site's distribution is a transformed relaxed distribution; or no
+            temperature is given, and the function depends on one.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5, trains relaxed models
@@ -104,13 +105,13 @@ class discretize(Messenger):
         super().__init__(fn)
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Replace the distribution of a sample site; in a scan or cond, inside its functions.
+        """Replace the distribution of a sample site; in a scan or cond, wrap its functions.
 
-        Outside, the sites of a scan already have values, which its next step has used.
+        Outside of a scan, its sites already have values, which its later steps have used.
         """
         if msg["type"] == "control_flow":
             args = list(msg["args"])
-            for place in (0,) if callable(args[0]) else (1, 2):  # a scan, or a cond
+            for place in (0,) if callable(args[0]) else (1, 2):  # the functions of a scan or a cond
                 inner = discretize()
                 inner.fn, args[place] = args[place], inner
             msg["args"] = tuple(args)
@@ -132,11 +133,11 @@ def _parts(fn: Any) -> Any:
 def _independent(
     fn: Callable[..., Any], args: Any, kwargs: dict[str, Any], *temperatures: Any
 ) -> bool:
-    """Whether a discrete model or guide draws and scores the same at two temperatures."""
+    """Whether a discrete model or guide has the same draws and densities at two temperatures."""
 
     def found(temperature: Any) -> Any:
         with isolated():
-            # The handler goes around fn itself, so that this function is not called again.
+            # fn is set here, since __init__ would wrap it so that this function is called again.
             plain = discretize()
             plain.fn = handlers.seed(fn, random.key(0))
             sites = handlers.trace(plain).get_trace(*args, **kwargs, temperature=temperature)
@@ -149,11 +150,13 @@ def _independent(
             depends = eval_provenance(found, temperature=jnp.asarray(first))
             if not any(jax.tree.leaves(depends)):
                 return True
-        except TypeError:  # Python arithmetic, which takes no tracer; or several temperatures
+        except TypeError:  # math.exp and the like take no tracer; or fn takes several temperatures
             pass
-    # This may be a false alarm: everything that leaves a loop counts as made from all its inputs.
+    # The dependence may be false, since for eval_provenance each output of a loop depends on all
+    # inputs of the loop. So the numbers are compared.
     with jax.ensure_compile_time_eval():
-        # One more run first, since the first call of an autoguide draws more than later ones.
+        # The first run is repeated, since the first call of an autoguide draws more than later
+        # calls.
         runs: list[Any] = [jax.tree.flatten(found(t)) for t in (first, first, second)]
         (one, its_sites), (other, other_sites) = runs[1:]
         if not all(map(known, one + other)):

@@ -1,4 +1,4 @@
-"""Bounds of the evidence of the discrete model."""
+"""Bounds on the log evidence of the discrete model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,33 +48,34 @@ def evidence_bounds(
     bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
     The data in plates that contain all sites of model and guide are independent: each datum has its
-    own bound, and the results are sums over the data. A subsampled plate of this kind draws its
-    minibatch once, and the sum is scaled to all data; the errors do not include that choice. A
-    latent site that the guide lacks is drawn from the model. Each sample has its own key, so the
-    numbers do not depend on the size of the chunks.
+    own bound, and the results are sums over the data. If such a plate is subsampled, its minibatch
+    is drawn once, and the sum is scaled to all data; the standard errors do not include the choice
+    of the minibatch. A latent site that is not in the guide is drawn from the model. Each sample
+    has its own key, so the numbers do not depend on the size of the chunks.
 
     Args:
         rng_key: A JAX random key.
         params: The parameters of model and guide, such as ``svi.get_params(state)``.
         model: A NumPyro model.
-        guide: Its guide.
-        args: The arguments of both.
+        guide: The model's guide.
+        args: The arguments of model and guide.
         num_samples: The number S of samples.
         chunk_size: The number of samples to draw at once, by vmap. By default, as many as fit into
             some dozens of megabytes.
         progress_bar: Whether to show a progress bar.
-        kwargs: The keyword arguments of both. ``temperature`` reaches those that take it. Without
-            one they are called at some temperature, on which the discrete model does not depend.
+        kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
+            its signature takes it. Without it model and guide are called at an arbitrary
+            temperature, on which the discrete model does not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
-        ``importance_weighted_error``, by the delta method. If that error is near 1, one sample
-        outweighs all others: draw more samples. With one sample the errors are NaN.
+        ``importance_weighted_error``, by the delta method. If the latter error is near 1, one
+        sample outweighs all others: draw more samples. With one sample the errors are NaN.
 
     Raises:
-        ValueError: If log densities are scaled differently at different sites, the guide draws
-            a discrete site from a continuous distribution, or no temperature is given and the
-            discrete model or guide depends on it.
+        ValueError: If log densities are scaled differently at different sites, the guide draws a
+            discrete site from a continuous distribution, or no temperature is given and the
+            discrete model or guide depends on one.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
@@ -102,7 +103,8 @@ def evidence_bounds(
         if isinstance(handler.fn, AtAnyTemperature):
             handler.fn.check(substitute(handler.fn.fn, params), args, kwargs)
     key, rng_key = random.split(rng_key)
-    # JAX's arrays become arguments of the compiled functions; the rest is compiled in.
+    # JAX's arrays become arguments of the compiled functions; other arguments are constants in
+    # them.
     leaves, structure = jax.tree.flatten((args, kwargs))
     arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
 
@@ -154,7 +156,7 @@ def evidence_bounds(
     running, start = evidence.Running(), 0
     keys = random.split(rng_key, num_samples)
     for now in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
-        # The last chunk is filled up, so that nothing is compiled for its size.
+        # The last chunk is filled up to the full size, so that JAX compiles only one size.
         some = keys[(start + jnp.arange(size)) % num_samples]
         running.add(log_weights(arrays, data, some)[:now])
         start += now

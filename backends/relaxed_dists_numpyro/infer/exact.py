@@ -23,9 +23,9 @@ def exact_evidence(
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
 
     Use it to check bounds on small models. :func:`discretize` makes the model discrete, and NumPyro
-    enumerates it. So write the model as NumPyro's enumeration asks: values gain dimensions on the
-    left, and plates contain the data and the latent sites (without ``to_event``). The enumeration
-    needs funsor: ``pip install 'relaxed-dists[enumeration]'``.
+    enumerates it. So write the model as NumPyro's enumeration requires: values gain dimensions on
+    the left, and plates contain the data and the latent sites (without ``to_event``). The
+    enumeration needs funsor: ``pip install 'relaxed-dists[enumeration]'``.
 
     Args:
         params: The model's parameters, such as ``svi.get_params(state)``.
@@ -74,7 +74,7 @@ def exact_evidence(
     depth = _evidence.check_enumerable(_sites, found)
 
     class Values(enum):
-        """Gives the enumerated sites their values, instead of NumPyro's 0, 1, 2 and so on."""
+        """Sets the values of enumerated sites, in place of NumPyro's numbers 0, 1, 2 and so on."""
 
         def process_message(self, msg: dict[str, Any]) -> None:
             super().process_message(msg)

@@ -44,7 +44,8 @@ class GumbelSoftmaxReparam(Reparam):
     Here the noise is the site itself, so its tail is exact.
 
     Raises:
-        ValueError: If the site's distribution is not relaxed.
+        ValueError: If the site's distribution is neither a relaxed one-hot nor a relaxed Bernoulli
+            one.
         NotImplementedError: If the site is observed.
 
     Reference:
@@ -62,7 +63,7 @@ class GumbelSoftmaxReparam(Reparam):
     """
 
     def __call__(self, name: str, fn: Any, obs: Any) -> tuple[None, Array]:
-        """Draw the noise, in NumPyro's ``reparam`` handler.
+        """Draw the noise; NumPyro's ``reparam`` handler calls this method.
 
         Args:
             name: The site's name.

@@ -1,4 +1,4 @@
-"""The check that no site has a mass on one side and a density on the other."""
+"""The check that no site is relaxed in the model and discrete in the guide, or vice versa."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,11 +11,11 @@ from ..distributions import sites
 
 
 class Pairing(Pairs, Messenger):
-    """Notes the sites of guide and model that run within it."""
+    """Notes the sites of guide and model that run in the ``with`` block."""
 
     def __init__(self, allow_mixed: Collection[str]) -> None:
         super().__init__(sites, allow_mixed)
-        self.scanned: list[str] = []  # the estimated sites that came out of a scan
+        self.scanned: list[str] = []  # sites of a scan whose distribution has an estimator
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         """Note a latent site."""

@@ -29,14 +29,14 @@ _PATHWISE = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, R
 
 
 class _OuterParams(Messenger):
-    """Asks the handlers outside for parameters; being blocked, they record nothing."""
+    """Gets parameters from outer handlers that a ``block`` otherwise shields from the run."""
 
     def __init__(self, handlers: list[Any]) -> None:
         super().__init__()
         self._handlers = handlers
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Ask for the value of a parameter, or for a copy of a mutable value."""
+        """Let the outer handlers set the value of a parameter, or of a mutable, which is copied."""
         if msg["type"] in ("param", "mutable") and msg["value"] is None:
             for handler in self._handlers:
                 handler.process_message(msg)
@@ -46,21 +46,21 @@ class _OuterParams(Messenger):
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Run with the parameters that handlers outside give, and hide the run from them."""
+    """Run with the parameters of outer ``substitute`` handlers, which do not see the run."""
     outside = [handler for handler in reversed(_PYRO_STACK) if isinstance(handler, substitute)]
     with block(), _OuterParams(outside):
         yield
 
 
 class _Replaced(Messenger):
-    """Changes the value of a site after it is drawn."""
+    """Changes the values of sites after their draws."""
 
     def __init__(self, values: dict[str, Array]) -> None:
         super().__init__()
         self._values = values
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
-        """Change the value."""
+        """Set the new value."""
         if msg["type"] in ("sample", "deterministic") and msg["name"] in self._values:
             msg["value"] = self._values[msg["name"]]
 
@@ -83,15 +83,16 @@ def _check(
     targets: Callable[[Sites], dict[str, tuple[tuple[bool, bool], set[str]]]],
     trained: Callable[[str], bool] = lambda name: True,
 ) -> bool:
-    """Refuse a site whose value changes other densities, but without a derivative.
+    """Refuse a site on whose value other sites' densities depend, but without a derivative.
 
-    If only the numbers could tell, but they are traced, the check warns and returns false.
+    If the decision needs numbers that are traced, the check warns and returns False.
 
     Args:
         title: The public name that runs the check.
         run: Runs guide and model with the same keys each time, and returns their sites.
-        targets: Returns the sites to check, from those of a run, each with two flags (one-hot, log
-            or logit) and the names of its own sites, whose densities don't count.
+        targets: Returns the sites to check, from the sites of a run, each with two flags (whether
+            it is one-hot; whether it is a log or a logit) and the names of the sites whose
+            densities are left out: its own, and its relaxed site's.
         trained: Whether a site's value has a derivative by a parameter, and so needs a gradient.
     """
     wanted: dict[str, tuple[tuple[bool, bool], set[str]]] = {}
@@ -125,7 +126,7 @@ def _check(
         with jax.ensure_compile_time_eval():
             value = drawn()[name]
             before = others(value)
-            if not all(map(known, [value, *before])):  # in a traced call
+            if not all(map(known, [value, *before])):  # tracers, as in a call under jit
                 warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
                 seen = False
             elif any(map(unlike, moved(ops, value, *space))):
@@ -134,7 +135,7 @@ def _check(
 
 
 def pathwise(loss: Any) -> bool:
-    """Whether a loss is known to train a guide by derivatives of its values."""
+    """Whether a loss is known to train a guide by derivatives through the guide's values."""
     several = getattr(loss, "multi_sample_guide", False)
     return isinstance(loss, _PATHWISE) and not isinstance(loss, Unbiased) and not several
 
@@ -145,12 +146,13 @@ def check_svi(
     """Refuse a guide whose discrete sites get no gradient from the model.
 
     Raises:
-        ValueError: If other densities depend on a site's value, but none with a derivative.
+        ValueError: If other sites' densities depend on a site's value, but none has a derivative by
+            it.
     """
     keys = random.split(random.key(0))
 
     def drawn(params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        data = jax.tree.map(lambda x: x, params)  # a copy, since values may be mutable
+        data = jax.tree.map(lambda x: x, params)  # a copy, since a run may change mutable values
         return data, trace(substitute(seed(guide, keys[0]), data)).get_trace(*args, **kwargs)
 
     def run() -> Sites:
@@ -184,10 +186,10 @@ def check_svi(
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Refuse a relaxed model in which no gradient reaches a site; false if that is unknown.
+    """Refuse a relaxed model in which no gradient reaches a site; False if it can't be checked.
 
     Args:
-        relaxed: The model in its handler.
+        relaxed: The model inside the handler ``relax``.
         names: The sites that the handler relaxes.
         args: The model's arguments.
         kwargs: The model's keyword arguments.

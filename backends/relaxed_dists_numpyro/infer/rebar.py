@@ -20,9 +20,10 @@ from .unbiased import Run, Unbiased, latent, loss_of, pathwise, terms_of, total
 
 
 class _WithControlVariate(Unbiased):
-    """A loss from one hard run, with a control variate from a soft run for each group of sites.
+    """An ELBO from one hard run, with a control variate from a soft run for each group of sites.
 
-    The sites of a group do not depend on each other. A soft run gives them soft values.
+    A hard run has hard values at the discrete sites of model and guide, a soft run has soft values
+    at the sites of the group. The sites of a group do not depend on each other.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class _WithControlVariate(Unbiased):
     def loss(
         self, rng_key: Any, param_map: Any, model: Any, guide: Any, *args: Any, **kwargs: Any
     ) -> Array:
-        """The loss, whose gradient is the estimate. See ELBO for Args and Returns."""
+        """The loss, whose gradient is the unbiased estimate. See ELBO for Args and Returns."""
         name = type(self).__name__
         if isinstance(self.eta, str) and self.eta not in param_map:
             raise unbiased.no_such_parameter(name, self.eta)
@@ -72,11 +73,11 @@ class _WithControlVariate(Unbiased):
 
         elbo, surrogate, seconds = self._particles(particle, rng_key)
         trained = self.surrogate is not None or isinstance(self.eta, str)
-        # The parameters on which the second moment depends are trained to make it small.
+        # The parameters of eta and of the surrogate are trained to make the second moment small.
         return loss_of(elbo.mean(), surrogate.mean() - (seconds.mean() if trained else 0.0))
 
     def _groups(self, run: Run, draws: HardDraws) -> list[list[str]]:
-        """The sites in groups whose sites do not depend on each other."""
+        """Groups of sites that do not depend on each other."""
         names = list(draws.found)
         if len(names) < 2:
             return [names] if names else []
@@ -149,7 +150,8 @@ class _WithControlVariate(Unbiased):
                 sums[name] = total(model_trace, of) - total(guide_trace, of)
             return sums
 
-        # The values on which the derivatives of the sums depend, found without computing any.
+        # eval_provenance finds the leaves on which the derivative of each sum depends, without
+        # computing a number.
         found = eval_provenance(lambda **t: jax.jvp(others, (leaves,), (t,))[1], **leaves)
         for name in leaves:
             if name not in found[name]:
@@ -157,7 +159,7 @@ class _WithControlVariate(Unbiased):
 
 
 def _rows(terms: Any, site: Any) -> Array:
-    """The terms, summed to the plates of a site, as constants of its batch shape."""
+    """The terms, summed over all but a site's plates, as constants of the site's batch shape."""
     total = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
     return jnp.broadcast_to(total, site["fn"].batch_shape)
 
@@ -165,9 +167,9 @@ def _rows(terms: Any, site: Any) -> Array:
 class REBAR_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
-    The guide is an unchanged one with ``GumbelSoftmax(temperature)``; only the loss differs. With
-    :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s with the same noise,
-    the gradient by a site's logits is
+    The guide is the same as for a pathwise gradient by ``GumbelSoftmax(temperature)``; only the
+    loss differs. With :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s
+    with the same noise, the gradient by a site's logits is
 
     .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
         + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
@@ -175,13 +177,14 @@ class REBAR_ELBO(_WithControlVariate):
     whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
     the noise of s, so that model and guide run once at hard values and once at soft ones. Both f
     have only the terms that share the site's plates. The linear extension
-    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier ones,
-    there is a soft run for each step of the dependence. The temperature changes the variance, never
-    the mean. Continuous sites and the model's parameters keep their pathwise gradients.
+    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier sites,
+    each level of this dependence has its own soft run. The temperature changes the variance of the
+    gradient, never its mean. Continuous sites and the model's parameters keep their pathwise
+    gradients.
 
     The model must be a smooth function of the values: it may multiply by them, but not round or
     compare them, nor take their argmax. The first step refuses a site on which no other density
-    depends smoothly; if only some densities do, the gradient is biased without an error.
+    depends smoothly; if only some densities do, the gradient is biased and no error is raised.
 
     Args:
         num_particles: The number of particles.
@@ -191,8 +194,10 @@ class REBAR_ELBO(_WithControlVariate):
         vectorize_particles: As in NumPyro's ``ELBO``.
 
     Raises:
-        ValueError: If an argument is out of its range, or (in a step) a discrete site of the
-            guide has no hard ``GumbelSoftmax``, or the model takes no soft value for it.
+        ValueError: If ``num_particles`` is no integer of at least 1, or ``eta`` is neither a finite
+            number nor the name of a parameter; or, in a step, if a discrete site of the guide has
+            no hard ``GumbelSoftmax``, or its distribution in the model has no density at soft
+            values.
 
     Reference:
         Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, *REBAR: Low-variance, unbiased gradient
@@ -223,17 +228,17 @@ class REBAR_ELBO(_WithControlVariate):
 class RELAX_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
-    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of
-    :math:`\eta f(s)`. The same optimiser trains the parameters of r, for a small second moment of
-    the gradient by the logits; no other function should use these parameters. With ``eta=0`` the
-    model never runs at soft values, and may use the hard ones in any way.
+    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`.
+    The same optimiser trains the parameters of r to make the second moment of the gradient by the
+    logits small; no other function should use these parameters. With ``eta=0`` the model never runs
+    at soft values, and may use the hard ones in any way.
 
     Args:
         surrogate: The function r, called as ``surrogate(params, values, *args, **kwargs)``: params
             are the parameters of model and guide, by name, values are the relaxed values of the
-            guide's discrete sites, by name, and the others are the arguments of model and guide. It
-            returns a number, or an array with a number for each row of the plates, which must
-            depend on that row's values only. The guide declares its parameters, by
+            guide's discrete sites, by name, and args and kwargs are the arguments of model and
+            guide. It returns a number, or an array with a number for each row of the plates, which
+            must depend only on the values of the same row. The guide declares its parameters, by
             ``numpyro.param``.
         num_particles: The number of particles.
         eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.

@@ -25,7 +25,7 @@ _CLASSES = ExpRelaxedOneHotCategorical, LogitRelaxedBernoulli
 
 
 def _gives(handler: Any, site: dict[str, Any]) -> str:
-    """The name of a handler if it gives a value to a site; otherwise an empty string."""
+    """The name of a handler if it sets the value of a site; otherwise an empty string."""
     name = site["name"]
     if isinstance(handler, condition) and handler.condition_fn is not None:
         return "condition" if handler.condition_fn(site) is not None else ""
@@ -44,10 +44,11 @@ def _gives(handler: Any, site: dict[str, Any]) -> str:
 
 
 def _refuse_given(name: str, fn: Any) -> None:
-    """Refuse a value for the site's own name from a handler outside.
+    """Refuse a handler outside of relax that sets the value of the discrete site itself.
 
-    NumPyro's handlers outside see a deterministic site. They would ignore it, or change its value,
-    but not that of the relaxed site from which it is computed.
+    For handlers outside, the discrete site is deterministic, with a value computed from the relaxed
+    site. NumPyro's handlers would not set this value, or would set it without a change of the
+    relaxed site's value.
     """
     inner = max((i for i, h in enumerate(_PYRO_STACK) if isinstance(h, reparam)), default=0)
     site = {"type": "sample", "name": name, "fn": fn, "value": None, "is_observed": False}
@@ -63,19 +64,20 @@ class RelaxedReparam(Reparam):
     r"""Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
     A one-hot site ``z`` becomes a site ``z_relaxed`` of :class:`ExpRelaxedOneHotCategorical` (in
-    log space), and a Bernoulli site one of :class:`LogitRelaxedBernoulli` (in logit space), with
-    the same logits, plates, masks and scales. The value of ``z`` stays in the trace as a
-    deterministic one: :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and
-    relaxed sites do not change.
+    log space), and a Bernoulli site becomes one of :class:`LogitRelaxedBernoulli` (in logit space),
+    with the same logits, plates, masks and scales. In the trace ``z`` is then a deterministic site,
+    whose value is :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and relaxed
+    sites do not change.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the site's shape (that of
-            its logits, without the categories).
+        temperature: A positive number, or an array that broadcasts with the site's shape (the shape
+            of its logits, without the categories).
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
 
     Raises:
-        ValueError: If the site's distribution can't be relaxed, a temperature is out of its range
-            or does not broadcast, or a handler outside gives a value to the site's own name.
+        ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
+            does not broadcast, or a handler outside, such as ``condition``, sets the value of the
+            discrete site itself.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -96,7 +98,7 @@ class RelaxedReparam(Reparam):
         self.hard = hard
 
     def __call__(self, name: str, fn: Any, obs: Any) -> tuple[Any, Any]:
-        """Draw the auxiliary site, in NumPyro's ``reparam`` handler.
+        """Draw the auxiliary site; NumPyro's ``reparam`` handler calls this method.
 
         Args:
             name: The site's name.
@@ -104,8 +106,8 @@ class RelaxedReparam(Reparam):
             obs: The value that the site already has, or None.
 
         Returns:
-            None in place of the distribution, and the value; for an observed or relaxed site,
-            the arguments.
+            None in place of the distribution, and the value; for an observed or relaxed site, fn
+            and obs.
         """
         if obs is not None or isinstance(sites.innermost(fn), RelaxedDistribution):
             return fn, obs
@@ -118,17 +120,17 @@ class RelaxedReparam(Reparam):
 class relax(reparam):  # lower case, as NumPyro's handlers are
     r"""Relaxes all latent discrete sites of a model, or those named.
 
-    A handler like NumPyro's own: each latent site of a one-hot or Bernoulli distribution goes
-    through :class:`RelaxedReparam`, so that ``z`` becomes the relaxed site ``z_relaxed`` and a
+    It is a handler like NumPyro's own, which applies :class:`RelaxedReparam` to each latent site of
+    a one-hot or Bernoulli distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a
     deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
     and NUTS run on it. To anneal the temperature, write
-    ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and give it to
+    ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and pass this function to
     :class:`AnnealedSVI`.
 
-    Put conditions on ``z`` inside, ``relax(condition(model, {"z": ...}), temperature)``, since
-    outside there is only ``z_relaxed``. A masked category (a logit of -inf) has no density, so
-    autoguides and NUTS, which move through all categories, need :class:`GumbelSoftmaxReparam` on
-    ``z_relaxed``.
+    To condition on ``z``, write ``relax(condition(model, {"z": ...}), temperature)``, since
+    handlers outside of ``relax`` can set only ``z_relaxed``. Autoguides and NUTS propose finite
+    logs for all categories, but the log of a masked category (with a logit of -inf) is -inf: if
+    there are masked categories, apply :class:`GumbelSoftmaxReparam` to ``z_relaxed``.
 
     Args:
         fn: The model; or None, for a decorator or a context manager.
@@ -137,11 +139,11 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
 
     Raises:
-        ValueError: If a site's distribution can't be relaxed, a named site is not a latent discrete
-            one or is never drawn, a temperature is out of its range, or the model uses a site's
-            value only through functions without a derivative (an argmax, an index). The first call
-            with data checks this by tracing the model once more; it warns if all arguments are
-            traced (under ``jit``).
+        ValueError: If a latent discrete site is neither one-hot nor Bernoulli, a named site is not
+            a latent discrete one or is never drawn, a temperature is out of its range, or the model
+            uses a site's value only through functions without a derivative (an argmax, an index).
+            The first call with data checks this last condition by tracing the model once more; it
+            warns if all arguments are traced (under ``jit``).
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -172,8 +174,8 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         super().__init__(fn, config=self._choose)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model; the first call with data checks that gradients reach its sites."""
-        if self.fn is None:  # a decorator
+        """Run the model; the first call with data checks that gradients reach the relaxed sites."""
+        if self.fn is None:  # the handler decorates a model
             return super().__call__(*args, **kwargs)
         with paths.explain_index("relax", lambda: self._chosen.relaxed or None):
             result = super().__call__(*args, **kwargs)
@@ -202,13 +204,13 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
                 "outside it changes; expected relax inside. Wrap its body: "
                 "scan(relax(body, temperature), ...)."
             )
-        if site["value"] is not None:  # a handler inside gave it
+        if site["value"] is not None:  # a handler inside relax has set the value
             return None
         self._chosen.relaxed.add(name)
         return self._reparam
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Relax a site, and note whether one has data."""
+        """Relax a site, and note whether any site is observed."""
         self._chosen.observed |= msg["type"] == "sample" and msg["is_observed"]
         super().process_message(msg)
 
@@ -226,5 +228,5 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
 
 class _Unchecked(relax):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model."""
+        """Run the model without the check of gradients."""
         return Messenger.__call__(self, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The hard draws of REBAR and RELAX, and the soft ones with the same noise."""
+"""The hard draws of REBAR and RELAX, and the soft draws with the same noise."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -18,11 +18,11 @@ from .unbiased import latent, with_estimator
 
 
 class HardDraws(Messenger):
-    """Draws the relaxed sites of a guide at hard values.
+    """Draws hard values at the sites of a guide that have a ``GumbelSoftmax`` estimator.
 
     Attributes:
         found: The draws, by name.
-        logits: Their logits, with a gradient.
+        logits: The logits of the draws, by name, with a gradient.
     """
 
     _estimator: Any = None
@@ -34,7 +34,7 @@ class HardDraws(Messenger):
         self.logits: dict[str, Array] = {}
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Draw a relaxed site."""
+        """Draw a site that has a ``GumbelSoftmax`` estimator."""
         if not latent(msg) or msg["value"] is not None:
             return
         if not unbiased.is_relaxed(self._elbo, sites, msg):
@@ -58,9 +58,9 @@ class HardDraws(Messenger):
 
 
 class Redraws(HardDraws):
-    """Runs the guide again: some sites at given values, the others relaxed, with the same noise."""
+    """Runs the guide again: with given values at some sites, else soft ones from the same noise."""
 
-    # Any estimator will do: NumPyro stops the gradients of a distribution without one.
+    # Any estimator is possible here, but without one NumPyro would stop the gradient.
     _estimator = GumbelSoftmax(1.0, hard=False)
 
     def __init__(self, elbo: str, fn: Callable[..., Any], given: dict[str, Array]) -> None:
@@ -73,7 +73,7 @@ class Redraws(HardDraws):
 
 
 class SoftScores(Messenger):
-    """Scores a model's sites at soft values."""
+    """Lets a model's sites score soft values."""
 
     def __init__(self, elbo: str, fn: Callable[..., Any], names: Collection[str]) -> None:
         super().__init__(fn)

@@ -21,7 +21,7 @@ from . import checkpoint
 from .pairing import Pairing
 from .paths import check_svi, pathwise
 
-# The errors of a function that needs numbers and gets a tracer.
+# The errors that JAX raises if a function needs the numbers of a tracer.
 _UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -30,7 +30,7 @@ _UNTRACEABLE = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """The function whose signature a handler or an autoguide hides."""
+    """The function inside a handler or an autoguide, which hides its signature."""
     if isinstance(fn, Messenger):
         return fn.fn
     return fn.model if isinstance(fn, AutoGuide) else None
@@ -40,38 +40,39 @@ class AnnealedSVI(svi.Annealed, SVI):
     r"""NumPyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
-    signature takes it. A ``temperature=`` given to a method replaces that of the schedule, and
-    may be given without a schedule. The optimiser's state counts the steps, so the
-    temperature is right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved
-    state. A whole run is compiled once.
+    signature takes a temperature. A ``temperature=`` passed to a method replaces the schedule's,
+    and may be passed without a schedule. The optimiser's state counts the steps, so the temperature
+    is right under ``jit`` and ``scan``, in ``run``, and after a restart from a saved state. A whole
+    run is compiled once.
 
     The state holds everything that a restart needs: parameters, optimiser, step, random key and the
-    values of ``numpyro.mutable``. With several particles NumPyro itself drops these values:
-    ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a file, and :meth:`load`
-    reads it.
+    values of ``numpyro.mutable``. With several particles NumPyro itself drops the values of
+    ``numpyro.mutable``: ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a
+    file, and :meth:`load` reads it.
 
     Args:
         model: A NumPyro model.
         guide: A NumPyro guide.
         optim: A NumPyro or optax optimiser.
         loss: A NumPyro ELBO.
-        temperature: A schedule: any callable from a step to a positive number. Or a dict,
-            list or tuple of schedules and numbers: then model and guide get the same structure of
-            numbers. Or None, for an estimator without a temperature, or for a loop that passes
+        temperature: A schedule, which is any callable from a step to a positive number; or a dict,
+            list or tuple of schedules and numbers, for which model and guide get numbers in the
+            same structure; or None, for an estimator without a temperature or a loop that passes
             ``temperature=`` to each method.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
         static_kwargs: Further arguments of model and guide that stay fixed.
 
     Raises:
-        ValueError: If there is a temperature which neither model nor guide takes; a site is relaxed
-            on one side and discrete on the other (checked in ``init``); a schedule can't compute
-            with a traced step, or yields a temperature that is not positive and finite; or the
-            model uses a site's value only through functions without a derivative (an argmax, an
-            index), so that no gradient reaches the guide. ``init`` checks this by tracing guide and
-            model once more; it warns if ``init`` itself is traced. It can't see that one of several
-            paths breaks. If the step is traced (``update`` under ``jit``), temperatures can't be
-            checked; the distributions then replace those that are too low by the lowest possible.
+        ValueError: If there is a temperature but neither model nor guide takes one; a site is
+            relaxed in the model and discrete in the guide, or the other way round (checked in
+            ``init``); a schedule can't compute with a traced step, or yields a temperature that is
+            not positive and finite; or the model uses a site's value only through functions without
+            a derivative (an argmax, an index), so that no gradient reaches the guide. ``init``
+            checks this last condition by tracing guide and model once more; it warns if ``init``
+            itself is traced. The check passes if only one of several uses has a derivative. If the
+            step is traced (``update`` under ``jit``), temperatures can't be checked; the
+            distributions then replace those that are too low by the lowest possible.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -166,24 +167,24 @@ class AnnealedSVI(svi.Annealed, SVI):
         return state
 
     def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a step at the temperature of the state. See SVI for Args and Returns."""
+        """Take a step at the temperature of the state's step. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a step unless it is not finite. See SVI for Args and Returns."""
+        """Take a step; if it is not finite, keep the old state. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
     def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss at the temperature of the state. See SVI for Args and Returns."""
+        """The loss at the temperature of the state's step. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
     evaluate_loss = evaluate  # Pyro's name
 
     def save(self, path: str | os.PathLike[str], svi_state: Any) -> None:
-        """Write a state to a file, all at once and without pickle.
+        """Write a state to a file, without pickle; the file is never left half written.
 
         The file has NumPy's format ``.npz``, whatever its name, with an array for each leaf of the
         state. The file is written under a temporary name in the same folder and then renamed, so
@@ -196,18 +197,19 @@ class AnnealedSVI(svi.Annealed, SVI):
         checkpoint.save(self, path, svi_state)
 
     def load(self, path: str | os.PathLike[str], svi_state: Any) -> Any:
-        """Read a state from a file that :meth:`save` wrote: training goes on bit for bit.
+        """Read a state from a file that :meth:`save` wrote: training continues exactly.
 
         Args:
             path: The file.
-            svi_state: A state that :meth:`init` returned in this process. It gives the structure,
-                and ``init`` tells SVI the parameters' constraints.
+            svi_state: A state that :meth:`init` returned in this process. The file's state must
+                have the same structure; and ``init`` has set the parameters' constraints in this
+                SVI.
 
         Returns:
             The state, on the devices of ``svi_state``.
 
         Raises:
-            ValueError: If the file is damaged or no checkpoint, or holds a state with another
+            ValueError: If the file is damaged or no checkpoint, or has a state with another
                 structure, other shapes or other dtypes.
         """
         return checkpoint.load(self, path, svi_state)
@@ -226,7 +228,7 @@ class AnnealedSVI(svi.Annealed, SVI):
     ) -> Any:
         """Take a number of steps along the schedule. See SVI for Args and Returns.
 
-        The progress bar shows the loss as SVI's does, and the temperature of the last step.
+        The progress bar shows the loss, as in SVI, and the temperature of the last step.
 
         Raises:
             ValueError: If the schedule yields a temperature that is not positive in these steps.
@@ -234,7 +236,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
             # The loop is traced, so all its temperatures are checked before it starts.
             first = 0 if init_state is None else init_state.optim_state[0]
-            with jax.ensure_compile_time_eval():  # run itself may be under jit
+            with jax.ensure_compile_time_eval():  # for a run under jit
                 steps = first + jnp.arange(num_steps)
                 ahead = jax.vmap(self._at_step)(steps)
                 for end in (jnp.min, jnp.max):
@@ -244,7 +246,8 @@ class AnnealedSVI(svi.Annealed, SVI):
             how |= {"stable_update": stable_update, "init_params": init_params}
             how |= {"progress_bar": False, "init_state": init_state}
             return super().run(rng_key, num_steps, *args, **how, **kwargs)
-        # A copy of SVI's loop with a bar, whose text can't be changed.
+        # This is a copy of SVI's loop with a progress bar, since the text of SVI's own bar can't be
+        # changed.
         state, every = init_state, max(num_steps // 20, 1)
         if state is None:
             state = self.init(rng_key, *args, init_params=init_params, **kwargs)

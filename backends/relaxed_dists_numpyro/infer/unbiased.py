@@ -48,13 +48,13 @@ class _DrawDiscrete(Messenger):
             if straight_through(base) or getattr(base, "hard", False):
                 raise unbiased.straight_through(self._elbo, msg["name"], base)
             if kind(msg["fn"]) == "estimated":
-                if msg["value"] is not None:  # already drawn, inside a scan
+                if msg["value"] is not None:  # a scan has already drawn the value
                     raise unbiased.out_of_reach(self._elbo, msg["name"])
                 msg["fn"] = with_estimator(msg["fn"])
 
 
 def terms_of(model_trace: Any, guide_trace: Any) -> Any:
-    """The log densities of the model minus those of the guide, by their plates."""
+    """The log densities of the model minus those of the guide, grouped by plates."""
     terms = MultiFrameTensor()
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
         for site in trace.values():
@@ -73,13 +73,13 @@ def in_plates(site: Any, log_prob: Array) -> Array:
 
 
 def total(trace: Any, of: Callable[[Any], bool] = lambda site: True) -> Any:
-    """The sum of the log densities of the sites."""
+    """The sum of the log densities of those sites for which ``of`` is true."""
     sites = [site for site in trace.values() if site["type"] == "sample" and of(site)]
     return sum((site["log_prob"].sum() for site in sites), start=jnp.array(0.0))
 
 
 class Run(NamedTuple):
-    """A particle: its key, the parameters, the model and the guide with their arguments."""
+    """The input of one particle: a key, parameters, model and guide, and their arguments."""
 
     key: Any
     params: Any
@@ -102,34 +102,34 @@ class Run(NamedTuple):
 
 
 def pathwise(model_trace: Any, guide_trace: Any) -> tuple[Array, Array]:
-    """The ELBO as a constant, and the part of it that has a pathwise gradient."""
+    """The ELBO as a constant, and its terms that have a pathwise gradient."""
     elbo = total(model_trace) - total(guide_trace)
     direct = total(model_trace) - total(guide_trace, lambda site: site["fn"].has_rsample)
     return lax.stop_gradient(elbo), direct
 
 
 class Unbiased(ELBO):
-    """An ELBO whose loss has the gradient of a surrogate."""
+    """An ELBO whose loss has the gradient of a surrogate, which is the estimate."""
 
     can_infer_discrete = True
 
     def _particles(self, particle: Callable[[Any], Any], key: Any) -> Any:
-        """The results of a function of a key for all particles, along the first axis."""
+        """The results of ``particle`` for a key per particle, along the first axis."""
         if self.num_particles == 1:
             return jax.tree.map(lambda x: x[None], particle(key))
         return self.vectorize_particles_fn(particle, random.split(key, self.num_particles))
 
 
 def loss_of(elbo: Array, surrogate: Array) -> Array:
-    """The loss with the gradient of the surrogate."""
+    """Minus the ELBO, as a number with the gradient of minus the surrogate."""
     return -(elbo + surrogate - lax.stop_gradient(surrogate))
 
 
 class LeaveOneOut_ELBO(Unbiased):
     r"""The ELBO with an unbiased gradient for discrete sites, by REINFORCE with a free baseline.
 
-    With particles :math:`f_i = \log p(x, z_i) - \log q(z_i)` the gradient by the guide's parameters
-    is the mean over i of
+    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient by the guide's
+    parameters is the mean over i of
 
     .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
 
@@ -139,15 +139,17 @@ class LeaveOneOut_ELBO(Unbiased):
     The model may use the values in any way, also as an index.
 
     A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
-    from other data and help little. Draw the minibatch outside, and give it to model and guide.
+    from other data and reduce the variance little. Draw the minibatch outside, and pass it to model
+    and guide.
 
     Args:
         num_particles: The number of particles, at least 2.
         vectorize_particles: As in NumPyro's ``ELBO``.
 
     Raises:
-        ValueError: If there are fewer than 2 particles, or (in a step) a site of the guide has a
-            biased pathwise gradient, such as the straight-through relaxed distributions.
+        ValueError: If there are fewer than 2 particles; or, in a step, if the distribution of a
+            site of the guide has a biased pathwise gradient, as the straight-through relaxed
+            distributions have.
 
     Reference:
         Kool, van Hoof, Welling, *Buy 4 REINFORCE Samples, Get a Baseline for Free!* (2019).
@@ -171,7 +173,7 @@ class LeaveOneOut_ELBO(Unbiased):
     def loss(
         self, rng_key: Any, param_map: Any, model: Any, guide: Any, *args: Any, **kwargs: Any
     ) -> Array:
-        """The loss, whose gradient is the estimate. See ELBO for Args and Returns."""
+        """The loss, whose gradient is the unbiased estimate. See ELBO for Args and Returns."""
 
         def particle(key: Any) -> Any:
             run = Run(key, param_map, model, guide, args, kwargs)
@@ -179,7 +181,7 @@ class LeaveOneOut_ELBO(Unbiased):
             terms, pairs = terms_of(*traces), []
             for site in traces[1].values():
                 if latent(site) and not site["fn"].has_rsample:
-                    # Not site["log_prob"], which a subsampled plate scales.
+                    # site["log_prob"] isn't used, since a subsampled plate scales it.
                     score = in_plates(site, site["fn"].log_prob(site["value"]))
                     f = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
                     pairs.append((jnp.broadcast_to(f, score.shape), score))

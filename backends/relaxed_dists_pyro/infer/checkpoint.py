@@ -1,9 +1,9 @@
-"""The state of a training: how AnnealedSVI collects it, and how it restores it.
+"""How AnnealedSVI saves the state of a training, and how it restores that state.
 
-Pyro's param store and the modules of a model share tensors, until one of them replaces its own, as
-the store's set_state does. So loaded numbers are copied into the existing tensors. A parameter that
-does not exist yet waits in the store until model or guide registers it; then the registered tensor
-takes the numbers.
+Pyro's param store shares tensors with the modules of model and guide. If the store replaced its
+tensors, as its set_state does, the modules would keep the old ones. So loaded numbers are copied
+into the existing tensors. A parameter that does not exist yet waits in the store until model or
+guide registers it; then the loaded numbers are copied into the registered tensor.
 """
 
 import copy
@@ -28,11 +28,11 @@ from relaxed_dists._infer import checkpoint
 from .generators import rng_state, set_rng_state
 from .holding import held_tensors
 
-# Tensors of the param store with loaded numbers, which nothing has registered since.
+# Tensors of the param store with loaded numbers that neither model nor guide has registered yet.
 _waiting: dict[str, Tensor] = {}
 
 
-# Constraints, described by data that torch.load(weights_only=True) reads.
+# Constraints are saved as descriptions, which torch.load(weights_only=True) can read.
 
 
 def _class(path: str) -> Any:
@@ -46,10 +46,10 @@ def _class(path: str) -> Any:
 
 
 def _described(value: Any) -> Any:
-    """The value with Python's numbers in place of NumPy's, and with described constraints.
+    """The value with Python's numbers in place of NumPy's, and descriptions of constraints.
 
-    A description has the path of the constraint's class and its fields. A constraint that these
-    don't describe stays as it is.
+    A description has the path of the constraint's class, and the constraint's fields. A constraint
+    is not replaced if its class can't be imported by a path, or a field is no plain data.
     """
     if isinstance(value, constraints.Constraint):
         path = f"{type(value).__module__}:{type(value).__qualname__}"
@@ -65,7 +65,7 @@ def _described(value: Any) -> Any:
 
 
 def _constraint(value: Any, source: str, name: str) -> Any:
-    """The constraint of a description; a constraint that Pyro itself saved stays as it is."""
+    """The constraint of a description; any other value, such as a constraint, is returned."""
     if isinstance(value, list):
         return [_constraint(entry, source, name) for entry in value]
     if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
@@ -79,14 +79,14 @@ def _constraint(value: Any, source: str, name: str) -> Any:
 
 
 def _fill(places: dict[str, Tensor], values: dict[str, Tensor]) -> None:
-    """Copy the values into the tensors of the same names, where these exist."""
+    """Copy the values into the tensors of the same names, if there are such tensors."""
     with torch.no_grad():
         for name in places.keys() & values.keys():
             places[name].copy_(values[name])
 
 
 def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) -> None:
-    """Refuse values that do not fit the tensor of the same name, where it exists."""
+    """Refuse values that do not fit the tensor of the same name, if there is such a tensor."""
     for name, value in values.items():
         checkpoint.check_like(source, name, value, places.get(name, value))
 
@@ -120,13 +120,13 @@ def read(path: str | os.PathLike[str], map_location: Any) -> Any:
     """Read a file of torch.save without executing anything in it."""
     with open(path, "rb") as file:
         try:
-            with zipfile.ZipFile(file) as archive:  # torch.load itself checks no checksums
+            with zipfile.ZipFile(file) as archive:  # torch.load itself verifies no checksums
                 wrong = torch.serialization.get_crc32_options() and archive.testzip()
             if wrong:
                 raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
             file.seek(0)
             return torch.load(file, map_location, weights_only=True)
-        except Exception as error:  # the class depends on the damage
+        except Exception as error:  # the error's class depends on the damage
             raise checkpoint.unreadable(path, error) from error
 
 
@@ -140,7 +140,7 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
         try:
             torch.save(state, file)
             file.flush()
-            torch.load(file.name, "cpu", weights_only=True, mmap=True)  # reads no tensors
+            torch.load(file.name, "cpu", weights_only=True, mmap=True)  # a check; reads no tensors
         except (AttributeError, TypeError, pickle.PickleError) as error:
             raise checkpoint.unsaved(error) from error
 
@@ -148,7 +148,7 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
 
 
 def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Parameters and constraints, in Pyro's own layout."""
+    """The parameters and the constraints of a state, after a check of their layout."""
     valid = isinstance(params, dict) and params.keys() == {"params", "constraints"}
     if not valid or params["params"].keys() != params["constraints"].keys():
         expected = "params and constraints of the same names"
@@ -164,7 +164,7 @@ def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[s
 def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str) -> None:
     """Refuse the state of another kind of optimiser."""
     if callable(optim.pt_optim_args):
-        return  # the settings depend on the parameter
+        return  # each parameter may have other settings
     name = next(iter(states.keys() & params.keys()), None)
     if name is None:
         return
@@ -180,10 +180,10 @@ def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str
 
 
 def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
-    """Check the whole state, and then set everything that it holds.
+    """Check the whole state, and then set everything that is in it.
 
     Returns:
-        The arguments of :func:`rehearse`; None if model and guide have registered everything.
+        The argument ``loaded`` of :func:`rehearse`; None if all parameters are registered already.
     """
     kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
     kinds |= {"modules": dict, "rest": dict}
@@ -229,7 +229,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     _fill(held, rest)
     svi.steps = state.get("steps", svi.steps)
     if "optim" in state:
-        # Pyro gives this state to the optimisers that it makes from now on.
+        # Pyro loads this state into the optimisers that it makes from now on.
         svi.optim.optim_objs.clear()
         svi.optim._state_waiting_to_be_consumed.clear()
         svi.optim.set_state(copy.deepcopy(state["optim"]))
@@ -245,14 +245,15 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
 def _setdefault(
     name: str, init_constrained_value: Any, constraint: Any = constraints.real
 ) -> Tensor:
-    """Replace the param store's setdefault while loaded parameters wait to be registered.
+    """The param store's setdefault while loaded parameters wait to be registered.
 
-    A waiting parameter is registered as a new one, so that the store shares the tensor of a module,
-    and the tensor then takes the loaded numbers. A function that makes the initial value is not
-    called, since it may draw random numbers.
+    If the initial value is a tensor, a waiting parameter is registered like a new one, so that the
+    store shares the tensor with a module; then the loaded numbers are copied into this tensor. If a
+    function makes the initial value, it is not called, since it may draw random numbers.
     """
     store, loaded, init = pyro.get_param_store(), _waiting.get(name), init_constrained_value
-    # It no longer waits after clear_param_store, or if a PyroModule replaced the tensor.
+    # The parameter does not wait any more after clear_param_store, or if a PyroModule replaced its
+    # tensor.
     if loaded is not None and store._params.get(name) is loaded and isinstance(init, Tensor):
         with torch.no_grad():
             start = transform_to(store._constraints[name]).inv(init)
@@ -271,9 +272,10 @@ def _setdefault(
 def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> None:
     """Run the loss once after a load, so that model and guide register the loaded parameters.
 
-    A guide may use a module that the model registers later; automatic guides make their parameters,
-    and compiling losses run the model, in their first call. Everything that this run changes is set
-    back: random generators, buffers, and averages that a loss keeps in the param store.
+    An extra run is needed since a guide may use a module that the model registers later. Also,
+    autoguides make their parameters in their first call, and compiling losses run the model in
+    theirs. Everything that this run changes is restored: random generators, buffers, and averages
+    that a loss keeps in the param store.
     """
     store, rng = pyro.get_param_store(), rng_state()
     if loaded["params"] and not loaded["params"] & store.keys():
@@ -287,17 +289,18 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         zero_grads(site["value"].unconstrained() for site in sites.values())
     finally:
         set_rng_state(rng)
-        # The next call makes the new ones again, from the same draws.
+        # The next call makes the new parameters again, from the same random numbers.
         for name in store.keys() - before.keys():
             store._param_to_name.pop(store._params.pop(name), None)
             del store._constraints[name]
         _fill(held_tensors(svi), held)
-        _fill(store._params, before)  # after the modules' first values
+        _fill(store._params, before)  # last: held may have initial values of modules
     seen = sites.keys()
     unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
     unused &= loaded["trained"]
     new = seen - loaded["params"]
-    # These are in the names of a module's parameters. Other parameters may belong to another batch.
+    # Names with "$$$" or "." are those of a module's parameters, so a module was renamed. Other new
+    # parameters may belong to another batch.
     if unused and any("$$$" in name or "." in name for name in new):
         raise checkpoint.renamed(unused, new)
     if unused:

@@ -1,4 +1,4 @@
-"""The discrete model, in which discrete distributions replace relaxed and estimated ones."""
+"""The discrete model: discrete distributions replace relaxed ones and those with an estimator."""
 
 from collections.abc import Callable
 from typing import Any, Never
@@ -67,19 +67,19 @@ class _Discretize(Messenger):
 
 
 def discretize(fn: Callable[..., Any] | None = None) -> Any:
-    r"""The discrete model or guide of a relaxed one, under which any ELBO scores it.
+    r"""The discrete counterpart of a relaxed model or guide, to be scored by any ELBO.
 
-    An effect handler. Each latent site that draws from a relaxed distribution, or from a discrete
-    one with an estimator, draws from its discrete counterpart instead: the one-hot or Bernoulli
-    distribution with the same logits. A site of logs or logits draws the log or the logit of a hard
-    value (0 and -inf, or -inf and inf), from which the model computes the hard value. So
+    It is an effect handler. Each latent site with a relaxed distribution, or with a discrete
+    distribution that has an estimator, draws from the discrete distribution with the same logits
+    instead. A site in log or logit space draws the log or the logit of a hard value (0 and -inf, or
+    -inf and inf), from which the model computes the hard value. So
     ``discretize(relax(model, temperature))`` has exactly the density of the model.
 
     Other latent sites and observed sites do not change.
 
-    The discrete distributions do not depend on a temperature, so a function whose signature takes
-    one may be called without it. The first such call refuses the function if anything else in it
-    depends on a temperature.
+    The discrete distributions do not depend on a temperature, so a function whose signature takes a
+    temperature may be called without one. The first such call refuses the function if anything else
+    in it depends on the temperature.
 
     Args:
         fn: A model or a guide; or None, for a context manager.
@@ -88,8 +88,8 @@ def discretize(fn: Callable[..., Any] | None = None) -> Any:
         The model or the guide with its sites replaced.
 
     Raises:
-        ValueError: If a site's distribution is made from a relaxed one by a transform; or no
-            temperature is given, and the function depends on it.
+        ValueError: If a site's distribution is a transformed relaxed distribution; or no
+            temperature is given, and the function depends on one.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 5, trains relaxed models
@@ -116,10 +116,11 @@ def discretize(fn: Callable[..., Any] | None = None) -> Any:
 def _independent(
     fn: Callable[..., Any], args: Any, kwargs: dict[str, Any], *temperatures: Any
 ) -> bool:
-    """Whether a discrete model or guide draws and scores the same at two temperatures."""
+    """Whether a discrete model or guide has the same draws and densities at two temperatures."""
     state, found = rng_state(), []
     with poutine.block():
-        # One more run first, since the first call of an autoguide draws more than later ones.
+        # The first run is repeated, since the first call of an autoguide draws more than later
+        # calls.
         for temperature in (temperatures[0], *temperatures):
             with same_noise(state):
                 trace = poutine.trace(_Discretize()(fn))

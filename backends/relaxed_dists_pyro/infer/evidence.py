@@ -1,4 +1,4 @@
-"""Bounds of the evidence of the discrete model."""
+"""Bounds on the log evidence of the discrete model."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,34 +46,35 @@ def evidence_bounds(
     bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
     The data in plates that contain all sites of model and guide are independent: each datum has its
-    own bound, and the results are sums over the data. A subsampled plate of this kind draws its
-    minibatch once, and the sum is scaled to all data; the errors do not include that choice. A
-    latent site that the guide lacks is drawn from the model. As with
+    own bound, and the results are sums over the data. If such a plate is subsampled, its minibatch
+    is drawn once, and the sum is scaled to all data; the standard errors do not include the choice
+    of the minibatch. A latent site that is not in the guide is drawn from the model. As with
     ``vectorize_particles``, one outermost plate draws a chunk of samples. If the model or the guide
-    can't run in this plate (because of ``X @ g`` with a variable outside of plates, or of an
-    ``if``), or three samples of the chunk have other log weights than alone, the samples are drawn
-    one at a time.
+    can't run in this plate (because of an ``if`` on a value, or of ``X @ g`` with a latent g
+    outside of plates), or the log weights of three samples differ from those of the same values
+    without this plate, the samples are drawn one at a time.
 
     Args:
         model: A Pyro model.
-        guide: Its guide.
-        args: The arguments of both.
+        guide: The model's guide.
+        args: The arguments of model and guide.
         num_samples: The number S of samples.
         chunk_size: The number of samples to draw at once; 1 adds no plate. By default, as many as
             fit into some dozens of megabytes.
         progress_bar: Whether to show a progress bar.
-        kwargs: The keyword arguments of both. ``temperature`` reaches those that take it. Without
-            one they are called at some temperature, on which the discrete model does not depend.
+        kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
+            its signature takes it. Without it model and guide are called at an arbitrary
+            temperature, on which the discrete model does not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
-        ``importance_weighted_error``, by the delta method. If that error is near 1, one sample
-        outweighs all others: draw more samples. With one sample the errors are NaN.
+        ``importance_weighted_error``, by the delta method. If the latter error is near 1, one
+        sample outweighs all others: draw more samples. With one sample the errors are NaN.
 
     Raises:
-        ValueError: If log densities are scaled differently at different sites, the guide draws
-            a discrete site from a continuous distribution, or no temperature is given and the
-            discrete model or guide depends on it.
+        ValueError: If log densities are scaled differently at different sites, the guide draws a
+            discrete site from a continuous distribution, or no temperature is given and the
+            discrete model or guide depends on one.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
@@ -117,7 +118,7 @@ def evidence_bounds(
     found: list[poutine.Trace] = []
 
     def log_weights(size: int, given: list[poutine.Trace] | None = None) -> Tensor:
-        """The log weights of a chunk drawn in a plate of that size, or of given values."""
+        """The log weights of a chunk of samples, drawn in a plate, or with given values."""
         fns: list[Any] = [poutine.condition(fn, data=fixed) for fn in (model, guide)]
         if given is not None:
             pairs = zip(fns, reversed(given), strict=True)
@@ -137,7 +138,7 @@ def evidence_bounds(
         return total.expand(size, *total.shape[1:]) if size > 1 else total[None]
 
     def right(weights: Tensor) -> bool:
-        """Whether three samples of a chunk have the same log weights alone."""
+        """Whether three samples of a chunk have the same log weights without the plate."""
         together, totals = list(found), weights.reshape(len(weights), -1).sum(-1)
         for i in {0, int(totals.argmin()), int(totals.argmax())}:
             given = [_one(*pair, i, depth) for pair in zip(traces, together, strict=True)]
@@ -147,12 +148,12 @@ def evidence_bounds(
         return True
 
     def chunk_of(size: int) -> Tensor:
-        """The log weights of a chunk; one by one if the model can't draw them in a plate."""
+        """The log weights of a chunk of samples, drawn one by one if the plate is impossible."""
         nonlocal vectorized
         state = rng_state()
         if size > 1 and vectorized:
-            # The model ran with one sample, so an error here is due to the plate; any other error
-            # is raised again below.
+            # The model has run with one sample, so an error here probably comes from the plate. Any
+            # other error is raised again below.
             with suppress(Exception):
                 weights = log_weights(size)
                 if size in checked or right(weights):
@@ -170,7 +171,7 @@ def evidence_bounds(
 
 
 def _one(single: Any, many: Any, i: int, depth: int) -> Any:
-    """A copy of the trace single whose latent values are those of sample i in the trace many."""
+    """A copy of the trace ``single``, with the latent values of sample i in the trace ``many``."""
     one = single.copy()
     nodes: Any = prune_subsample_sites(single).nodes
     for name, site in nodes.items():

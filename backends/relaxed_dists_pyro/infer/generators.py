@@ -11,7 +11,7 @@ import torch
 
 
 def rng_state() -> dict[str, Any]:
-    """The states of the random generators, in tensors and numbers."""
+    """The states of the random generators, as tensors, lists and numbers."""
     state: dict[str, Any] = pyro.util.get_rng_state()
     name, keys, *rest = state["numpy"]
     state["numpy"] = [name, keys.tolist(), *rest]
@@ -21,8 +21,8 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any], scratch: bool = False) -> None:
-    """Set the random generators; or scratch ones, which shows whether the state is valid."""
-    # A map_location may have moved the states to a device.
+    """Set the random generators; with scratch=True new ones, to check that the state is valid."""
+    # torch.load's map_location may have moved the states to a device.
     (torch.Generator() if scratch else torch.default_generator).set_state(state["torch"].cpu())
     version, words, gauss = state["random"]
     (random.Random() if scratch else random).setstate((version, tuple(words), gauss))
@@ -35,7 +35,7 @@ def set_rng_state(state: dict[str, Any], scratch: bool = False) -> None:
 
 @contextmanager
 def same_noise(state: dict[str, Any]) -> Iterator[None]:
-    """Draw from a state on, and then set the generators back."""
+    """Set the random generators to a state, and restore them after the ``with`` block."""
     now = rng_state()
     set_rng_state(state)
     try:

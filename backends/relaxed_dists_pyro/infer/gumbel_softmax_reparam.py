@@ -40,7 +40,7 @@ class _Logistic(dist.Logistic):
         return logistic(self._extended_shape(torch.Size(sample_shape)), self.loc)
 
 
-_RELAXED = (  # first the straight-through ones: Pyro's are subclasses of its relaxed ones
+_RELAXED = (  # straight-through first, as Pyro's are subclasses of its other relaxed classes
     RelaxedOneHotCategoricalStraightThrough,
     RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategorical,
@@ -49,7 +49,7 @@ _RELAXED = (  # first the straight-through ones: Pyro's are subclasses of its re
 
 
 def _ours(base: Any) -> Any:
-    """A relaxed distribution of Pyro or this library, in this library's class; None for others."""
+    """This library's class for a relaxed distribution of Pyro or this library; None for others."""
     if isinstance(base, RelaxedDistribution):
         return base if discrete(base) is not None else None
     for ours in _RELAXED:
@@ -76,7 +76,8 @@ class GumbelSoftmaxReparam(Reparam):
     ``strategy.config["x"] = GumbelSoftmaxReparam()``.
 
     Raises:
-        ValueError: If the site's distribution is not relaxed.
+        ValueError: If the site's distribution is neither a relaxed one-hot nor a relaxed Bernoulli
+            one.
         NotImplementedError: If the site is observed.
 
     Reference:
@@ -93,14 +94,14 @@ class GumbelSoftmaxReparam(Reparam):
     """
 
     def apply(self, msg: Any) -> Any:
-        """Draw the noise, in Pyro's ``reparam`` handler.
+        """Draw the noise; Pyro's ``reparam`` handler calls this method.
 
         Args:
-            msg: The site's name, distribution, value (an initial one, or None), and whether it is
-                observed.
+            msg: A dictionary with the site's name, distribution, initial value (or None), and
+                whether the site is observed.
 
         Returns:
-            The new distribution and value, and whether the site is now observed.
+            A dictionary with the new distribution and value, and whether the site is now observed.
         """
         name, fn, value = msg["name"], msg["fn"], msg["value"]
         base = _ours(innermost(fn))

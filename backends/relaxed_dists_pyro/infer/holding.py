@@ -1,4 +1,8 @@
-"""The modules that model and guide hold, each with a route that other processes share."""
+"""Finds the modules that model and guide use, to save their tensors.
+
+Each module has a route: the names by which one gets from the model or the guide to the module. The
+route is the same in another process that runs the same program.
+"""
 
 import sys
 import types
@@ -13,10 +17,10 @@ from torch import Tensor, nn
 
 from relaxed_dists._infer import checkpoint
 
-# Libraries whose functions hold no modules of users in their globals.
+# Libraries whose functions have no modules of the user among their globals.
 _LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
-# The most objects to look at: a guide may hold a whole data set, or use a library whose functions
-# lead to thousands of objects.
+# The largest number of objects that the search visits: a guide may refer to a data set with many
+# objects, or to a library whose functions refer to thousands of objects.
 _MAX_OBJECTS = 10_000
 
 
@@ -26,7 +30,7 @@ def _in_library(module: str) -> bool:
 
 
 def _leads_nowhere(thing: Any) -> bool:
-    """Whether an object neither is a module nor holds one."""
+    """Whether the search skips an object, since it leads to no module or has too many entries."""
     if isinstance(thing, type):
         return _in_library(thing.__module__)
     if isinstance(thing, dict | list | tuple):
@@ -36,18 +40,18 @@ def _leads_nowhere(thing: Any) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names that a function and the functions inside it use."""
+    """The names of globals and attributes that a function and the functions inside it use."""
     inner = (_names(const) for const in code.co_consts if isinstance(const, types.CodeType))
     return set(code.co_names).union(*inner)
 
 
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """The objects that an object holds, each with its name in it."""
+    """The objects to which an object refers, each with the name in that object."""
     if isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             try:
                 yield name, cell.cell_contents
-            except ValueError:  # not assigned yet
+            except ValueError:  # the variable is not assigned yet
                 continue
         if not _in_library(thing.__module__ or ""):
             names = _names(thing.__code__)
@@ -75,9 +79,10 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _modules(**roots: Any) -> dict[str, nn.Module]:
-    """The modules that functions are, hold or use, each with a route to it.
+    """The modules to which the roots lead, by their routes.
 
-    A route is the same in another process that runs the same program.
+    Args:
+        roots: The objects where the search starts, such as a model.
     """
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
@@ -92,7 +97,7 @@ def _modules(**roots: Any) -> dict[str, nn.Module]:
         seen.add(id(thing))
         if isinstance(thing, nn.Module):
             found[route] = thing
-            # First in the queue, since there might be too many objects before its dictionaries.
+            # Submodules go to the front of the queue, as the search may end before the other parts.
             children = ((f"{route}.{name}", child) for name, child in thing.named_children())
             queue.extendleft(children)
         parts = ((name, part) for name, part in _parts(thing) if not _leads_nowhere(part))
@@ -101,7 +106,7 @@ def _modules(**roots: Any) -> dict[str, nn.Module]:
 
 
 def held_tensors(svi: Any) -> dict[str, Tensor]:
-    """The parameters and buffers of an SVI's modules, each with a route to it."""
+    """The parameters and buffers of an SVI's modules, by their routes."""
     found: dict[str, Tensor] = {}
     roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
     for route, module in _modules(**roots).items():

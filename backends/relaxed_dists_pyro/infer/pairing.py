@@ -1,4 +1,4 @@
-"""The check that no site has a mass on one side and a density on the other."""
+"""The check that no site is relaxed in the model and discrete in the guide, or vice versa."""
 
 from collections.abc import Collection
 from typing import Any, Self
@@ -11,7 +11,7 @@ from ..distributions import sites
 
 
 class Pairing(Pairs, Messenger):
-    """Notes the sites of the first run of guide and model within it that has no error."""
+    """Notes the sites of guide and model in the first ``with`` block that ends without an error."""
 
     def __init__(self, allow_mixed: Collection[str]) -> None:
         super().__init__(sites, allow_mixed)

@@ -26,9 +26,9 @@ _PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
 
 
 def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace]:
-    """The traces of the guide and of the model replayed against it."""
+    """The traces of the guide, and of the model replayed with the guide's values."""
     inner: Any = poutine.unwrap(guide)
-    if hasattr(inner, "get_traces"):  # a GuideMessenger, which holds the model and runs both
+    if hasattr(inner, "get_traces"):  # a GuideMessenger, which runs the guide and its own model
         guide(*args, **kwargs)
         model_trace, guide_trace = inner.get_traces()
     else:
@@ -39,7 +39,7 @@ def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace
 
 
 class _Replaced(Messenger):
-    """Changes the values of sites after they are drawn, so that all draws use the same noise."""
+    """Changes the values of sites after their draws, so that each run draws the same noise."""
 
     def __init__(self, change: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _Replaced(Messenger):
 
 @contextmanager
 def _unchanged() -> Iterator[None]:
-    """Leave the random generators and the modules' buffers as they are."""
+    """Restore the random generators and the modules' buffers at the end of the ``with`` block."""
     saved: dict[int, tuple[Tensor, Tensor]] = {}
 
     def save(module: Any, args: Any) -> None:
@@ -75,7 +75,7 @@ Change = Callable[[Any], Any]
 
 
 def _run(run: Callable[[], list[Any]], change: Change, hidden: set[str], state: Any) -> list[Any]:
-    """The sites of guide and model, with the log densities of those that are not hidden."""
+    """The sites of a run with changed values, and the log density of each that is not hidden."""
     set_rng_state(state)
     with poutine.block(), _Replaced(change), warnings.catch_warnings(action="ignore"):
         found = run()
@@ -94,16 +94,17 @@ def _check(
     leaf: Change,
     targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
 ) -> bool:
-    """Refuse a site whose value changes other densities, but without a derivative.
+    """Refuse a site on whose value other sites' densities depend, but without a derivative.
 
-    If torch traces, values have no numbers, so nothing is run and the result is false.
+    If a derivative exists but is 0, the check only warns. If torch traces, values have no numbers,
+    so nothing is run and the result is False.
 
     Args:
         title: The public name that runs the check.
         run: Runs guide and model, and returns their traces.
-        leaf: Returns the value of a message, in the run whose derivatives are taken.
-        targets: Returns the sites to check, from those of a run, each with the names of its own
-            sites, whose densities don't count.
+        leaf: Returns the value for a message, in the run that is differentiated.
+        targets: Returns the sites to check, from the sites of a run, each with the names of the
+            sites whose densities are left out: its own, and its relaxed site's.
     """
     if traced():
         return False
@@ -142,13 +143,13 @@ def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
     value, base = site["value"].detach(), _sites.innermost(site["fn"])
     before = others(value)
     if unlike(value):
-        return False  # random numbers that no seed fixes: nothing can be known
+        return False  # the densities are random in spite of the seed: nothing can be known
     real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
     return any(map(unlike, moved(ops, value, len(base.event_shape) > 0, real)))
 
 
 def pathwise(loss: Any) -> bool:
-    """Whether a loss is known to train a guide by derivatives of its values."""
+    """Whether a loss is known to train a guide by derivatives through the guide's values."""
     return isinstance(loss, _PATHWISE) and not isinstance(loss, Unbiased)
 
 
@@ -156,7 +157,8 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
     """Refuse a guide whose discrete sites get no gradient from the model.
 
     Raises:
-        ValueError: If other densities depend on a site's value, but none with a derivative.
+        ValueError: If other sites' densities depend on a site's value, but none has a derivative by
+            it.
     """
 
     def run() -> list[Any]:
@@ -170,10 +172,10 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Refuse a relaxed model in which no gradient reaches a site; false if that is unknown.
+    """Refuse a relaxed model in which no gradient reaches a site; False if it can't be checked.
 
     Args:
-        relaxed: The model in its handler.
+        relaxed: The model inside the handler ``relax``.
         names: The sites that the handler relaxes.
         args: The model's arguments.
         kwargs: The model's keyword arguments.
@@ -186,7 +188,7 @@ def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, An
         return [poutine.trace(relaxed).get_trace(*args, **kwargs)]
 
     def leaf(msg: Any) -> Any:
-        # A leaf, since a prior's draw may have no gradient.
+        # The value is made a leaf of autograd's graph, as a prior's draw may require no gradient.
         value = msg["value"]
         return value.detach().requires_grad_() if msg["name"] in names else value
 

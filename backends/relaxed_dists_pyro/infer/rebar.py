@@ -18,9 +18,10 @@ from .unbiased import Unbiased, terms_of
 
 
 class _WithControlVariate(Unbiased):
-    """A loss from one hard run, with a control variate from a soft run for each group of sites.
+    """An ELBO from one hard run, with a control variate from a soft run for each group of sites.
 
-    The sites of a group do not depend on each other. A soft run gives them soft values.
+    A hard run has hard values at the discrete sites of model and guide, a soft run has soft values
+    at the sites of the group. The sites of a group do not depend on each other.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class _WithControlVariate(Unbiased):
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
     def _groups(self, guide: Any, names: Any, args: Any, kwargs: Any, state: Any) -> Any:
-        """The sites in groups whose sites do not depend on each other, found at the first call."""
+        """Groups of sites that do not depend on each other; stored after the first call."""
         if len(names) < 2:
             return [list(names)] if names else []
         key = (guide, *names)
@@ -86,7 +87,8 @@ class _WithControlVariate(Unbiased):
     ) -> tuple[dict[str, tuple[Any, Any]], list[Tensor]]:
         """The control variate of each site of a group, and its pathwise gradient by the logits.
 
-        The second result is the list of the parameters that are trained for a small second moment.
+        The second result lists the parameters that are trained to make the gradient's second moment
+        small.
         """
         name, draws = type(self).__name__, again.draws
         softly, trained = list(leaves.values()), []
@@ -144,7 +146,7 @@ class _WithControlVariate(Unbiased):
 
 
 def _rows(terms: Any, site: Any) -> Tensor:
-    """The terms, summed to the plates of a site, as constants of its batch shape."""
+    """The terms, summed over all but a site's plates, as constants of the site's batch shape."""
     total = torch.as_tensor(terms.sum_to(site["cond_indep_stack"]))
     return total.detach().expand(site["fn"].batch_shape)
 
@@ -152,9 +154,9 @@ def _rows(terms: Any, site: Any) -> Tensor:
 class REBAR_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
-    The guide is an unchanged one with ``GumbelSoftmax(temperature)``; only the loss differs. With
-    :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s with the same noise,
-    the gradient by a site's logits is
+    The guide is the same as for a pathwise gradient by ``GumbelSoftmax(temperature)``; only the
+    loss differs. With :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s
+    with the same noise, the gradient by a site's logits is
 
     .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
         + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
@@ -162,13 +164,14 @@ class REBAR_ELBO(_WithControlVariate):
     whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
     the noise of s, so that model and guide run once at hard values and once at soft ones. Both f
     have only the terms that share the site's plates. The linear extension
-    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier ones,
-    there is a soft run for each step of the dependence. The temperature changes the variance, never
-    the mean. Continuous sites and the model's parameters keep their pathwise gradients.
+    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier sites,
+    each level of this dependence has its own soft run. The temperature changes the variance of the
+    gradient, never its mean. Continuous sites and the model's parameters keep their pathwise
+    gradients.
 
     The model must be a smooth function of the values: it may multiply by them, but not round or
     compare them, nor take their argmax. The first step refuses a site on which no other density
-    depends smoothly; if only some densities do, the gradient is biased without an error.
+    depends smoothly; if only some densities do, the gradient is biased and no error is raised.
 
     Args:
         num_particles: The number of particles.
@@ -178,8 +181,10 @@ class REBAR_ELBO(_WithControlVariate):
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
 
     Raises:
-        ValueError: If an argument is out of its range, or (in a step) a discrete site of the
-            guide has no hard ``GumbelSoftmax``, or the model takes no soft value for it.
+        ValueError: If ``num_particles`` is no integer of at least 1, or ``eta`` is neither a finite
+            number nor the name of a parameter; or, in a step, if a discrete site of the guide has
+            no hard ``GumbelSoftmax``, or its distribution in the model has no density at soft
+            values.
 
     Reference:
         Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, *REBAR: Low-variance, unbiased gradient
@@ -210,17 +215,17 @@ class REBAR_ELBO(_WithControlVariate):
 class RELAX_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
-    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of
-    :math:`\eta f(s)`. The same optimiser trains the parameters of r, for a small second moment of
-    the gradient by the logits; no other function should use these parameters. With ``eta=0`` the
-    model never runs at soft values, and may use the hard ones in any way.
+    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`.
+    The same optimiser trains the parameters of r to make the second moment of the gradient by the
+    logits small; no other function should use these parameters. With ``eta=0`` the model never runs
+    at soft values, and may use the hard ones in any way.
 
     Args:
         surrogate: The function r, called as ``surrogate(values, *args, **kwargs)``: values are the
-            relaxed values of the guide's discrete sites, by name, and the others are the arguments
-            of model and guide. It returns a number, or a tensor with a number for each row of the
-            plates, which must depend on that row's values only. It gets its parameters from
-            ``pyro.param`` or ``pyro.module``.
+            relaxed values of the guide's discrete sites, by name, and args and kwargs are the
+            arguments of model and guide. It returns a number, or a tensor with a number for each
+            row of the plates, which must depend only on the values of the same row. It gets its
+            parameters from ``pyro.param`` or ``pyro.module``.
         num_particles: The number of particles.
         eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.

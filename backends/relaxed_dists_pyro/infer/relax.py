@@ -28,13 +28,13 @@ from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from .paths import check_relaxed
 
 _CLASSES = ExpRelaxedOneHotCategorical, LogitRelaxedBernoulli
-NEAR = 0.01  # the least distance of an initial value to the border, where its log is infinite
+NEAR = 0.01  # initial values are moved this far away from 0 and 1, where logs are infinite
 
 
 def _given(handler: Any) -> tuple[str, Any]:
-    """A handler's name, and the values that it gives to sites, by name."""
+    """A handler's name, and the names of the sites whose values the handler sets."""
     if isinstance(handler, ConditionMessenger):
-        nodes = getattr(handler.data, "nodes", None)  # of a trace
+        nodes = getattr(handler.data, "nodes", None)  # handler.data may be a trace
         data: Any = handler.data if nodes is None else {k: v.get("value") for k, v in nodes.items()}
         return "condition", {k for k, v in data.items() if v is not None}
     if isinstance(handler, ReplayMessenger) and handler.trace is not None:
@@ -48,10 +48,11 @@ def _given(handler: Any) -> tuple[str, Any]:
 
 
 def _refuse_given(name: str, fn: Any) -> None:
-    """Refuse a value for the site's own name from a handler outside.
+    """Refuse a handler outside of relax that sets the value of the discrete site itself.
 
-    Outside, the site is observed, with a value computed from the relaxed site. Pyro's ``replay``
-    would ignore it, and ``condition`` would change its value, but not that of the relaxed site.
+    For handlers outside, the discrete site is observed, with a value computed from the relaxed
+    site. Pyro's ``replay`` would not set this value, and ``condition`` would set it without a
+    change of the relaxed site's value.
     """
     kinds = (ReparamMessenger, _Relax)
     inner = max((i for i, h in enumerate(_PYRO_STACK) if isinstance(h, kinds)), default=0)
@@ -65,13 +66,13 @@ def _refuse_given(name: str, fn: Any) -> None:
 
 
 def deterministic(value: Tensor, event_dim: int) -> Any:
-    """The result of a reparameterisation, in Pyro's form."""
+    """The message of a deterministic site, as Pyro's ``Reparam.apply`` must return it."""
     fn = dist.Delta(value, event_dim=event_dim).mask(False)
     return {"fn": fn, "value": value, "is_observed": True}
 
 
 def inside(value: Tensor, one_hot: bool) -> Tensor:
-    """The log or logit of an initial value, which is moved away from the border."""
+    """The log or logit of an initial value, which is first moved away from 0 and 1."""
     if one_hot:
         return value.clamp(NEAR).log().log_softmax(-1)
     return value.clamp(NEAR, 1 - NEAR).logit()
@@ -81,22 +82,23 @@ class RelaxedReparam(Reparam):
     r"""Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
     A one-hot site ``z`` becomes a site ``z_relaxed`` of :class:`ExpRelaxedOneHotCategorical` (in
-    log space), and a Bernoulli site one of :class:`LogitRelaxedBernoulli` (in logit space), with
-    the same logits, plates, masks and scales. The value of ``z`` stays in the trace as a
-    deterministic one: :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and
-    relaxed sites do not change.
+    log space), and a Bernoulli site becomes one of :class:`LogitRelaxedBernoulli` (in logit space),
+    with the same logits, plates, masks and scales. In the trace ``z`` is then a deterministic site,
+    whose value is :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and relaxed
+    sites do not change.
 
-    Under Pyro's own ``poutine.reparam`` an autoguide and NUTS first ask their initialisation for a
-    value of the discrete site: use ``init_to_sample``, or :func:`relax`, which does not ask.
+    Under Pyro's own ``poutine.reparam`` an autoguide or NUTS needs an initial value of the discrete
+    site: pass ``init_to_sample``, or use :func:`relax`, under which no such value is needed.
 
     Args:
-        temperature: A positive number, or a tensor that broadcasts with the site's shape (that of
-            its logits, without the categories).
+        temperature: A positive number, or a tensor that broadcasts with the site's shape (the shape
+            of its logits, without the categories).
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
 
     Raises:
-        ValueError: If the site's distribution can't be relaxed, a temperature is out of its range
-            or does not broadcast, or a handler outside gives a value to the site's own name.
+        ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
+            does not broadcast, or a handler outside, such as ``condition``, sets the value of the
+            discrete site itself.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
@@ -116,14 +118,14 @@ class RelaxedReparam(Reparam):
         self.hard = hard
 
     def apply(self, msg: Any) -> Any:
-        """Draw the auxiliary site, in Pyro's ``reparam`` handler.
+        """Draw the auxiliary site; Pyro's ``reparam`` handler calls this method.
 
         Args:
-            msg: The site's name, distribution, value (an initial one, or None), and whether it is
-                observed.
+            msg: A dictionary with the site's name, distribution, initial value (or None), and
+                whether the site is observed.
 
         Returns:
-            The new distribution and value, and whether the site is now observed.
+            A dictionary with the new distribution and value, and whether the site is now observed.
         """
         name, fn, value = msg["name"], msg["fn"], msg["value"]
         if msg["is_observed"] or isinstance(sites.innermost(fn), RelaxedDistribution):
@@ -133,7 +135,7 @@ class RelaxedReparam(Reparam):
             _refuse_given(name, fn)
             y = pyro.sample(f"{name}_relaxed", around)
             value = constrained(ops, y, one_hot, self.hard)
-            value = value if one_hot else value.clone()  # like a draw, safe to write to
+            value = value if one_hot else value.clone()  # users may write to a copy, as to a draw
         else:
             y = inside(value, one_hot)
             pyro.sample(f"{name}_relaxed", around, obs=y, infer={"is_observed": False})
@@ -141,7 +143,7 @@ class RelaxedReparam(Reparam):
 
 
 class _CheckedModel:
-    """A model whose first call with data checks that gradients reach its sites."""
+    """A model whose first call with data checks that gradients reach the relaxed sites."""
 
     def __init__(self, fn: Callable[..., Any], handler: "_Relax") -> None:
         functools.update_wrapper(self, fn, updated=())
@@ -167,7 +169,7 @@ class _CheckedModel:
 
 
 class _Relax(Messenger):
-    """The handler; Pyro's ReparamMessenger would first ask for an initial discrete value."""
+    """The handler of relax. Pyro's ReparamMessenger would need an initial discrete value."""
 
     def __init__(self, temperature: Any, sites: Iterable[str] | None, hard: bool) -> None:
         super().__init__()
@@ -200,7 +202,7 @@ class _Relax(Messenger):
         self.chosen.observed |= msg["is_observed"] and not msg["infer"].get("_deterministic")
         base = type(sites.innermost(msg["fn"])).__name__
         if self.chosen.has(msg["name"], base, is_discrete, msg["is_observed"]) and (
-            msg["value"] is None  # otherwise a handler inside gave it
+            msg["value"] is None  # otherwise a handler inside relax has set it
         ):
             msg.update(self._reparam.apply(msg))
             msg["infer"] = {"_deterministic": True}
@@ -215,17 +217,17 @@ def relax(
 ) -> Any:
     r"""Relaxes all latent discrete sites of a model, or those named.
 
-    A handler like Pyro's own: each latent site of a one-hot or Bernoulli distribution goes through
-    :class:`RelaxedReparam`, so that ``z`` becomes the relaxed site ``z_relaxed`` and a
+    It is a handler like Pyro's own, which applies :class:`RelaxedReparam` to each latent site of a
+    one-hot or Bernoulli distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a
     deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
     and NUTS run on it. To anneal the temperature, write
-    ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and give it to
+    ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and pass this function to
     :class:`AnnealedSVI`.
 
-    Put conditions on ``z`` inside, ``relax(condition(model, {"z": ...}), temperature)``, since
-    outside there is only ``z_relaxed``. A masked category (a logit of -inf) has no density, so
-    autoguides and NUTS, which move through all categories, need :class:`GumbelSoftmaxReparam` on
-    ``z_relaxed``.
+    To condition on ``z``, write ``relax(condition(model, {"z": ...}), temperature)``, since
+    handlers outside of ``relax`` can set only ``z_relaxed``. Autoguides and NUTS propose finite
+    logs for all categories, but the log of a masked category (with a logit of -inf) is -inf: if
+    there are masked categories, apply :class:`GumbelSoftmaxReparam` to ``z_relaxed``.
 
     Args:
         fn: The model; or None, for a decorator or a context manager.
@@ -237,11 +239,11 @@ def relax(
         The relaxed model; or the handler, if there is no model.
 
     Raises:
-        ValueError: If a site's distribution can't be relaxed, a named site is not a latent discrete
-            one or is never drawn, a temperature is out of its range, or the model uses a site's
-            value only through functions without a derivative (an argmax, an index). The first call
-            with data checks this by running the model once more; it warns if a derivative exists
-            but is 0.
+        ValueError: If a latent discrete site is neither one-hot nor Bernoulli, a named site is not
+            a latent discrete one or is never drawn, a temperature is out of its range, or the model
+            uses a site's value only through functions without a derivative (an argmax, an index).
+            The first call with data checks this last condition by running the model once more; it
+            warns if a derivative exists but is 0.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.

@@ -1,4 +1,4 @@
-"""The hard draws of REBAR and RELAX, and the soft ones with the same noise."""
+"""The hard draws of REBAR and RELAX, and the soft draws with the same noise."""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,12 +18,13 @@ from .unbiased import latent, without_estimator
 
 
 class HardDraws(Messenger):
-    """Draws the relaxed sites of a guide at hard values.
+    """Draws hard values at the sites of a guide that have a ``GumbelSoftmax`` estimator.
 
     Attributes:
         found: The draws, by name.
-        logits: Their logits, with a gradient.
-        parents: The names of the sites that the logits depend on, where that is tracked.
+        logits: The logits of the draws, by name, with a gradient.
+        parents: The names of the sites on which the logits of each draw depend, if ``track`` is
+            true.
     """
 
     def __init__(self, elbo: str, track: bool = False) -> None:
@@ -50,7 +51,7 @@ class HardDraws(Messenger):
         msg["fn"] = without_estimator(fn)
 
     def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
-        """Give the site its value."""
+        """Set the site's value."""
         batch = logits.shape[: logits.dim() - base._family.event_dim]
         temperature = base.estimator.temperature.detach().to(logits.dtype)
         temperature = detach_provenance(temperature).expand(batch)
@@ -61,21 +62,21 @@ class HardDraws(Messenger):
 
 
 class Redraws(HardDraws):
-    """Runs the guide again: some sites at given values, the others relaxed, with the same noise."""
+    """Runs the guide again: with given values at some sites, else soft ones from the same noise."""
 
     def __init__(self, elbo: str, given: dict[str, Tensor], draws: HardDraws) -> None:
         super().__init__(elbo)
         self.given, self.draws = given, draws
 
     def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
-        """Give the site its value; the new noise is not used."""
+        """Set the site's value, which does not depend on the new noise."""
         value = self.given.get(name)
         value = self.draws.found[name].again(logits) if value is None else value
         msg["value"] = value.to(base.logits.dtype)
 
 
 class SoftScores(Messenger):
-    """Scores a model's sites at soft values; with hard=True, only refuses relaxed sites."""
+    """Lets a model's sites score soft values; with hard=True, only refuses relaxed sites."""
 
     def __init__(self, elbo: str, names: Collection[str], hard: bool = False) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ _COMPILED = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """The function whose signature an autoguide, a handler or a module hides."""
+    """The function inside an autoguide, a handler or a module, which hides its signature."""
     if isinstance(fn, AutoGuide):
         return fn.model
     if isinstance(fn, _bound_partial):  # made by a handler: partial(_context_wrap, handler, fn)
@@ -35,7 +35,11 @@ def _unwrap(fn: Any) -> Any:
 
 
 class _Positions:
-    """The positions of a nest's numbers among the first arguments; equal if their repr is."""
+    """The positions of the temperatures among the positional arguments.
+
+    The positions are in the same structure of dicts, lists and tuples as the temperatures. Objects
+    with the same positions are equal.
+    """
 
     def __init__(self, temperature: Any) -> None:
         self.tensors = [torch.as_tensor(entry) for _, entry in entries(temperature)]
@@ -52,8 +56,8 @@ class _Positions:
 def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
     """The loss_and_grads of a compiling ELBO, made to compile once for all temperatures.
 
-    Such an ELBO compiles anew for each value of a keyword argument, but takes tensors as positional
-    arguments without compiling anew. So the temperatures become the first positional arguments.
+    Such an ELBO compiles anew for each value of a keyword argument, but not for new tensors as
+    positional arguments. So the temperatures become the first positional arguments.
     """
 
     def from_tensors(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +67,7 @@ def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
 
         return call
 
-    inner = [from_tensors(fn) for fn in fns]  # made once: the ELBO identifies them by their id
+    inner = [from_tensors(fn) for fn in fns]  # made once, as the ELBO recognises them by id
 
     def call(model: Any, guide: Any, *args: Any, temperature: Any = None, **kwargs: Any) -> Any:
         if temperature is None:
@@ -83,29 +87,30 @@ class AnnealedSVI(Annealed, infer.SVI):
     r"""Pyro's SVI with a temperature that follows a schedule.
 
     At step s the model and the guide are called with ``temperature=schedule(s)``, each only if its
-    signature takes it. A ``temperature=`` given to a method replaces that of the schedule, and
-    may be given without a schedule. An ELBO that compiles (such as ``JitTrace_ELBO``) does so once
-    for all temperatures. Step a learning-rate schedule as in Pyro, by ``optim.step()``.
+    signature takes a temperature. A ``temperature=`` passed to a method replaces the schedule's,
+    and may be passed without a schedule. An ELBO that compiles (such as ``JitTrace_ELBO``) compiles
+    once for all temperatures. Step a learning-rate schedule as in Pyro, by ``optim.step()``.
 
     Args:
         model: A Pyro model.
         guide: A Pyro guide.
         optim: A Pyro optimiser.
         loss: A Pyro ELBO.
-        temperature: A schedule: any callable from a step to a positive number. Or a dict, list or
-            tuple of schedules and numbers: then model and guide get the same structure of numbers.
-            Or None, for an estimator without a temperature, or for a loop that passes
+        temperature: A schedule, which is any callable from a step to a positive number; or a dict,
+            list or tuple of schedules and numbers, for which model and guide get numbers in the
+            same structure; or None, for an estimator without a temperature or a loop that passes
             ``temperature=`` to each method.
         allow_mixed: Names of sites that may be relaxed in the model and discrete in the guide, or
             the other way round.
 
     Raises:
-        ValueError: If there is a temperature which neither model nor guide takes; a site is relaxed
-            on one side and discrete on the other (checked in the first call); the schedule yields a
-            temperature that is not positive and finite; or the model uses a site's value only
-            through functions without a derivative (an argmax, an index), so that no gradient
-            reaches the guide. The first step checks this by running guide and model once more; it
-            warns if a derivative exists but is 0. It can't see that one of several paths breaks.
+        ValueError: If there is a temperature but neither model nor guide takes one; a site is
+            relaxed in the model and discrete in the guide, or the other way round (checked in the
+            first call); the schedule yields a temperature that is not positive and finite; or the
+            model uses a site's value only through functions without a derivative (an argmax, an
+            index), so that no gradient reaches the guide. The first step checks this last condition
+            by running guide and model once more; it warns if a derivative exists but is 0. The
+            check passes if only one of several uses has a derivative.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -145,8 +150,8 @@ class AnnealedSVI(Annealed, infer.SVI):
         self.allow_mixed = allow_mixed
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
-        self._first = True  # no step yet in this process
-        self._loaded: dict[str, Any] | None = None  # waits for the first call after a load
+        self._first = True  # no step was taken in this process
+        self._loaded: dict[str, Any] | None = None  # from a load until the next call
 
     def _annealed(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if self._takes and self.temperature is None and "temperature" not in kwargs:
@@ -200,37 +205,39 @@ class AnnealedSVI(Annealed, infer.SVI):
     evaluate = evaluate_loss  # NumPyro's name
 
     def state_dict(self) -> dict[str, Any]:
-        """The state from which a restarted training goes on as if it had not been interrupted.
+        """The state from which a restarted training continues as if it had not been interrupted.
 
         Returns:
             A dictionary that ``torch.save`` writes and ``torch.load(path, weights_only=True)``
             reads: ``steps``, the states ``optim`` of the optimiser, ``params`` of Pyro's param
             store and ``rng`` of the random generators; ``modules``, which names the parameters that
             belong to modules of model and guide; and ``rest``, the buffers and the parameters of
-            these modules that are not registered. The dictionary holds the live tensors: save it,
-            or copy it deeply, before the next step.
+            these modules that are not registered. The dictionary contains the live tensors: save
+            it, or copy it deeply, before the next step.
 
         Raises:
-            ValueError: If parameters are not in Pyro's param store.
+            ValueError: If trained parameters are not in Pyro's param store, as with
+                ``module_local_params``.
         """
         return checkpoint.state_dict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+        """Continue from a saved state.
 
         The whole state is checked before anything is changed. Parameters and random generators are
         global in Pyro, and are set globally. The numbers are copied into the tensors that modules
         and param store share. Parameters that model and guide make in their first call get their
-        numbers in that call, so the first ``step`` or ``evaluate_loss`` first runs both once more.
+        numbers in that call, so the first ``step`` or ``evaluate_loss`` starts with an extra run of
+        model and guide.
 
         Args:
-            state: A state that :meth:`state_dict` returned. Entries that are left out of it leave
-                this process as it is.
+            state: A state that :meth:`state_dict` returned. For an entry that is missing in it,
+                nothing is changed.
 
         Raises:
             ValueError: If the state does not fit this process; or in the first call, if model or
                 guide registers a parameter with another shape or under another name. The first call
-                warns about loaded parameters that neither registers.
+                warns about loaded parameters that neither model nor guide registers.
         """
         self._load(state, "a state")
 
@@ -238,7 +245,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         self._loaded = checkpoint.restore(self, state, source)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write :meth:`state_dict` to a file, all at once.
+        """Write :meth:`state_dict` to a file, which is never left half written.
 
         The file is written under a temporary name in the same folder and then renamed, so that a
         process which is killed meanwhile leaves the old file intact.
@@ -253,7 +260,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         checkpoint.save(path, self.state_dict())
 
     def load(self, path: str | os.PathLike[str], map_location: Any = None) -> None:
-        """Go on from a file that :meth:`save` wrote, as :meth:`load_state_dict` does.
+        """Continue from a file that :meth:`save` wrote, as :meth:`load_state_dict` does.
 
         Nothing in the file is executed (``weights_only=True``).
 
@@ -262,7 +269,7 @@ class AnnealedSVI(Annealed, infer.SVI):
             map_location: The device on which to put the tensors, as for ``torch.load``.
 
         Raises:
-            ValueError: If the file is damaged or no checkpoint, or does not fit this process. Then
-                nothing is changed.
+            ValueError: If the file is damaged or no checkpoint, or does not fit this process. In
+                these cases nothing is changed.
         """
         self._load(checkpoint.read(path, map_location), f"the file {str(path)!r}")

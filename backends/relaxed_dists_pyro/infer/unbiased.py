@@ -29,7 +29,7 @@ def without_estimator(fn: Any) -> Any:
 
 
 def latent(msg: Any) -> bool:
-    """Whether a site is drawn and not the subsample of a plate."""
+    """Whether a site is latent: neither observed nor the subsample of a plate."""
     return not (msg["is_observed"] or type(msg["fn"]).__name__ == "_Subsample")
 
 
@@ -52,7 +52,7 @@ class _DrawDiscrete(Messenger):
 
 
 def terms_of(model_trace: Any, guide_trace: Any) -> MultiFrameTensor:
-    """The log densities of the model minus those of the guide, by their plates."""
+    """The log densities of the model minus those of the guide, grouped by plates."""
     terms = MultiFrameTensor()
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
         for site in trace.nodes.values():
@@ -62,14 +62,14 @@ def terms_of(model_trace: Any, guide_trace: Any) -> MultiFrameTensor:
 
 
 class Unbiased(Trace_ELBO):
-    """An ELBO with a loss, and a surrogate that has the gradient."""
+    """An ELBO with the loss as a constant, and a surrogate whose gradient is the estimate."""
 
     def _both(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
         """The loss as a constant, and a surrogate whose gradient is the estimate."""
         raise NotImplementedError
 
     def _particles(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[Any]:
-        """Model and guide, once for each run."""
+        """Model and guide for each run: one run per particle, or one run of all particles."""
         if not self.vectorize_particles:
             yield from [(model, guide)] * self.num_particles
             return
@@ -78,7 +78,7 @@ class Unbiased(Trace_ELBO):
         yield self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
 
     def _pathwise(self, model_trace: Any, guide_trace: Any) -> tuple[Tensor, Tensor]:
-        """The ELBO as a constant, and the part of it that has a pathwise gradient."""
+        """The ELBO as a constant, and its terms that have a pathwise gradient."""
         elbo = model_trace.log_prob_sum() - guide_trace.log_prob_sum()
         pathwise = model_trace.log_prob_sum()
         for site in guide_trace.nodes.values():
@@ -89,13 +89,13 @@ class Unbiased(Trace_ELBO):
         return elbo.detach() / self.num_particles, pathwise / self.num_particles
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss as a tensor whose gradient is the estimate. See ELBO for Args."""
+        """The loss as a tensor whose gradient is the unbiased estimate. See ELBO for Args."""
         loss, surrogate = self._both(model, guide, args, kwargs)
         warn_if_nan(surrogate, "loss")
         return loss + (surrogate - surrogate.detach())
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """The loss; adds the estimate to the gradients of the parameters. See ELBO for Args."""
+        """Return the loss, and add the estimate to the parameters' gradients. See ELBO for Args."""
         loss, surrogate = self._both(model, guide, args, kwargs)
         if surrogate.requires_grad:
             surrogate.backward(retain_graph=self.retain_graph)
@@ -106,8 +106,8 @@ class Unbiased(Trace_ELBO):
 class LeaveOneOut_ELBO(Unbiased):
     r"""The ELBO with an unbiased gradient for discrete sites, by REINFORCE with a free baseline.
 
-    With particles :math:`f_i = \log p(x, z_i) - \log q(z_i)` the gradient by the guide's parameters
-    is the mean over i of
+    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient by the guide's
+    parameters is the mean over i of
 
     .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
 
@@ -117,16 +117,17 @@ class LeaveOneOut_ELBO(Unbiased):
     The model may use the values in any way, also as an index.
 
     A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
-    from other data and help little. Draw the minibatch outside, and give it to model and guide, or
-    use ``vectorize_particles=True``, with which all particles share one.
+    from other data and reduce the variance little. Draw the minibatch outside, and pass it to model
+    and guide, or use ``vectorize_particles=True``, with which all particles share one minibatch.
 
     Args:
         num_particles: The number of particles, at least 2.
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
 
     Raises:
-        ValueError: If there are fewer than 2 particles, or (in a step) a site of the guide has a
-            biased pathwise gradient, such as the straight-through relaxed distributions.
+        ValueError: If there are fewer than 2 particles; or, in a step, if the distribution of a
+            site of the guide has a biased pathwise gradient, as the straight-through relaxed
+            distributions have.
 
     Reference:
         Kool, van Hoof, Welling, *Buy 4 REINFORCE Samples, Get a Baseline for Free!* (2019).
