@@ -33,12 +33,12 @@ def _rounding(x: Any, event_dim: int = 1) -> float:
 
 
 class Values(constraints.ParameterFreeConstraint):
-    """The values of a family, if the framework has no constraint for them; it has no transform.
+    """The constraint to a family's values, where the framework has none; it has no transform.
 
     Args:
         family: The family.
-        soft: True or False for the values of an estimator that makes soft or hard ones; None if
-            there is no estimator.
+        soft: True if an estimator makes soft values, False if it makes hard ones; None without an
+            estimator.
     """
 
     def __init__(self, family: Family, soft: bool | None = None) -> None:
@@ -54,7 +54,7 @@ class Values(constraints.ParameterFreeConstraint):
         """Whether the values are discrete; False with an estimator, for a better error message.
 
         If it is False, NumPyro's HMC and autoguides look for a transform to unconstrained space.
-        The error of that transform says more than NumPyro's error about discrete sites.
+        The error about the missing transform says more than NumPyro's error about discrete sites.
         """
         return self.family.is_discrete and self.soft is None
 

@@ -17,8 +17,8 @@ def gumbel_softmax(logits: Array, temperature: Any, hard: bool = False, *, key: 
     Args:
         logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
         temperature: A positive number, or positive numbers that broadcast with ``logits[..., 0]``.
-            A hard value's distribution does not depend on the temperature, so the gradient by the
-            temperature is then 0.
+            A hard value's distribution does not depend on the temperature, so with ``hard`` the
+            gradient by the temperature is 0.
         hard: Whether the value is the one-hot argmax, with the gradient of the soft value.
         key: A JAX random key.
 

@@ -197,7 +197,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         checkpoint.save(self, path, svi_state)
 
     def load(self, path: str | os.PathLike[str], svi_state: Any) -> Any:
-        """Read a state from a file that :meth:`save` wrote: training continues exactly.
+        """Read a state from a file that :meth:`save` wrote, to continue with the same numbers.
 
         Args:
             path: The file.

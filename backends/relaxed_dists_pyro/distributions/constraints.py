@@ -17,12 +17,12 @@ from relaxed_dists_torch.ops import ops
 
 
 class Values(constraints.Constraint):
-    """The values of a family, if the framework has no constraint for them; it has no transform.
+    """The constraint to a family's values, where the framework has none; it has no transform.
 
     Args:
         family: The family.
-        soft: True or False for the values of an estimator that makes soft or hard ones; None if
-            there is no estimator.
+        soft: True if an estimator makes soft values, False if it makes hard ones; None without an
+            estimator.
     """
 
     def __init__(self, family: Family, soft: bool | None = None) -> None:

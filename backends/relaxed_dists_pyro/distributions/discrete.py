@@ -98,7 +98,7 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
             return keep_relaxed(value, True, "soft")
         for name in estimator.temperatures:
             temperature = getattr(estimator, name)
-            if temperature.requires_grad:  # a gradient of 0, in place of torch's error
+            if temperature.requires_grad:  # gradient 0; else autograd.grad would raise an error
                 value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
         return value
 

@@ -20,8 +20,8 @@ def gumbel_softmax(
     Args:
         logits: Scores of shape ``(..., K)``, categories last; -inf masks a category.
         temperature: A positive number, or positive numbers that broadcast with ``logits[..., 0]``.
-            A hard value's distribution does not depend on the temperature, so the gradient by the
-            temperature is then 0 (in torch's own function it is the soft value's).
+            A hard value's distribution does not depend on the temperature, so with ``hard`` the
+            gradient by the temperature is 0 (in torch's own function it is the soft value's).
         hard: Whether the value is the one-hot argmax, with the gradient of the soft value.
         key: A torch generator; by default torch's global one.
 

@@ -183,7 +183,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     """Check the whole state, and then set everything that is in it.
 
     Returns:
-        The argument ``loaded`` of :func:`rehearse`; None if all parameters are registered already.
+        The argument ``loaded`` of :func:`rehearse`; None if that run is not needed.
     """
     kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
     kinds |= {"modules": dict, "rest": dict}
