@@ -179,7 +179,7 @@ def _once_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _take(row: Array, index: Array) -> Array:
-    if row.ndim == 1:  # all rows of the index share one table
+    if row.ndim == 1:  # the same interpolation table for all rows
         return row.at[index].get(mode="clip")
     row = row.reshape(*(1,) * (index.ndim - row.ndim), *row.shape)
     return jnp.take_along_axis(row, index, -1, mode="clip")

@@ -137,7 +137,7 @@ class _TorchOps:
 
 
 def _take(table: Tensor, index: Tensor) -> Tensor:
-    if table.dim() == 2:  # all rows of the index share one table
+    if table.dim() == 2:  # the same interpolation table for all rows
         return table.index_select(1, index.reshape(-1)).reshape(len(table), *index.shape)
     ones = (1,) * (index.dim() + 1 - table.dim())
     table = table.reshape(len(table), *ones, *table.shape[1:])

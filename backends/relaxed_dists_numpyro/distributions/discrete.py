@@ -90,9 +90,9 @@ class _Discrete(Estimated, LogitsDistribution):
         Returns:
             Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # If the guide's distribution of this site is relaxed, its value keeps a relaxed sample:
-        # refuse such an ELBO. A tracer may have lost the sample, since a mask copies values, so the
-        # slow search for the ELBO runs for each tracer: only once per compilation.
+        # If the guide draws this site from a relaxed distribution, the value keeps a relaxed
+        # sample: refuse such an ELBO. A tracer may have lost the sample, since a mask copies
+        # values, so the slow search for the ELBO runs for each tracer: only once per compilation.
         space = "log_simplex" if self._family.event_dim else "logit"
         if not known(value) or get_relaxed(value, space) is not None:
             self._refuse_mixed()

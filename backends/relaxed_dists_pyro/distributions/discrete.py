@@ -112,8 +112,8 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
         Returns:
             Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # If the guide's distribution of this site is relaxed, its value keeps a relaxed sample:
-        # refuse such an ELBO.
+        # If the guide draws this site from a relaxed distribution, the value keeps a relaxed
+        # sample: refuse such an ELBO.
         if get_relaxed(value, "log_simplex" if self._family.event_dim else "logit") is not None:
             self._refuse_mixed()
         return super().log_prob(value)

@@ -96,7 +96,7 @@ def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) ->
 
 def state_dict(svi: Any) -> dict[str, Any]:
     """The state of an AnnealedSVI."""
-    # Pyro itself does not save optimiser states that wait for their parameter.
+    # Pyro itself does not save loaded optimiser states whose parameters it has not seen yet.
     waiting = svi.optim._state_waiting_to_be_consumed
     store, optim = pyro.get_param_store(), {**waiting, **svi.optim.get_state()}
     if optim.pop(None, None) and pyro.settings.get("module_local_params"):
@@ -299,8 +299,8 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
     unused &= loaded["trained"]
     new = seen - loaded["params"]
-    # Names with "$$$" or "." are those of a module's parameters, so a module was renamed. Other new
-    # parameters may belong to another batch.
+    # New names with "$$$" or "." are those of a module's parameters, so that module was renamed.
+    # Other new parameters may belong to another batch.
     if unused and any("$$$" in name or "." in name for name in new):
         raise checkpoint.renamed(unused, new)
     if unused:
