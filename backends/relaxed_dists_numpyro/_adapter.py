@@ -1,4 +1,4 @@
-"""The base class of this library's NumPyro distributions, which computes everything by a family.
+"""The base class of NumPyro distributions (long: the whole protocol of a distribution).
 
 A family is the framework-free object that has the formulas of a distribution. The sample behind a
 value is the relaxed sample that a draw keeps for its log_prob, in a map by the value's identity.

@@ -1,4 +1,4 @@
-"""The base class of this library's Pyro distributions, which computes everything by a family.
+"""The base class of Pyro distributions: parameters and checks, expand, draws, densities.
 
 A family is the framework-free object that has the formulas of a distribution. The sample behind a
 value is the relaxed sample that a draw keeps for its log_prob, as an attribute of the value.
