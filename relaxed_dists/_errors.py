@@ -79,10 +79,10 @@ def bad_probs(name: str, probs: Any, one_hot: bool) -> ValueError:
     )
 
 
-def bad_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> ValueError:
+def bad_shape(scorer: str, shape: Sequence[int], expected: Sequence[int]) -> ValueError:
     """The error about a value whose shape does not fit the distribution."""
     return ValueError(
-        f"{name}.log_prob got a value of shape {tuple(shape)}; expected a shape that broadcasts "
+        f"{scorer} got a value of shape {tuple(shape)}; expected a shape that broadcasts "
         f"with {tuple(expected)} and ends with the event shape. Check the sample's dimensions."
     )
 
@@ -98,9 +98,9 @@ def not_a_key(key: Any) -> ValueError:
     )
 
 
-def off_support(name: str, value: Any, support: str, remedy: str) -> ValueError:
+def off_support(scorer: str, value: Any, support: str, remedy: str) -> ValueError:
     """The error about a value off the support."""
-    return ValueError(f"{name}.log_prob got {value}; expected {support}. {remedy}")
+    return ValueError(f"{scorer} got {value}; expected {support}. {remedy}")
 
 
 WRITTEN = (
@@ -125,17 +125,24 @@ def lost(name: str) -> ValueError:
 LOSES = "a copy, an index, a reshape or a transform loses the sample"
 
 
-def rounded(name: str, seen: bool) -> ValueError:
-    """The error about a rounded value without the sample behind it: its density is unknown."""
-    binary = "Bernoulli" in name
+def rounded(scorer: str, binary: bool, seen: bool, instead: str = "") -> ValueError:
+    """The error about a rounded value without the sample behind it: its density is unknown.
+
+    Args:
+        scorer: The method or function that was called.
+        binary: Whether the value is a number.
+        seen: Whether the value is known to be rounded.
+        instead: What to use for values that determine their density; by default a site.
+    """
     space = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
     what = f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
     return ValueError(
-        f"{name}.log_prob got a value that has lost the relaxed sample behind it, and that "
+        f"{scorer} got a value that has lost the relaxed sample behind it, and that "
         f"{what if seen else 'may be rounded, which cannot be seen in a compiled ELBO'}, so that "
         "its density is not known; expected the very object that the distribution drew, or "
-        f"numbers inside the {'interval' if binary else 'simplex'}: {LOSES}. Use a site of {space} "
-        f"with {'sigmoid' if binary else 'exp'} after it, whose values hold their density."
+        f"numbers inside the {'interval' if binary else 'simplex'}: {LOSES}. Use "
+        f"{instead or f'a site of {space}'} with {'sigmoid' if binary else 'exp'} after it, whose "
+        "values hold their density."
     )
 
 

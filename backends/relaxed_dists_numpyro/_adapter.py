@@ -304,7 +304,7 @@ class LogitsDistribution(FromFamily, Distribution):
         except ValueError:
             fits = False
         if not fits:
-            raise _errors.bad_shape(type(self).__name__, value.shape, expected)
+            raise _errors.bad_shape(self._scorer, value.shape, expected)
         return value
 
     def cdf(self, value: Any) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import estimator_base, estimators, formulas
+from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._ops import Array
 
@@ -63,6 +63,16 @@ class FromFamily:
     _check_value: Callable[[Any], Any]
     _keep: Callable[..., Any]
 
+    @property
+    def _name(self) -> str:
+        """The name of the class, or of the function that the user called, in messages."""
+        return type(self).__name__
+
+    @property
+    def _scorer(self) -> str:
+        """The name of the method or function that scores a value, in messages."""
+        return f"{self._name}.log_prob"
+
     # The methods below make and check parameters.
 
     def _check_logits(self, logits: Array) -> None:
@@ -70,7 +80,7 @@ class FromFamily:
         one_hot = self._family.event_dim > 0
         top = abs(self._framework.ops.max(logits)) if one_hot else logits
         if not self._framework.holds(top < formulas.HUGE):
-            raise _errors.bad_logits(type(self).__name__, logits, one_hot)
+            raise _errors.bad_logits(self._name, logits, one_hot)
 
     def _check_probs(self, probs: Array) -> None:
         if one_hot := self._family.event_dim > 0:
@@ -79,7 +89,7 @@ class FromFamily:
         else:
             fine = (probs >= 0) & (probs <= 1)
         if not self._framework.holds(fine):
-            raise _errors.bad_probs(type(self).__name__, probs, one_hot)
+            raise _errors.bad_probs(self._name, probs, one_hot)
 
     def _joint_shape(self, temperature: Any, batch_shape: Any) -> Any:
         if not temperature:
@@ -87,7 +97,7 @@ class FromFamily:
         try:
             return self._framework.broadcast_shapes(temperature, batch_shape)
         except (RuntimeError, ValueError) as error:
-            name = type(self).__name__
+            name = self._name
             raise _errors.bad_temperature_shape(name, temperature, batch_shape) from error
 
     def _parameters(self, dtype: Any = None) -> Parameters:
@@ -128,7 +138,7 @@ class FromFamily:
         """
         family = self._family
         if "log_prob" in family.lacks:
-            return self._no_density(value, family.lacks["log_prob"](type(self).__name__))
+            return self._no_density(value, family.lacks["log_prob"](self._name))
         value = self._on_support(value, sample, soft)
         p = self._parameters(value.dtype)
         dtype = p.logits.dtype
@@ -140,7 +150,7 @@ class FromFamily:
 
     def _on_support(self, value: Any, sample: Any, soft: bool) -> Any:
         """The value as a floating array; an error if its density is not defined or not known."""
-        family, name = self._family, type(self).__name__
+        family, name = self._family, self._name
         value = self._check_value(value)
         if sample is not None and not family.scores_value:
             return value
@@ -159,7 +169,7 @@ class FromFamily:
         family = self._family
         slack = formulas.rounding(self._framework.limits(value.dtype)[1], self.event_shape)
         if not self._framework.holds(family.valid(self._framework.ops, value, slack, soft)):
-            raise _errors.off_support(type(self).__name__, value, family.noun, family.remedy)
+            raise _errors.off_support(self._scorer, value, family.noun, family.remedy)
 
     def _refuse_rounded(self, value: Any) -> None:
         """Refuse a value without the sample behind it, if its density is lost by rounding.
@@ -169,7 +179,11 @@ class FromFamily:
         lost = self._family.rounded(self._framework.ops, self._parameters(value.dtype), value)
         seen = self._framework.known(lost)
         if bool(lost.any()) if seen else self._framework.relaxed_site(False):
-            raise _errors.rounded(type(self).__name__, seen=seen)
+            raise self._rounded(seen)
+
+    def _rounded(self, seen: bool) -> ValueError:
+        """The error about a rounded value."""
+        return _errors.rounded(self._scorer, not self._family.event_dim, seen)
 
     def _no_density(self, value: Any, error: Exception) -> Any:
         """Raise the error; in an inspection, return a number that depends on all parameters."""
@@ -180,7 +194,7 @@ class FromFamily:
         return total if self.temperature is None else total + self.temperature
 
     def _cdf(self, value: Any, sample: Any) -> Any:
-        cdf = self._family.method("cdf", type(self).__name__)
+        cdf = self._family.method("cdf", self._name)
         value = self._check_value(value)
         if self._validate_args and sample is None:
             self._check_support(value)
@@ -201,10 +215,10 @@ class FromFamily:
         Raises:
             ValueError: If an entry of q is not a number from 0 to 1.
         """
-        icdf = self._family.method("icdf", type(self).__name__)
+        icdf = self._family.method("icdf", self._name)
         q = self._check_value(q)
         if self._validate_args and not self._framework.holds((q >= 0) & (q <= 1)):
-            raise _errors.bad_probability(type(self).__name__, q)
+            raise _errors.bad_probability(self._name, q)
         p = self._parameters()
         return self._keep(*icdf(self._framework.ops, p, self._framework.cast(q, p.logits.dtype)))
 
@@ -212,9 +226,7 @@ class FromFamily:
 
     def _of(self, what: str) -> Any:
         """The result of the family's method of that name; an error if the family lacks it."""
-        return self._family.method(what, type(self).__name__)(
-            self._framework.ops, self._parameters()
-        )
+        return self._family.method(what, self._name)(self._framework.ops, self._parameters())
 
     @property
     def probs(self) -> Any:
@@ -251,7 +263,7 @@ class FromFamily:
             NotImplementedError: If the values can't be listed.
         """
         event = self.event_shape
-        every = self._family.method("enumerate_support", type(self).__name__)(*event)
+        every = self._family.method("enumerate_support", self._name)(*event)
         values = self._framework.ops.constant(every, self.logits)
         values = values.reshape(-1, *(1,) * len(self.batch_shape), *event)
         shape = (values.shape[0], *self.batch_shape, *event)
@@ -259,71 +271,4 @@ class FromFamily:
 
     def conjugate_update(self, other: Any) -> Any:
         """Raise an error, since no distribution is conjugate to this one."""
-        raise _errors.missing(type(self).__name__, "conjugate_update")
-
-
-class Estimated(FromFamily):
-    """A discrete distribution, whose values may carry an estimator's gradient."""
-
-    estimator: Any
-    _values: Any  # the framework's constraint for the values of a family
-    _hard_support: Any  # the support of hard values
-    _checked_temperature: Callable[..., Any]
-
-    def _fit(self, estimator: Any) -> None:
-        """Store an estimator, with its temperatures as arrays that fit the batch shape."""
-        name, validate = type(self).__name__, self._validate_args
-
-        def fitted(given: Any) -> Any:
-            temperature = self._checked_temperature(given, self.logits, validate)
-            if self._joint_shape(temperature.shape, self.batch_shape) != self.batch_shape:
-                raise _errors.bad_temperature_shape(name, temperature.shape, self.batch_shape)
-            reinmax = isinstance(estimator, estimators.ReinMax)
-            if validate and reinmax and not self._framework.holds(temperature >= 1):
-                raise _errors.too_cold(given)
-            return temperature
-
-        self.estimator = estimator_base.renewed(estimator_base.checked(name, estimator), fitted)
-
-    def _temperature(self) -> Any:
-        return None if self.estimator is None else self.estimator.soft_temperature
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        """Whether the distribution can be enumerated, which is so if it has no estimator."""
-        return self.estimator is None
-
-    @property
-    def support(self) -> Any:
-        """The support; with an estimator it has no transform to unconstrained space."""
-        estimator = self.estimator
-        if estimator is None:
-            return self._hard_support
-        return self._values(self._family, estimator.soft)
-
-    @property
-    def discrete(self) -> Any:
-        """The same distribution without an estimator."""
-        return self._as_discrete(type(self), self._family)
-
-    def _refuse_mixed(self) -> None:
-        """Refuse to score a site in an ELBO whose guide has a relaxed distribution at the site."""
-        site = self._framework.relaxed_site(True)
-        if site is not None and not site[2]:
-            raise _errors.mixed(site[0], type(self).__name__, type(site[1]).__name__, "The ELBO")
-
-    def enumerate_support(self, expand: bool = True) -> Any:
-        """All values, of shape ``(number,) + batch_shape + event_shape``.
-
-        Args:
-            expand: Whether to expand the values to the batch shape; otherwise their batch axes
-                have length 1.
-
-        Raises:
-            NotImplementedError: If the distribution has an estimator. In NumPyro also if the values
-                are one-hot and NumPyro's enumeration calls this method, since NumPyro would treat
-                the values as the numbers 0, 1, 2 and so on.
-        """
-        if self.estimator is not None:
-            raise _errors.no_enumeration(type(self).__name__)
-        return super().enumerate_support(expand)
+        raise _errors.missing(self._name, "conjugate_update")

@@ -10,8 +10,8 @@ from numpyro.distributions import BernoulliLogits, constraints
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base
+from relaxed_dists._distributions.estimated import Estimated
 from relaxed_dists._distributions.estimator_base import Estimator
-from relaxed_dists._distributions.from_family import Estimated
 from relaxed_dists_jax.carrier import find_relaxed, get_relaxed, keep_relaxed
 from relaxed_dists_jax.input import known
 from relaxed_dists_jax.noise import gumbel

@@ -4,24 +4,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base, machinery
 from relaxed_dists._distributions.estimator_base import Estimator, short_repr
-from relaxed_dists._distributions.from_family import Estimated
-from relaxed_dists_torch.carrier import get_relaxed, keep_relaxed
-from relaxed_dists_torch.noise import gumbel
-from relaxed_dists_torch.ops import ops
+from relaxed_dists_torch.carrier import get_relaxed
+from relaxed_dists_torch.from_logits import EstimatedFromLogits
 from relaxed_dists_torch.state import compiling
 
 from .._adapter import LogitsDistribution
 from .constraints import Values
 
 
-class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
+class _Discrete(EstimatedFromLogits, LogitsDistribution):  # type: ignore[override]
     # The public classes below also inherit from Pyro's classes of the same names, which Pyro's
     # enumeration and funsor recognise; all methods of Pyro's classes are overridden. The attribute
     # `logits` hides Pyro's property, which has no setter, so that an instance can set `logits`.
@@ -80,27 +77,6 @@ class _Discrete(Estimated, LogitsDistribution):  # type: ignore[override]
         if self.estimator is None:
             raise _errors.no_estimator(type(self).__name__)
         return self._draw(sample_shape)
-
-    def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
-        estimator, one_hot = self.estimator, self._family.event_dim > 0
-        if estimator is None:
-            return super()._draw(sample_shape)
-        logits = self._parameters().logits
-        noise = more = self._noise(sample_shape, logits, key)
-        if estimator.draws:
-            shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
-            more = gumbel(torch.Size(shape), logits, key)
-        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
-        # A binary soft value is the result of exp, whose backward pass needs it unchanged. It is
-        # copied, since users may write to a draw.
-        value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
-        if estimator.soft:
-            return keep_relaxed(value, True, "soft")
-        for name in estimator.temperatures:
-            temperature = getattr(estimator, name)
-            if temperature.requires_grad:  # gradient 0; else autograd.grad would raise an error
-                value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
-        return value
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log probability; for a soft value its linear extension, sum_k value_k log p_k.

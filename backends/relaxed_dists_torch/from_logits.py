@@ -1,0 +1,248 @@
+"""Parameters with their checks, draws and densities, by torch alone. Pyro's adapter adds more.
+
+A family is the framework-free object that has the formulas of a distribution. The sample behind a
+value is the relaxed sample that a draw keeps for its log_prob, as an attribute of the value.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Size, Tensor
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import estimator_base, formulas
+from relaxed_dists._distributions.estimated import Estimated
+from relaxed_dists._distributions.from_family import FromFamily
+
+from .carrier import get_relaxed, keep_relaxed, version
+from .input import real, result_dtype
+from .kernels import all_finite
+from .noise import gumbel, logistic
+from .ops import compute_dtype, ops
+from .softmax import linked
+from .state import eager, holds, known, numbers, transformed
+
+
+def tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
+    """x as a tensor of a dtype on a device."""
+    # Under torch.jit.trace each call of as_tensor causes a warning, even a call with a tensor.
+    if isinstance(x, Tensor):
+        return x.to(device=device, dtype=dtype)
+    return torch.as_tensor(x, dtype=dtype, device=device)
+
+
+def expanded(x: Tensor, shape: Size) -> Tensor:
+    """x expanded to a shape.
+
+    If x already has the shape, x itself is returned: a view would not notice ``x.data = y``.
+    """
+    return x if x.shape == shape else x.expand(shape)
+
+
+class Torch:
+    """The functions of torch that the base class FromFamily calls."""
+
+    ops = ops
+    known, holds = staticmethod(known), staticmethod(holds)
+    compute_dtype = staticmethod(compute_dtype)
+    broadcast_shapes = staticmethod(torch.broadcast_shapes)
+
+    @staticmethod
+    def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.to(dtype)
+
+    @staticmethod
+    def limits(dtype: torch.dtype) -> tuple[float, float, float]:
+        finfo = torch.finfo(dtype)
+        return finfo.tiny, finfo.eps, finfo.max
+
+    @staticmethod
+    def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.expand(shape)
+
+    @staticmethod
+    def inspecting() -> bool:
+        return False
+
+    @staticmethod
+    def relaxed_site(ours: bool) -> tuple[str, Any, bool] | None:
+        return None
+
+    @staticmethod
+    def differentiable(value: Tensor) -> bool:
+        return value.requires_grad
+
+
+class FromLogits(FromFamily):
+    """A family with logits; also with a temperature, unless ``temperature`` is None."""
+
+    logits: Tensor
+    temperature: Any = None
+    _framework: ClassVar[Any] = Torch()
+    _has_temperature: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        name, event_dim = self._name, self._family.event_dim
+        if temperature is None and self._has_temperature:
+            raise _errors.bad_temperature(name, temperature)
+        _errors.one_of(name, probs, logits)
+        validate = type(self)._validate_args if validate_args is None else validate_args
+        what, given = ("logits", logits) if probs is None else ("probs", probs)
+        given = real(given, name, what, temperature)
+        raw = 0.0 if temperature is None else real(temperature, name, "temperature", given)
+        dtype = result_dtype(given, raw)
+        device = getattr(given, "device", None) or getattr(raw, "device", None)
+        given = tensor(given, dtype, device)
+        if event_dim and 0 in (given.dim(), *given.shape[-1:]):
+            raise _errors.no_categories(name, what, given.shape)
+        if probs is None and all_finite(given):
+            pass  # finite logits are valid, and sanitize_logits would not change them
+        elif validate and known(given) and given.numel():
+            (self._check_logits if probs is None else self._check_probs)(given)
+        else:
+            given = formulas.sanitize_logits(ops, given, event_dim > 0)
+        if probs is not None:
+            log = formulas.log_probs if event_dim else formulas.logit
+            given = log(ops, given.to(compute_dtype(given))).to(dtype)
+        split = max(given.dim() - event_dim, 0)
+        self._batch_shape, self._event_shape = given.shape[:split], given.shape[split:]
+        if temperature is not None:
+            self.temperature = self._checked_temperature(raw, given, validate)
+            self._batch_shape = self._joint_shape(self.temperature.shape, self._batch_shape)
+        self.logits = expanded(given, self._batch_shape + self._event_shape)
+        self._validate_args = validate
+        if self._family.checks_logits:
+            family = self._family = self._family.checked(name, self._event_shape)
+            if validate and known(self.logits) and not family.possible(numbers(self.logits)):
+                raise family.impossible(name, self.logits)
+
+    def _checked_temperature(
+        self, given: Any, like: Tensor, validate: bool, field: str = "temperature"
+    ) -> Tensor:
+        given = real(given, self._name, field, like)
+        temperature = tensor(given, compute_dtype(like), like.device)
+        if not validate or not known(temperature):
+            return formulas.clamp_temperature(ops, temperature)
+        low, high = formulas.COLDEST, formulas.HOTTEST
+        if not temperature.dim():  # a single number, the usual case: four operations fewer
+            fine = low <= temperature.item() <= high
+        else:
+            fine = bool(((temperature >= low) & (temperature <= high)).all())
+        if not fine:
+            raise _errors.bad_temperature(self._name, given, field)
+        return temperature
+
+    @property
+    def batch_shape(self) -> Size:
+        """The shape of independent, differently parameterised events."""
+        return self._batch_shape
+
+    @property
+    def event_shape(self) -> Size:
+        """The event's shape: ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
+        return self._event_shape
+
+    def _noise(
+        self, sample_shape: Sequence[int], like: Tensor, key: torch.Generator | None = None
+    ) -> Tensor:
+        draw = gumbel if self._family.event_dim else logistic
+        return draw(Size(sample_shape) + self._batch_shape + self._event_shape, like, key)
+
+    def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
+        p = self._parameters()
+        return self._keep(*self._family.draw(ops, p, self._noise(sample_shape, p.logits, key)))
+
+    def _keep(self, value: Tensor, sample: Tensor | None) -> Tensor:
+        value = self._as_value(value)
+        if sample is None:
+            return value
+        if self._family.own_log_prob and sample.requires_grad and eager():
+            sample._drawn_from = self._versions()  # type: ignore[attr-defined]
+        return keep_relaxed(value, sample, self._family.space)
+
+    def _versions(self) -> list[tuple[Tensor, bool, int]]:
+        """The parameters with torch's version counters, which each in-place write increases."""
+        return [(x, x.requires_grad, version(x)) for x in (self.logits, self.temperature)]
+
+    def _own(self, sample: Tensor) -> bool:
+        """Whether a sample was drawn from these very parameter tensors, unchanged since."""
+        drawn = getattr(sample, "_drawn_from", None)
+        return drawn is not None and all(
+            x is y and note == now
+            for (x, *note), (y, *now) in zip(drawn, self._versions(), strict=True)
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density of a value, computed from its relaxed sample if the value keeps one.
+
+        Args:
+            value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+        """
+        return self._log_prob(value, *self._found(value), self._is_soft(value))
+
+    def _is_soft(self, value: Any) -> bool:
+        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
+        return False
+
+    def _found(self, value: Any) -> tuple[Any, bool]:
+        """The sample behind a value, and whether it was drawn from these very parameters."""
+        family = self._family
+        sample = get_relaxed(value, family.space) if family.space else None
+        if sample is None or family.scores_value:
+            return sample, False
+        own = family.own_log_prob is not None and eager() and self._own(sample)
+        own = own and not (value.requires_grad and transformed())
+        return linked(sample, value, family.event_dim > 0), own
+
+    def _check_value(self, value: Any) -> Tensor:
+        """The value as a floating tensor, if its shape fits."""
+        value = real(value, self._scorer, "a value", self.logits)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            dtype = compute_dtype(self.logits)
+            value = torch.as_tensor(value, dtype=dtype, device=self.logits.device)
+        expected = self._batch_shape + self._event_shape
+        if value.shape[max(value.dim() - len(expected), 0) :] == expected:
+            return value  # the usual case; broadcast_shapes takes ten times as long
+        try:
+            torch.broadcast_shapes(value.shape, expected)
+            fits = value.shape[value.dim() - self._family.event_dim :] == self._event_shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise _errors.bad_shape(self._scorer, value.shape, expected)
+        return value
+
+
+class EstimatedFromLogits(Estimated, FromLogits):
+    """A discrete family with logits, and with an estimator unless ``estimator`` is None."""
+
+    def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
+        estimator, one_hot = self.estimator, self._family.event_dim > 0
+        if estimator is None:
+            return super()._draw(sample_shape, key)
+        logits = self._parameters().logits
+        noise = more = self._noise(sample_shape, logits, key)
+        if estimator.draws:
+            shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
+            more = gumbel(torch.Size(shape), logits, key)
+        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
+        # A binary soft value is the result of exp, whose backward pass needs it unchanged. It is
+        # copied, since users may write to a draw.
+        value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
+        if estimator.soft:
+            return keep_relaxed(value, True, "soft")
+        for name in estimator.temperatures:
+            temperature = getattr(estimator, name)
+            if temperature.requires_grad:  # gradient 0; else autograd.grad would raise an error
+                value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
+        return value
