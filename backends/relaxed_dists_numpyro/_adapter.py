@@ -1,17 +1,10 @@
-"""The base class of NumPyro distributions (long: the whole protocol of a distribution).
+"""The base class of NumPyro distributions: the methods that NumPyro asks of a distribution."""
 
-A family is the framework-free object that has the formulas of a distribution. The sample behind a
-value is the relaxed sample that a draw keeps for its log_prob, in a map by the value's identity.
-"""
-
-import functools
 from collections.abc import Sequence
 from typing import Any, Self, cast
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import Array, lax
+from jax import Array
 from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.continuous import RelaxedBernoulliLogits
@@ -20,15 +13,13 @@ from numpyro.infer.elbo import ELBO
 from numpyro.primitives import _PYRO_STACK
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas, machinery
+from relaxed_dists._distributions import machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimator_base import renewed, short_repr
-from relaxed_dists._distributions.from_family import FromFamily
 from relaxed_dists_jax import kernels, quadrature  # noqa: F401 (they register themselves with the operations)
-from relaxed_dists_jax.carrier import find_relaxed, get_relaxed, keep_relaxed
-from relaxed_dists_jax.input import at_once, holds, known, real, result_dtype
-from relaxed_dists_jax.noise import gumbel, logistic
-from relaxed_dists_jax.ops import compute_dtype, ops
+from relaxed_dists_jax.carrier import find_relaxed, get_relaxed
+from relaxed_dists_jax.from_logits import FromLogits, Jax
+from relaxed_dists_jax.ops import ops
 
 from ._wrappers import _Masked, to_event
 
@@ -43,24 +34,8 @@ def asks_for_integers(expand: bool) -> bool:
     return "enum" in handlers or not (expand or "Values" in handlers)
 
 
-class _Framework:
+class _Framework(Jax):
     """The functions of JAX and NumPyro that the base class FromFamily calls."""
-
-    ops = ops
-    known, holds = staticmethod(known), staticmethod(holds)
-    compute_dtype = staticmethod(compute_dtype)
-    broadcast_to = staticmethod(jnp.broadcast_to)
-    broadcast_shapes = staticmethod(jnp.broadcast_shapes)
-
-    @staticmethod
-    def cast(x: Array, dtype: Any) -> Array:
-        return jnp.asarray(x, dtype)
-
-    @staticmethod
-    @functools.cache
-    def limits(dtype: Any) -> tuple[float, float, float]:
-        finfo = jnp.finfo(dtype)
-        return float(finfo.tiny), float(finfo.eps), float(finfo.max)
 
     @staticmethod
     def inspecting() -> bool:
@@ -71,20 +46,13 @@ class _Framework:
         numpyro_relaxed = () if ours else (RelaxedBernoulliLogits,)
         return relaxed_site(ELBO, (RelaxedDistribution, *numpyro_relaxed))
 
-    @staticmethod
-    def differentiable(value: Array) -> bool:
-        return not known(value)  # JAX differentiates tracers only
 
-
-class LogitsDistribution(FromFamily, Distribution):
+class LogitsDistribution(FromLogits, Distribution):
     """A distribution with logits; also with a temperature, unless ``temperature`` is None."""
 
     arg_constraints: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
-    logits: Array
-    temperature: Any = None
     estimator: Any = None
     _validate_args: bool
-
     _framework = _Framework()
 
     def __init__(
@@ -95,73 +63,14 @@ class LogitsDistribution(FromFamily, Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        name, event_dim = type(self).__name__, self._family.event_dim
-        if temperature is None and isinstance(self, RelaxedDistribution):
-            raise _errors.bad_temperature(name, temperature)
-        _errors.one_of(name, probs, logits)
         validate = self._validate_args if validate_args is None else validate_args
-        with jax.ensure_compile_time_eval():
-            what, given = ("logits", logits) if probs is None else ("probs", probs)
-            given = real(given, name, what)
-            raw = 0.0 if temperature is None else real(temperature, name, "temperature")
-        with at_once(given):
-            dtype = result_dtype(given, raw)
-            given = jnp.asarray(given, dtype)
-            if event_dim and 0 in (given.ndim, *given.shape[-1:]):
-                raise _errors.no_categories(name, what, given.shape)
-            if validate and known(given) and given.size:
-                (self._check_logits if probs is None else self._check_probs)(given)
-            else:
-                # In float16, HUGE would overflow, with which sanitize_logits compares.
-                wide = given.astype(compute_dtype(given))
-                given = formulas.sanitize_logits(ops, wide, event_dim > 0).astype(dtype)
-        if probs is not None:
-            log = formulas.log_probs if event_dim else formulas.logit
-            given = log(ops, given.astype(compute_dtype(given))).astype(dtype)
-        split = max(given.ndim - event_dim, 0)
-        batch_shape, event_shape = given.shape[:split], given.shape[split:]
-        if temperature is not None:
-            self.temperature = self._checked_temperature(raw, given, validate)
-            batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-            # The temperature gets the batch shape, so that vmap can map over it as over the logits.
-            self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
-        self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
-        super().__init__(batch_shape, event_shape, validate_args=False)
-        self._validate_args = validate
-        if self._family.checks_logits:
-            family = self._family = self._family.checked(name, event_shape)
-            seen = validate and known(self.logits)
-            if seen and not family.possible(np.asarray(self.logits, float)):
-                raise family.impossible(name, self.logits)
+        FromLogits.__init__(self, temperature, probs, logits, validate)
         # Register with funsor at each construction, since the user may load funsor at any time.
         machinery.tell_funsor(LogitsDistribution)
 
     def _for_funsor(self) -> Any:
         """The NumPyro distribution that funsor converts instead of this one; here an error."""
         raise _errors.no_funsor(type(self).__name__, "numpyro")
-
-    def _checked_temperature(self, given: Any, like: Array, validate: bool) -> Array:
-        given = real(given, type(self).__name__, "temperature")
-        with at_once(given):
-            temperature = jnp.asarray(given, compute_dtype(like))
-            if not validate or not known(temperature):
-                return formulas.clamp_temperature(ops, temperature)
-            low, high = formulas.COLDEST, formulas.HOTTEST
-            if not bool(((temperature >= low) & (temperature <= high)).all()):
-                raise _errors.bad_temperature(type(self).__name__, given)
-        return temperature
-
-    # The shapes are computed from the logits, whose shape changes in vmap over a distribution.
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The shape of independent, differently parameterised events."""
-        return jnp.shape(self.logits)[: jnp.ndim(self.logits) - self._family.event_dim]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """The event's shape: ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
-        return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._family.event_dim :]
 
     @classmethod
     def infer_shapes(cls, *args: Any, **kwargs: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -219,10 +128,6 @@ class LogitsDistribution(FromFamily, Distribution):
         aux = self._validate_args, cls._family if family is None else family
         return cls.tree_unflatten(aux, (logits, None, None))
 
-    def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
-        draw = gumbel if self._family.event_dim else logistic
-        return draw(key, tuple(sample_shape) + self.batch_shape + self.event_shape, like.dtype)
-
     def sample_with_intermediates(
         self, key: Any, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
@@ -236,23 +141,7 @@ class LogitsDistribution(FromFamily, Distribution):
             Values of shape ``sample_shape + batch_shape + event_shape``, and the intermediates that
             ``log_prob`` uses.
         """
-        p = self._parameters()
-        value, sample = self._family.draw(ops, p, self._noise(key, sample_shape, p.logits))
-        value = self._keep(value if self.has_rsample else lax.stop_gradient(value), sample)
-        return value, [] if sample is None else [sample]
-
-    def _keep(self, value: Array, sample: Array | None) -> Array:
-        value = self._as_value(value)
-        if sample is None:
-            return value
-        if self._family.own_log_prob:
-            keep_relaxed(sample, (self.logits, self.temperature), "parameters")
-        return keep_relaxed(value, sample, self._family.space)
-
-    def _own(self, sample: Any) -> bool:
-        """Whether a sample was drawn from the very arrays or tracers that are the parameters."""
-        drawn = get_relaxed(sample, "parameters") or (None, None)
-        return drawn[0] is self.logits and drawn[1] is self.temperature
+        return self._draw(key, sample_shape, gradient=self.has_rsample)
 
     def rsample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw with a gradient to the parameters.
@@ -291,21 +180,6 @@ class LogitsDistribution(FromFamily, Distribution):
     def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
         """Whether an estimator made the value soft. Only discrete distributions have estimators."""
         return False
-
-    def _check_value(self, value: Any) -> Array:
-        """The value as a floating array, if its shape fits."""
-        value = real(value, f"{type(self).__name__}.log_prob", "a value")
-        if isinstance(value, float) or not jnp.issubdtype(value.dtype, jnp.floating):
-            value = jnp.asarray(value, compute_dtype(self.logits))
-        expected = self.batch_shape + self.event_shape
-        try:
-            lax.broadcast_shapes(value.shape, expected)
-            fits = value.shape[value.ndim - len(self.event_shape) :] == self.event_shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise _errors.bad_shape(self._scorer, value.shape, expected)
-        return value
 
     def cdf(self, value: Any) -> Array:
         """The probability that a draw is at most the value.
@@ -357,4 +231,5 @@ class RelaxedDistribution(LogitsDistribution):
     """A distribution with a temperature, whose draws carry a gradient."""
 
     arg_constraints = {"temperature": constraints.positive, **LogitsDistribution.arg_constraints}
+    _has_temperature = True
     reparametrized_params = ["temperature", "probs", "logits"]

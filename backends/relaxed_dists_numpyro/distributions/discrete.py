@@ -5,23 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array
 from numpyro.distributions import BernoulliLogits, constraints
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base
-from relaxed_dists._distributions.estimated import Estimated
 from relaxed_dists._distributions.estimator_base import Estimator
-from relaxed_dists_jax.carrier import find_relaxed, get_relaxed, keep_relaxed
+from relaxed_dists_jax.carrier import find_relaxed, get_relaxed
+from relaxed_dists_jax.from_logits import EstimatedFromLogits
 from relaxed_dists_jax.input import known
-from relaxed_dists_jax.noise import gumbel
-from relaxed_dists_jax.ops import ops
 
 from .._adapter import LogitsDistribution
 from .constraints import Values
 
 
-class _Discrete(Estimated, LogitsDistribution):
+class _Discrete(EstimatedFromLogits, LogitsDistribution):
     _values = Values
     estimator: Estimator | None
 
@@ -61,22 +59,6 @@ class _Discrete(Estimated, LogitsDistribution):
         if self.estimator is None:
             raise _errors.no_estimator(type(self).__name__)
         return self.sample(key, sample_shape)
-
-    def sample_with_intermediates(
-        self, key: Any, sample_shape: tuple[int, ...] = ()
-    ) -> tuple[Array, list[Any]]:
-        """Draw; the intermediates are [True] if the value is soft. Args are those of rsample."""
-        estimator, one_hot = self.estimator, self._family.event_dim > 0
-        if estimator is None:
-            return super().sample_with_intermediates(key, sample_shape)
-        logits = self._parameters().logits
-        noise = more = self._noise(key, sample_shape, logits)
-        if estimator.draws:
-            shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
-            more = gumbel(random.fold_in(key, 1), shape, logits.dtype)
-        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
-        value = value.astype(self.logits.dtype)
-        return (keep_relaxed(value, True, "soft"), [True]) if estimator.soft else (value, [])
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
         """The log probability; for a soft value its linear extension, sum_k value_k log p_k.

@@ -1,0 +1,195 @@
+"""Parameters with their checks, draws and densities, by JAX alone. NumPyro's adapter adds more.
+
+A family is the framework-free object that has the formulas of a distribution. The sample behind a
+value is the relaxed sample that a draw keeps for its log_prob, in a map by the value's identity.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax, random
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions import estimator_base, formulas
+from relaxed_dists._distributions.estimated import Estimated
+from relaxed_dists._distributions.from_family import FromFamily
+
+from .carrier import get_relaxed, keep_relaxed
+from .input import at_once, holds, known, real, result_dtype
+from .noise import gumbel, logistic
+from .ops import compute_dtype, ops
+
+
+class Jax:
+    """The functions of JAX that the base class FromFamily calls."""
+
+    ops = ops
+    known, holds = staticmethod(known), staticmethod(holds)
+    compute_dtype = staticmethod(compute_dtype)
+    broadcast_to = staticmethod(jnp.broadcast_to)
+    broadcast_shapes = staticmethod(jnp.broadcast_shapes)
+
+    @staticmethod
+    def cast(x: Array, dtype: Any) -> Array:
+        return jnp.asarray(x, dtype)
+
+    @staticmethod
+    @functools.cache
+    def limits(dtype: Any) -> tuple[float, float, float]:
+        finfo = jnp.finfo(dtype)
+        return float(finfo.tiny), float(finfo.eps), float(finfo.max)
+
+    @staticmethod
+    def inspecting() -> bool:
+        return False
+
+    @staticmethod
+    def relaxed_site(ours: bool) -> tuple[str, Any, bool] | None:
+        return None
+
+    @staticmethod
+    def differentiable(value: Array) -> bool:
+        return not known(value)  # JAX differentiates tracers only
+
+
+class FromLogits(FromFamily):
+    """A family with logits; also with a temperature, unless ``temperature`` is None."""
+
+    logits: Array
+    temperature: Any = None
+    _framework: ClassVar[Any] = Jax()
+    _has_temperature: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate: bool = True,
+    ) -> None:
+        name, event_dim = self._name, self._family.event_dim
+        if temperature is None and self._has_temperature:
+            raise _errors.bad_temperature(name, temperature)
+        _errors.one_of(name, probs, logits)
+        with jax.ensure_compile_time_eval():
+            what, given = ("logits", logits) if probs is None else ("probs", probs)
+            given = real(given, name, what)
+            raw = 0.0 if temperature is None else real(temperature, name, "temperature")
+        with at_once(given):
+            dtype = result_dtype(given, raw)
+            given = jnp.asarray(given, dtype)
+            if event_dim and 0 in (given.ndim, *given.shape[-1:]):
+                raise _errors.no_categories(name, what, given.shape)
+            if validate and known(given) and given.size:
+                (self._check_logits if probs is None else self._check_probs)(given)
+            else:
+                # In float16, HUGE would overflow, with which sanitize_logits compares.
+                wide = given.astype(compute_dtype(given))
+                given = formulas.sanitize_logits(ops, wide, event_dim > 0).astype(dtype)
+        if probs is not None:
+            log = formulas.log_probs if event_dim else formulas.logit
+            given = log(ops, given.astype(compute_dtype(given))).astype(dtype)
+        split = max(given.ndim - event_dim, 0)
+        batch_shape, event_shape = given.shape[:split], given.shape[split:]
+        if temperature is not None:
+            self.temperature = self._checked_temperature(raw, given, validate)
+            batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
+            # The temperature gets the batch shape, so that vmap can map over it as over the logits.
+            self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
+        self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
+        self._validate_args = validate
+        if self._family.checks_logits:
+            family = self._family = self._family.checked(name, event_shape)
+            seen = validate and known(self.logits)
+            if seen and not family.possible(np.asarray(self.logits, float)):
+                raise family.impossible(name, self.logits)
+
+    def _checked_temperature(
+        self, given: Any, like: Array, validate: bool, field: str = "temperature"
+    ) -> Array:
+        given = real(given, self._name, field)
+        with at_once(given):
+            temperature = jnp.asarray(given, compute_dtype(like))
+            if not validate or not known(temperature):
+                return formulas.clamp_temperature(ops, temperature)
+            low, high = formulas.COLDEST, formulas.HOTTEST
+            if not bool(((temperature >= low) & (temperature <= high)).all()):
+                raise _errors.bad_temperature(self._name, given, field)
+        return temperature
+
+    # The shapes are computed from the logits, whose shape changes in vmap over a distribution.
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of independent, differently parameterised events."""
+        return jnp.shape(self.logits)[: jnp.ndim(self.logits) - self._family.event_dim]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The event's shape: ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
+        return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._family.event_dim :]
+
+    def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
+        draw = gumbel if self._family.event_dim else logistic
+        return draw(key, tuple(sample_shape) + self.batch_shape + self.event_shape, like.dtype)
+
+    def _draw(
+        self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True
+    ) -> tuple[Array, list[Any]]:
+        """A value, and in a list the sample behind it if the family keeps one."""
+        p = self._parameters()
+        value, sample = self._family.draw(ops, p, self._noise(key, sample_shape, p.logits))
+        value = self._keep(value if gradient else lax.stop_gradient(value), sample)
+        return value, [] if sample is None else [sample]
+
+    def _keep(self, value: Array, sample: Array | None) -> Array:
+        value = self._as_value(value)
+        if sample is None:
+            return value
+        if self._family.own_log_prob:
+            keep_relaxed(sample, (self.logits, self.temperature), "parameters")
+        return keep_relaxed(value, sample, self._family.space)
+
+    def _own(self, sample: Any) -> bool:
+        """Whether a sample was drawn from the very arrays or tracers that are the parameters."""
+        drawn = get_relaxed(sample, "parameters") or (None, None)
+        return drawn[0] is self.logits and drawn[1] is self.temperature
+
+    def _check_value(self, value: Any) -> Array:
+        """The value as a floating array, if its shape fits."""
+        value = real(value, self._scorer, "a value")
+        if isinstance(value, float) or not jnp.issubdtype(value.dtype, jnp.floating):
+            value = jnp.asarray(value, compute_dtype(self.logits))
+        expected = self.batch_shape + self.event_shape
+        try:
+            lax.broadcast_shapes(value.shape, expected)
+            fits = value.shape[value.ndim - len(self.event_shape) :] == self.event_shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise _errors.bad_shape(self._scorer, value.shape, expected)
+        return value
+
+
+class EstimatedFromLogits(Estimated, FromLogits):
+    """A discrete family with logits, and with an estimator unless ``estimator`` is None."""
+
+    def _draw(
+        self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True
+    ) -> tuple[Array, list[Any]]:
+        """A value, and [True] if the value is soft."""
+        estimator, one_hot = self.estimator, self._family.event_dim > 0
+        if estimator is None:
+            return super()._draw(key, sample_shape, gradient)
+        logits = self._parameters().logits
+        noise = more = self._noise(key, sample_shape, logits)
+        if estimator.draws:
+            shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
+            more = gumbel(random.fold_in(key, 1), shape, logits.dtype)
+        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
+        value = value.astype(self.logits.dtype)
+        return (keep_relaxed(value, True, "soft"), [True]) if estimator.soft else (value, [])
