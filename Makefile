@@ -2,7 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/installed
+INSTALLED := .venv/installed
+COMPILED := backends/relaxed_dists_torch/compiled
+STAMP := .venv/compiled
 SPHINX := $(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees
 ARGS ?=
 PYTEST_ARGS ?=
@@ -49,20 +51,34 @@ docs: $(STAMP) ## Build docs/_build/html and run the examples in the pages
 	$(SPHINX) -b doctest docs docs/_build/doctest
 	@echo "The documentation is in docs/_build/html/index.html"
 
-build: $(STAMP) ## Build the wheel and the source distribution into dist/
+# The wheel that any machine takes is made from the source distribution, which so is seen whole.
+build: $(STAMP) ## Build the source distribution, and wheels with and without kernels, into dist/
 	rm -rf dist
-	$(BIN)/python -m build
+	RELAXED_DISTS_TARGET=any $(BIN)/python -m build --no-isolation
+	@for target in linux-x86_64 linux-aarch64 macos-arm64 windows-x86_64; do \
+		RELAXED_DISTS_TARGET=$$target $(BIN)/python -m build --no-isolation --wheel \
+			|| echo "No wheel for $$target: it can't be compiled here." >&2; \
+	done
+	@ls dist
 
 clean: ## Remove .venv and everything that the other targets make
 	rm -rf .venv dist docs/_build demo.png bench.json bench-*.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(COMPILED) -name 'kernels.*' ! -name '*.[ch]' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is newer than the files that say what to install, so a second call installs nothing.
-$(STAMP): pyproject.toml constraints.txt
+# A stamp is newer than the files that say what to install or to compile, so a second call does
+# nothing. Without kernels everything works, more slowly.
+$(STAMP): $(INSTALLED) $(COMPILED)/build.py $(wildcard $(COMPILED)/*.[ch])
+	@echo "Compiling the kernels ..."
+	@$(BIN)/python $(COMPILED)/build.py || echo "torch's operations compute in their place." >&2
+	@touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up .venv (once, about two minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@# pip's --group came with 25.1.
 	@$(BIN)/python -m pip install -qq -c constraints.txt pip
-	@$(BIN)/python -m pip install -qq -c constraints.txt \
+	@# The kernels are compiled afterwards, when ziglang is there.
+	@RELAXED_DISTS_TARGET=any $(BIN)/python -m pip install -qq -c constraints.txt \
 		-e '.[pyro,numpyro,examples]' --group dev --group docs
 	@touch $@

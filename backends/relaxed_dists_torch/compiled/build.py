@@ -1,0 +1,134 @@
+"""Compile the kernels: ``python build.py`` writes the shared object beside the sources.
+
+The package's build hook, ``make`` and the sanitizers' run share this file, which is run by its path
+and needs nothing but Python. Any compiler that takes gcc's options will do; the PyPI package
+ziglang is one that compiles for other machines, too.
+"""
+
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+# Infinities and NaN have their meaning in the kernels, so -ffast-math must never stand here. The
+# options -fno-* are those that vectors of divisions and conditions need.
+OPTIONS = shlex.split(
+    "-O3 -g0 -std=gnu11 -fPIC -fvisibility=hidden -fopenmp-simd "
+    "-fno-math-errno -fno-trapping-math -fno-signed-zeros"
+)
+# The machines for which `make build` makes wheels, and what zig calls them: glibc 2.17 and macOS 11
+# are the oldest of each that Python 3.11 and NumPy run on.
+TARGETS = {
+    "linux-x86_64": "x86_64-linux-gnu.2.17",
+    "linux-aarch64": "aarch64-linux-gnu.2.17",
+    "macos-arm64": "aarch64-macos.11.0",
+    "windows-x86_64": "x86_64-windows-gnu",
+}
+
+
+class CannotCompile(Exception):
+    """No compiler is there, or none of those that are there compiles the kernels."""
+
+
+def this_machine() -> str:
+    """The system and the processor, as the keys of ``TARGETS`` name them."""
+    system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    return f"{system}-{platform.machine().replace('AMD64', 'x86_64')}"
+
+
+def compilers(target: str) -> list[list[str]]:
+    """The commands to try in turn; a named target is for zig alone."""
+    names = [] if target else [os.environ.get("CC", ""), "cc", "gcc", "clang"]
+    found = [shlex.split(name) for name in names if name and shutil.which(shlex.split(name)[0])]
+    if importlib.util.find_spec("ziglang"):
+        found.append([sys.executable, "-m", "ziglang", "cc"])
+    return found
+
+
+def commands(
+    compiler: Sequence[str], target: str, into: Path, options: Sequence[str] = ()
+) -> list[list[str]]:
+    """What compiles the kernels, once for each level of instructions, and what links them."""
+    system, machine = (target or this_machine()).split("-", 1)
+    zig = "ziglang" in compiler
+    start = [*compiler, *OPTIONS, *options]
+    if target:
+        start += ["-target", TARGETS[target]]
+    if zig and not options:  # zig's default makes undefined behaviour a trap
+        start += ["-fno-sanitize=undefined"]
+    if system == "windows":  # where all code can be moved
+        start.remove("-fPIC")
+    if system == "macos" and not zig:
+        start += ["-mmacosx-version-min=11.0"]
+    oldest = ["-mcpu=baseline"] if zig else []  # zig's default is the processor that compiles
+    levels = {"base": oldest}
+    if machine == "x86_64":
+        march = "-mcpu=x86_64_" if zig else "-march=x86-64-"
+        levels = {level: [f"{march}{level}"] for level in ("v2", "v3", "v4")}
+        levels["v4"] += ["-mprefer-vector-width=512"]  # clang's default is 256
+    jobs = {level: ["kernels.c", f"-DLEVEL={level}", *more] for level, more in levels.items()}
+    jobs["levels"] = ["levels.c", *oldest]
+    made = [
+        [*start, *more, "-c", str(FOLDER / source), "-o", str(into / f"{name}.o")]
+        for name, (source, *more) in jobs.items()
+    ]
+    suffix = {"macos": "dylib", "windows": "dll"}.get(system, "so")
+    objects = [command[-1] for command in made]
+    return [*made, [*start, "-shared", *objects, "-lm", "-o", str(into / f"kernels.{suffix}")]]
+
+
+def compile_kernels(into: Path, target: str = "") -> Path:
+    """Compile the kernels for this machine or for a target; return the shared object.
+
+    Args:
+        into: The folder to write it to.
+        target: A key of ``TARGETS``, or "" for this machine.
+
+    Raises:
+        CannotCompile: It says what each compiler said.
+    """
+    if sys.maxsize < 2**32:
+        raise CannotCompile("Python has 32 bits here, and the compilers may have 64")
+    said = []
+    for compiler in compilers(target):
+        with tempfile.TemporaryDirectory() as folder:
+            for command in commands(compiler, target, Path(folder)):
+                result = subprocess.run(command, capture_output=True, text=True, check=False)
+                if result.returncode:
+                    said.append(f"{shlex.join(command)}\n{result.stderr}")
+                    break
+            else:
+                made = Path(command[-1])
+                # A new file, since a process may have loaded the one that is there.
+                (into / made.name).unlink(missing_ok=True)
+                return Path(shutil.copy(made, into))
+    raise CannotCompile("\n".join(said) or "there is no cc, gcc or clang, and no ziglang")
+
+
+def platform_tag(shared: Path, target: str = "") -> str:
+    """The wheel's platform tag; on Linux it names the newest glibc of which a symbol is needed."""
+    system, machine = (target or this_machine()).split("-", 1)
+    needed = [int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", shared.read_bytes())]
+    if system == "linux" and needed:
+        return f"manylinux_2_{max(17, *needed)}_{machine}"
+    if system == "macos":
+        return f"macosx_11_0_{machine}"
+    if target == "windows-x86_64":
+        return "win_amd64"
+    return re.sub("[-.]", "_", sysconfig.get_platform())
+
+
+if __name__ == "__main__":
+    try:
+        print(compile_kernels(FOLDER))
+    except CannotCompile as error:
+        sys.exit(f"relaxed-dists: the kernels can't be compiled: {error}")
