@@ -1,6 +1,7 @@
 """Relaxed discrete distributions for Pyro and NumPyro, with the same names and mathematics in both.
 
-Import the distributions from :mod:`relaxed_dists.pyro` or :mod:`relaxed_dists.numpyro`. The
+Import the distributions from :mod:`relaxed_dists.pyro` or :mod:`relaxed_dists.numpyro`, functions
+that need torch or JAX alone from :mod:`relaxed_dists.torch` or :mod:`relaxed_dists.jax`. The
 package ``relaxed_dists`` itself imports neither torch nor jax.
 """
 

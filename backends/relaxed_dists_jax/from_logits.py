@@ -6,7 +6,7 @@ value is the relaxed sample that a draw keeps for its log_prob, in a map by the 
 
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimated import Estimated
 from relaxed_dists._distributions.from_family import FromFamily
 
-from .carrier import get_relaxed, keep_relaxed
+from . import kernels  # noqa: F401 (it registers its kernels with the operations)
+from .carrier import find_relaxed, get_relaxed, keep_relaxed
 from .input import at_once, holds, known, real, result_dtype
 from .noise import gumbel, logistic
 from .ops import compute_dtype, ops
@@ -158,6 +159,26 @@ class FromLogits(FromFamily):
         """Whether a sample was drawn from the very arrays or tracers that are the parameters."""
         drawn = get_relaxed(sample, "parameters") or (None, None)
         return drawn[0] is self.logits and drawn[1] is self.temperature
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        """The log density of a value, computed from its relaxed sample if the value keeps one.
+
+        Args:
+            value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
+            intermediates: The intermediates that :meth:`sample_with_intermediates` returned with
+                the value.
+
+        Returns:
+            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+        """
+        family = self._family
+        sample = find_relaxed(value, intermediates, family.space) if family.space else None
+        own = family.own_log_prob is not None and self._own(sample)
+        return cast(Array, self._log_prob(value, sample, own, self._is_soft(value, intermediates)))
+
+    def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
+        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
+        return False
 
     def _check_value(self, value: Any) -> Array:
         """The value as a floating array, if its shape fits."""

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.random import threefry2x32_p
 
 from relaxed_dists import _errors
 
@@ -45,6 +44,8 @@ def _threefry(key: Array, number: int) -> Array:
     # Under jax.export the number may be symbolic, so that it can't be compared with FEW. Both
     # branches return the same words.
     if isinstance(number, int) and number <= FEW:
+        from jax.extend.random import threefry2x32_p  # here, since jax.extend takes 40 ms to import
+
         x, y = threefry2x32_p.bind(key[0], key[1], x, y)
     else:
         keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)

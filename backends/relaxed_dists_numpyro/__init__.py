@@ -10,15 +10,15 @@ from relaxed_dists._distributions.estimators import (
     StraightThrough,
 )
 from relaxed_dists._infer.evidence import EvidenceBounds
+from relaxed_dists_jax import gumbel_softmax, straight_through
 
-from .distributions import estimators, kl  # noqa: F401  (register pytrees and divergences)
+from .distributions import kl  # noqa: F401  (registers the divergences)
 from .distributions.bernoulli import (
     LogitRelaxedBernoulli,
     RelaxedBernoulli,
     RelaxedBernoulliStraightThrough,
 )
 from .distributions.discrete import Bernoulli, OneHotCategorical
-from .distributions.functional import gumbel_softmax, straight_through
 from .distributions.hard_concrete import HardConcrete
 from .distributions.one_hot import (
     ExpRelaxedOneHotCategorical,

@@ -16,8 +16,8 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimator_base import renewed, short_repr
-from relaxed_dists_jax import kernels, quadrature  # noqa: F401 (they register themselves with the operations)
-from relaxed_dists_jax.carrier import find_relaxed, get_relaxed
+from relaxed_dists_jax import loops, quadrature  # noqa: F401 (they register themselves with the operations)
+from relaxed_dists_jax.carrier import get_relaxed
 from relaxed_dists_jax.from_logits import FromLogits, Jax
 from relaxed_dists_jax.ops import ops
 
@@ -160,26 +160,6 @@ class LogitsDistribution(FromLogits, Distribution):
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw, with a gradient if ``has_rsample``. Args and Returns are those of rsample."""
         return self.sample_with_intermediates(key, sample_shape)[0]
-
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """The log density of a value, computed from its relaxed sample if the value keeps one.
-
-        Args:
-            value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
-            intermediates: The intermediates that :meth:`sample_with_intermediates` returned with
-                the value.
-
-        Returns:
-            Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
-        """
-        family = self._family
-        sample = find_relaxed(value, intermediates, family.space) if family.space else None
-        own = family.own_log_prob is not None and self._own(sample)
-        return cast(Array, self._log_prob(value, sample, own, self._is_soft(value, intermediates)))
-
-    def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
-        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
-        return False
 
     def cdf(self, value: Any) -> Array:
         """The probability that a draw is at most the value.

@@ -10,6 +10,7 @@ from relaxed_dists._distributions.estimators import (
     StraightThrough,
 )
 from relaxed_dists._infer.evidence import EvidenceBounds
+from relaxed_dists_torch import gumbel_softmax, straight_through
 
 from .distributions import kl  # noqa: F401  (registers the divergences)
 from .distributions.bernoulli import (
@@ -18,7 +19,6 @@ from .distributions.bernoulli import (
     RelaxedBernoulliStraightThrough,
 )
 from .distributions.discrete import Bernoulli, OneHotCategorical
-from .distributions.functional import gumbel_softmax, straight_through
 from .distributions.hard_concrete import HardConcrete
 from .distributions.one_hot import (
     ExpRelaxedOneHotCategorical,

@@ -18,18 +18,24 @@ class Estimated(FromFamily):
 
     def _fit(self, estimator: Any) -> None:
         """Store an estimator, with its temperatures as arrays that fit the batch shape."""
-        name, validate = self._name, self._validate_args
 
         def fitted(given: Any) -> Any:
-            temperature = self._checked_temperature(given, self.logits, validate)
-            if self._joint_shape(temperature.shape, self.batch_shape) != self.batch_shape:
-                raise _errors.bad_temperature_shape(name, temperature.shape, self.batch_shape)
-            reinmax = isinstance(estimator, estimators.ReinMax)
-            if validate and reinmax and not self._framework.holds(temperature >= 1):
+            temperature = self._fitted(given)
+            cold = self._validate_args and isinstance(estimator, estimators.ReinMax)
+            if cold and not self._framework.holds(temperature >= 1):
                 raise _errors.too_cold(given)
             return temperature
 
-        self.estimator = estimator_base.renewed(estimator_base.checked(name, estimator), fitted)
+        checked = estimator_base.checked(self._name, estimator)
+        self.estimator = estimator_base.renewed(checked, fitted)
+
+    def _fitted(self, given: Any, field: str = "temperature") -> Any:
+        """A temperature of an estimator as an array that fits the batch shape."""
+        temperature = self._checked_temperature(given, self.logits, self._validate_args, field)
+        if self._joint_shape(temperature.shape, self.batch_shape) != self.batch_shape:
+            shape = temperature.shape
+            raise _errors.bad_temperature_shape(self._name, shape, self.batch_shape)
+        return temperature
 
     def _temperature(self) -> Any:
         return None if self.estimator is None else self.estimator.soft_temperature

@@ -199,7 +199,7 @@ def test_an_estimator(backend: Backend, tmp_path: Path, monkeypatch: Any, whole:
     laws: Any = importlib.import_module("test_estimators")
     made = module(tmp_path, "toy_estimator", ESTIMATOR, monkeypatch)
     if backend.framework == "numpyro":
-        pytrees = importlib.import_module("relaxed_dists_numpyro.distributions.estimators")
+        pytrees = importlib.import_module("relaxed_dists_jax.estimators")
         pytrees.register(made.HalfStraightThrough)
     estimator = made.HalfStraightThrough()
     monkeypatch.setattr(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 EXTRAS = ("pyro", "numpyro")
+BRINGS = {"pyro": "torch", "numpyro": "jax"}  # the facade of functions that an extra brings, too
 
 
 def check(condition: bool, complaint: str) -> None:
@@ -26,7 +27,8 @@ def check_core() -> None:
     check(Path(sys.prefix) in site.parents, f"relaxed_dists came from {site}, not {sys.prefix}")
     installed = importlib.metadata.version("relaxed-dists")
     check(relaxed_dists.__version__ == installed, f"{relaxed_dists.__version__} != {installed}")
-    for package in ("relaxed_dists", "relaxed_dists_pyro", "relaxed_dists_numpyro"):
+    backends = [f"relaxed_dists_{name}" for pair in BRINGS.items() for name in pair]
+    for package in ("relaxed_dists", *backends):
         check((site / package / "py.typed").is_file(), f"{package} has no py.typed")
     brought = {"torch", "pyro", "jax", "numpyro"} & set(sys.modules)
     check(not brought, f"relaxed_dists imported {brought}")
@@ -57,7 +59,8 @@ def main(extras: list[str]) -> None:
     check(set(extras) <= set(EXTRAS), f"got the extras {extras}; expected some of {EXTRAS}")
     check_core()
     for extra in EXTRAS:
-        (check_present if extra in extras else check_absent)(extra)
+        for facade in (extra, BRINGS[extra]):
+            (check_present if extra in extras else check_absent)(facade)
     print(f"check_install: passed with extras {extras}")
 
 

@@ -1,9 +1,8 @@
 """Count the lines of code of each room, by `make lines`, or with the folder of another checkout.
 
 A room is a folder of modules. A line of code has a token that is neither in a comment nor in a
-docstring. "adapter" is a
-backend's `_adapter.py` and `_wrappers.py`. "families" is its `distributions/` without kl,
-constraints, functional, sites and the re-exported estimators, which are "distributions, others".
+docstring. "adapter" is a backend's `_adapter.py` and `_wrappers.py`. "families" is its
+`distributions/` without kl, constraints and sites, which are "distributions, others".
 """
 
 import ast
@@ -14,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"__init__", "kl", "constraints", "functional", "sites", "estimators"}
+OTHERS = {"__init__", "kl", "constraints", "sites"}
 NO_CODE = {
     tokenize.COMMENT,
     tokenize.DEDENT,

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 
+from test_package import ALONE as FUNCTIONS
 from test_package import FACADES
 
 pytest.importorskip("pyro"), pytest.importorskip("numpyro")
-PYRO, NUMPYRO = (importlib.import_module(facade) for facade in FACADES)
+# Each public name with its objects in both backends.
+PAIRS = {
+    name: (getattr(first, name), getattr(second, name))
+    for pair in (FACADES, FUNCTIONS)
+    for first, second in [map(importlib.import_module, pair)]
+    for name in first.__all__
+}
 
+KEY = ("key", "key")  # a generator or none; a key
 # Arguments only in Pyro, and only in NumPyro. Pyro keeps random state and parameters itself.
 ALONE = {
     "AnnealedSVI": ("", "static_kwargs"),  # as in NumPyro's SVI
@@ -29,7 +37,13 @@ ALONE = {
     "RELAX_ELBO": ("kwargs", "vectorize_particles"),
     "evidence_bounds": ("", "rng_key params"),
     "exact_evidence": ("", "params"),
-    "gumbel_softmax": ("key", "key"),  # a generator or none; a key
+    "gumbel_softmax": ("key eps dim", "key axis"),  # as in torch's function, and in JAX's
+    "sample_bernoulli": KEY,
+    "sample_binary_concrete": KEY,
+    "sample_concrete": KEY,
+    "sample_exp_concrete": KEY,
+    "sample_logit_concrete": KEY,
+    "sample_one_hot": KEY,
     # Methods of any distribution.
     ".expand": ("_instance", ""),  # as in torch's classes
     ".log_prob": ("", "intermediates"),
@@ -47,7 +61,7 @@ def methods(cls: Any) -> dict[str, Callable[..., Any]]:
 
 def calls(name: str) -> Iterator[tuple[str, Any, Any]]:
     """The objects of a public name in both backends, and their common methods."""
-    ours, theirs = getattr(PYRO, name), getattr(NUMPYRO, name)
+    ours, theirs = PAIRS[name]
     yield name, ours, theirs
     if isinstance(ours, type) and ours is not theirs:
         first, second = methods(ours), methods(theirs)
@@ -69,7 +83,7 @@ def arguments(f: Callable[..., Any], alone: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("name", PYRO.__all__)
+@pytest.mark.parametrize("name", PAIRS)
 def test_the_same_arguments(name: str) -> None:
     """Both backends have the same arguments, in the same order, with the same defaults."""
     for call, ours, theirs in calls(name):

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 FACADES = ["relaxed_dists.pyro", "relaxed_dists.numpyro"]
+ALONE = ["relaxed_dists.torch", "relaxed_dists.jax"]  # they need torch or JAX alone
+EVERY_FACADE = FACADES + ALONE
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +22,7 @@ EVERY = """
 import importlib, pkgutil
 package = importlib.import_module({package!r})
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if module.name not in {FACADES}:
+    if module.name not in {EVERY_FACADE}:
         importlib.import_module(module.name)
 print(sorted({{"torch", "pyro", "jax", "numpyro"}} & {{k for k, v in sys.modules.items() if v}}))
 """
@@ -42,11 +44,11 @@ def test_each_module_imports_its_own_framework_only(package: str, own: list[str]
         pytest.importorskip(framework)
     others = {"torch", "pyro", "jax", "numpyro"} - set(own)
     blocked = f"sys.modules |= dict.fromkeys({sorted(others)})\n" if own else ""
-    result = python(blocked + EVERY.format(package=package, FACADES=FACADES))
+    result = python(blocked + EVERY.format(package=package, EVERY_FACADE=EVERY_FACADE))
     assert result.stdout.strip() == str(own), result.stderr
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@pytest.mark.parametrize("facade", EVERY_FACADE)
 def test_facades_reexport_their_backend(facade: str) -> None:
     """Facade and backend have the same sorted names and the same objects."""
     pytest.importorskip(facade.rpartition(".")[2])
@@ -56,16 +58,34 @@ def test_facades_reexport_their_backend(facade: str) -> None:
     assert all(getattr(module, name) is getattr(backend, name) for name in module.__all__)
 
 
-def test_both_backends_have_the_same_names() -> None:
+@pytest.mark.parametrize("pair", [FACADES, ALONE])
+def test_both_backends_have_the_same_names(pair: list[str]) -> None:
     """Each public name of a backend is also in the other backend."""
     pytest.importorskip("pyro"), pytest.importorskip("numpyro")
-    first, second = (importlib.import_module(facade).__all__ for facade in FACADES)
+    first, second = (importlib.import_module(facade).__all__ for facade in pair)
     assert first == second
+
+
+@pytest.mark.parametrize(("facade", "alone"), list(zip(FACADES, ALONE, strict=True)))
+def test_names_of_both_facades_of_a_framework_are_the_same_objects(facade: str, alone: str) -> None:
+    """The functional layer is written once; the densities and draws are the distributions' own."""
+    pytest.importorskip(facade.rpartition(".")[2])
+    module, functions = importlib.import_module(facade), importlib.import_module(alone)
+    both = set(module.__all__) & set(functions.__all__)
+    assert {"GumbelSoftmax", "gumbel_softmax", "straight_through"} <= both
+    assert all(getattr(module, name) is getattr(functions, name) for name in both)
 
 
 @pytest.mark.parametrize(
     ("facade", "missing"),
-    [(FACADES[0], "pyro"), (FACADES[0], "torch"), (FACADES[1], "numpyro"), (FACADES[1], "jax")],
+    [
+        (FACADES[0], "pyro"),
+        (FACADES[0], "torch"),
+        (FACADES[1], "numpyro"),
+        (FACADES[1], "jax"),
+        (ALONE[0], "torch"),
+        (ALONE[1], "jax"),
+    ],
 )
 def test_a_missing_framework_names_the_extra(facade: str, missing: str) -> None:
     """The error of a blocked framework, in a new process, names the extra to install."""
@@ -75,12 +95,13 @@ def test_a_missing_framework_names_the_extra(facade: str, missing: str) -> None:
     assert f"pip install 'relaxed-dists[{extra}]'" in result.stderr
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@pytest.mark.parametrize("facade", EVERY_FACADE)
 def test_no_other_import_error_is_hidden(facade: str) -> None:
     """A missing dependency of the framework raises its own error."""
     pytest.importorskip(facade.rpartition(".")[2])
     result = python(
-        f"sys.modules['opt_einsum'] = sys.modules['multipledispatch'] = None\nimport {facade}"
+        "for name in ('opt_einsum', 'multipledispatch', 'typing_extensions'):\n"
+        f"    sys.modules[name] = None\nimport {facade}"
     )
     assert "ModuleNotFoundError" in result.stderr
     assert "Install the extra" not in result.stderr
@@ -89,7 +110,7 @@ def test_no_other_import_error_is_hidden(facade: str) -> None:
 BARE = {"GumbelSoftmaxReparam", "StraightThrough"}  # they have no arguments
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@pytest.mark.parametrize("facade", EVERY_FACADE)
 def test_public_docstrings_are_whole(facade: str) -> None:
     """Each public docstring has a reference, an example, and its arguments if there are any."""
     pytest.importorskip(facade.rpartition(".")[2])

@@ -10,7 +10,7 @@ CORE = {"_errors": 0, "_ops": 0, "schedules": 0, "_distributions": 1, "_infer": 
 FRAMEWORKS = ["relaxed_dists_torch", "relaxed_dists_jax"]  # level 3
 BACKEND = {"_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
 ABOVE = ["relaxed_dists_pyro", "relaxed_dists_numpyro"]  # their __init__ has the public names
-FACADES = ["relaxed_dists", "relaxed_dists.pyro", "relaxed_dists.numpyro"]
+FACADES = ["", ".pyro", ".numpyro", ".torch", ".jax"]  # of relaxed_dists
 
 
 def sources() -> dict[str, Path]:
@@ -55,7 +55,7 @@ def arrows() -> set[tuple[str, str]]:
 
 def floor(module: str) -> int:
     """The level of a module's room."""
-    if module in FACADES:
+    if module in [f"relaxed_dists{facade}" for facade in FACADES]:
         return 9
     package, *room = module.split(".")
     if package in FRAMEWORKS:

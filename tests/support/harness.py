@@ -49,6 +49,7 @@ class Backend:
     array_module: str
 
     names = Room("relaxed_dists.{0.framework}")  # this library's public names
+    functions = Room("relaxed_dists.{0.room}")  # the public names that need torch or JAX alone
     private = Room("relaxed_dists_{0.room}.ops")
     noises = Room("relaxed_dists_{0.room}.noise")
     xp = Room("{0.array_module}")

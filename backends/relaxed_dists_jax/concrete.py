@@ -1,0 +1,312 @@
+"""The functional layer: relaxed samples and their densities as functions, by JAX alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jax import Array
+
+from relaxed_dists._distributions import bernoulli, one_hot
+from relaxed_dists._distributions.call import Call
+from relaxed_dists._distributions.family import Family
+
+from .from_logits import FromLogits
+
+
+class _Call(Call, FromLogits):
+    """The logits and the temperature of one call."""
+
+    _has_temperature = True
+
+
+def _call(name: str, family: Family, logits: Any, temperature: Any) -> _Call:
+    return _Call(name, family, temperature, logits=logits)
+
+
+def sample_concrete(
+    logits: Array,
+    temperature: Any,
+    sample_shape: Sequence[int] = (),
+    *,
+    hard: bool = False,
+    key: Array,
+) -> Array:
+    r"""A sample of the Concrete or Gumbel-Softmax distribution, a point of the simplex.
+
+    With :math:`G_k` standard Gumbel, :math:`x = \mathrm{softmax}((\theta + G) / \tau)`. The sample
+    keeps its log behind it (while the same object lives), so that :func:`concrete_log_prob` is
+    exact where small entries underflow.
+
+    Args:
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        sample_shape: The shape of independent samples.
+        hard: Whether the value is the one-hot argmax of x, with the gradient of x. Its density
+            is that of x, which it keeps behind it.
+        key: A JAX random key.
+
+    Returns:
+        Points of the simplex, of shape ``sample_shape + batch_shape + (K,)``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3.1; Jang, Gu, Poole,
+        *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> x = sample_concrete(jnp.zeros(3), 0.5, (4,), key=random.key(0))
+        >>> tuple(x.shape), bool((abs(x.sum(-1) - 1) < 1e-5).all())
+        ((4, 3), True)
+    """
+    family: Family = one_hot.OneHotStraightThrough() if hard else one_hot.RelaxedOneHot()
+    return _call("sample_concrete", family, logits, temperature)._draw(key, sample_shape)[0]
+
+
+def concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+    r"""The log density of the Concrete distribution at points of the simplex.
+
+    .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
+        + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
+
+    It is exact for a sample of :func:`sample_concrete`, soft or hard, which keeps its log. A copy
+    of such a sample with entries that underflow is refused, since its density is not known: a
+    sample of :func:`sample_exp_concrete` determines its density.
+
+    Args:
+        value: Points of the simplex, broadcasting with ``batch_shape + (K,)``.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+
+    Returns:
+        Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a value is off the simplex or rounded.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3.1; Jang, Gu, Poole,
+        *Categorical Reparameterization with Gumbel-Softmax* (2017), appendix B.
+
+    Example:
+        >>> from jax import numpy as jnp
+        >>> density = concrete_log_prob(jnp.array([0.2, 0.8]), jnp.zeros(2), 1.0)
+        >>> abs(density.item()) < 1e-6  # the uniform density
+        True
+    """
+    return _call("concrete_log_prob", one_hot.RelaxedOneHot(), logits, temperature).log_prob(value)
+
+
+def sample_exp_concrete(
+    logits: Array,
+    temperature: Any,
+    sample_shape: Sequence[int] = (),
+    *,
+    key: Array,
+) -> Array:
+    r"""The log of a sample of the Concrete distribution, exact at every temperature.
+
+    With :math:`G_k` standard Gumbel, :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)`. The
+    entry of a masked category is -inf.
+
+    Args:
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        sample_shape: The shape of independent samples.
+        key: A JAX random key.
+
+    Returns:
+        Logs of points of the simplex, of shape ``sample_shape + batch_shape + (K,)``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix C.3.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> y = sample_exp_concrete(jnp.zeros(3), 0.01, key=random.key(0))
+        >>> bool(abs(jnp.exp(y).sum() - 1) < 1e-5)
+        True
+    """
+    return _call("sample_exp_concrete", one_hot.ExpRelaxedOneHot(), logits, temperature)._draw(
+        key, sample_shape
+    )[0]
+
+
+def exp_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+    r"""The log density of the log of a Concrete sample.
+
+    .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
+        + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
+
+    Args:
+        value: Logs of points of the simplex, broadcasting with ``batch_shape + (K,)``.
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+
+    Returns:
+        Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a value is not on the log simplex.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix C.3.
+
+    Example:
+        >>> from jax import numpy as jnp
+        >>> y = jnp.log(jnp.array([0.2, 0.8]))
+        >>> round(exp_concrete_log_prob(y, jnp.zeros(2), 1.0).item(), 4)  # log(.2 * .8)
+        -1.8326
+    """
+    return _call("exp_concrete_log_prob", one_hot.ExpRelaxedOneHot(), logits, temperature).log_prob(
+        value
+    )
+
+
+def sample_binary_concrete(
+    logits: Array,
+    temperature: Any,
+    sample_shape: Sequence[int] = (),
+    *,
+    hard: bool = False,
+    key: Array,
+) -> Array:
+    r"""A sample of the binary Concrete distribution, a number in (0, 1).
+
+    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`. The sample keeps
+    its logit behind it (while the same object lives), so that :func:`binary_concrete_log_prob` is
+    exact where the sample rounds to 0 or 1.
+
+    Args:
+        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        sample_shape: The shape of independent samples.
+        hard: Whether the value is x rounded to 0 or 1, with the gradient of x. Its density is
+            that of x, whose logit it keeps behind it.
+        key: A JAX random key.
+
+    Returns:
+        Numbers from 0 to 1, of shape ``sample_shape + batch_shape``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> x = sample_binary_concrete(jnp.zeros(3), 0.5, key=random.key(0))
+        >>> bool(((0 < x) & (x < 1)).all())
+        True
+    """
+    family: Family = bernoulli.BernoulliStraightThrough() if hard else bernoulli.RelaxedBernoulli()
+    return _call("sample_binary_concrete", family, logits, temperature)._draw(key, sample_shape)[0]
+
+
+def binary_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+    r"""The log density of the binary Concrete distribution at numbers in (0, 1).
+
+    It is that of :func:`logit_concrete_log_prob` at :math:`\log x - \log(1 - x)`, minus
+    :math:`\log x + \log(1 - x)`. It is exact for a sample of :func:`sample_binary_concrete`, soft
+    or hard, which keeps its logit. A copy of such a sample that is rounded to 0 or 1 is refused,
+    since its density is not known: a sample of :func:`sample_logit_concrete` determines its
+    density.
+
+    Args:
+        value: Numbers from 0 to 1, of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+
+    Returns:
+        Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a value is off the interval or rounded.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> from jax import numpy as jnp
+        >>> density = binary_concrete_log_prob(jnp.array(0.3), jnp.zeros(()), 1.0)
+        >>> abs(density.item()) < 1e-6  # the uniform density
+        True
+    """
+    return _call(
+        "binary_concrete_log_prob", bernoulli.RelaxedBernoulli(), logits, temperature
+    ).log_prob(value)
+
+
+def sample_logit_concrete(
+    logits: Array,
+    temperature: Any,
+    sample_shape: Sequence[int] = (),
+    *,
+    key: Array,
+) -> Array:
+    r"""The logit of a sample of the binary Concrete distribution: logistic, and exact.
+
+    With L standard logistic, :math:`y = (\theta + L) / \tau`.
+
+    Args:
+        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        sample_shape: The shape of independent samples.
+        key: A JAX random key.
+
+    Returns:
+        Real numbers of shape ``sample_shape + batch_shape``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> sample_logit_concrete(jnp.zeros(3), 0.5, (2,), key=random.key(0)).shape
+        (2, 3)
+    """
+    return _call(
+        "sample_logit_concrete", bernoulli.LogitRelaxedBernoulli(), logits, temperature
+    )._draw(key, sample_shape)[0]
+
+
+def logit_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+    r"""The log density of the logit of a binary Concrete sample.
+
+    With :math:`d = \theta - \tau y`
+
+    .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
+
+    For an infinite logit, a point mass, it is 0 at the point and -inf elsewhere.
+
+    Args:
+        value: Real numbers of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
+        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+
+    Returns:
+        Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a value is NaN.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> from jax import numpy as jnp
+        >>> density = logit_concrete_log_prob(jnp.array(0.0), jnp.zeros(()), 1.0)
+        >>> round(jnp.exp(density).item(), 4)  # the logistic density
+        0.25
+    """
+    return _call(
+        "logit_concrete_log_prob", bernoulli.LogitRelaxedBernoulli(), logits, temperature
+    ).log_prob(value)

@@ -1,0 +1,179 @@
+"""The functional layer: estimators of discrete samples as functions of logits, by JAX alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from relaxed_dists._distributions import discrete, formulas
+from relaxed_dists._distributions.call import Call
+from relaxed_dists._distributions.estimator_base import Estimator
+from relaxed_dists._distributions.estimators import GumbelSoftmax
+
+from .from_logits import EstimatedFromLogits
+from .ops import ops
+
+
+class _Call(Call, EstimatedFromLogits):
+    """The logits and the estimator of one call."""
+
+
+def gumbel_softmax(
+    logits: Array,
+    tau: Any = 1,
+    hard: bool = False,
+    axis: int = -1,
+    *,
+    key: Array,
+) -> Array:
+    r"""A Gumbel-Softmax sample: :math:`\mathrm{softmax}((\theta + G)/\tau)`, G standard Gumbel.
+
+    It takes what ``torch.nn.functional.gumbel_softmax`` takes, but for a key, and ``axis``, JAX's
+    name for torch's ``dim``. It differs in that logits of -inf mask categories, the noise has exact
+    tails, a half is computed in float32, and bad arguments are refused.
+
+    A hard value's distribution does not depend on ``tau``, so the gradient by it is 0; torch's
+    function passes on the gradient of the soft value.
+
+    Args:
+        logits: :math:`\theta`, with the categories on the axis ``axis``; -inf masks a category.
+        tau: The temperature :math:`\tau > 0`: a number, or of a shape that broadcasts with the
+            logits' shape without that axis.
+        hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
+        axis: The axis of the categories.
+        key: A JAX random key.
+
+    Returns:
+        A value of the logits' shape and dtype.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> gumbel_softmax(jnp.zeros(3), tau=0.5, hard=True, key=random.key(0)).sum().item()
+        1.0
+    """
+    last = logits if axis == -1 else jnp.moveaxis(logits, axis, -1)
+    call = _call("gumbel_softmax", discrete.OneHot(), last)
+    call.estimator = GumbelSoftmax(call._fitted(tau, "tau"), hard)
+    value = call._draw(key)[0]
+    return value if axis == -1 else jnp.moveaxis(value, -1, axis)
+
+
+def straight_through(hard: Array, soft: Array) -> Array:
+    """The hard value forward, the gradient of the soft one backward.
+
+    Args:
+        hard: Any array; its gradient is not used.
+        soft: An array of a shape that broadcasts with it.
+
+    Returns:
+        Exactly the hard value, with the soft one's gradient.
+
+    Reference:
+        Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
+        Neurons* (2013), section 4.
+
+    Example:
+        >>> from jax import numpy as jnp
+        >>> straight_through(jnp.array([0.0, 1.0]), jnp.array([0.3, 0.7]))
+        Array([0., 1.], dtype=float32)
+    """
+    result: Array = formulas.straight_through(ops, hard, soft)
+    return result
+
+
+def sample_one_hot(
+    logits: Array,
+    estimator: Estimator | Callable[..., Any] | None,
+    sample_shape: Sequence[int] = (),
+    *,
+    key: Array,
+) -> Array:
+    r"""A one-hot sample of softmax(logits), with the gradient of an estimator.
+
+    Args:
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        estimator: An estimator such as ``StraightThrough()`` or ``GumbelRao(0.5)``; a function of
+            the logits, the one-hot draw and the Gumbel noise that made it; or None, for a sample
+            without a gradient.
+        sample_shape: The shape of independent samples.
+        key: A JAX random key.
+
+    Returns:
+        Values of shape ``sample_shape + logits.shape``: one-hot, or soft if the estimator's are.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> import jax
+        >>> from jax import numpy as jnp, random
+        >>> from relaxed_dists.jax import ReinMax
+        >>> def first(logits):
+        ...     return sample_one_hot(logits, ReinMax(), key=random.key(0))[0]
+        >>> bool(abs(jax.grad(first)(jnp.zeros(3))).sum() > 0)
+        True
+    """
+    return _sample("sample_one_hot", discrete.OneHot(), logits, estimator, sample_shape, key)
+
+
+def sample_bernoulli(
+    logits: Array,
+    estimator: Estimator | Callable[..., Any] | None,
+    sample_shape: Sequence[int] = (),
+    *,
+    key: Array,
+) -> Array:
+    r"""A sample of 0 or 1 with the probability sigmoid(logits) of 1, and an estimator's gradient.
+
+    It is the first entry of :func:`sample_one_hot` of the logits and 0.
+
+    Args:
+        logits: :math:`\theta`, any real numbers; infinite ones are the probabilities 0 and 1.
+        estimator: An estimator, a function, or None, as for :func:`sample_one_hot`.
+        sample_shape: The shape of independent samples.
+        key: A JAX random key.
+
+    Returns:
+        Values of shape ``sample_shape + logits.shape``: 0 or 1, or soft if the estimator's are.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> from jax import numpy as jnp, random
+        >>> from relaxed_dists.jax import StraightThrough
+        >>> z = sample_bernoulli(jnp.zeros(9), StraightThrough(), key=random.key(0))
+        >>> sorted(set(z.tolist()))
+        [0.0, 1.0]
+    """
+    return _sample("sample_bernoulli", discrete.Bernoulli(), logits, estimator, sample_shape, key)
+
+
+def _call(name: str, family: discrete.OneHot, logits: Any) -> _Call:
+    return _Call(name, family, None, logits=logits)
+
+
+def _sample(
+    name: str,
+    family: discrete.OneHot,
+    logits: Any,
+    estimator: Any,
+    sample_shape: Sequence[int],
+    key: Array,
+) -> Array:
+    call = _call(name, family, logits)
+    call._fit(estimator)
+    return call._draw(key, sample_shape)[0]

@@ -1,0 +1,44 @@
+"""JAX's kernels of formulas with loops, which are compiled as a whole."""
+
+import functools
+import inspect
+
+import jax
+
+from relaxed_dists._distributions import hard_concrete, permutation, subset
+from relaxed_dists._distributions.formulas import hot
+
+from .ops import ops
+
+_STATIC = {"k", "hard", "iterations", "stretch"}
+
+
+def _compile(formula: hot) -> None:
+    """Compile a formula as a whole; outside of jit, each call would compile its loops anew.
+
+    The compiled formula calls other formulas without their kernels, since flat arrays would take a
+    tenth more memory.
+    """
+    static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
+    compiled = jax.jit(functools.partial(formula.formula, type(ops)()), static_argnames=static)
+    ops.kernels[formula.name] = lambda ops, *given: compiled(*given)
+
+
+for _formula in (
+    subset.largest,
+    subset.relaxed,
+    subset.log_prob,
+    subset.inclusion,
+    subset.entropy,
+    permutation.relaxed,
+    hard_concrete.masses,
+    hard_concrete.prob_nonzero,
+    hard_concrete.prob_one,
+    hard_concrete.log_prob,
+    hard_concrete.crossing,
+    hard_concrete.cdf,
+    hard_concrete.moments,
+    hard_concrete.entropy,
+    hard_concrete.kl,
+):
+    _compile(_formula)

@@ -1,0 +1,191 @@
+"""The functional layer: estimators of discrete samples as functions of logits, by torch alone."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from relaxed_dists._distributions import discrete, formulas
+from relaxed_dists._distributions.call import Call
+from relaxed_dists._distributions.estimator_base import Estimator
+from relaxed_dists._distributions.estimators import GumbelSoftmax
+
+from .from_logits import EstimatedFromLogits
+from .ops import ops
+
+
+class _Call(Call, EstimatedFromLogits):
+    """The logits and the estimator of one call."""
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    tau: Any = 1,
+    hard: bool = False,
+    eps: float = 1e-10,
+    dim: int = -1,
+    *,
+    key: torch.Generator | None = None,
+) -> Tensor:
+    r"""A Gumbel-Softmax sample: :math:`\mathrm{softmax}((\theta + G)/\tau)`, G standard Gumbel.
+
+    It takes what ``torch.nn.functional.gumbel_softmax`` takes, by place and by name. It differs in
+    that logits of -inf mask categories, the noise has exact tails, a half is computed in float32,
+    and bad arguments are refused.
+
+    A hard value's distribution does not depend on ``tau``, so the gradient by it is 0; torch's
+    function passes on the gradient of the soft value.
+
+    Args:
+        logits: :math:`\theta`, with the categories on the axis ``dim``; -inf masks a category.
+        tau: The temperature :math:`\tau > 0`: a number, or of a shape that broadcasts with the
+            logits' shape without that axis.
+        hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
+        eps: Not used, as in torch's function.
+        dim: The axis of the categories.
+        key: A torch generator; by default torch's global one.
+
+    Returns:
+        A value of the logits' shape and dtype.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> gumbel_softmax(torch.zeros(3), tau=0.5, hard=True).sum().item()
+        1.0
+    """
+    if eps != 1e-10:
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+    last = logits if dim == -1 else torch.movedim(logits, dim, -1)
+    call = _call("gumbel_softmax", discrete.OneHot(), last)
+    call.estimator = GumbelSoftmax(call._fitted(tau, "tau"), hard)
+    value = call._draw((), key)
+    return value if dim == -1 else torch.movedim(value, -1, dim)
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The hard value forward, the gradient of the soft one backward.
+
+    Args:
+        hard: Any tensor; its gradient is not used.
+        soft: A tensor of a shape that broadcasts with it.
+
+    Returns:
+        Exactly the hard value, with the soft one's gradient.
+
+    Reference:
+        Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
+        Neurons* (2013), section 4.
+
+    Example:
+        >>> import torch
+        >>> soft = torch.tensor([0.3, 0.7], requires_grad=True)
+        >>> straight_through(torch.tensor([0.0, 1.0]), soft)
+        tensor([0., 1.], grad_fn=<AddBackward0>)
+    """
+    result: Tensor = formulas.straight_through(ops, hard, soft)
+    return result
+
+
+def sample_one_hot(
+    logits: Tensor,
+    estimator: Estimator | Callable[..., Any] | None,
+    sample_shape: Sequence[int] = (),
+    *,
+    key: torch.Generator | None = None,
+) -> Tensor:
+    r"""A one-hot sample of softmax(logits), with the gradient of an estimator.
+
+    Args:
+        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        estimator: An estimator such as ``StraightThrough()`` or ``GumbelRao(0.5)``; a function of
+            the logits, the one-hot draw and the Gumbel noise that made it; or None, for a sample
+            without a gradient.
+        sample_shape: The shape of independent samples.
+        key: A torch generator; by default torch's global one.
+
+    Returns:
+        Values of shape ``sample_shape + logits.shape``: one-hot, or soft if the estimator's are.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
+
+    Example:
+        >>> import torch
+        >>> from relaxed_dists.torch import ReinMax
+        >>> _ = torch.manual_seed(0)
+        >>> logits = torch.zeros(3, requires_grad=True)
+        >>> z = sample_one_hot(logits, ReinMax())
+        >>> sorted(z.tolist())
+        [0.0, 0.0, 1.0]
+        >>> z[0].backward()
+        >>> bool(logits.grad.abs().sum() > 0)
+        True
+    """
+    return _sample("sample_one_hot", discrete.OneHot(), logits, estimator, sample_shape, key)
+
+
+def sample_bernoulli(
+    logits: Tensor,
+    estimator: Estimator | Callable[..., Any] | None,
+    sample_shape: Sequence[int] = (),
+    *,
+    key: torch.Generator | None = None,
+) -> Tensor:
+    r"""A sample of 0 or 1 with the probability sigmoid(logits) of 1, and an estimator's gradient.
+
+    It is the first entry of :func:`sample_one_hot` of the logits and 0.
+
+    Args:
+        logits: :math:`\theta`, any real numbers; infinite ones are the probabilities 0 and 1.
+        estimator: An estimator, a function, or None, as for :func:`sample_one_hot`.
+        sample_shape: The shape of independent samples.
+        key: A torch generator; by default torch's global one.
+
+    Returns:
+        Values of shape ``sample_shape + logits.shape``: 0 or 1, or soft if the estimator's are.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference:
+        Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
+
+    Example:
+        >>> import torch
+        >>> from relaxed_dists.torch import StraightThrough
+        >>> _ = torch.manual_seed(0)
+        >>> set(sample_bernoulli(torch.zeros(9), StraightThrough()).tolist())
+        {0.0, 1.0}
+    """
+    return _sample("sample_bernoulli", discrete.Bernoulli(), logits, estimator, sample_shape, key)
+
+
+def _call(name: str, family: discrete.OneHot, logits: Any) -> _Call:
+    # Whether arguments are checked is torch's own setting: set_default_validate_args.
+    return _Call(name, family, None, logits=logits, validate_args=Distribution._validate_args)
+
+
+def _sample(
+    name: str,
+    family: discrete.OneHot,
+    logits: Any,
+    estimator: Any,
+    sample_shape: Sequence[int],
+    key: torch.Generator | None,
+) -> Tensor:
+    call = _call(name, family, logits)
+    call._fit(estimator)
+    return call._draw(sample_shape, key)

@@ -1,0 +1,26 @@
+"""The parameters of one call of a function, as a distribution made from a family."""
+
+from typing import Any
+
+from relaxed_dists import _errors
+from relaxed_dists._distributions.family import Family
+from relaxed_dists._distributions.from_family import FromFamily
+
+
+class Call(FromFamily):
+    """A mixin whose messages name the function that the user called, in place of a class."""
+
+    _name = ""
+
+    def __init__(self, name: str, family: Family, *given: Any, **parameters: Any) -> None:
+        self._name, self._family = name, family
+        super().__init__(*given, **parameters)
+
+    @property
+    def _scorer(self) -> str:
+        return self._name
+
+    def _rounded(self, seen: bool) -> ValueError:
+        binary = not self._family.event_dim
+        draw = "sample_logit_concrete" if binary else "sample_exp_concrete"
+        return _errors.rounded(self._name, binary, seen, f"a draw of {draw}")
