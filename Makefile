@@ -63,7 +63,7 @@ build: $(STAMP) ## Build the source distribution, and wheels with and without ke
 
 clean: ## Remove .venv and everything that the other targets make
 	rm -rf .venv dist docs/_build demo.png bench.json bench-*.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find $(COMPILED) -name 'kernels.*' ! -name '*.[ch]' -delete
+	rm -f $(COMPILED)/kernels.cpu.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than the files that say what to install or to compile, so a second call does

@@ -83,7 +83,7 @@ def commands(
     ]
     suffix = {"macos": "dylib", "windows": "dll"}.get(system, "so")
     objects = [command[-1] for command in made]
-    return [*made, [*start, "-shared", *objects, "-lm", "-o", str(into / f"kernels.{suffix}")]]
+    return [*made, [*start, "-shared", *objects, "-lm", "-o", str(into / f"kernels.cpu.{suffix}")]]
 
 
 def compile_kernels(into: Path, target: str = "") -> Path:
@@ -98,6 +98,8 @@ def compile_kernels(into: Path, target: str = "") -> Path:
     """
     if sys.maxsize < 2**32:
         raise CannotCompile("Python has 32 bits here, and the compilers may have 64")
+    for old in into.glob("kernels.cpu.*"):  # it may be loaded somewhere, so it is not written over
+        old.unlink()
     said = []
     for compiler in compilers(target):
         with tempfile.TemporaryDirectory() as folder:
@@ -107,10 +109,7 @@ def compile_kernels(into: Path, target: str = "") -> Path:
                     said.append(f"{shlex.join(command)}\n{result.stderr}")
                     break
             else:
-                made = Path(command[-1])
-                # A new file, since a process may have loaded the one that is there.
-                (into / made.name).unlink(missing_ok=True)
-                return Path(shutil.copy(made, into))
+                return Path(shutil.copy(command[-1], into))
     raise CannotCompile("\n".join(said) or "there is no cc, gcc or clang, and no ziglang")
 
 

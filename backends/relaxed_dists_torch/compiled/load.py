@@ -16,7 +16,8 @@ from typing import Any
 VERSION = 1  # of levels.c: another version has other signatures
 SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off
 SUFFIX = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
-PATH = Path(__file__).with_name(f"kernels.{SUFFIX}")
+# Python would take a file kernels.so for a module of its own.
+PATH = Path(__file__).with_name(f"kernels.cpu.{SUFFIX}")
 
 _P, _I, _U = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64
 # The result and the arguments of each kernel, in the order of kernels.h.
