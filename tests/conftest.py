@@ -32,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and use fixed Hypothesis examples unless --seed is given."""
     config.addinivalue_line("markers", SHARE)
     config.addinivalue_line("markers", TURNS)
+    # xdist would start the files with few tests last, and some of those take longest.
+    config.option.loadscopereorder = False
     settings.load_profile("fixed" if config.getoption("--seed") is None else "varied")
 
 

@@ -1,5 +1,6 @@
 """The relaxed sample that a value keeps, in and across code that torch compiles."""
 
+import importlib
 import re
 import shutil
 
@@ -38,9 +39,19 @@ INDUCTOR = pytest.param(
 
 @needs_torch
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager", INDUCTOR])
-def test_compiled_code_of_any_shape(compiler: str, seed: int) -> None:
-    """One graph for any shape of logits: densities and gradients are right, a write raises."""
+def test_compiled_code_of_any_shape(
+    compiler: str, seed: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One graph for any shape of logits: densities and gradients are right, a write raises.
+
+    The inductor makes scalar code, since the headers for vectors take most of the time to compile.
+    With --whole it makes the processor's vector code.
+    """
     backend, name = Torch(), STRAIGHT_THROUGH[0]
+    if compiler == "inductor" and not whole:
+        config = importlib.import_module("torch._inductor.config")
+        monkeypatch.setattr(config.cpp, "vec_isa_ok", False)
+        monkeypatch.setattr(config, "cpp_cache_precompile_headers", False)
     function = inside(backend, name)
     of_any_shape = torch.compile(function, fullgraph=True, dynamic=True, backend=compiler)
     generator = np.random.default_rng(seed)

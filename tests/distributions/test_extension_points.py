@@ -2,6 +2,7 @@
 
 Their names are read from the installed frameworks, so that a new registry, handler or
 inference function in a newer version fails these tests until a test for it is added.
+Two of these tests run every second distribution in NumPyro, and all of them with --whole.
 """
 
 import importlib
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from harness import BACKENDS, Backend
-from machinery import NAMES, NO_DENSITY, event_dim, made
+from machinery import NAMES, NO_DENSITY, event_dim, every_second, made
 
 FEW = [name for name in NAMES if " " not in name or name.endswith((" soft", " StraightThrough"))]
 FEWER = [name for name in FEW if name.partition(" ")[2] in ("", "GumbelSoftmax soft")]
@@ -321,6 +322,7 @@ def test_no_strategy_to_begin_from_is_unknown(framework: str) -> None:
     assert {name for name, _ in found if name.startswith("init_to")} == INFERENCE[framework]
 
 
+@every_second(FEWER)
 @pytest.mark.parametrize("name", FEWER)
 def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
     """A strategy gives a value on the support, or raises an error that says what to do."""
@@ -360,6 +362,7 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
                 assert bool(check(found).all())
 
 
+@every_second(FEWER, 1)
 @pytest.mark.parametrize("name", FEWER)
 def test_models_can_be_initialised_predicted_and_scored(backend: Backend, name: str) -> None:
     """Each distribution works in HMC's set-up and in posterior predictions, or raises our error."""

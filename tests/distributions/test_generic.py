@@ -2,6 +2,7 @@
 
 These are properties in NumPyro's generic tests and Pyro's fixtures that no other file checks:
 expansions, pytrees, compilation, copies, shapes of values, masks, sums of divergences, validation.
+Four of these tests run every second distribution in NumPyro, and all of them with --whole.
 """
 
 import copy
@@ -12,7 +13,16 @@ import numpy as np
 import pytest
 
 from harness import BACKENDS, Backend
-from machinery import NAMES, NO_DENSITY, arguments, event_dim, made, numbers, with_logits
+from machinery import (
+    NAMES,
+    NO_DENSITY,
+    arguments,
+    event_dim,
+    every_second,
+    made,
+    numbers,
+    with_logits,
+)
 
 FEW = [name for name in NAMES if " " not in name or name.endswith((" soft", " StraightThrough"))]
 DENSE = [name for name in FEW if name not in NO_DENSITY]
@@ -35,6 +45,7 @@ def same(backend: Backend, law: Any, other: Any, draw: bool = False) -> None:
         np.testing.assert_array_equal(x, y)
 
 
+@every_second(FEW)
 @pytest.mark.parametrize("name", FEW)
 def test_expansions_can_be_made_in_steps(backend: Backend, name: str) -> None:
     """Two expansions equal one, and expansion keeps each row's density."""
@@ -122,6 +133,7 @@ def test_any_kind_of_random_key(name: str) -> None:
     assert law.sample(jax.random.key(3, impl="rbg")).shape == draws[0].shape
 
 
+@every_second(DENSE)
 @pytest.mark.parametrize("name", DENSE)
 def test_values_of_another_shape_are_refused(backend: Backend, name: str) -> None:
     """log_prob raises for wrong event dimensions and for shapes that don't broadcast."""
@@ -146,6 +158,7 @@ def test_values_of_another_shape_are_refused(backend: Backend, name: str) -> Non
         assert np.isfinite(found).all()
 
 
+@every_second(DENSE, 1)
 @pytest.mark.parametrize("name", DENSE)
 def test_masks_take_rows_and_their_gradients_out(backend: Backend, name: str) -> None:
     """A masked row has no density and no gradient by the logits; other rows keep both."""
@@ -172,6 +185,7 @@ def test_masks_take_rows_and_their_gradients_out(backend: Backend, name: str) ->
 WITH_KL = [name for name in DENSE if "Subset" not in name]
 
 
+@every_second(WITH_KL, 1)
 @pytest.mark.parametrize("name", WITH_KL)
 def test_divergences_of_wrapped_laws_are_sums(backend: Backend, name: str) -> None:
     """The KL is summed over independent dimensions, and repeated for expanded distributions."""

@@ -1,4 +1,7 @@
-"""Shapes, gradients and dtypes of draws."""
+"""Shapes, gradients and dtypes of draws.
+
+Two tests run every second distribution in NumPyro, and all of them with --whole.
+"""
 
 import functools
 
@@ -7,6 +10,7 @@ import pytest
 
 from cases import CASES, DISCRETE, RELAXED, STRAIGHT_THROUGH, Case, parameters, values
 from harness import BACKENDS, Backend
+from machinery import every_second
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 relaxed = pytest.mark.parametrize("name", RELAXED)
@@ -50,7 +54,11 @@ def test_shapes(
     assert (backend.numpy(masked.log_prob(backend.draw(masked, 0))) == 0).all()
 
 
-@pytest.mark.parametrize("name", [case.name for case in CASES] + DISCRETE)
+SCORED = [case.name for case in CASES] + DISCRETE
+
+
+@every_second(SCORED)
+@pytest.mark.parametrize("name", SCORED)
 def test_shapes_change_no_number(backend: Backend, name: str) -> None:
     """A batch gives its rows' numbers, so does vmap; expand, to_event and mask keep all numbers."""
     n, rng, rows = 8, np.random.default_rng(0), "OneHot" in name
@@ -166,6 +174,7 @@ def test_estimators_of_the_discrete_law(backend: Backend, rows: bool) -> None:
         np.testing.assert_allclose(plain, (both * log_p).sum(-1), rtol=1e-10)
 
 
+@every_second(RELAXED, 1)
 @pytest.mark.parametrize("name", RELAXED)
 def test_own_draws_at_temperature_one_hundredth(backend: Backend, name: str) -> None:
     """100,000 float32 draws pass validation, with finite densities and gradients."""

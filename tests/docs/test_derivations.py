@@ -9,18 +9,19 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "docs/examples/check_derivations.py"
 
-# A program that runs the check with an error in one formula: a millionth, or NaN.
+# A program that runs the check with an error in one formula: first a millionth, then NaN.
 WRONG = """
 import sys, types
 sys.path.insert(0, {folder!r})
 import check_derivations, derivation_formulas
 right = derivation_formulas.one_hot
-wrong = lambda *given: right.exp_concrete_log_prob(*given) + {error}
 derivation_formulas.one_hot = types.SimpleNamespace(**vars(right))
-derivation_formulas.one_hot.exp_concrete_log_prob = wrong
 check_derivations.FRAMEWORKS = {{{name!r}: check_derivations.FRAMEWORKS[{name!r}]}}
 check_derivations.groups = lambda quick: [derivation_formulas.own_samples()]
-sys.exit(check_derivations.main())
+for error in (1e-6, float("nan")):
+    wrong = lambda *given: right.exp_concrete_log_prob(*given) + error
+    derivation_formulas.one_hot.exp_concrete_log_prob = wrong
+    print("status", check_derivations.main())
 """
 
 
@@ -40,10 +41,9 @@ def test_every_formula_holds() -> None:
     assert (" Pyro" in result.stdout) == bool(find_spec("pyro"))
 
 
-@pytest.mark.parametrize("error", ["1e-6", "float('nan')"])
-def test_a_wrong_formula_is_found(error: str) -> None:
-    """The check fails where a formula is off by a millionth, or NaN."""
+def test_a_wrong_formula_is_found() -> None:
+    """The check fails where a formula is off by a millionth, and where it is NaN."""
     name = "pyro" if find_spec("pyro") else "numpyro"
-    result = run("-c", WRONG.format(folder=str(SCRIPT.parent), name=name, error=error))
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert "1 of 4 are off." in result.stdout
+    result = run("-c", WRONG.format(folder=str(SCRIPT.parent), name=name))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("1 of 4 are off.") == result.stdout.count("status 1") == 2

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cases import DISCRETE, RELAXED
 from harness import Backend
@@ -30,6 +31,13 @@ NAMES = [
 ]
 # Each class without an estimator, the discrete classes also with GumbelSoftmax, and HARD.
 EVERY = [name for name in NAMES if " " not in name or name.endswith(" GumbelSoftmax")] + HARD
+
+
+def every_second(names: list[str], first: int = 0) -> pytest.MarkDecorator:
+    """Mark a test that NumPyro, which compiles each shape, runs on every second name only."""
+    return pytest.mark.turns(
+        lambda backend, name, **_: backend == "pyro" or names.index(name) % 2 == first
+    )
 
 
 def event_dim(name: str) -> int:
