@@ -4,11 +4,14 @@ import sys
 from pathlib import Path
 
 import relaxed_dists
+import relaxed_dists.jax
 import relaxed_dists.numpyro
 import relaxed_dists.pyro
+import relaxed_dists.torch
 
 # Document each name where users import it, not in the private module that defines it.
-for facade in (relaxed_dists.numpyro, relaxed_dists.pyro):
+FACADES = relaxed_dists.jax, relaxed_dists.torch, relaxed_dists.numpyro, relaxed_dists.pyro
+for facade in FACADES:
     for name in facade.__all__:
         getattr(facade, name).__module__ = facade.__name__
 
@@ -43,7 +46,7 @@ autodoc_typehints = "signature"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|jax|numpyro|os|pyro|torch)\..*"),
-    (r"py:.*", r"relaxed_dists(\._|_pyro\.|_numpyro\.).*"),
+    (r"py:.*", r"relaxed_dists(\._|_pyro\.|_numpyro\.|_torch\.|_jax\.).*"),
 ]
 napoleon_numpy_docstring = False
 

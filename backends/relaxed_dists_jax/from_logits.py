@@ -131,7 +131,7 @@ class FromLogits(FromFamily):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """The event's shape: ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
+        """The event's shape, ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
         return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._family.event_dim :]
 
     def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:

@@ -146,7 +146,7 @@ class FromLogits(FromFamily):
 
     @property
     def event_shape(self) -> Size:
-        """The event's shape: ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
+        """The event's shape, ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
         return self._event_shape
 
     def _noise(
