@@ -6,6 +6,7 @@ package ``relaxed_dists`` itself imports neither torch nor jax.
 """
 
 from relaxed_dists import schedules
+from relaxed_dists._config import show_config
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "schedules"]
+__all__ = ["__version__", "schedules", "show_config"]

@@ -1,11 +1,14 @@
 """Check an installed wheel: its imports, and the errors of facades without their extra.
 
-Usage: python check_install.py [EXTRA ...], with the installed extras among pyro and
-numpyro. Run it outside the source tree, by the Python of the environment to check.
+Usage: python check_install.py [--no-kernels] [EXTRA ...], with the installed extras among pyro
+and numpyro, and --no-kernels if no kernels were compiled. Run it outside the source tree, by the
+Python of the environment to check.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
+import io
 import sys
 from pathlib import Path
 
@@ -54,13 +57,31 @@ def check_absent(extra: str) -> None:
         check(False, f"relaxed_dists.{extra} imported without its extra")
 
 
+def check_config(extras: list[str], way: str) -> None:
+    """Check that show_config names the frameworks, and the way in which torch computes."""
+    import relaxed_dists
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        relaxed_dists.show_config()
+    print(printed.getvalue(), end="")
+    lines = printed.getvalue().splitlines()
+    for package, extra in (("torch", "pyro"), ("pyro-ppl", "pyro"), ("jax", "numpyro")):
+        missing = f"{package} is not installed" in lines
+        check(missing == (extra not in extras), f"show_config is wrong about {package}: {lines}")
+    if "pyro" in extras:
+        check(lines[-1].startswith(f"In torch: {way}"), f"got {lines[-1]!r}, expected {way}")
+
+
 def main(extras: list[str]) -> None:
     """Run the checks."""
+    way = "torch's operations" if "--no-kernels" in extras else "compiled kernels"
+    extras = [extra for extra in extras if extra != "--no-kernels"]
     check(set(extras) <= set(EXTRAS), f"got the extras {extras}; expected some of {EXTRAS}")
     check_core()
     for extra in EXTRAS:
         for facade in (extra, BRINGS[extra]):
             (check_present if extra in extras else check_absent)(facade)
+    check_config(extras, way)
     print(f"check_install: passed with extras {extras}")
 
 
