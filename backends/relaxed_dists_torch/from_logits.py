@@ -15,12 +15,12 @@ from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimated import Estimated
 from relaxed_dists._distributions.from_family import FromFamily
 
+from .autograd import linked
 from .carrier import get_relaxed, keep_relaxed, version
 from .input import real, result_dtype
-from .kernels import all_finite
+from .kernels import look, noise_in_kernel
 from .noise import gumbel, logistic
 from .ops import compute_dtype, ops
-from .softmax import linked
 from .state import eager, holds, known, numbers, transformed
 
 
@@ -102,8 +102,8 @@ class FromLogits(FromFamily):
         given = tensor(given, dtype, device)
         if event_dim and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
-        if probs is None and all_finite(given):
-            pass  # finite logits are valid, and sanitize_logits would not change them
+        if probs is None and look(given, event_dim > 0) in (0, 1):
+            pass  # such logits are valid, and sanitize_logits would not change them
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
         else:
@@ -150,14 +150,22 @@ class FromLogits(FromFamily):
         return self._event_shape
 
     def _noise(
-        self, sample_shape: Sequence[int], like: Tensor, key: torch.Generator | None = None
-    ) -> Tensor:
+        self,
+        sample_shape: Sequence[int],
+        like: Tensor,
+        key: torch.Generator | None,
+        in_kernel: bool,
+    ) -> Any:
+        """Noise of the shape of a draw, or its seed if it is given to kernels alone."""
+        shape = Size(sample_shape) + self._batch_shape + self._event_shape
+        seed = noise_in_kernel(like, shape, key) if in_kernel else None
         draw = gumbel if self._family.event_dim else logistic
-        return draw(Size(sample_shape) + self._batch_shape + self._event_shape, like, key)
+        return draw(shape, like, key) if seed is None else seed
 
     def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
-        p = self._parameters()
-        return self._keep(*self._family.draw(ops, p, self._noise(sample_shape, p.logits, key)))
+        p, family = self._parameters(), self._family
+        noise = self._noise(sample_shape, p.logits, key, family.noise_in_kernel)
+        return self._keep(*family.draw(ops, p, noise))
 
     def _keep(self, value: Tensor, sample: Tensor | None) -> Tensor:
         value = self._as_value(value)
@@ -231,7 +239,7 @@ class EstimatedFromLogits(Estimated, FromLogits):
         if estimator is None:
             return super()._draw(sample_shape, key)
         logits = self._parameters().logits
-        noise = more = self._noise(sample_shape, logits, key)
+        noise = more = self._noise(sample_shape, logits, key, estimator.noise_in_kernel)
         if estimator.draws:
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(torch.Size(shape), logits, key)

@@ -1,40 +1,52 @@
-"""torch's kernels for the hot formulas: few passes over memory, with the gradients written out.
+"""torch's kernels for the hot formulas: compiled code or few operations, and their gradients.
 
-Each kernel has the name and signature of its formula. It computes the case of finite numbers, and
-leaves masked ones to the formula. Where torch compiles, traces or differentiates in forward mode,
-the formulas are computed as they stand.
+Each kernel has the name and signature of its formula, and takes masked and infinite logits as it
+does. Where torch compiles, traces or differentiates in forward mode, the formulas are computed as
+they stand.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
-from relaxed_dists._distributions import bernoulli, formulas, one_hot
+from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
-from .ops import _TorchOps, ops
-from .softmax import EVERYTHING, LogisticTerms, Own, Softmaxes, SumLogSoftmax
-from .state import eager, known
+from . import compiled
+from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, Mass, way
+from .ops import ops
+from .seed import Seed, seed
+from .state import eager, known, transformed
 
 
-def all_finite(x: Tensor) -> bool:
-    """Whether all numbers are known to be smaller than HUGE; False where looking isn't cheap."""
+def look(logits: Tensor, one_hot: bool) -> int | None:
+    """What is in logits: 0 if all are finite, 1 if some are masked, 2 if some are not allowed.
+
+    None where looking isn't cheap.
+    """
     # On a GPU, reading the answer would force a synchronisation. The answer isn't kept for the next
     # call, since a write through .data or NumPy would go unnoticed.
-    if not known(x) or x.device.type != "cpu" or not x.numel():
-        return False
-    low, high = torch.aminmax(x.detach())
-    return low.item() > -formulas.HUGE and high.item() < formulas.HUGE
+    if transformed() or not logits.is_cpu or not known(logits) or not logits.numel():
+        return None
+    if compiled.usable(logits):
+        return compiled.look(logits, one_hot)
+    low, high = torch.aminmax(logits.detach())
+    return 0 if low.item() > -formulas.HUGE and high.item() < formulas.HUGE else None
+
+
+def noise_in_kernel(logits: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
+    """The seed of noise of a shape, if the kernels can make it while they draw."""
+    usable = compiled.usable(logits) and not transformed() and eager()
+    return seed(shape, key) if usable and shape.numel() else None
 
 
 def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def register(way: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(way)
+    def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(kernel)
         def call(ops: Any, *given: Any) -> Any:
-            return (way if eager() else formula.formula)(ops, *given)
+            return kernel(*given) if eager() else formula.formula(ops, *given)
 
         ops.kernels[formula.name] = call
         return call
@@ -42,99 +54,101 @@ def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..
     return register
 
 
-@_kernel(formulas.hard_argmax)
-def hard_argmax(ops: Any, logits: Tensor, noise: Tensor | float = 0.0) -> Any:
-    if all_finite(logits):
-        return ops.one_hot_argmax(logits + noise)
-    return formulas.hard_argmax.formula(ops, logits, noise)
+def _needs_graph(*tensors: Any) -> bool:
+    return torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in tensors)
 
 
-@_kernel(formulas.softmaxes)
-def softmaxes(ops: Any, scores: Tensor, temperature: Tensor) -> Any:
-    return Softmaxes.apply(scores, 0.0, temperature, False)
-
-
-def _concrete(logits: Tensor, temperature: Tensor, gumbel: Tensor, hard: bool) -> Any:
-    if all_finite(logits):
-        log_value, value = Softmaxes.apply(logits, gumbel, temperature[..., None], hard)
-        log_value._all_finite = True  # own_concrete_log_prob reads this
-        return log_value, value
-    unmasked, finite = formulas.finite_or(ops, logits, formulas.FAR)
-    log_value, value = Softmaxes.apply(finite, gumbel, temperature[..., None], hard)
-    return torch.where(unmasked, log_value, -math.inf), torch.where(unmasked, value, 0.0)
+def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool) -> Any:
+    if _needs_graph(logits, temperature, noise):
+        return Draw.apply(logits, noise, temperature, hard)
+    given = None if isinstance(noise, Seed) else noise
+    return way(logits, temperature, given).draw(logits, noise, temperature, hard)
 
 
 @_kernel(one_hot.concrete)
-def concrete(ops: Any, logits: Tensor, temperature: Tensor, gumbel: Tensor) -> Any:
-    return _concrete(logits, temperature, gumbel, False)
+def concrete(logits: Tensor, temperature: Tensor, gumbel: Any) -> Any:
+    return _drawn(logits, temperature, gumbel, False)
 
 
 @_kernel(one_hot.straight_through_concrete)
-def straight_through_concrete(ops: Any, logits: Tensor, temperature: Tensor, gumbel: Tensor) -> Any:
-    return _concrete(logits, temperature, gumbel, True)
+def straight_through_concrete(logits: Tensor, temperature: Tensor, gumbel: Any) -> Any:
+    return _drawn(logits, temperature, gumbel, True)
 
 
-def _normaliser(logits: Tensor, temperature: Tensor) -> Tensor:
-    k = logits.shape[-1]
-    return (k - 1) * torch.log(temperature) + math.lgamma(k)
-
-
-def _one_hot_density(logits: Tensor, temperature: Tensor, y: Tensor, simplex: bool) -> Tensor:
-    terms = SumLogSoftmax.apply(logits, temperature[..., None], y, simplex, False)
-    return terms + _normaliser(logits, temperature)
-
-
-def _binary_density(logits: Tensor, temperature: Tensor, y: Tensor, unit: bool) -> Tensor:
-    return torch.log(temperature) + LogisticTerms.apply(logits, temperature, y, unit)
-
-
-def _register_density(formula: formulas.hot, density: Callable[..., Any], bounded: bool) -> None:
-    """Register the density of finite numbers; bounded values are on the simplex or in (0, 1)."""
-
-    @_kernel(formula)
-    def call(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-        if all_finite(logits) and all_finite(y):
-            return density(logits, temperature, y, bounded)
-        return formula.formula(ops, logits, temperature, y)
-
-
-_register_density(one_hot.exp_concrete_log_prob, _one_hot_density, False)
-_register_density(one_hot.concrete_log_prob, _one_hot_density, True)
-_register_density(bernoulli.logit_concrete_log_prob, _binary_density, False)
-_register_density(bernoulli.binary_concrete_log_prob, _binary_density, True)
-
-
-class _Asking(_TorchOps):
-    """Operations whose stop_gradient lets the gradient by one value pass, if it is asked for."""
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self._value = value
-
-    def stop_gradient(self, x: Tensor) -> Any:
-        return Own.apply(x, self._value, EVERYTHING)
-
-
-@_kernel(one_hot.own_concrete_log_prob)
-def own_concrete_log_prob(ops: Any, logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-    value = getattr(y, "_link", None)
-    if getattr(y, "_all_finite", False):  # as the logits were when it was drawn from them
-        link = () if value is None else (value, EVERYTHING)
-        terms = SumLogSoftmax.apply(logits, temperature[..., None], y, True, True, *link)
-        return terms + _normaliser(logits, temperature)
-    ops = ops if value is None else _Asking(value)
-    return one_hot.own_concrete_log_prob.formula(ops, logits, temperature, y)
-
-
-@_kernel(bernoulli.logit_concrete)
-def logit_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Tensor) -> Any:
-    if all_finite(logits):
-        return (logits + logistic) / temperature
-    return bernoulli.logit_concrete.formula(ops, logits, temperature, logistic)
+def _binary_drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool) -> Any:
+    if _needs_graph(logits, temperature, noise):
+        return BinaryDraw.apply(logits, noise, temperature, hard)
+    given = None if isinstance(noise, Seed) else noise
+    return way(logits, temperature, given).binary_draw(logits, noise, temperature, hard)
 
 
 @_kernel(bernoulli.binary_concrete)
-def binary_concrete(ops: Any, logits: Tensor, temperature: Tensor, logistic: Tensor) -> Any:
-    y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
-    # A copy, since users may write to a draw, and sigmoid's backward pass needs its own result.
-    return y, torch.sigmoid(y).clone()
+def binary_concrete(logits: Tensor, temperature: Tensor, logistic: Any) -> Any:
+    return _binary_drawn(logits, temperature, logistic, False)
+
+
+@_kernel(bernoulli.straight_through_binary_concrete)
+def straight_through_binary_concrete(logits: Tensor, temperature: Tensor, logistic: Any) -> Any:
+    return _binary_drawn(logits, temperature, logistic, True)
+
+
+@_kernel(bernoulli.logit_concrete)
+def logit_concrete(logits: Tensor, temperature: Tensor, logistic: Any) -> Any:
+    return _binary_drawn(logits, temperature, logistic, False)[0]
+
+
+@_kernel(one_hot.concrete_value)
+def concrete_value(logits: Tensor, temperature: Any, gumbel: Any, hard: bool) -> Any:
+    return _drawn(logits, torch.as_tensor(temperature), gumbel, hard)[1]
+
+
+@_kernel(bernoulli.binary_concrete_value)
+def binary_concrete_value(logits: Tensor, temperature: Any, logistic: Any, hard: bool) -> Any:
+    return _binary_drawn(logits, torch.as_tensor(temperature), logistic, hard)[1]
+
+
+@_kernel(formulas.hard_argmax)
+def hard_argmax(logits: Tensor, noise: Any = None) -> Any:
+    noise = torch.zeros_like(logits) if noise is None else noise
+    logits = logits.detach()
+    given = None if isinstance(noise, Seed) else noise.detach()
+    seed_or_noise = noise if given is None else given
+    return way(logits, given).draw(logits, seed_or_noise, _ONE, True, log=False)[1]
+
+
+@_kernel(discrete.hard_sign)
+def hard_sign(logits: Tensor, noise: Any) -> Any:
+    logits = logits.detach()
+    given = None if isinstance(noise, Seed) else noise.detach()
+    seed_or_noise = noise if given is None else given
+    return way(logits, given).binary_draw(logits, seed_or_noise, _ONE, True, log=False)[1]
+
+
+_ONE = torch.ones((), device="cpu")  # stands for the temperature where none is used
+
+
+def _register_density(formula: formulas.hot, density: Any, bounded: bool) -> None:
+    """Register the density of given values; bounded values are on the simplex or in (0, 1)."""
+    more = (bounded, False) if density is Density else (bounded,)
+
+    @_kernel(formula)
+    def call(logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+        return density.apply(logits, temperature, y, *more)
+
+
+_register_density(one_hot.exp_concrete_log_prob, Density, False)
+_register_density(one_hot.concrete_log_prob, Density, True)
+_register_density(bernoulli.logit_concrete_log_prob, BinaryDensity, False)
+_register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
+
+
+@_kernel(one_hot.own_concrete_log_prob)
+def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
+    value = getattr(y, "_link", None)
+    link = () if value is None else (value, EVERYTHING)
+    return Density.apply(logits, temperature, y, True, True, *link)
+
+
+@_kernel(discrete.categorical_log_prob)
+def categorical_log_prob(logits: Tensor, value: Tensor) -> Any:
+    return Mass.apply(logits, value)

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Size, Tensor
 
-from .softmax import BLOCK
-from .state import known, traced
-
-MANY = 2**15  # above this many random numbers, NumPy's generator is faster than torch's
+from . import compiled
+from .seed import seed
+from .state import eager, traced, transformed
 
 
 def _words(bits: Tensor, number: int) -> Tensor:
@@ -18,37 +16,24 @@ def _words(bits: Tensor, number: int) -> Tensor:
     return bits.view(torch.int32)[: number + 1].to(torch.float32)
 
 
-def _minus_uniform(size: Tensor, out: Tensor | None) -> Tensor:
+def _minus_uniform(size: Tensor) -> Tensor:
     """Uniform on (-1, 0), in float32, with all its digits near zero, up to -2^-62."""
     # The bits of the next word are appended to a word's own. They count where the word is small,
     # which is rare; but a uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
-    size = torch.add(size[:-1], size[1:], alpha=2.0**-31, out=out).mul_(-(2.0**-31))
+    size = torch.add(size[:-1], size[1:], alpha=2.0**-31).mul_(-(2.0**-31))
     # log1p(-1) is infinite, so -1 is left out. vmap computes clamp_ row by row, but not clamp.
-    return torch.clamp(size, 2.0**-24 - 1, -(2.0**-62), out=out)
+    return torch.clamp(size, 2.0**-24 - 1, -(2.0**-62))
 
 
 def _from_words(
-    transform: Callable[[Tensor, Tensor | None], Tensor], shape: Size, like: Tensor, key: Any
+    transform: Callable[[Tensor], Tensor], shape: Size, like: Tensor, key: Any
 ) -> Tensor:
-    """Random numbers that a transform makes from words of 32 random bits, one word more than them.
-
-    Many numbers on a CPU are made in blocks, from the bits of NumPy's generator with a seed from
-    torch's: it takes half the time of torch's generator.
-    """
+    """Numbers that a transform makes from words of 32 random bits, one word more than numbers."""
     # generator=None isn't passed: torch.compile can't trace that overload with dynamic shapes.
     given: Any = {"device": like.device} | ({} if key is None else {"generator": key})
     number = shape.numel()
-    if not traced() and number > MANY and like.device.type == "cpu":
-        seed = torch.randint(2**63 - 1, (), **given)
-        if known(seed):
-            draw = np.random.SFC64(int(seed.item())).random_raw
-            noise = torch.empty(number, dtype=torch.float32, device=like.device)
-            for out in noise.split(BLOCK):
-                bits = torch.from_numpy(draw(len(out) // 2 + 1).view(np.int64))
-                transform(_words(bits, len(out)), out)
-            return noise.reshape(shape)
     bits = torch.randint(-(2**63), 2**63 - 1, (number // 2 + 1,), **given)
-    return transform(_words(bits, number), None).reshape(shape)
+    return transform(_words(bits, number)).reshape(shape)
 
 
 def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
@@ -62,15 +47,21 @@ def _single(like: Tensor) -> bool:
     """Whether to make the numbers from words of bits: in float32, eager or under torch.compile.
 
     Exporters can't view a tensor as another dtype, and would fix the number of words and so the
-    batch size.
+    batch size. On a GPU, double takes a third of the launches.
     """
     compiler = torch.compiler
     compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()
-    return like.dtype == torch.float32 and (compiles or not traced())
+    return like.dtype == torch.float32 and (compiles or (like.is_cpu and not traced()))
+
+
+def _in_kernel(like: Tensor) -> bool:
+    return compiled.usable(like) and not transformed() and eager()
 
 
 def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
+    if _in_kernel(like):
+        return compiled.gumbel(seed(shape, key))
     if _single(like):
         return _from_words(_gumbel, shape, like, key)
     # A double just below 1 rounds to 1 in float32.
@@ -78,19 +69,21 @@ def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Ten
     return u.neg_().log1p_().neg_().log_().neg_()
 
 
-def _gumbel(words: Tensor, out: Tensor | None) -> Tensor:
-    return _minus_uniform(words.abs_(), out).log1p_().neg_().log_().neg_()
+def _gumbel(words: Tensor) -> Tensor:
+    return _minus_uniform(words.abs_()).log1p_().neg_().log_().neg_()
 
 
 def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard logistic noise of like's dtype and device, with both tails exact."""
+    if _in_kernel(like):
+        return compiled.logistic(seed(shape, key))
     if _single(like):
         return _from_words(_logistic, shape, like, key)
     return torch.logit(_double(shape, like, key)).to(like.dtype)
 
 
-def _logistic(words: Tensor, out: Tensor | None) -> Tensor:
+def _logistic(words: Tensor) -> Tensor:
     # The size is log((1 - u / 2) / (u / 2)), whose tail is exact because u is exact near zero. The
     # sign is the word's.
-    size = _minus_uniform(words.abs(), out).reciprocal_().mul_(-2.0).sub_(1.0).log_()
+    size = _minus_uniform(words.abs()).reciprocal_().mul_(-2.0).sub_(1.0).log_()
     return size.copysign_(words[:-1])

@@ -10,8 +10,9 @@ from torch.nn.functional import softplus
 from relaxed_dists import _errors
 from relaxed_dists._distributions import permutation
 
-from .softmax import Function, one_hot, only_one
-from .state import compiling, eager, forward_mode, transformed
+from .autograd import Function
+from .by_operations import one_hot
+from .state import compiling, forward_mode
 
 CHUNK = 2**15  # elements of an integral's temporaries; malloc returns larger ones to the system
 
@@ -53,10 +54,6 @@ class _TorchOps:
         return torch.stack([x, y], -1)
 
     def one_hot_argmax(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and eager() and not transformed():
-            x = x.detach()
-            hard = torch.ge(x, x.amax(-1, keepdim=True), out=torch.empty_like(x))
-            return only_one(hard, x)
         return one_hot(x)
 
     def top(self, x: Tensor, k: int) -> Tensor:

@@ -41,6 +41,28 @@ def binary_concrete(
     return y, ops.sigmoid(y)
 
 
+@hot
+def straight_through_binary_concrete(
+    ops: Ops, logits: Array, temperature: Array, logistic: Array
+) -> tuple[Array, Array]:
+    """The logit of ``logit_concrete``, and 0 or 1 with the gradient of its sigmoid."""
+    y, value = binary_concrete(ops, logits, temperature, logistic)
+    return y, straight_through(ops, ops.where(y > 0, 1.0, 0.0), value)
+
+
+@hot
+def binary_concrete_value(
+    ops: Ops, logits: Array, temperature: Any, logistic: Array, hard: bool
+) -> Array:
+    """sigmoid((logits + logistic) / temperature), or its rounding with its gradient."""
+    y = logit_concrete(ops, logits, temperature, logistic)
+    # Not ops.sigmoid, whose gradient p (1 - p) is rounded to 0 where p is near 1.
+    value = ops.exp(-ops.softplus(-y))
+    if not hard:
+        return value
+    return straight_through(ops, discrete.hard_sign(ops, logits, logistic), value)
+
+
 def _logit_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
     """The log density of the logit y: log t + d - 2 softplus(d), with d = logits - t y."""
     d = logits - temperature * y
@@ -101,6 +123,7 @@ def at_an_end(ops: Ops, p: Parameters, value: Array) -> Array:
 
 class _RelaxedBernoulli(Family):
     event_dim = 0
+    noise_in_kernel = True
 
     def kl(self, ops: QuadratureOps, other: Family, p: Parameters, q: Parameters) -> Array:
         return divergences.logit_concrete_kl(ops, p.logits, p.temperature, q.logits, q.temperature)
@@ -195,5 +218,5 @@ class BernoulliStraightThrough(HardValue, RelaxedBernoulli):
     lacks: ClassVar = {"cdf": _errors.no_cdf, "icdf": _errors.no_cdf}
 
     def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, Array]:
-        value, y = super().draw(ops, p, noise)
-        return straight_through(ops, ops.where(y > 0, 1.0, 0.0), value), y
+        y, value = straight_through_binary_concrete(ops, p.logits, p.temperature, noise)
+        return value, y

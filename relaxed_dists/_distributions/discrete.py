@@ -15,6 +15,7 @@ from relaxed_dists._distributions.family import Family, Parameters
 from relaxed_dists._distributions.formulas import (
     bernoulli_log_probs,
     hard_argmax,
+    hot,
     log_p,
     logit,
     softmax,
@@ -22,6 +23,13 @@ from relaxed_dists._distributions.formulas import (
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 
+@hot
+def hard_sign(ops: Ops, logits: Array, logistic: Array) -> Array:
+    """1 where logits + logistic is positive, 0 elsewhere."""
+    return ops.where(logits + logistic > 0, 0.0 * logistic + 1.0, 0.0)
+
+
+@hot
 def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
     """sum_k value_k log p_k; -inf where the value has weight on a masked category."""
     unmasked, logs = log_p(ops, logits)
@@ -49,6 +57,7 @@ class OneHot(Family):
     """The family of one-hot vectors; soft values of an estimator are points of the simplex."""
 
     is_discrete = True
+    noise_in_kernel = True
     noun = "one-hot vectors"
     support_name = "OneHot()"
     remedy = _errors.SOFT_VALUES
@@ -103,7 +112,7 @@ class Bernoulli(OneHot):
     support_name = "Boolean()"
 
     def draw(self, ops: Ops, p: Parameters, noise: Array) -> tuple[Array, None]:
-        return ops.where(p.logits + noise > 0, 1.0, 0.0), None
+        return hard_sign(ops, p.logits, noise), None
 
     def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any = None) -> Array:
         two = bernoulli_log_probs(ops, p.logits)

@@ -74,6 +74,9 @@ def relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
 class Estimator:
     """The interface of an estimator: it makes values that carry a gradient."""
 
+    noise_in_kernel: ClassVar[bool] = False
+    """Whether it gives the noise to kernels alone, which may then make it from a seed."""
+
     temperatures: ClassVar[tuple[str, ...]] = ()
     """The names of the fields that are temperatures."""
 

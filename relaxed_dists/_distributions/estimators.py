@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import bernoulli, formulas
+from relaxed_dists._distributions import bernoulli, formulas, one_hot
 from relaxed_dists._distributions.estimator_base import Estimator, broadcast, held, relaxed
 from relaxed_dists._ops import Array, Ops
 
@@ -78,6 +78,7 @@ class GumbelSoftmax(Estimator):
     """
 
     temperatures = ("temperature",)
+    noise_in_kernel = True
     temperature: Any
     hard: bool = True
 
@@ -87,23 +88,14 @@ class GumbelSoftmax(Estimator):
         return None if self.hard else self.temperature
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """softmax((logits + gumbel) / temperature), or its argmax with the softmax's gradient."""
-        if not self.hard:
-            return relaxed(ops, logits, self.temperature, gumbel)
-        soft = relaxed(ops, logits, held(ops, self.temperature), gumbel)
-        # The argmax is that of logits + gumbel, since at low temperatures rounding can make the two
-        # largest entries of soft equal.
-        return formulas.straight_through(ops, formulas.hard_argmax(ops, logits, gumbel), soft)
+        """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
+        temperature = held(ops, self.temperature) if self.hard else self.temperature
+        return one_hot.concrete_value(ops, logits, temperature, gumbel, self.hard)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
-        """sigmoid((logits + logistic) / temperature), or 0 or 1 with the sigmoid's gradient."""
+        """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
         temperature = held(ops, self.temperature) if self.hard else self.temperature
-        y = bernoulli.logit_concrete(ops, logits, temperature, logistic)
-        soft = ops.exp(-ops.softplus(-y))
-        if not self.hard:
-            return soft
-        hard = ops.where(logits + logistic > 0, 0.0 * soft + 1.0, 0.0)
-        return formulas.straight_through(ops, hard, soft)
+        return bernoulli.binary_concrete_value(ops, logits, temperature, logistic, self.hard)
 
 
 @dataclass(frozen=True)

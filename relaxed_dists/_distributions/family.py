@@ -57,6 +57,9 @@ class Family:
     checks_logits: ClassVar[bool] = False
     """Whether ``checked`` and ``possible`` must check the logits' shape and masks (-inf)."""
 
+    noise_in_kernel: ClassVar[bool] = False
+    """Whether ``draw`` gives the noise to kernels alone, which may then make it from a seed."""
+
     is_discrete: ClassVar[bool] = False
     """Whether the support is discrete."""
 

@@ -19,6 +19,7 @@ from relaxed_dists._distributions.formulas import (
     LOWEST,
     count,
     finite_or,
+    hard_argmax,
     hot,
     logsumexp,
     normaliser,
@@ -47,6 +48,15 @@ def straight_through_concrete(
     log_value, value = softmaxes(ops, logits + gumbel, temperature[..., None])
     hard = straight_through(ops, ops.one_hot_argmax(log_value), value)
     return ops.where(unmasked, log_value, -math.inf), ops.where(unmasked, hard, 0.0)
+
+
+@hot
+def concrete_value(ops: Ops, logits: Array, temperature: Any, gumbel: Array, hard: bool) -> Array:
+    """softmax((logits + gumbel) / temperature), or the one-hot argmax with its gradient."""
+    value = concrete(ops, logits, 0.0 * gumbel[..., 0] + temperature, gumbel)[1]
+    # The argmax is that of the scores: at low temperatures two entries of the value can be rounded
+    # to the same number.
+    return straight_through(ops, hard_argmax(ops, logits, gumbel), value) if hard else value
 
 
 def _log_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
@@ -124,6 +134,8 @@ def underflows(ops: Ops, p: Parameters, value: Array) -> Array:
 
 
 class _RelaxedOneHot(Family):
+    noise_in_kernel = True
+
     def probs(self, ops: Ops, p: Parameters) -> Array:
         return softmax(ops, p.logits)
 

@@ -11,9 +11,10 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
+from relaxed_dists_torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
+
 from relaxed_dists_torch import noise as _noise  # noqa: E402
 from relaxed_dists_torch import ops, softmax  # noqa: E402
-from relaxed_dists_torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
 
 SHAPES = {  # shapes of logits, noise and temperature
     "one axis": ((6,), (6,), (1,)),

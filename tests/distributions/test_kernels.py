@@ -10,6 +10,7 @@ import pytest
 from harness import Backend
 from relaxed_dists._distributions import (
     bernoulli,
+    discrete,
     divergences,
     formulas,
     hard_concrete,
@@ -57,11 +58,16 @@ CASES: dict[Any, tuple[Any, ...]] = {
     formulas.softmaxes: ("gumbel", "t[]"),
     one_hot.concrete: (*LOGITS, "gumbel"),
     one_hot.straight_through_concrete: (*LOGITS, "gumbel"),
+    one_hot.concrete_value: (*LOGITS, "gumbel", False),
     one_hot.exp_concrete_log_prob: (*LOGITS, "y"),
     one_hot.concrete_log_prob: (*LOGITS, "y"),
     one_hot.own_concrete_log_prob: (*LOGITS, "y"),
     bernoulli.logit_concrete: (*NUMBERS, "logistic"),
     bernoulli.binary_concrete: (*NUMBERS, "logistic"),
+    bernoulli.straight_through_binary_concrete: (*NUMBERS, "logistic"),
+    bernoulli.binary_concrete_value: (*NUMBERS, "logistic", False),
+    discrete.hard_sign: ("numbers", "logistic"),
+    discrete.categorical_log_prob: ("logits", "two"),
     bernoulli.logit_concrete_log_prob: (*NUMBERS, "logistic"),
     bernoulli.binary_concrete_log_prob: (*NUMBERS, "logistic"),
     quadrature.concrete_moments: LOGITS,
@@ -88,7 +94,12 @@ CASES: dict[Any, tuple[Any, ...]] = {
     hard_concrete.kl: (*NUMBERS, "others", "s", STRETCH),
 }
 # Formulas without a gradient, or whose gradient only the kernel has.
-NO_GRADIENT = {formulas.hard_argmax, subset.largest, one_hot.straight_through_concrete}
+NO_GRADIENT = {
+    discrete.hard_sign,
+    formulas.hard_argmax,
+    one_hot.straight_through_concrete,
+    subset.largest,
+}
 BY_NAME = {formula.name: formula for formula in CASES}
 
 
@@ -122,8 +133,6 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
                 made.append(backend.array(every))
             else:
                 made.append(mine[name] if name in mine else backend.array(given[name]))
-        if formula is one_hot.own_concrete_log_prob and backend.framework == "pyro" and not masked:
-            made[-1]._all_finite = True  # the note that a draw sets on its value
         result = way(ops, *made)
         return list(result) if isinstance(result, tuple) else [result]
 

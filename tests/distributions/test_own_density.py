@@ -9,8 +9,9 @@ from scipy.special import softmax
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
-from relaxed_dists_torch import softmax as _softmax  # noqa: E402
 from relaxed_dists_torch.softmax import Softmaxes, SumLogSoftmax  # noqa: E402
+
+from relaxed_dists_torch import softmax as _softmax  # noqa: E402
 
 LAWS = ["RelaxedOneHotCategorical", "RelaxedOneHotCategoricalStraightThrough"]
 T = 0.7

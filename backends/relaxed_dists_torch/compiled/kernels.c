@@ -15,10 +15,18 @@
 #define KERNEL(result, name, arguments) result JOIN(name, LEVEL) arguments
 #define INLINE static inline __attribute__((always_inline))
 #define SIMD _Pragma("omp simd")
+/* Long loops take AVX-512's registers of 512 bits. The others take 256 bits, since the rows of few
+ * categories would not fill more. */
+#if defined(__AVX512F__) && !defined(__clang__)
+#define WIDE static __attribute__((noinline, target("prefer-vector-width=512")))
+#else
+#define WIDE static __attribute__((noinline))
+#endif
 
 #define BLOCK 2048    /* numbers of a block: 8 KiB, of which a kernel holds up to four */
 #define LANES 16      /* generators of random words side by side */
 #define HUGE_ 0x1p24f /* a logit of this size or more counts as infinite */
+#define LOWEST -87.3f   /* the exponential of a lower number is subnormal */
 #define LARGEST 1e30f /* a log value is moved to this size at most before it is used */
 
 INLINE float as_float(int32_t i) { float f; memcpy(&f, &i, 4); return f; }
@@ -36,11 +44,9 @@ INLINE const float *row(const float *x, int64_t number, int64_t r, int64_t K) {
 
 /* Elementary functions: Moshier's polynomials (Cephes), to about one ulp. */
 
-/* log of a positive normal number; of 0, -inf. */
-INLINE float log_of(float x) {
-    int32_t i = as_int(x), k = (i - 0x3f3504f3) >> 23;
-    float f = as_float(i - (k << 23)) - 1.0f, z = f * f, e = (float)k;
-    float p = 7.0376836292e-2f;
+/* log(1 + f) + k log 2, for f from sqrt(1/2) - 1 to sqrt(2) - 1. */
+INLINE float log_from(float f, int32_t k) {
+    float z = f * f, e = (float)k, p = 7.0376836292e-2f;
     p = p * f - 1.1514610310e-1f;
     p = p * f + 1.1676998740e-1f;
     p = p * f - 1.2420140846e-1f;
@@ -50,14 +56,28 @@ INLINE float log_of(float x) {
     p = p * f - 2.4999993993e-1f;
     p = p * f + 3.3333331174e-1f;
     float y = p * f * z + e * -2.12194440e-4f;
-    y = f + (y - 0.5f * z) + e * 0.693359375f;
-    return pick(x > 0.0f, y, -INFINITY);
+    return f + (y - 0.5f * z) + e * 0.693359375f;
 }
 
-/* exp of a number up to 0, through the subnormal numbers down to 0; of -inf, 0. */
+INLINE int32_t exponent(float x) { return (as_int(x) - 0x3f3504f3) >> 23; }
+INLINE float mantissa(float x, int32_t k) { return as_float(as_int(x) - (k << 23)); }
+
+/* log of a positive normal number; of 0, -inf. */
+INLINE float log_of(float x) {
+    int32_t k = exponent(x);
+    return pick(x > 0.0f, log_from(mantissa(x, k) - 1.0f, k), -INFINITY);
+}
+
+/* -log(1 - u), exact where u is small. */
+INLINE float minus_log1p(float u) {
+    float v = 1.0f - u;
+    int32_t k = exponent(v);
+    return -log_from(pick(k == 0, -u, mantissa(v, k) - 1.0f), k);
+}
+
+/* exp of a number up to 0; 0 where it would be subnormal, which is slow. */
 INLINE float exp_of(float x) {
-    float c = pick(x > -104.0f, x, -104.0f);
-    float n = c * 1.44269504088896341f;
+    float c = pick(x > LOWEST, x, LOWEST), n = c * 1.44269504088896341f;
     int32_t k = (int32_t)(n - 0.5f); /* rounds to the nearest, as n is not positive */
     float r = c - (float)k * 0.693359375f;
     r -= (float)k * -2.12194440e-4f;
@@ -68,9 +88,7 @@ INLINE float exp_of(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    int32_t half = k >> 1; /* two factors, since 2^k may be subnormal */
-    float y = p * as_float((half + 127) << 23) * as_float((k - half + 127) << 23);
-    return pick(x > -104.0f, y, 0.0f);
+    return pick(x > LOWEST, p * as_float((k + 127) << 23), 0.0f);
 }
 
 /* log(1 + e) for e from 0 to 1. The last term is what rounding 1 + e has lost. */
@@ -131,28 +149,28 @@ INLINE void words(uint64_t seed, uint64_t block, uint32_t *restrict out, int64_t
         }
 }
 
-/* Uniform on (0, 1), all digits exact down to 2^-63. The second word's bits are appended to the
- * first one's; a uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6. */
-INLINE float uniform(uint32_t first, uint32_t second) {
-    float high = (float)(int32_t)(first >> 1), low = (float)(int32_t)(second >> 1);
-    float u = (high + (low + 0.5f) * 0x1p-31f) * 0x1p-31f;
+/* Uniform on (0, 1), all digits exact down to 2^-63. The next word's bits are appended to a word's
+ * own; a uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6. */
+INLINE float uniform(float word, float next) {
+    float u = (word + (next + 0.5f) * 0x1p-31f) * 0x1p-31f;
     return pick(u < 1.0f - 0x1p-24f, u, 1.0f - 0x1p-24f);
 }
 
-INLINE void gumbel_block(uint64_t seed, uint64_t block, float *restrict out, int64_t number) {
+WIDE void gumbel_block(uint64_t seed, uint64_t block, float *restrict out, int64_t number) {
     uint32_t w[BLOCK + 2 * LANES];
+    float f[BLOCK + 2 * LANES];
     words(seed, block, w, number + 1);
-    SIMD for (int64_t i = 0; i < number; i++) {
-        float u = uniform(w[i], w[i + 1]), v = 1.0f - u;
-        out[i] = -log_of(((v - 1.0f) + u) / v - log_of(v)); /* -log(-log1p(-u)) */
-    }
+    SIMD for (int64_t i = 0; i <= number; i++) f[i] = (float)(int32_t)(w[i] >> 1);
+    SIMD for (int64_t i = 0; i < number; i++) out[i] = -log_of(minus_log1p(uniform(f[i], f[i + 1])));
 }
 
-INLINE void logistic_block(uint64_t seed, uint64_t block, float *restrict out, int64_t number) {
+WIDE void logistic_block(uint64_t seed, uint64_t block, float *restrict out, int64_t number) {
     uint32_t w[BLOCK + 2 * LANES];
+    float f[BLOCK + 2 * LANES];
     words(seed, block, w, number + 1);
-    SIMD for (int64_t i = 0; i < number; i++) { /* the size, then the sign: the bit not yet used */
-        float size = log_of(2.0f / uniform(w[i], w[i + 1]) - 1.0f);
+    SIMD for (int64_t i = 0; i <= number; i++) f[i] = (float)(int32_t)(w[i] >> 1);
+    SIMD for (int64_t i = 0; i < number; i++) { /* the size; the sign is the bit not yet used */
+        float size = log_of(2.0f / uniform(f[i], f[i + 1]) - 1.0f);
         out[i] = as_float(as_int(size) | (int32_t)(w[i] << 31));
     }
 }
@@ -186,7 +204,7 @@ KERNEL(int64_t, look, (const float *x, int64_t number, int64_t K)) {
     SIMD for (int64_t i = 0; i < number; i++) other |= !(fabsf(x[i]) < HUGE_);
     if (!other) return 0;
     if (!K) {
-        SIMD for (int64_t i = 0; i < number; i++) bad |= x[i] != x[i];
+        SIMD for (int64_t i = 0; i < number; i++) bad |= !(x[i] < HUGE_);
         return bad ? 2 : 1;
     }
     for (int64_t i = 0; i < number; i += K) {
@@ -213,6 +231,19 @@ INLINE float largest(const float *x, int64_t K, float m) {
     }
     for (; k < K; k++) m = x[k] > m ? x[k] : m;
     return m;
+}
+
+/* Where a row has a number that it has. */
+INLINE int64_t first(const float *x, int64_t K, float m) {
+    int64_t k = 0;
+    for (; k + LANES <= K; k += LANES) {
+        int32_t found = 0;
+        _Pragma("omp simd reduction(| : found)")
+        for (int j = 0; j < LANES; j++) found |= x[k + j] == m;
+        if (found) break;
+    }
+    while (x[k] != m) k++;
+    return k;
 }
 
 INLINE float sum_of(const float *x, int64_t K) {
@@ -281,9 +312,7 @@ KERNEL(void, draw,
        (uint64_t seed, const float *noise, const float *x, int64_t x_number, const float *t,
         int64_t t_number, float *y, float *value, int64_t hard, int64_t K, int64_t begin,
         int64_t end)) {
-    float score[BLOCK], e[BLOCK], x_buffer[BLOCK], temperature[BLOCK];
-    float m[BLOCK], sum[BLOCK], log_sum[BLOCK];
-    if (t_number == 1) start(temperature, *t, BLOCK);
+    float score[BLOCK], e[BLOCK], x_buffer[BLOCK], m[BLOCK], sum[BLOCK], log_sum[BLOCK];
     TILES(K, begin, end) {
         float *whole = y ? y + r * K : hard ? NULL : value + r * K; /* keeps a long row's scores */
         int64_t best = -1;
@@ -300,8 +329,7 @@ KERNEL(void, draw,
                 float before = m[q];
                 m[q] = largest(s + q * w, w, before);
                 if (!hard || !(m[q] > before)) continue;
-                int64_t i = 0;
-                while (s[q * w + i] != m[q]) i++;
+                int64_t i = first(s + q * w, w, m[q]);
                 if (n > 1 || K <= BLOCK) value[(r + q) * K + i] = 1.0f;
                 else best = k + i;
             }
@@ -311,12 +339,10 @@ KERNEL(void, draw,
         PARTS(K) {
             float *s = K > BLOCK ? whole + k : score;
             float *f = K > BLOCK && value && !hard ? value + r * K + k : e;
-            if (t_number != 1) spread_rows(temperature, t, t_number, r, n, w);
             for (int64_t q = 0; q < n; q++) {
-                float top = m[q] == -INFINITY ? 0.0f : m[q];
-                SIMD for (int64_t i = 0; i < w; i++) s[q * w + i] -= top;
+                float top = m[q] == -INFINITY ? 0.0f : m[q], slope = 1.0f / *row(t, t_number, r + q, 1);
+                SIMD for (int64_t i = 0; i < w; i++) s[q * w + i] = (s[q * w + i] - top) * slope;
             }
-            SIMD for (int64_t i = 0; i < n * w; i++) s[i] /= temperature[i];
             if (f == s) { /* the value alone: its row holds the scores */
                 SIMD for (int64_t i = 0; i < w; i++) f[i] = exp_of(f[i]);
             } else
@@ -330,9 +356,11 @@ KERNEL(void, draw,
                 SIMD for (int64_t i = 0; i < w; i++)
                     y[(r + q) * K + k + i] = s[q * w + i] - log_sum[q];
             const float *f = K > BLOCK ? value + r * K + k : e;
-            for (int64_t q = 0; q < n && value && !hard; q++)
+            for (int64_t q = 0; q < n && value && !hard; q++) {
+                float factor = 1.0f / sum[q];
                 SIMD for (int64_t i = 0; i < w; i++)
-                    value[(r + q) * K + k + i] = f[q * w + i] / sum[q];
+                    value[(r + q) * K + k + i] = f[q * w + i] * factor;
+            }
         }
     }
 }
@@ -364,8 +392,7 @@ KERNEL(void, draw_back,
        (const float *y, const float *p, const float *t, int64_t t_number, const float *by_y,
         int64_t by_y_row, int64_t by_y_column, const float *by_value, int64_t by_value_row,
         int64_t by_value_column, float *dx, float *dt, int64_t K, int64_t begin, int64_t end)) {
-    float e[BLOCK], temperature[BLOCK], sum[BLOCK], total[BLOCK];
-    if (t_number == 1) start(temperature, *t, BLOCK);
+    float e[BLOCK], sum[BLOCK], total[BLOCK];
     TILES(K, begin, end) {
         start(sum, 0.0f, n);
         start(total, 0.0f, n);
@@ -386,10 +413,11 @@ KERNEL(void, draw_back,
             const float *z = y ? y + r * K + k : NULL, *f = p ? p + r * K + k : e;
             float *h = dx + r * K + k;
             if (!p && K > BLOCK) SIMD for (int64_t i = 0; i < w; i++) e[i] = exp_of(z[i]);
-            if (t_number != 1) spread_rows(temperature, t, t_number, r, n, w);
-            for (int64_t q = 0; q < n; q++)
-                SIMD for (int64_t i = 0; i < w; i++) h[q * w + i] -= f[q * w + i] * sum[q];
-            SIMD for (int64_t i = 0; i < n * w; i++) h[i] /= temperature[i];
+            for (int64_t q = 0; q < n; q++) {
+                float slope = 1.0f / *row(t, t_number, r + q, 1), all = sum[q];
+                SIMD for (int64_t i = 0; i < w; i++)
+                    h[q * w + i] = (h[q * w + i] - f[q * w + i] * all) * slope;
+            }
             for (int64_t q = 0; q < n && dt; q++) {
                 float part = 0.0f;
                 _Pragma("omp simd reduction(+ : part)")
