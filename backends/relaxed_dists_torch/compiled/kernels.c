@@ -246,11 +246,17 @@ INLINE int64_t first(const float *x, int64_t K, float m) {
     return k;
 }
 
-INLINE float sum_of(const float *x, int64_t K) {
-    float s = 0.0f;
-    _Pragma("omp simd reduction(+ : s)")
-    for (int64_t k = 0; k < K; k++) s += x[k];
-    return s;
+/* In double, but for the parts of 128 numbers, whose rounding errors do not matter yet. */
+INLINE double sum_of(const float *x, int64_t K) {
+    double total = 0.0;
+    for (int64_t k = 0; k < K; k += 128) {
+        float part = 0.0f;
+        int64_t end = least(K, k + 128);
+        _Pragma("omp simd reduction(+ : part)")
+        for (int64_t i = k; i < end; i++) part += x[i];
+        total += part;
+    }
+    return total;
 }
 
 INLINE float finite_or(float x, float otherwise) { return pick(fabsf(x) < HUGE_, x, otherwise); }
@@ -286,7 +292,7 @@ INLINE void spread_rows(float *restrict out, const float *t, int64_t number, int
 /* Replace scores by exp(score - maximum), and add their sums. Where no category is left, the
  * maximum is -inf, and the exponentials are 0. */
 INLINE void exponentials(float *restrict e, float *restrict score, const float *m,
-                         float *restrict sum, int64_t n, int64_t w) {
+                         double *restrict sum, int64_t n, int64_t w) {
     for (int64_t q = 0; q < n; q++) {
         float top = m[q] == -INFINITY ? 0.0f : m[q];
         SIMD for (int64_t i = 0; i < w; i++) score[q * w + i] -= top;
@@ -295,15 +301,23 @@ INLINE void exponentials(float *restrict e, float *restrict score, const float *
     for (int64_t q = 0; q < n; q++) sum[q] += sum_of(e + q * w, w);
 }
 
-INLINE void logarithms(float *restrict log_sum, float *restrict sum, int64_t n) {
+/* log(sum), and 1 / sum. Where no category is left, the sum of 0 is taken for 1. */
+INLINE void logarithms(float *restrict log_sum, float *restrict factor, const double *restrict sum,
+                       int64_t n) {
     SIMD for (int64_t q = 0; q < n; q++) {
-        sum[q] = pick(sum[q] > 0.0f, sum[q], 1.0f);
-        log_sum[q] = log_of(sum[q]);
+        float s = (float)sum[q];
+        s = pick(s > 0.0f, s, 1.0f);
+        log_sum[q] = log_of(s);
+        factor[q] = 1.0f / s;
     }
 }
 
 INLINE void start(float *restrict x, float value, int64_t n) {
     for (int64_t q = 0; q < n; q++) x[q] = value;
+}
+
+INLINE void start_sum(double *restrict x, int64_t n) {
+    for (int64_t q = 0; q < n; q++) x[q] = 0.0;
 }
 
 /* Draws: y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax. */
@@ -312,12 +326,13 @@ KERNEL(void, draw,
        (uint64_t seed, const float *noise, const float *x, int64_t x_number, const float *t,
         int64_t t_number, float *y, float *value, int64_t hard, int64_t K, int64_t begin,
         int64_t end)) {
-    float score[BLOCK], e[BLOCK], x_buffer[BLOCK], m[BLOCK], sum[BLOCK], log_sum[BLOCK];
+    float score[BLOCK], e[BLOCK], x_buffer[BLOCK], m[BLOCK], factor[BLOCK], log_sum[BLOCK];
+    double sum[BLOCK];
     TILES(K, begin, end) {
         float *whole = y ? y + r * K : hard ? NULL : value + r * K; /* keeps a long row's scores */
         int64_t best = -1;
         start(m, -INFINITY, n);
-        start(sum, 0.0f, n);
+        start_sum(sum, n);
         if (hard) memset(value + r * K, 0, n * K * sizeof(float));
         PARTS(K) {
             const float *logits = tile(x, x_number, r, n, k, w, K, x_buffer);
@@ -349,7 +364,7 @@ KERNEL(void, draw,
                 SIMD for (int64_t i = 0; i < n * w; i++) f[i] = exp_of(s[i]);
             for (int64_t q = 0; q < n; q++) sum[q] += sum_of(f + q * w, w);
         }
-        logarithms(log_sum, sum, n);
+        logarithms(log_sum, factor, sum, n);
         PARTS(K) {
             const float *s = K > BLOCK ? whole + k : score;
             for (int64_t q = 0; q < n && y; q++)
@@ -357,9 +372,9 @@ KERNEL(void, draw,
                     y[(r + q) * K + k + i] = s[q * w + i] - log_sum[q];
             const float *f = K > BLOCK ? value + r * K + k : e;
             for (int64_t q = 0; q < n && value && !hard; q++) {
-                float factor = 1.0f / sum[q];
+                float one = factor[q];
                 SIMD for (int64_t i = 0; i < w; i++)
-                    value[(r + q) * K + k + i] = f[q * w + i] * factor;
+                    value[(r + q) * K + k + i] = f[q * w + i] * one;
             }
         }
     }
@@ -392,10 +407,11 @@ KERNEL(void, draw_back,
        (const float *y, const float *p, const float *t, int64_t t_number, const float *by_y,
         int64_t by_y_row, int64_t by_y_column, const float *by_value, int64_t by_value_row,
         int64_t by_value_column, float *dx, float *dt, int64_t K, int64_t begin, int64_t end)) {
-    float e[BLOCK], sum[BLOCK], total[BLOCK];
+    float e[BLOCK];
+    double sum[BLOCK], total[BLOCK];
     TILES(K, begin, end) {
-        start(sum, 0.0f, n);
-        start(total, 0.0f, n);
+        start_sum(sum, n);
+        start_sum(total, n);
         PARTS(K) {
             const float *z = y ? y + r * K + k : NULL, *f = p ? p + r * K + k : e;
             float *h = dx + r * K + k;
@@ -414,7 +430,7 @@ KERNEL(void, draw_back,
             float *h = dx + r * K + k;
             if (!p && K > BLOCK) SIMD for (int64_t i = 0; i < w; i++) e[i] = exp_of(z[i]);
             for (int64_t q = 0; q < n; q++) {
-                float slope = 1.0f / *row(t, t_number, r + q, 1), all = sum[q];
+                float slope = 1.0f / *row(t, t_number, r + q, 1), all = (float)sum[q];
                 SIMD for (int64_t i = 0; i < w; i++)
                     h[q * w + i] = (h[q * w + i] - f[q * w + i] * all) * slope;
             }
@@ -426,7 +442,7 @@ KERNEL(void, draw_back,
                 total[q] += part;
             }
         }
-        for (int64_t q = 0; q < n && dt; q++) dt[r + q] = -total[q];
+        for (int64_t q = 0; q < n && dt; q++) dt[r + q] = (float)-total[q];
     }
 }
 
@@ -463,7 +479,8 @@ INLINE void count(const float *x, const float *y, int64_t w, float *unmasked, fl
  * exponentials of the last part are left in the buffers, with the maxima subtracted. */
 typedef struct {
     float score[BLOCK], e[BLOCK], x[BLOCK], t[BLOCK];
-    float m[BLOCK], sum[BLOCK], log_sum[BLOCK], unmasked[BLOCK], off[BLOCK];
+    float m[BLOCK], factor[BLOCK], log_sum[BLOCK], unmasked[BLOCK], off[BLOCK];
+    double sum[BLOCK];
 } tiles;
 
 INLINE const float *part_of(tiles *s, const float *x, int64_t x_number, const float *t,
@@ -477,7 +494,7 @@ INLINE const float *part_of(tiles *s, const float *x, int64_t x_number, const fl
 
 INLINE void again(tiles *s, const float *x, int64_t x_number, const float *t, int64_t t_number,
                   const float *y, int64_t r, int64_t n, int64_t k, int64_t w, int64_t K) {
-    float ignored[1];
+    double ignored[1];
     if (K <= BLOCK) return;
     part_of(s, x, x_number, t, t_number, y, r, n, k, w, K);
     exponentials(s->e, s->score, s->m, ignored, n, w);
@@ -486,7 +503,7 @@ INLINE void again(tiles *s, const float *x, int64_t x_number, const float *t, in
 INLINE void softmax_of_scores(tiles *s, const float *x, int64_t x_number, const float *t,
                               int64_t t_number, const float *y, int64_t r, int64_t n, int64_t K) {
     start(s->m, -INFINITY, n);
-    start(s->sum, 0.0f, n);
+    start_sum(s->sum, n);
     start(s->unmasked, 0.0f, n);
     start(s->off, 0.0f, n);
     PARTS(K) {
@@ -506,7 +523,7 @@ INLINE void softmax_of_scores(tiles *s, const float *x, int64_t x_number, const 
         if (K > BLOCK) part_of(s, x, x_number, t, t_number, y, r, n, k, w, K);
         exponentials(s->e, s->score, s->m, s->sum, n, w);
     }
-    logarithms(s->log_sum, s->sum, n);
+    logarithms(s->log_sum, s->factor, s->sum, n);
 }
 
 KERNEL(void, density,
@@ -550,19 +567,20 @@ KERNEL(void, density_back,
         const float *by_out, int64_t by_out_row, float *dx, float *dy, float *dt, int64_t simplex,
         int64_t K, int64_t begin, int64_t end)) {
     tiles s;
-    float total[BLOCK], g[BLOCK], d[BLOCK];
+    float g[BLOCK], d[BLOCK];
+    double total[BLOCK];
     if (t_number == 1) start(s.t, *t, BLOCK);
     TILES(K, begin, end) {
         softmax_of_scores(&s, x, x_number, t, t_number, y, r, n, K);
         for (int64_t q = 0; q < n; q++) {
             g[q] = s.off[q] > 0.0f ? 0.0f : by_out[(r + q) * by_out_row];
-            total[q] = 0.0f;
+            total[q] = 0.0;
         }
         PARTS(K) {
             again(&s, x, x_number, t, t_number, y, r, n, k, w, K);
             for (int64_t q = 0; q < n; q++) {
                 const float *score = s.score + q * w, *v = y + (r + q) * K + k;
-                float factor = g[q] * s.unmasked[q] / s.sum[q], last = simplex ? g[q] : 0.0f;
+                float factor = g[q] * s.unmasked[q] * s.factor[q], last = simplex ? g[q] : 0.0f;
                 float *restrict c = d + q * w, g_q = g[q];
                 SIMD for (int64_t i = 0; i < w; i++)
                     c[i] = pick(score[i] > -INFINITY, g_q - s.e[q * w + i] * factor, 0.0f);
@@ -584,7 +602,7 @@ KERNEL(void, density_back,
         }
         for (int64_t q = 0; q < n && dt; q++) {
             float more = s.unmasked[q] > 1.0f ? s.unmasked[q] - 1.0f : 0.0f;
-            dt[r + q] = g[q] * more / *row(t, t_number, r + q, 1) - total[q];
+            dt[r + q] = (float)(g[q] * more / *row(t, t_number, r + q, 1) - total[q]);
         }
     }
 }
@@ -594,7 +612,7 @@ KERNEL(void, density_back,
 INLINE void softmax_of_logits(tiles *s, const float *x, int64_t x_number, int64_t r, int64_t n,
                               int64_t K) {
     start(s->m, -INFINITY, n);
-    start(s->sum, 0.0f, n);
+    start_sum(s->sum, n);
     PARTS(K) {
         const float *logits = tile(x, x_number, r, n, k, w, K, s->x);
         SIMD for (int64_t i = 0; i < n * w; i++) s->score[i] = finite_or(logits[i], -INFINITY);
@@ -606,13 +624,13 @@ INLINE void softmax_of_logits(tiles *s, const float *x, int64_t x_number, int64_
             SIMD for (int64_t i = 0; i < w; i++) s->score[i] = finite_or(logits[i], -INFINITY);
         exponentials(s->e, s->score, s->m, s->sum, n, w);
     }
-    logarithms(s->log_sum, s->sum, n);
+    logarithms(s->log_sum, s->factor, s->sum, n);
 }
 
 /* Of a long row, the scores and exponentials of a part once more. */
 INLINE void logits_again(tiles *s, const float *x, int64_t x_number, int64_t r, int64_t k,
                          int64_t w, int64_t K) {
-    float ignored[1];
+    double ignored[1];
     if (K <= BLOCK) return;
     const float *logits = row(x, x_number, r, K) + k;
     SIMD for (int64_t i = 0; i < w; i++) s->score[i] = finite_or(logits[i], -INFINITY);
@@ -680,7 +698,7 @@ KERNEL(void, mass_back,
                 const float *score = s.score + q * w, *e = s.e + q * w;
                 const float *v = value + (r + q) * K + k;
                 float g = by_out[(r + q) * by_out_row], log_s = s.log_sum[q];
-                float factor = weight[q] / s.sum[q];
+                float factor = weight[q] * s.factor[q];
                 float *restrict by_x = dx + (r + q) * K + k, *restrict by_v = dvalue + (r + q) * K + k;
                 if (dx)
                     SIMD for (int64_t i = 0; i < w; i++) {
