@@ -37,8 +37,10 @@ class Function(torch.autograd.Function):
 
 def way(*tensors: Tensor | None) -> ModuleType:
     """The module that computes: the compiled kernels where they can, else torch's operations."""
-    usable = not transformed() and all(x is None or compiled.usable(x) for x in tensors)
-    return compiled if usable else by_operations
+    for x in tensors:
+        if x is not None and not compiled.usable(x):
+            return by_operations
+    return by_operations if transformed() else compiled
 
 
 def way_back(*tensors: Tensor | None) -> ModuleType:
@@ -46,12 +48,15 @@ def way_back(*tensors: Tensor | None) -> ModuleType:
     return by_operations if torch.is_grad_enabled() else way(*tensors)
 
 
-def _summed(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+def _summed(ctx: Any, *gradients: Tensor | None) -> list[Tensor | None]:
     """The gradients that are wanted, summed to the shapes of the inputs."""
-    return tuple(
-        None if x is None or not wanted else x if x.shape == shape else x.sum_to_size(shape)
-        for x, wanted, shape in zip(gradients, ctx.needs_input_grad, ctx.shapes, strict=False)
-    )
+    found: list[Tensor | None] = []
+    for x, wanted, shape in zip(gradients, ctx.needs_input_grad, ctx.shapes, strict=False):
+        if x is not None and wanted:
+            found.append(x if x.shape == shape else x.sum_to_size(shape))
+        else:
+            found.append(None)
+    return found
 
 
 class Draw(Function):
@@ -178,16 +183,11 @@ class Linked(Function):
 
 
 def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
-    """The log (or logit) y behind a value, with a gradient by the value where one may be asked for.
-
-    The result's ``_link`` is the value: the kernel of an own sample's density needs it to know
-    whether the gradient by the value is asked for.
-    """
+    """The log (or logit) y behind a value, with a gradient by the value if one may be asked for."""
     if not value.requires_grad:
         return y
     if eager():
         new: Tensor = Linked.apply(y, one_hot, value, EVERYTHING)
-        new._link = value  # type: ignore[attr-defined]
         return new
     # Autograd functions can't be used here. If y has a graph, the gradient goes through y alone; if
     # y has none, a zero is added that has the gradient by the value.
@@ -237,12 +237,17 @@ class Density(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        nothing = None, None, None, None
-        if not ctx.own or (ctx.value is not None and _asked(ctx.value)):
+        asked = ctx.value is not None and _asked(ctx.value)
+        if asked or not ctx.own:
             x, t, y = ctx.saved_tensors
+            if asked and torch.is_grad_enabled():  # for a second derivative
+                y = Linked.apply(y, True, ctx.value, EVERYTHING)
             back = way_back(x, t, y, g).density_back
-            given = back(x, t, y, g, ctx.simplex, ctx.needs_input_grad[:3])
-            return *_summed(ctx, *given), *nothing
+            dx, dt, dy = back(x, t, y, g, ctx.simplex, ctx.needs_input_grad[:3])
+            by_value = None
+            if asked:
+                dy, by_value = _split(dy, y, ctx.value, True)
+            return *_summed(ctx, dx, dt, dy), None, None, by_value, None
         by_y = -g[..., None].expand(ctx.shapes[2]) if ctx.simplex else None
         number: Any = ctx.shapes[2][-1]
         if ctx.unmasked is not None:
@@ -250,7 +255,7 @@ class Density(Function):
             by_y = None if by_y is None else torch.where(ctx.unmasked, by_y, 0.0)
         t = ctx.saved_tensors[len(ctx.saved_tensors) // 2] if ctx.needs_input_grad[1] else None
         by_t = None if t is None else g * (number - 1) / t
-        return *_summed(ctx, None, by_t, by_y), *nothing
+        return *_summed(ctx, None, by_t, by_y), None, None, None, None
 
 
 class BinaryDensity(Function):
@@ -292,4 +297,4 @@ class Mass(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         x, value = ctx.saved_tensors
-        return _summed(ctx, *way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad))
+        return (*_summed(ctx, *way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad)),)

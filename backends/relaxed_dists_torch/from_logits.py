@@ -28,7 +28,8 @@ def tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
     """x as a tensor of a dtype on a device."""
     # Under torch.jit.trace each call of as_tensor causes a warning, even a call with a tensor.
     if isinstance(x, Tensor):
-        return x.to(device=device, dtype=dtype)
+        same = x.dtype is dtype and x.device == device
+        return x if same else x.to(device=device, dtype=dtype)
     return torch.as_tensor(x, dtype=dtype, device=device)
 
 
@@ -50,7 +51,7 @@ class Torch:
 
     @staticmethod
     def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-        return x.to(dtype)
+        return x if x.dtype is dtype else x.to(dtype)
 
     @staticmethod
     def limits(dtype: torch.dtype) -> tuple[float, float, float]:
@@ -210,7 +211,7 @@ class FromLogits(FromFamily):
             return sample, False
         own = family.own_log_prob is not None and eager() and self._own(sample)
         own = own and not (value.requires_grad and transformed())
-        return linked(sample, value, family.event_dim > 0), own
+        return sample if own else linked(sample, value, family.event_dim > 0), own
 
     def _check_value(self, value: Any) -> Tensor:
         """The value as a floating tensor, if its shape fits."""

@@ -143,9 +143,9 @@ _register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
 
 
 @_kernel(one_hot.own_concrete_log_prob)
-def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-    value = getattr(y, "_link", None)
-    link = () if value is None else (value, EVERYTHING)
+def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value: Any = None) -> Any:
+    asks = value is not None and value.requires_grad
+    link = (value, EVERYTHING) if asks else ()
     return Density.apply(logits, temperature, y, True, True, *link)
 
 

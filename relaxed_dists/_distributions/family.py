@@ -76,7 +76,7 @@ class Family:
     """A method ``(ops, p, value)``: which values are too rounded to determine their density."""
 
     own_log_prob: Callable[..., Array] | None = None
-    """A method ``(ops, p, sample)``: the log density of a sample drawn from the parameters p."""
+    """A method ``(ops, p, sample, value)``: the log density of a sample drawn from p."""
 
     def draw(self, ops: QuadratureOps, p: Parameters, noise: Array) -> tuple[Array, Array | None]:
         """A value made from noise, and the sample to keep behind it, or None.

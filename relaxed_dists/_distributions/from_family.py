@@ -144,7 +144,7 @@ class FromFamily:
         dtype = p.logits.dtype
         sample = None if sample is None else self._framework.cast(sample, dtype)
         if own:
-            return family.own_log_prob(self._framework.ops, p, sample)
+            return family.own_log_prob(self._framework.ops, p, sample, value)
         value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
         return self._framework.cast(family.log_prob(self._framework.ops, p, value, sample), dtype)
 

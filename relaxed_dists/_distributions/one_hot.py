@@ -101,7 +101,9 @@ def concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Ar
 
 
 @hot
-def own_concrete_log_prob(ops: Ops, logits: Array, temperature: Array, log_value: Array) -> Array:
+def own_concrete_log_prob(
+    ops: Ops, logits: Array, temperature: Array, log_value: Array, value: Any = None
+) -> Array:
     """The log density of a sample that was drawn from these parameters with a gradient to them.
 
     The scores logits - t y are minus the noise up to a constant per row, which log_softmax removes.
@@ -189,9 +191,9 @@ class RelaxedOneHot(_RelaxedOneHot):
     def rounded(self, ops: Ops, p: Parameters, value: Array) -> Array:
         return underflows(ops, p, value)
 
-    def own_log_prob(self, ops: Ops, p: Parameters, sample: Array) -> Array:
+    def own_log_prob(self, ops: Ops, p: Parameters, sample: Array, value: Array) -> Array:
         """The log density of a value drawn from these very parameters."""
-        return own_concrete_log_prob(ops, p.logits, p.temperature, sample)
+        return own_concrete_log_prob(ops, p.logits, p.temperature, sample, value)
 
     def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
         return on_simplex(value, slack)

@@ -104,9 +104,10 @@ def logistic(seed: Seed) -> Tensor:
 def _joint(*shapes: Size) -> Size:
     """The joint shape of tensors that broadcast."""
     first = shapes[0]
-    if all(shape == first or not shape for shape in shapes[1:]):
-        return first  # the usual case, which broadcast_shapes takes ten times as long for
-    return torch.broadcast_shapes(*shapes)
+    for shape in shapes:
+        if shape and shape != first:
+            return torch.broadcast_shapes(*shapes)
+    return first  # the usual case, which broadcast_shapes takes ten times as long for
 
 
 def _new(shape: Size, wanted: bool = True) -> Tensor | None:
