@@ -144,16 +144,10 @@ def _split(g: Tensor, y: Tensor, value: Tensor, one_hot: bool) -> tuple[Tensor, 
     passes it on to y, multiplied by dvalue / dy. The gradient by y is what is left of g, so that
     the parameters get g once in total.
     """
-    if one_hot:
-        slope = passed_on = y.exp()
-    else:
-        p = y.sigmoid()
-        # Two ways to write dvalue / dy: the slope keeps its digits where p is near 1; passed_on
-        # rounds as sigmoid's own backward pass does.
-        slope, passed_on = p * (-y).sigmoid(), p * (1 - p)
+    slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
     finfo = torch.finfo(value.dtype)
     grad_value = (g / slope.clamp(min=finfo.tiny)).clamp(finfo.min, finfo.max).to(value.dtype)
-    return g - passed_on * grad_value.to(y.dtype), grad_value
+    return g - slope * grad_value.to(y.dtype), grad_value
 
 
 class Linked(Function):

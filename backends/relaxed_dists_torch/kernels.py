@@ -58,6 +58,10 @@ def _needs_graph(*tensors: Any) -> bool:
     return torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in tensors)
 
 
+def _as_tensor(x: Any, like: Tensor) -> Tensor:
+    return torch.as_tensor(x, dtype=like.dtype, device=like.device)
+
+
 def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool) -> Any:
     if _needs_graph(logits, temperature, noise):
         return Draw.apply(logits, noise, temperature, hard)
@@ -99,12 +103,12 @@ def logit_concrete(logits: Tensor, temperature: Tensor, logistic: Any) -> Any:
 
 @_kernel(one_hot.concrete_value)
 def concrete_value(logits: Tensor, temperature: Any, gumbel: Any, hard: bool) -> Any:
-    return _drawn(logits, torch.as_tensor(temperature), gumbel, hard)[1]
+    return _drawn(logits, _as_tensor(temperature, logits), gumbel, hard)[1]
 
 
 @_kernel(bernoulli.binary_concrete_value)
 def binary_concrete_value(logits: Tensor, temperature: Any, logistic: Any, hard: bool) -> Any:
-    return _binary_drawn(logits, torch.as_tensor(temperature), logistic, hard)[1]
+    return _binary_drawn(logits, _as_tensor(temperature, logits), logistic, hard)[1]
 
 
 @_kernel(formulas.hard_argmax)
