@@ -62,30 +62,32 @@ def _summed(ctx: Any, *gradients: Tensor | None) -> list[Tensor | None]:
 class Draw(Function):
     """log_softmax((x + noise) / t), and its exponential or, if ``hard``, the one-hot argmax.
 
-    Both values have the gradient of the soft one. If not ``log``, the first result is empty.
+    Both values have the gradient of the soft one. If not ``log``, the first is None; the value is
+    then soft, and t has no gradient.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
+    ) -> tuple[Tensor | None, Tensor]:
         given = noise if isinstance(noise, Tensor) else None
-        return way(x, given, t).draw(x, noise, t, hard)
+        return way(x, given, t).draw(x, noise, t, hard, log)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.set_materialize_grads(False)
-        x, noise, t, ctx.hard = inputs
+        x, noise, t, ctx.hard = inputs[:4]
         ctx.shapes = x.shape, noise.shape, t.shape
-        ctx.save_for_backward(t, *(output[:1] if ctx.hard else output))
+        ctx.save_for_backward(t, output[0], None if ctx.hard else output[1])
 
     @staticmethod
     def backward(ctx: Any, by_y: Tensor | None, by_value: Tensor | None) -> tuple[Any, ...]:
-        t, y, *p = ctx.saved_tensors
-        p = p[0] if p else None
-        back = way_back(t, y, by_y, by_value).draw_back
+        t, y, p = ctx.saved_tensors
+        back = way_back(t, y, p, by_y, by_value).draw_back
         dx, dt = back(y, p, t, by_y, by_value, ctx.needs_input_grad[2])
-        return *_summed(ctx, dx, dx, dt), None
+        return *_summed(ctx, dx, dx, dt), None, None
 
 
 class BinaryDraw(Function):

@@ -27,7 +27,8 @@ def draw(
     if hard and not log:
         return None, torch.where(unmasked, one_hot(scores), 0.0)
     y = torch.where(unmasked, torch.log_softmax(scores / t[..., None], -1), -math.inf)
-    return y, torch.where(unmasked, one_hot(scores), 0.0) if hard else y.exp()
+    value = torch.where(unmasked, one_hot(scores), 0.0) if hard else y.exp()
+    return y if log else None, value
 
 
 def draw_back(
@@ -39,16 +40,20 @@ def draw_back(
     by_t: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``draw`` by x and, if ``by_t``, by t."""
-    assert y is not None
-    p = y.exp() if p is None else p
-    zero = y.new_zeros(())
+    if p is None:
+        assert y is not None
+        p = y.exp()
+    zero = p.new_zeros(())
     h = torch.addcmul(zero if by_y is None else by_y, p, zero if by_value is None else by_value)
-    unmasked = y > -math.inf
+    unmasked = p > 0 if y is None else y > -math.inf
     h = torch.where(unmasked, h, 0.0)  # whatever the gradients at masked categories are
     dx = torch.addcmul(h, p, h.sum(-1, keepdim=True), value=-1) / t[..., None]
     # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
     # which drops out because each row of dx sums to zero.
-    return dx, -(dx * torch.where(unmasked, y, 0.0)).sum(-1) if by_t else None
+    if not by_t:
+        return dx, None
+    assert y is not None
+    return dx, -(dx * torch.where(unmasked, y, 0.0)).sum(-1)
 
 
 def _scores(x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,8 @@ from relaxed_dists._distributions.call import Call
 from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists._distributions.estimators import GumbelSoftmax
 
+from . import kernels
+from .carrier import keep_relaxed
 from .from_logits import EstimatedFromLogits
 from .ops import ops
 
@@ -65,6 +67,8 @@ def gumbel_softmax(
     """
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+    if dim == -1 and (value := kernels.gumbel_softmax(logits, tau, hard, key)) is not None:
+        return value if hard else keep_relaxed(value, True, "soft")
     last = logits if dim == -1 else torch.movedim(logits, dim, -1)
     call = _call("gumbel_softmax", discrete.OneHot(), last)
     call.estimator = GumbelSoftmax(call._fitted(tau, "tau"), hard)

@@ -1,5 +1,6 @@
 """Noise that is not drawn yet: a kernel makes it from the seed while it computes with it."""
 
+import threading
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,14 @@ class Seed(NamedTuple):
     shape: Size
 
 
+_local = threading.local()  # has a tensor of each thread: a new one for each seed takes as long
+
+
 def seed(shape: Size, key: torch.Generator | None) -> Seed:
     """A new seed from torch's generator, or from a given one."""
-    number = torch.empty((), dtype=torch.int64, device="cpu").random_(generator=key)
-    return Seed(int(number), shape)
+    try:
+        number = _local.number
+    except AttributeError:
+        with torch.inference_mode(False):  # a tensor of this mode can't be written to outside it
+            number = _local.number = torch.zeros((), dtype=torch.int64, device="cpu")
+    return Seed(number.random_(generator=key).item(), shape)

@@ -55,7 +55,7 @@ def _run(name: str, number: int, width: int, *arguments: Any) -> Any:
 
 def _rows(x: Tensor, shape: Size) -> Tensor:
     """A tensor that broadcasts with a shape, as contiguous rows that repeat as a whole."""
-    if x.numel() > 1:
+    if x.shape != shape and x.numel() > 1:
         while x.dim() > 1 and (x.stride(0) == 0 or x.shape[0] == 1):
             x = x[0]
         if x.shape != shape[len(shape) - x.dim() :]:
@@ -110,8 +110,8 @@ def _joint(*shapes: Size) -> Size:
     return first  # the usual case, which broadcast_shapes takes ten times as long for
 
 
-def _new(shape: Size, wanted: bool = True) -> Tensor | None:
-    return torch.empty(shape, dtype=torch.float32, device="cpu") if wanted else None
+def _new(like: Tensor, shape: Size, wanted: bool = True) -> Tensor | None:
+    return like.new_empty(shape) if wanted else None
 
 
 def _given(noise: Tensor | Seed, shape: Size) -> tuple[int, Tensor | None]:
@@ -133,14 +133,16 @@ def draw(
         hard: Whether the value is the argmax.
         log: Whether y is wanted; else it is None.
     """
-    k = x.shape[-1]
-    batch = _joint(noise.shape[:-1], x.shape[:-1], t.shape)
-    shape = Size((*batch, k))
-    (seed, given), x, t = _given(noise, shape), _rows(x, shape), _rows(t, batch)
-    y, value = _new(shape, log), torch.empty(shape, dtype=torch.float32, device="cpu")
+    k, shape = x.shape[-1], x.shape
+    if noise.shape != shape or t.dim():
+        batch = _joint(noise.shape[:-1], shape[:-1], t.shape)
+        shape = Size((*batch, k))
+        t = _rows(t, batch)
+    (seed, given), x = _given(noise, shape), _rows(x, shape)
+    y, value = _new(x, shape, log), x.new_empty(shape)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     results = _pointer(y), value.data_ptr(), hard
-    _run("draw", batch.numel(), k, seed, _pointer(given), *parameters, *results, k)
+    _run("draw", value.numel() // k, k, seed, _pointer(given), *parameters, *results, k)
     return y, value
 
 
@@ -164,7 +166,7 @@ def draw_back(
     """
     shape = (y if p is None else p).shape  # type: ignore[union-attr]
     k = shape[-1]
-    dx, dt = torch.empty(shape, dtype=torch.float32, device="cpu"), _new(shape[:-1], by_t)
+    dx, dt = t.new_empty(shape), _new(t, shape[:-1], by_t)
     t = _rows(t, shape[:-1])
     gradients, kept = [], []
     for g in (by_y, by_value):
@@ -182,7 +184,7 @@ def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
     batch = _joint(y.shape[:-1], x.shape[:-1], t.shape)
     shape = Size((*batch, k))
     x, t, y = _rows(x, shape), _rows(t, batch), y.expand(shape).contiguous()
-    out = torch.empty(batch, dtype=torch.float32, device="cpu")
+    out = x.new_empty(batch)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     _run("density", batch.numel(), k, *parameters, y.data_ptr(), out.data_ptr(), simplex, k)
     return out
@@ -195,7 +197,8 @@ def density_back(
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
     x, t, y = _rows(x, shape), _rows(t, batch), y.expand(shape).contiguous()
-    dx, dt, dy = _new(shape, wanted[0]), _new(batch, wanted[1]), _new(shape, wanted[2])
+    dx, dt = _new(x, shape, wanted[0]), _new(x, batch, wanted[1])
+    dy = _new(x, shape, wanted[2])
     g, row, _ = _strides(g, 0)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     results = _pointer(dx), _pointer(dy), _pointer(dt), simplex
@@ -210,7 +213,7 @@ def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:
     batch = _joint(value.shape[:-1], x.shape[:-1])
     shape = Size((*batch, k))
     x, value = _rows(x, shape), value.expand(shape).contiguous()
-    out = torch.empty(batch, dtype=torch.float32, device="cpu")
+    out = x.new_empty(batch)
     given = x.data_ptr(), x.numel() // k, value.data_ptr(), out.data_ptr()
     return out, not _run("mass", batch.numel(), k, *given, k)
 
@@ -222,7 +225,7 @@ def mass_back(
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
     x, value = _rows(x, shape), value.expand(shape).contiguous()
-    dx, dvalue = _new(shape, wanted[0]), _new(shape, wanted[1])
+    dx, dvalue = _new(x, shape, wanted[0]), _new(x, shape, wanted[1])
     g, row, _ = _strides(g, 0)
     given = x.data_ptr(), x.numel() // k, value.data_ptr(), g.data_ptr(), row
     _run("mass_back", batch.numel(), k, *given, _pointer(dx), _pointer(dvalue), k)
@@ -238,7 +241,7 @@ def binary_draw(
     """
     shape = _joint(noise.shape, x.shape, t.shape)
     (seed, given), x, t = _given(noise, shape), _rows(x, shape), _rows(t, shape)
-    y, value = _new(shape, log), torch.empty(shape, dtype=torch.float32, device="cpu")
+    y, value = _new(x, shape, log), x.new_empty(shape)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     results = _pointer(y), value.data_ptr(), hard
     _run("binary_draw", shape.numel(), 1, seed, _pointer(given), *parameters, *results)
@@ -249,7 +252,7 @@ def binary_draw_back(
     y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
-    dx, dt = torch.empty_like(y), _new(y.shape, by_t)
+    dx, dt = y.new_empty(y.shape), _new(y, y.shape, by_t)
     t = _rows(t, y.shape)
     gradients, kept = [], []
     for g in (by_y, by_value):
@@ -265,7 +268,7 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
     """The log density of logits y, of the logit or on (0, 1)."""
     shape = _joint(y.shape, x.shape, t.shape)
     x, t, y = _rows(x, shape), _rows(t, shape), y.expand(shape).contiguous()
-    out = torch.empty(shape, dtype=torch.float32, device="cpu")
+    out = x.new_empty(shape)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     _run("binary_density", shape.numel(), 1, *parameters, y.data_ptr(), out.data_ptr(), unit)
     return out
@@ -277,7 +280,7 @@ def binary_density_back(
     """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
     shape = g.shape
     x, t, y = _rows(x, shape), _rows(t, shape), y.expand(shape).contiguous()
-    dx, dt, dy = (_new(shape, each) for each in wanted)
+    dx, dt, dy = (_new(x, shape, each) for each in wanted)
     g, row, _ = _strides(g, 0)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     results = _pointer(dx), _pointer(dy), _pointer(dt), unit
