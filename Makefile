@@ -10,7 +10,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture bench lint lines docs build clean
+.PHONY: help demo test torture bench lint lines docs build sanitize clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -60,6 +60,9 @@ build: $(STAMP) ## Build the source distribution, and wheels with and without ke
 			|| echo "No wheel for $$target: it can't be compiled here." >&2; \
 	done
 	@ls dist
+
+sanitize: $(STAMP) ## Run the kernels under the sanitizers of gcc or clang, for two minutes
+	$(BIN)/python tests/sanitize/run.py
 
 clean: ## Remove .venv and everything that the other targets make
 	rm -rf .venv dist docs/_build demo.png bench.json bench-*.png .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -60,7 +60,7 @@ INLINE float log_from(float f, int32_t k) {
 }
 
 INLINE int32_t exponent(float x) { return (as_int(x) - 0x3f3504f3) >> 23; }
-INLINE float mantissa(float x, int32_t k) { return as_float(as_int(x) - (k << 23)); }
+INLINE float mantissa(float x, int32_t k) { return as_float(as_int(x) - k * (1 << 23)); }
 
 /* log of a positive normal number; of 0, -inf. */
 INLINE float log_of(float x) {
