@@ -34,7 +34,7 @@ torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: AR
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.torture $(ARGS)
 
-bench: $(STAMP) ## Time all laws beside the peers (options: ARGS="--only torch --threads 1")
+bench: $(STAMP) ## Time the distributions beside the peers (options: ARGS="--only torch --rounds 60")
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed.bench $(ARGS)
 
@@ -65,7 +65,7 @@ sanitize: $(STAMP) ## Run the kernels under the sanitizers of gcc or clang, for 
 	$(BIN)/python tests/sanitize/run.py
 
 clean: ## Remove .venv and everything that the other targets make
-	rm -rf .venv dist docs/_build demo.png bench.json bench-*.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist docs/_build demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f $(COMPILED)/kernels.cpu.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -11,26 +11,34 @@ def interleaved(
     seconds: float = 2.0,
     least: int = 5,
     clock: Callable[[], float] = time.perf_counter,
+    turn: float = 0.0,
 ) -> dict[str, list[float]]:
-    """The seconds of each step in each round; a round runs every step once.
+    """The seconds of one call of each step in each round; in a round, every step has a turn.
 
     Args:
         steps: The functions to time; each waits for its result.
         seconds: About how long to measure, without the first runs, which compile and are not timed.
         least: The least number of rounds.
         clock: The clock that times the steps, in seconds.
+        turn: About how many seconds a turn takes at least: a short step is called that often.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
+    calls = {}
+    for name, step in steps.items():
         step()
+        start = clock()
+        step()
+        calls[name] = max(1, round(turn / max(clock() - start, 1e-6)))
     end, shuffle = time.perf_counter() + seconds, random.Random(0)
     while len(next(iter(times.values()))) < least or time.perf_counter() < end:
         # The order changes in each round: the caches and the memory that a step leaves affect the
         # next step. With a fixed order, equal steps had ratios from 0.8 to 2.
         for name in shuffle.sample(list(steps), len(steps)):
+            step, n = steps[name], calls[name]
             start = clock()
-            steps[name]()
-            times[name].append(clock() - start)
+            for _ in range(n):
+                step()
+            times[name].append((clock() - start) / n)
     return times
 
 

@@ -1,6 +1,6 @@
 """The subjects timed in JAX, under jit: ours, a hand-written version, TFP's and NumPyro's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from jax import Array, random
 from jax.scipy.special import gammaln, logsumexp
 
+from benchmarks.speed.bench_report import SHAPES
 from benchmarks.torture.subjects import tfp_distributions
 from relaxed_dists import numpyro as ours
 
@@ -30,13 +31,6 @@ def plain(key: Array, logits: Array) -> tuple[Array, Array]:
     """A draw and its log density."""
     x = jax.nn.softmax((logits + random.gumbel(key, logits.shape)) / T)
     return x, density(x, logits)
-
-
-def plain_hard(key: Array, logits: Array) -> tuple[Array, Array]:
-    """A rounded draw with the relaxed draw's gradient, and the relaxed draw's log density."""
-    x, found = plain(key, logits)
-    hard = jax.nn.one_hot(x.argmax(-1), x.shape[-1])
-    return x + jax.lax.stop_gradient(hard - x), found
 
 
 def of(make: Callable[[Array], Any]) -> Draw:
@@ -94,52 +88,40 @@ def same_density(logits: Array, key: Array) -> None:
     np.testing.assert_allclose(found, density(x, logits), rtol=1e-4, atol=1e-5 * k * (1 + k) ** 0.5)
 
 
-def cases(shape: tuple[int, ...]) -> Cases:
-    """All cases of a shape; the others must agree with the first subject of an operation."""
+def of_shape(shape: tuple[int, ...]) -> Cases:
+    """The cases of a shape."""
     logits, weights = (
         jnp.broadcast_to(random.normal(random.key(i), shape[-1:]), shape) for i in range(2)
     )
     key = random.key(2)
-    distributions: dict[str, Callable[[Array], Any]] = {
-        "ours": lambda x: ours.RelaxedOneHotCategorical(T, logits=x),
-        "binary, ours": lambda x: ours.RelaxedBernoulli(T, logits=x),
-        "binary, NumPyro": lambda x: dist.RelaxedBernoulliLogits(T, x),
-        "hard, ours": lambda x: ours.RelaxedOneHotCategoricalStraightThrough(T, logits=x),
-    }
-    soft = {"by hand": plain, "ours": of(distributions["ours"])}
-    hard = {"by hand": plain_hard, "ours": of(distributions["hard, ours"])}
-    binary = {"NumPyro": of_numpyro, "ours": of(distributions["binary, ours"])}
+    same_density(logits, key)
+    soft = {"ours": of(lambda x: ours.RelaxedOneHotCategorical(T, logits=x)), "by hand": plain}
+    binary = {"ours": of(lambda x: ours.RelaxedBernoulli(T, logits=x)), "NumPyro": of_numpyro}
     if has_tfp():
-        tfp = tfp_distributions()
-        distributions["TFP"] = lambda x: tfp.RelaxedOneHotCategorical(T, logits=x)
         soft["TFP"] = of_tfp("RelaxedOneHotCategorical")
         binary["TFP"] = of_tfp("RelaxedBernoulli")
-    same_density(logits, key)
 
     # Keys and weights are arguments, since XLA may fold the results of constants when it compiles.
-    def forward(draw: Draw) -> Step:
+    def drawn(draw: Draw) -> Step:
         made = jax.jit(lambda key, x: draw(key, x)[0])
         return lambda: jax.block_until_ready(made(key, logits))
 
-    def backward(draw: Draw, scored: bool) -> Step:
+    def elbo_term(draw: Draw) -> Step:
         def term(logits: Array, key: Array, weights: Array) -> Array:
             x, density = draw(key, logits)
-            return (x * weights).sum() + (density.sum() if scored else 0.0)
+            return (x * weights).sum() + density.sum()
 
         made = jax.jit(jax.value_and_grad(term))
         return lambda: jax.block_until_ready(made(logits, key, weights))[1]
 
-    def every(subjects: dict[str, Draw], kind: str) -> Cases:
-        return {
-            f"{kind}forward": {k: forward(d) for k, d in subjects.items()},
-            f"{kind}forward and backward": {k: backward(d, False) for k, d in subjects.items()},
-            f"{kind}ELBO term": {k: backward(d, True) for k, d in subjects.items()},
-        }
-
-    found: Cases = {
-        "construct": {k: (lambda make=make: make(logits)) for k, make in distributions.items()}
+    return {
+        "draw": {k: drawn(d) for k, d in soft.items()},
+        "ELBO term": {k: elbo_term(d) for k, d in soft.items()},
+        "binary ELBO term": {k: elbo_term(d) for k, d in binary.items()},
     }
-    found |= every(soft, "") | every(hard, "hard, ") | every(binary, "binary, ")
-    bits = jax.jit(lambda key, x: random.uniform(key, x.shape) + x)
-    found["forward"]["limit: a uniform draw"] = lambda: jax.block_until_ready(bits(key, logits))
-    return found
+
+
+def cases() -> Iterator[tuple[tuple[int, ...], Cases]]:
+    """All shapes with their cases, made when it is their turn."""
+    for shape in SHAPES:
+        yield shape, of_shape(shape)

@@ -1,33 +1,32 @@
-"""The subjects timed in torch: ours, torch's own distributions, Pyro's, and two limits."""
+"""The subjects timed in torch: ours, torch's own distributions and functions, and Pyro's."""
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch import distributions as torchs
 from torch.nn.functional import gumbel_softmax
 
-from benchmarks.speed import fused
+from benchmarks.speed import bench_svi
+from benchmarks.speed.bench_report import SHAPES
 from relaxed_dists import pyro as ours
+from relaxed_dists.torch import gumbel_softmax as our_gumbel_softmax
 
 T = 0.5
 Step = Callable[[], object]
 Cases = dict[str, dict[str, Step]]  # by operation and subject: what is timed
+Make = Callable[[Tensor], Any]  # a distribution of these logits
 
 
-def drawn(make: Callable[[Tensor], Any], logits: Tensor) -> Step:
-    """A step that makes a distribution and draws from it."""
-    return lambda: make(logits).rsample()
+def backward(function: Callable[[Tensor], Tensor], logits: Tensor, weights: Tensor) -> Step:
+    """A step that draws, and differentiates a linear function of the draw by the logits."""
+    return gradient(lambda x: (function(x) * weights).sum(), logits)
 
 
-def backward(make: Callable[[Tensor], Any], logits: Tensor, weights: Tensor) -> Step:
-    """A step that draws, and differentiates a function of the draw by the logits."""
-    return gradient(lambda x: (make(x).rsample() * weights).sum(), logits)
-
-
-def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tensor], Tensor]:
+def elbo_term(make: Make, weights: Tensor) -> Callable[[Tensor], Tensor]:
     """A function of logits: a linear function of a draw, plus the log density of the draw."""
 
     def term(logits: Tensor) -> Tensor:
@@ -39,16 +38,24 @@ def elbo_term(make: Callable[[Tensor], Any], weights: Tensor) -> Callable[[Tenso
 
 
 def gradient(term: Callable[[Tensor], Tensor], logits: Tensor) -> Step:
-    """A step to the gradient of a function; None if the distribution refuses its own draw."""
+    """A step to the gradient of a function."""
 
     def step() -> object:
-        # torch's and Pyro's validation refuses draws that rounding moves off the simplex, with
-        # many categories or at low temperatures.
-        with contextlib.suppress(ValueError):
-            logits.grad = None
-            term(logits).backward()  # accumulates into logits.grad, as in a training
-            return logits.grad
-        return None
+        logits.grad = None
+        term(logits).backward()  # accumulates into logits.grad, as in a training
+        return logits.grad
+
+    return step
+
+
+def mass(make: Make, logits: Tensor) -> Step:
+    """A step that draws from a discrete distribution, and scores the draw."""
+
+    def step() -> object:
+        d = make(logits)
+        z = d.sample()
+        d.log_prob(z)
+        return z
 
     return step
 
@@ -64,92 +71,87 @@ def same_density(one: Any, other: Any, logits: Tensor, categories: int) -> None:
     torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5 * categories * (1 + categories) ** 0.5)
 
 
-def finished(step: Step) -> Step:
-    """The step, waiting for the GPU to be done."""
-    return lambda: (step(), torch.cuda.synchronize())[0]
-
-
 def numbers(outcome: Any) -> Any:
     """The result of a step, in NumPy."""
-    outcome = outcome[0] if isinstance(outcome, tuple) else outcome
-    return outcome.detach().cpu().numpy() if isinstance(outcome, Tensor) else outcome
+    return outcome.detach().numpy()
 
 
-def cases(shape: tuple[int, ...]) -> Cases:
-    """All cases of a shape; the others must agree with the first subject of an operation."""
+def relaxed(module: Any, name: str) -> Make:
+    """A function to a relaxed distribution; ours checks its arguments."""
+    cls, t = getattr(module, name), torch.tensor(T)
+    options = {} if module is ours else {"validate_args": False}
+    return lambda x: cls(t, logits=x, **options)
+
+
+def numbers_of(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, the same as a leaf, and weights."""
     torch.manual_seed(0)
     logits, weights = (torch.randn(shape[-1]).repeat(*shape[:-1], 1) for _ in range(2))
-    t = torch.tensor(T)
-    leaf = logits.clone().requires_grad_()
-    name = "RelaxedOneHotCategorical"
-    soft: dict[str, Callable[[Tensor], Any]] = {
-        "torch": lambda x: getattr(dist, name)(t, logits=x, validate_args=False),
-        "torch, validating": lambda x: getattr(dist, name)(t, logits=x),
-        "ours": lambda x: getattr(ours, name)(t, logits=x),
-        "ours, not validating": lambda x: getattr(ours, name)(t, logits=x, validate_args=False),
-    }
-    hard: dict[str, Callable[[Tensor], Any]] = {
-        "Pyro": lambda x: dist.RelaxedOneHotCategoricalStraightThrough(
-            t, logits=x, validate_args=False
-        ),
-        "ours": lambda x: ours.RelaxedOneHotCategoricalStraightThrough(t, logits=x),
-    }
-    binary: dict[str, Callable[[Tensor], Any]] = {
-        "torch": lambda x: dist.RelaxedBernoulli(t, logits=x, validate_args=False),
-        "ours": lambda x: ours.RelaxedBernoulli(t, logits=x),
-    }
-    same_density(soft["torch"], soft["ours"], logits, shape[-1])
-    same_density(binary["torch"], binary["ours"], logits, 2)
+    return logits, logits.clone().requires_grad_(), weights
 
-    found: Cases = {
-        "construct": {k: (lambda make=make: make(logits)) for k, make in soft.items()},
-        "forward": {k: drawn(make, logits) for k, make in soft.items()},
-        "forward and backward": {k: backward(make, leaf, weights) for k, make in soft.items()},
-        "ELBO term": {k: gradient(elbo_term(make, weights), leaf) for k, make in soft.items()},
-        "hard, forward": {k: drawn(make, logits) for k, make in hard.items()},
-        "hard, forward and backward": {
-            k: backward(make, leaf, weights) for k, make in hard.items()
-        },
-        "hard, ELBO term": {
-            k: gradient(elbo_term(make, weights), leaf) for k, make in hard.items()
-        },
-        "binary, forward": {k: drawn(make, logits) for k, make in binary.items()},
-        "binary, forward and backward": {
-            k: backward(make, leaf, weights) for k, make in binary.items()
-        },
-        "binary, ELBO term": {
-            k: gradient(elbo_term(make, weights), leaf) for k, make in binary.items()
-        },
+
+def of_shape(shape: tuple[int, ...]) -> Cases:
+    """The cases of a shape."""
+    logits, leaf, weights = numbers_of(shape)
+    one_hot, binary = "RelaxedOneHotCategorical", "RelaxedBernoulli"
+    soft = {"ours": relaxed(ours, one_hot), "torch": relaxed(torchs, one_hot)}
+    same_density(soft["torch"], soft["ours"], logits, shape[-1])
+    same_density(relaxed(torchs, binary), relaxed(ours, binary), logits, 2)
+
+    draws = {k: lambda make=make: make(logits).rsample() for k, make in soft.items()}
+    found: Cases = {"draw": draws | {"torch.rand": lambda: torch.rand(shape)}}
+    for operation, peer, module, name in (
+        ("ELBO term", "torch", torchs, one_hot),
+        ("hard ELBO term", "Pyro", dist, f"{one_hot}StraightThrough"),
+        ("binary ELBO term", "torch", torchs, binary),
+        ("binary hard ELBO term", "Pyro", dist, f"{binary}StraightThrough"),
+    ):
+        found[operation] = {
+            subject: gradient(elbo_term(relaxed(of, name), weights), leaf)
+            for subject, of in (("ours", ours), (peer, module))
+        }
+    functions = {"ours": our_gumbel_softmax, "F.gumbel_softmax": gumbel_softmax}
+    for hard in (False, True):
+        operation = "gumbel_softmax" + ", hard" * hard
+        softmaxes = {k: partial(function, tau=T, hard=hard) for k, function in functions.items()}
+        found[operation] = {k: partial(function, logits) for k, function in softmaxes.items()}
+        back = {k: backward(function, leaf, weights) for k, function in softmaxes.items()}
+        found[f"{operation}, and back"] = back
+    estimator = ours.GumbelSoftmax(torch.tensor(T))
+    found["OneHotCategorical, and back"] = {
+        "ours": backward(
+            lambda x: ours.OneHotCategorical(logits=x, estimator=estimator).rsample(), leaf, weights
+        ),
+        "F.gumbel_softmax": back["F.gumbel_softmax"],  # the hard one
     }
-    found["forward"]["F.gumbel_softmax"] = lambda: gumbel_softmax(logits, T)
-    found["forward"]["limit: a uniform draw"] = lambda: torch.rand(shape).add_(logits)
-    if (loop := fused.loop()) and logits.device.type == "cpu":
-        out = torch.empty_like(logits)
-        found["forward"]["limit: a fused loop"] = lambda: loop(logits, out, T)  # on one thread
-    found["hard, forward"]["F.gumbel_softmax"] = lambda: gumbel_softmax(logits, T, hard=True)
-    for kind, hard_too in (("", False), ("hard, ", True)):
-        found[f"{kind}forward and backward"]["F.gumbel_softmax"] = gradient(
-            lambda x, hard_too=hard_too: (gumbel_softmax(x, T, hard=hard_too) * weights).sum(), leaf
-        )
+    found["plain draw and mass"] = {
+        "ours": mass(lambda x: ours.OneHotCategorical(logits=x), logits),
+        "Pyro": mass(lambda x: dist.OneHotCategorical(logits=x, validate_args=False), logits),
+    }
     return found
 
 
 def compiled(shape: tuple[int, ...]) -> Cases:
-    """The ELBO term of torch's class and of ours under torch.compile, without a graph break."""
-    torch.manual_seed(0)
-    leaf, weights = (torch.randn(shape[-1]).repeat(*shape[:-1], 1) for _ in range(2))
-    leaf.requires_grad_()
-    t = torch.tensor(T)
-
-    def theirs(x: Tensor) -> Any:
-        return dist.RelaxedOneHotCategorical(t, logits=x, validate_args=False)
-
-    def mine(x: Tensor) -> Any:
-        return ours.RelaxedOneHotCategorical(t, logits=x)
-
+    """The ELBO term of ours and of torch's class under torch.compile, without a graph break."""
+    _, leaf, weights = numbers_of(shape)
     torch._dynamo.reset()
-    steps = {
-        name: gradient(torch.compile(elbo_term(make, weights), fullgraph=True), leaf)
-        for name, make in (("torch", theirs), ("ours", mine))
+    terms = {
+        subject: elbo_term(relaxed(module, "RelaxedOneHotCategorical"), weights)
+        for subject, module in (("ours", ours), ("torch", torchs))
     }
-    return {"compiled ELBO term": steps}
+    return {
+        "compiled ELBO term": {
+            subject: gradient(torch.compile(term, fullgraph=True), leaf)
+            for subject, term in terms.items()
+        }
+    }
+
+
+def cases() -> Iterator[tuple[tuple[int, ...], Cases]]:
+    """All shapes with their cases, made when it is their turn."""
+    torch.set_num_threads(1)
+    yield SHAPES[1], {"SVI step": bench_svi.steps()}  # its latent variables have this shape
+    for shape in SHAPES:
+        yield shape, of_shape(shape)
+    for shape in SHAPES[1:3]:  # last, since torch.compile switches torch's validation off
+        yield shape, compiled(shape)
