@@ -70,10 +70,15 @@ class Draw(Function):
 
     @staticmethod
     def forward(
-        x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
+        x: Tensor,
+        noise: Tensor | Seed,
+        t: Tensor,
+        hard: bool,
+        log: bool = True,
+        own: list[compiled.Own] | None = None,
     ) -> tuple[Tensor | None, Tensor]:
         given = noise if isinstance(noise, Tensor) else None
-        return way(x, given, t).draw(x, noise, t, hard, log)
+        return way(x, given, t).draw(x, noise, t, hard, log, own)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -87,7 +92,7 @@ class Draw(Function):
         t, y, p = ctx.saved_tensors
         back = way_back(t, y, p, by_y, by_value).draw_back
         dx, dt = back(y, p, t, by_y, by_value, ctx.needs_input_grad[2])
-        return *_summed(ctx, dx, dx, dt), None, None
+        return *_summed(ctx, dx, dx, dt), None, None, None
 
 
 class BinaryDraw(Function):
@@ -200,7 +205,8 @@ class Density(Function):
     If ``own``, y was drawn with these very x and t. The scores x - t y then are the noise up to a
     constant per row, so that their gradient by the parameters is zero in total, and the gradient
     by y is the one of the change of variables alone. The whole gradient is computed only where the
-    gradient by ``value``, which y stands behind, is asked for.
+    gradient by ``value``, which y stands behind, is asked for. ``drawn`` is the density, if it was
+    computed with the draw.
     """
 
     generate_vmap_rule = True
@@ -214,7 +220,10 @@ class Density(Function):
         own: bool,
         value: Tensor | None = None,
         everything: Tensor | None = None,
+        drawn: compiled.Own | None = None,
     ) -> Tensor:
+        if drawn is not None:
+            return drawn.log_prob.clone()
         return way(x, t, y).density(x, t, y, simplex)
 
     @staticmethod
@@ -228,7 +237,11 @@ class Density(Function):
             ctx.save_for_backward(x, t, y)
         elif ctx.needs_input_grad[1]:
             ctx.save_for_backward(t)
-        all_finite = ctx.own and way(x) is compiled and not compiled.look(x, True)
+        drawn = inputs[7] if len(inputs) > 7 else None
+        if drawn is None:
+            all_finite = ctx.own and way(x) is compiled and not compiled.look(x, True)
+        else:
+            all_finite = not drawn.masked
         ctx.unmasked = None if all_finite or not ctx.own else x.abs() < HUGE
 
     @staticmethod
@@ -243,7 +256,7 @@ class Density(Function):
             by_value = None
             if asked:
                 dy, by_value = _split(dy, y, ctx.value, True)
-            return *_summed(ctx, dx, dt, dy), None, None, by_value, None
+            return *_summed(ctx, dx, dt, dy), None, None, by_value, None, None
         by_y = -g[..., None].expand(ctx.shapes[2]) if ctx.simplex else None
         number: Any = ctx.shapes[2][-1]
         if ctx.unmasked is not None:
@@ -251,7 +264,7 @@ class Density(Function):
             by_y = None if by_y is None else torch.where(ctx.unmasked, by_y, 0.0)
         t = ctx.saved_tensors[len(ctx.saved_tensors) // 2] if ctx.needs_input_grad[1] else None
         by_t = None if t is None else g * (number - 1) / t
-        return *_summed(ctx, None, by_t, by_y), None, None, None, None
+        return *_summed(ctx, None, by_t, by_y), None, None, None, None, None
 
 
 class BinaryDensity(Function):

@@ -4,6 +4,7 @@ The functions have the signatures of those in ``compiled``. Temperatures are one
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def one_hot(x: Tensor) -> Tensor:
 
 
 def draw(
-    x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True
+    x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True, own: Any = None
 ) -> tuple[Tensor | None, Tensor]:
     """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
     unmasked = x.abs() < HUGE

@@ -89,8 +89,14 @@ def gumbel_softmax(logits: Any, tau: Any, hard: bool, key: torch.Generator | Non
 def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool, log: bool = True) -> Any:
     """The log value, or None if it is not wanted and not needed for a gradient, and the value."""
     if _needs_graph(logits, temperature, noise):
-        log = log or hard or temperature.requires_grad
-        return Draw.apply(logits, noise, temperature, hard, log)
+        if not log:
+            log = hard or temperature.requires_grad
+            return Draw.apply(logits, noise, temperature, hard, log)
+        own: list[compiled.Own] = []
+        y, value = Draw.apply(logits, noise, temperature, hard, True, own)
+        if own:
+            y._own = own[0]  # own_concrete_log_prob reads this
+        return y, value
     given = None if isinstance(noise, Seed) else noise
     return way(logits, temperature, given).draw(logits, noise, temperature, hard, log)
 
@@ -174,9 +180,10 @@ _register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
 
 @_kernel(one_hot.own_concrete_log_prob)
 def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value: Any = None) -> Any:
-    asks = value is not None and value.requires_grad
-    link = (value, EVERYTHING) if asks else ()
-    return Density.apply(logits, temperature, y, True, True, *link)
+    if value is None or not value.requires_grad:
+        return Density.apply(logits, temperature, y, True, True)
+    drawn = getattr(y, "_own", None)
+    return Density.apply(logits, temperature, y, True, True, value, EVERYTHING, drawn)
 
 
 @_kernel(discrete.categorical_log_prob)

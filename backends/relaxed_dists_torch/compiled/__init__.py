@@ -6,7 +6,7 @@ in ``by_operations``, which computes the same by torch's operations, for any dty
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Size, Tensor
@@ -121,8 +121,20 @@ def _given(noise: Tensor | Seed, shape: Size) -> tuple[int, Tensor | None]:
     )
 
 
+class Own(NamedTuple):
+    """The log density of each draw on the simplex, and whether a category is masked."""
+
+    log_prob: Tensor
+    masked: bool
+
+
 def draw(
-    x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
+    x: Tensor,
+    noise: Tensor | Seed,
+    t: Tensor,
+    hard: bool,
+    log: bool = True,
+    own: list[Own] | None = None,
 ) -> tuple[Tensor | None, Tensor]:
     """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise.
 
@@ -132,6 +144,7 @@ def draw(
         t: The temperatures, one a row.
         hard: Whether the value is the argmax.
         log: Whether y is wanted; else it is None.
+        own: A list that gets the density of the draws, if the noise is a seed and y is wanted.
     """
     k, shape = x.shape[-1], x.shape
     if noise.shape != shape or t.dim():
@@ -141,8 +154,11 @@ def draw(
     (seed, given), x = _given(noise, shape), _rows(x, shape)
     y, value = _new(x, shape, log), x.new_empty(shape)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
-    results = _pointer(y), value.data_ptr(), hard
-    _run("draw", value.numel() // k, k, seed, _pointer(given), *parameters, *results, k)
+    density = _new(x, shape[:-1], own is not None and given is None and log)
+    results = _pointer(y), value.data_ptr(), _pointer(density), hard
+    masked = _run("draw", value.numel() // k, k, seed, _pointer(given), *parameters, *results, k)
+    if own is not None and density is not None:
+        own.append(Own(density, bool(masked)))
     return y, value
 
 

@@ -156,12 +156,15 @@ INLINE float uniform(float word, float next) {
     return pick(u < 1.0f - 0x1p-24f, u, 1.0f - 0x1p-24f);
 }
 
-WIDE void gumbel_block(uint64_t seed, uint64_t block, float *restrict out, int64_t number) {
+/* Exponential variables, and Gumbel variables: minus their logarithms. */
+WIDE void gumbel_block(uint64_t seed, uint64_t block, float *restrict exponential,
+                       float *restrict out, int64_t number) {
     uint32_t w[BLOCK + 2 * LANES];
     float f[BLOCK + 2 * LANES];
     words(seed, block, w, number + 1);
     SIMD for (int64_t i = 0; i <= number; i++) f[i] = (float)(int32_t)(w[i] >> 1);
-    SIMD for (int64_t i = 0; i < number; i++) out[i] = -log_of(minus_log1p(uniform(f[i], f[i + 1])));
+    SIMD for (int64_t i = 0; i < number; i++) exponential[i] = minus_log1p(uniform(f[i], f[i + 1]));
+    SIMD for (int64_t i = 0; i < number; i++) out[i] = -log_of(exponential[i]);
 }
 
 WIDE void logistic_block(uint64_t seed, uint64_t block, float *restrict out, int64_t number) {
@@ -179,16 +182,19 @@ WIDE void logistic_block(uint64_t seed, uint64_t block, float *restrict out, int
 INLINE int64_t rows_of(int64_t K) { return K < BLOCK ? BLOCK / K : 1; }
 INLINE int64_t blocks_of(int64_t K) { return (K + BLOCK - 1) / BLOCK; }
 
-INLINE void gumbel(uint64_t seed, int64_t r, int64_t column, int64_t K, float *out, int64_t number) {
-    gumbel_block(seed, r / rows_of(K) * blocks_of(K) + column / BLOCK, out, number);
+INLINE void gumbel(uint64_t seed, int64_t r, int64_t column, int64_t K, float *exponential,
+                   float *out, int64_t number) {
+    uint64_t block = r / rows_of(K) * blocks_of(K) + column / BLOCK;
+    gumbel_block(seed, block, exponential, out, number);
 }
 
 KERNEL(void, noise, (uint64_t seed, float *out, int64_t K, int64_t begin, int64_t end)) {
     int64_t step = rows_of(K);
+    float e[BLOCK];
     for (int64_t r = begin; r < end; r += step)
         for (int64_t k = 0; k < K; k += BLOCK) {
             int64_t n = K < BLOCK ? least(step, end - r) * K : least(BLOCK, K - k);
-            gumbel(seed, r, k, K, out + r * K + k, n);
+            gumbel(seed, r, k, K, e, out + r * K + k, n);
         }
 }
 
@@ -320,12 +326,69 @@ INLINE void start_sum(double *restrict x, int64_t n) {
     for (int64_t q = 0; q < n; q++) x[q] = 0.0;
 }
 
-/* Draws: y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax. */
+/* The normaliser of a density, lgamma(K) + (K - 1) log t, from the last one if that is the same. */
+typedef struct {
+    float unmasked, t;
+    double log_factorial, log_t;
+} normaliser;
 
-KERNEL(void, draw,
+INLINE double normalise(normaliser *last, float unmasked, float t) {
+    if (t != last->t) last->log_t = log((double)(last->t = t));
+    if (unmasked != last->unmasked) {
+        last->unmasked = unmasked;
+        last->log_factorial = lgamma(unmasked > 1.0f ? (double)unmasked : 1.0);
+    }
+    return last->log_factorial + (unmasked > 1.0f ? unmasked - 1.0 : 0.0) * last->log_t;
+}
+
+/* Add up what the density of a draw is made of: its unmasked categories, the sums of their noise
+ * and of the exponential variables. */
+INLINE void add_noise(const float *x, const float *g, const float *exponential, int64_t w,
+                      float *unmasked, double *noise, double *total) {
+    float number = 0.0f;
+    for (int64_t k = 0; k < w; k += 128) {
+        float a = 0.0f, b = 0.0f, c = 0.0f;
+        int64_t end = least(w, k + 128);
+        _Pragma("omp simd reduction(+ : a, b, c)")
+        for (int64_t i = k; i < end; i++) {
+            int32_t in = fabsf(x[i]) < HUGE_;
+            a += pick(in, 1.0f, 0.0f);
+            b += pick(in, g[i], 0.0f);
+            c += pick(in, exponential[i], 0.0f);
+        }
+        number += a;
+        *noise += b;
+        *total += c;
+    }
+    *unmasked += number;
+}
+
+INLINE double finite_sum(const float *x, int64_t K) {
+    double total = 0.0;
+    for (int64_t k = 0; k < K; k += 128) {
+        float part = 0.0f;
+        int64_t end = least(K, k + 128);
+        _Pragma("omp simd reduction(+ : part)")
+        for (int64_t i = k; i < end; i++) part += pick(x[i] > -INFINITY, x[i], 0.0f);
+        total += part;
+    }
+    return total;
+}
+
+/* Draws: y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax.
+ *
+ * If `own` is given (then noise is not), it gets the log density of each draw on the simplex: with
+ * exponential variables E_k, lgamma(K) + (K - 1) log t + sum log E_k - K log sum E_k - sum y_k.
+ * Returns 1 if a category is masked; without `own`, 0. */
+
+KERNEL(int64_t, draw,
        (uint64_t seed, const float *noise, const float *x, int64_t x_number, const float *t,
-        int64_t t_number, float *y, float *value, int64_t hard, int64_t K, int64_t begin,
-        int64_t end)) {
+        int64_t t_number, float *y, float *value, float *own, int64_t hard, int64_t K,
+        int64_t begin, int64_t end)) {
+    float g_buffer[BLOCK], exponential[BLOCK], unmasked[BLOCK];
+    double noises[BLOCK], totals[BLOCK], logs[BLOCK];
+    normaliser last = {-1.0f, -1.0f, 0.0, 0.0};
+    int64_t masked = 0;
     float score[BLOCK], e[BLOCK], x_buffer[BLOCK], m[BLOCK], factor[BLOCK], log_sum[BLOCK];
     double sum[BLOCK];
     TILES(K, begin, end) {
@@ -334,12 +397,21 @@ KERNEL(void, draw,
         start(m, -INFINITY, n);
         start_sum(sum, n);
         if (hard) memset(value + r * K, 0, n * K * sizeof(float));
+        if (own) {
+            start(unmasked, 0.0f, n);
+            start_sum(noises, n);
+            start_sum(totals, n);
+            start_sum(logs, n);
+        }
         PARTS(K) {
             const float *logits = tile(x, x_number, r, n, k, w, K, x_buffer);
-            const float *g = noise ? noise + r * K + k : e;
+            const float *g = noise ? noise + r * K + k : g_buffer;
             float *s = whole && K > BLOCK ? whole + k : score;
-            if (!noise) gumbel(seed, r, k, K, e, n * w);
+            if (!noise) gumbel(seed, r, k, K, exponential, g_buffer, n * w);
             SIMD for (int64_t i = 0; i < n * w; i++) s[i] = finite_or(logits[i], -INFINITY) + g[i];
+            for (int64_t q = 0; q < n && own; q++)
+                add_noise(logits + q * w, g + q * w, exponential + q * w, w, unmasked + q,
+                          noises + q, totals + q);
             for (int64_t q = 0; q < n; q++) {
                 float before = m[q];
                 m[q] = largest(s + q * w, w, before);
@@ -370,6 +442,8 @@ KERNEL(void, draw,
             for (int64_t q = 0; q < n && y; q++)
                 SIMD for (int64_t i = 0; i < w; i++)
                     y[(r + q) * K + k + i] = s[q * w + i] - log_sum[q];
+            for (int64_t q = 0; q < n && own; q++)
+                logs[q] += finite_sum(y + (r + q) * K + k, w);
             const float *f = K > BLOCK ? value + r * K + k : e;
             for (int64_t q = 0; q < n && value && !hard; q++) {
                 float one = factor[q];
@@ -377,7 +451,14 @@ KERNEL(void, draw,
                     value[(r + q) * K + k + i] = f[q * w + i] * one;
             }
         }
+        for (int64_t q = 0; q < n && own; q++) {
+            float k = unmasked[q];
+            double terms = -noises[q] - (k > 0.0f ? k * log(totals[q]) : 0.0) - logs[q];
+            own[r + q] = (float)(terms + normalise(&last, k, *row(t, t_number, r + q, 1)));
+            masked |= k < (float)K;
+        }
     }
+    return masked;
 }
 
 /* Add a gradient, times p if that is given, to the tile h. */
@@ -530,8 +611,8 @@ KERNEL(void, density,
        (const float *x, int64_t x_number, const float *t, int64_t t_number, const float *y,
         float *out, int64_t simplex, int64_t K, int64_t begin, int64_t end)) {
     tiles s;
-    double log_t = 0.0, log_factorial = 0.0, total[BLOCK];
-    float known_t = -1.0f, known = -1.0f;
+    double total[BLOCK];
+    normaliser last = {-1.0f, -1.0f, 0.0, 0.0};
     if (t_number == 1) start(s.t, *t, BLOCK);
     TILES(K, begin, end) {
         softmax_of_scores(&s, x, x_number, t, t_number, y, r, n, K);
@@ -548,14 +629,8 @@ KERNEL(void, density,
             }
         }
         for (int64_t q = 0; q < n; q++) {
-            float temperature = *row(t, t_number, r + q, 1);
-            if (temperature != known_t) log_t = log((double)(known_t = temperature));
-            if (s.unmasked[q] != known) {
-                known = s.unmasked[q];
-                log_factorial = lgamma(known > 1.0f ? (double)known : 1.0);
-            }
-            double normaliser = log_factorial + (known > 1.0f ? known - 1.0 : 0.0) * log_t;
-            out[r + q] = s.off[q] > 0.0f ? -INFINITY : (float)(total[q] + normaliser);
+            double more = normalise(&last, s.unmasked[q], *row(t, t_number, r + q, 1));
+            out[r + q] = s.off[q] > 0.0f ? -INFINITY : (float)(total[q] + more);
         }
     }
 }

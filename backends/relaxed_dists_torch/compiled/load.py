@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-VERSION = 1  # of levels.c: another version has other signatures
+VERSION = 2  # of levels.c: another version has other signatures
 SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off
 SUFFIX = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 # Python would take a file kernels.so for a module of its own.
@@ -25,7 +25,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "look": (_I, _P, _I, _I),
     "noise": (None, _U, _P, _I, _I, _I),
     "logistic": (None, _U, _P, _I, _I),
-    "draw": (None, _U, _P, _P, _I, _P, _I, _P, _P, _I, _I, _I, _I),
+    "draw": (_I, _U, _P, _P, _I, _P, _I, _P, _P, _P, _I, _I, _I, _I),
     "draw_back": (None, _P, _P, _P, _I, _P, _I, _I, _P, _I, _I, _P, _P, _I, _I, _I),
     "density": (None, _P, _I, _P, _I, _P, _P, _I, _I, _I, _I),
     "density_back": (None, _P, _I, _P, _I, _P, _P, _I, _P, _P, _P, _I, _I, _I, _I),
