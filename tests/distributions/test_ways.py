@@ -141,7 +141,9 @@ def test_the_density_computed_with_a_draw_is_the_formula(
     y, _ = compiled.draw(x, Seed(seed, shape), t, False, own=own)
     exact = by_operations.density(x.double(), t.double(), y.double(), True)
     finite = torch.where(y.isfinite(), y, 0.0).abs()
-    near(own[0].log_prob, exact, x.shape[-1] * 4 + (finite * (1 + t[..., None])).sum(-1).double(), 2)
+    near(
+        own[0].log_prob, exact, x.shape[-1] * 4 + (finite * (1 + t[..., None])).sum(-1).double(), 2
+    )
     assert own[0].masked == (not x.isfinite().all())
 
 

@@ -63,8 +63,8 @@ class HardConcrete(_RelaxedBinary):
         Array([0.03225164, 0.8318222 , 0.9986396 ], dtype=float32)
         >>> d.deterministic
         Array([0. , 0.5, 1. ], dtype=float32)
-        >>> d.sample(jax.random.key(4))
-        Array([0.       , 0.7529471, 1.       ], dtype=float32)
+        >>> (d.sample(jax.random.key(4), (10_000,)) == 0).mean(0).round(1)
+        Array([1. , 0.2, 0. ], dtype=float32)
     """
 
     _family = hard_concrete.HardConcrete(hard_concrete.stretch("HardConcrete", -0.1, 1.1))

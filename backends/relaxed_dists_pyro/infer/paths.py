@@ -109,25 +109,41 @@ def _check(
     if traced():
         return False
     with _unchanged():
-        state = rng_state()
-        with torch.enable_grad():
-            sites = _run(run, leaf, set(), state)
-        for name, (site, own) in targets(sites).items():
-            value, others = site["value"], [x for x in _densities(sites, own) if x.requires_grad]
-            slope = None
-            if others:
-                total: Any = sum(x.sum() for x in others)
-                how: Any = {"retain_graph": True, "allow_unused": True}
-                (slope,) = torch.autograd.grad(total, value, **how)
-            if slope is not None and (slope != 0).any():
-                continue
-            with torch.no_grad():
-                if not _matters(run, name, own, site, state):
-                    continue
-            if slope is None:
-                raise paths.no_gradient(title, name)
-            warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
+        zero = _zero_slopes(title, run, leaf, targets)
+        # A derivative may be 0 by chance, for example at a hard value that is the observed one.
+        for _ in range(3 if zero else 0):
+            zero &= _zero_slopes(title, run, leaf, targets)
+    for name in sorted(zero):
+        warnings.warn(paths.zero_gradient(title, name), stacklevel=4)
     return True
+
+
+def _zero_slopes(
+    title: str,
+    run: Callable[[], list[Any]],
+    leaf: Change,
+    targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
+) -> set[str]:
+    """The sites that matter and by which all derivatives are 0 in a run; see ``_check``."""
+    state, zero = rng_state(), set()
+    with torch.enable_grad():
+        sites = _run(run, leaf, set(), state)
+    for name, (site, own) in targets(sites).items():
+        value, others = site["value"], [x for x in _densities(sites, own) if x.requires_grad]
+        slope = None
+        if others:
+            total: Any = sum(x.sum() for x in others)
+            how: Any = {"retain_graph": True, "allow_unused": True}
+            (slope,) = torch.autograd.grad(total, value, **how)
+        if slope is not None and (slope != 0).any():
+            continue
+        with torch.no_grad():
+            if not _matters(run, name, own, site, state):
+                continue
+        if slope is None:
+            raise paths.no_gradient(title, name)
+        zero.add(name)
+    return zero
 
 
 def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
