@@ -36,6 +36,7 @@ torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: AR
 
 bench: $(STAMP) ## Time the distributions beside the peers (options: ARGS="--only torch --rounds 60")
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed.launches
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed.bench $(ARGS)
 
 lint: $(STAMP) ## Check style and types

@@ -224,7 +224,11 @@ class Density(Function):
     ) -> Tensor:
         if drawn is not None:
             return drawn.log_prob.clone()
-        return way(x, t, y).density(x, t, y, simplex)
+        found = way(x, t, y)
+        if own and found is by_operations:
+            return by_operations.own_density(x, t, y)
+        density: Tensor = found.density(x, t, y, simplex)
+        return density
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -238,10 +242,13 @@ class Density(Function):
         elif ctx.needs_input_grad[1]:
             ctx.save_for_backward(t)
         drawn = inputs[7] if len(inputs) > 7 else None
-        if drawn is None:
+        if drawn is not None:
+            all_finite = not drawn.masked
+        elif x.is_cpu:
             all_finite = ctx.own and way(x) is compiled and not compiled.look(x, True)
         else:
-            all_finite = not drawn.masked
+            # On a GPU the draw's backward pass, where the gradient by y goes, does the masking.
+            all_finite = not ctx.needs_input_grad[1]
         ctx.unmasked = None if all_finite or not ctx.own else x.abs() < HUGE
 
     @staticmethod
@@ -290,7 +297,7 @@ class BinaryDensity(Function):
 
 
 class Mass(Function):
-    """sum_k value_k log p_k."""
+    """sum_k value_k log p_k, by a compiled kernel."""
 
     generate_vmap_rule = True
 
@@ -307,3 +314,52 @@ class Mass(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         x, value = ctx.saved_tensors
         return (*_summed(ctx, *way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad)),)
+
+
+class LogP(Function):
+    """log_softmax(x), by torch's operations; -inf for masked categories."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return by_operations.log_p(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (logs,) = ctx.saved_tensors
+        return by_operations.log_p_back(logs, g)
+
+
+class Weighted(Function):
+    """sum_k value_k log p_k, by torch's operations: the mass, whose backward pass has the logs."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logs: Tensor, value: Tensor) -> Tensor:
+        return by_operations.weighted(logs, value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.shapes = [x.shape for x in inputs]
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        logs, value = ctx.saved_tensors
+        back = by_operations.weighted_back(logs, value, g, ctx.needs_input_grad)
+        return (*_summed(ctx, *back),)
+
+
+def mass(x: Tensor, value: Tensor) -> Tensor:
+    """sum_k value_k log p_k, with its gradient."""
+    if way(x, value) is by_operations:
+        by_ops: Tensor = Weighted.apply(LogP.apply(x), value)
+        return by_ops
+    by_kernel: Tensor = Mass.apply(x, value)
+    return by_kernel

@@ -12,24 +12,50 @@ from torch.nn.functional import softplus
 
 from relaxed_dists._distributions.formulas import FAR, HUGE, LOWEST
 
+from .state import eager, transformed
+
 
 def one_hot(x: Tensor) -> Tensor:
     """The one-hot argmax; ties keep the first maximum."""
-    # torch's own one_hot fails in vmap of grad.
-    return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
+    zeros, index = torch.zeros_like(x), x.argmax(-1, keepdim=True)
+    # vmap computes scatter_ row by row, and exporters know scatter alone, which copies the zeros.
+    in_place = eager() and not transformed()
+    return zeros.scatter_(-1, index, 1.0) if in_place else zeros.scatter(-1, index, 1.0)
+
+
+def _noisy(x: Tensor, noise: Tensor) -> Tensor:
+    """The scores x + noise; -inf where x is NaN or counts as infinite."""
+    scaled, scale = _scaled(x)
+    return torch.add(noise, scaled, alpha=1 / scale)
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, float]:
+    """x times a scale, and the scale; -inf where x is NaN or counts as infinite."""
+    # The scaled numbers overflow exactly where x is HUGE or more. This takes two launches on a GPU,
+    # where abs, a comparison and torch.where with a number take four.
+    scale = 2.0 ** (104 if x.dtype is torch.float32 else 1000)
+    return torch.nan_to_num(x * scale, -math.inf, -math.inf, -math.inf), scale
 
 
 def draw(
     x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True, own: Any = None
 ) -> tuple[Tensor | None, Tensor]:
     """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
-    unmasked = x.abs() < HUGE
-    scores = torch.where(unmasked, x, FAR) + noise
-    if hard and not log:
-        return None, torch.where(unmasked, one_hot(scores), 0.0)
-    y = torch.where(unmasked, torch.log_softmax(scores / t[..., None], -1), -math.inf)
-    value = torch.where(unmasked, one_hot(scores), 0.0) if hard else y.exp()
-    return y if log else None, value
+    scores = _noisy(x, noise)
+    value = _where_above(one_hot(scores), scores, -math.inf) if hard else None
+    if log:  # nan_to_num is for the rows in which all categories are masked
+        y = torch.log_softmax(scores / t[..., None], -1)
+        y = torch.nan_to_num(y, -math.inf, math.inf, -math.inf)
+        return y, y.exp() if value is None else value
+    if value is None:
+        value = torch.nan_to_num(torch.softmax(scores / t[..., None], -1), 0.0)
+    return None, value
+
+
+def _where_above(x: Tensor, test: Tensor, threshold: float) -> Tensor:
+    """x where ``test`` is above a threshold or NaN, and 0 elsewhere, by one launch on a GPU."""
+    result: Tensor = torch.ops.aten.threshold_backward(x, test, threshold)
+    return result
 
 
 def draw_back(
@@ -44,17 +70,33 @@ def draw_back(
     if p is None:
         assert y is not None
         p = y.exp()
-    zero = p.new_zeros(())
-    h = torch.addcmul(zero if by_y is None else by_y, p, zero if by_value is None else by_value)
-    unmasked = p > 0 if y is None else y > -math.inf
-    h = torch.where(unmasked, h, 0.0)  # whatever the gradients at masked categories are
-    dx = torch.addcmul(h, p, h.sum(-1, keepdim=True), value=-1) / t[..., None]
-    # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
-    # which drops out because each row of dx sums to zero.
+    # Masked categories have no gradient, whatever the gradients by their values are.
+    if by_y is None:
+        h = torch.zeros_like(p) if by_value is None else _where_above(by_value, p, 0.0)
+        dx = torch.ops.aten._softmax_backward_data(h, p, -1, p.dtype)
+    else:
+        assert y is not None
+        h = by_y if by_value is None else torch.addcmul(by_y, p, by_value)
+        h = _where_above(h, y, -math.inf)
+        dx = torch.ops.aten._log_softmax_backward_data(h, y, -1, y.dtype)
+    dx = dx / t[..., None]
     if not by_t:
         return dx, None
     assert y is not None
-    return dx, -(dx * torch.where(unmasked, y, 0.0)).sum(-1)
+    # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
+    # which drops out because each row of dx sums to zero.
+    return dx, -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
+
+
+def own_density(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """The log density on the simplex of log values y that were drawn with x and t."""
+    # Exactly the masked categories have y = -inf. Their scores x - t y are infinite or NaN; their
+    # terms are NaN, which the sum leaves out.
+    scores = torch.addcmul(x, t[..., None], y, value=-1)
+    scores = torch.nan_to_num(scores, -math.inf, -math.inf, -math.inf)
+    total = torch.nansum(torch.log_softmax(scores, -1) - y, -1)
+    k = (y > -math.inf).sum(-1, dtype=y.dtype).clamp(min=1)
+    return total + torch.lgamma(k) + torch.xlogy(k - 1, t)
 
 
 def _scores(x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,13 +134,38 @@ def density_back(
     return d, by_t, by_y
 
 
+def log_p(x: Tensor) -> Tensor:
+    """log_softmax(x); -inf for masked categories."""
+    scaled, scale = _scaled(x)
+    logs = torch.log_softmax(scaled * (1 / scale), -1)
+    return torch.nan_to_num(logs, -math.inf, math.inf, -math.inf)
+
+
+def log_p_back(logs: Tensor, g: Tensor) -> Tensor:
+    """The gradient of ``log_p`` by x."""
+    h = _where_above(g, logs, -math.inf)
+    result: Tensor = torch.ops.aten._log_softmax_backward_data(h, logs, -1, logs.dtype)
+    return result
+
+
+def weighted(logs: Tensor, value: Tensor) -> Tensor:
+    """sum_k value_k log p_k; -inf where the value is NaN, or has weight on a masked category."""
+    terms = (value * logs).masked_fill_(value == 0, 0.0)
+    return torch.nan_to_num(terms.sum(-1), -math.inf, -math.inf, -math.inf)
+
+
+def weighted_back(
+    logs: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``weighted`` by the logs and by the value."""
+    g = g[..., None]
+    dlogs = g * value if wanted[0] else None
+    return dlogs, g * torch.nan_to_num(logs, neginf=0.0) if wanted[1] else None
+
+
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:
     """sum_k value_k log p_k, one a row; whether all values are one-hot is not looked at."""
-    unmasked = x.abs() < HUGE
-    logs = torch.log_softmax(torch.where(unmasked, x, FAR), -1)
-    inside = unmasked & (value == value)  # not NaN
-    terms = torch.where(inside, torch.where(inside, value, 0.0) * logs, -math.inf)
-    return torch.where(value == 0, 0.0, terms).sum(-1), True
+    return weighted(log_p(x), value), True
 
 
 def binary_draw(
@@ -160,10 +227,8 @@ def mass_back(
     x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of ``mass`` by x and by the value."""
-    unmasked = x.abs() < HUGE
-    logs = torch.log_softmax(torch.where(unmasked, x, FAR), -1)
-    inside = unmasked & (value == value)  # not NaN
-    weights = torch.where(inside, value, 0.0)
-    dx = weights - logs.exp() * weights.sum(-1, keepdim=True)
-    g = g[..., None]
-    return torch.where(unmasked, g * dx, 0.0), torch.where(inside, g * logs, 0.0)
+    logs = log_p(x)
+    dlogs, dvalue = weighted_back(logs, value, g, wanted)
+    if dlogs is None:
+        return None, dvalue
+    return log_p_back(logs.expand_as(dlogs), dlogs), dvalue  # which needs equal shapes

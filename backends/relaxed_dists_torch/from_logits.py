@@ -21,7 +21,7 @@ from .input import real, result_dtype
 from .kernels import look, noise_in_kernel
 from .noise import gumbel, logistic
 from .ops import compute_dtype, ops
-from .state import eager, holds, known, numbers, transformed
+from .state import eager, holds, known, numbers, traced, transformed
 
 
 def tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
@@ -103,19 +103,25 @@ class FromLogits(FromFamily):
         given = tensor(given, dtype, device)
         if event_dim and 0 in (given.dim(), *given.shape[-1:]):
             raise _errors.no_categories(name, what, given.shape)
-        if probs is None and look(given, event_dim > 0) in (0, 1):
+        all_valid = validate and self._all_valid(given, raw, probs is None)
+        if all_valid or (probs is None and look(given, event_dim > 0) in (0, 1)):
             pass  # such logits are valid, and sanitize_logits would not change them
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
-        else:
+        elif given.is_cpu or not (event_dim and self._family.noise_in_kernel and eager()):
             given = formulas.sanitize_logits(ops, given, event_dim > 0)
+        # The kernels take NaN and infinity for a mask, so a GPU is spared three launches.
         if probs is not None:
             log = formulas.log_probs if event_dim else formulas.logit
             given = log(ops, given.to(compute_dtype(given))).to(dtype)
         split = max(given.dim() - event_dim, 0)
         self._batch_shape, self._event_shape = given.shape[:split], given.shape[split:]
         if temperature is not None:
-            self.temperature = self._checked_temperature(raw, given, validate)
+            self.temperature = (
+                tensor(raw, compute_dtype(given), given.device)
+                if all_valid
+                else self._checked_temperature(raw, given, validate)
+            )
             self._batch_shape = self._joint_shape(self.temperature.shape, self._batch_shape)
         self.logits = expanded(given, self._batch_shape + self._event_shape)
         self._validate_args = validate
@@ -124,14 +130,32 @@ class FromLogits(FromFamily):
             if validate and known(self.logits) and not family.possible(numbers(self.logits)):
                 raise family.impossible(name, self.logits)
 
+    def _all_valid(self, given: Tensor, temperature: Tensor | float, is_logits: bool) -> bool:
+        """Whether the parameters are valid, where one answer for both spares waiting for two."""
+        if given.is_cpu or not isinstance(temperature, Tensor) or not temperature.numel():
+            return False
+        if temperature.device != given.device or not given.numel():
+            return False
+        if not known(given) or not known(temperature):
+            return False
+        fine = self._valid_logits(given) if is_logits else self._valid_probs(given)
+        low, high = formulas.COLDEST, formulas.HOTTEST
+        return bool(fine.all() & ((temperature >= low) & (temperature <= high)).all())
+
     def _checked_temperature(
         self, given: Any, like: Tensor, validate: bool, field: str = "temperature"
     ) -> Tensor:
         given = real(given, self._name, field, like)
+        low, high = formulas.COLDEST, formulas.HOTTEST
+        if isinstance(given, float) and not traced():
+            if validate and not low <= given <= high:
+                raise _errors.bad_temperature(self._name, given, field)
+            # torch.as_tensor would wait for a GPU. max takes low in place of NaN.
+            within = min(max(low, given), high)
+            return torch.full((), within, dtype=compute_dtype(like), device=like.device)
         temperature = tensor(given, compute_dtype(like), like.device)
         if not validate or not known(temperature):
-            return formulas.clamp_temperature(ops, temperature)
-        low, high = formulas.COLDEST, formulas.HOTTEST
+            return torch.nan_to_num(temperature, low, high, low).clamp(low, high)
         if not temperature.dim():  # a single number, the usual case: four operations fewer
             fine = low <= temperature.item() <= high
         else:

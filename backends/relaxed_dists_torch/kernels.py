@@ -15,7 +15,7 @@ from torch import Size, Tensor
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
 from . import compiled
-from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, Mass, way
+from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, mass, way
 from .ops import ops
 from .seed import Seed, seed
 from .state import eager, known, transformed
@@ -188,4 +188,4 @@ def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value:
 
 @_kernel(discrete.categorical_log_prob)
 def categorical_log_prob(logits: Tensor, value: Tensor) -> Any:
-    return Mass.apply(logits, value)
+    return mass(logits, value)

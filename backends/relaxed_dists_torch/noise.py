@@ -64,6 +64,13 @@ def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Ten
         return compiled.gumbel(seed(shape, key))
     if _single(like):
         return _from_words(_gumbel, shape, like, key)
+    if not like.is_cpu and not traced():
+        # The exponential distribution in double, whose numbers near 0 make the upper tail. On a GPU
+        # they are at least 2^-53, never 0.
+        given: Any = {} if key is None else {"generator": key}
+        e = torch.empty(shape, dtype=torch.float64, device=like.device).exponential_(**given)
+        out = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return torch.xlogy(-1.0, e, out=out)  # -log(e), in one launch
     # A double just below 1 rounds to 1 in float32.
     u = _double(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
     return u.neg_().log1p_().neg_().log_().neg_()

@@ -75,21 +75,25 @@ class FromFamily:
 
     # The methods below make and check parameters.
 
-    def _check_logits(self, logits: Array) -> None:
+    def _valid_logits(self, logits: Array) -> Array:
         # A row's maximum shows all errors: it is NaN or +inf if a logit is, and -inf if all are.
         one_hot = self._family.event_dim > 0
         top = abs(self._framework.ops.max(logits)) if one_hot else logits
-        if not self._framework.holds(top < formulas.HUGE):
-            raise _errors.bad_logits(self._name, logits, one_hot)
+        return top < formulas.HUGE
+
+    def _check_logits(self, logits: Array) -> None:
+        if not self._framework.holds(self._valid_logits(logits)):
+            raise _errors.bad_logits(self._name, logits, self._family.event_dim > 0)
+
+    def _valid_probs(self, probs: Array) -> Array:
+        if self._family.event_dim > 0:
+            total = self._framework.cast(probs, self._framework.compute_dtype(probs)).sum(-1)
+            return (probs >= 0).all(-1) & (total > 0) & (total < float("inf"))
+        return (probs >= 0) & (probs <= 1)
 
     def _check_probs(self, probs: Array) -> None:
-        if one_hot := self._family.event_dim > 0:
-            total = self._framework.cast(probs, self._framework.compute_dtype(probs)).sum(-1)
-            fine = (probs >= 0).all(-1) & (total > 0) & (total < float("inf"))
-        else:
-            fine = (probs >= 0) & (probs <= 1)
-        if not self._framework.holds(fine):
-            raise _errors.bad_probs(self._name, probs, one_hot)
+        if not self._framework.holds(self._valid_probs(probs)):
+            raise _errors.bad_probs(self._name, probs, self._family.event_dim > 0)
 
     def _joint_shape(self, temperature: Any, batch_shape: Any) -> Any:
         if not temperature:

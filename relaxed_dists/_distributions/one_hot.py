@@ -120,7 +120,7 @@ def own_concrete_log_prob(
 def log_of(ops: Ops, p: Parameters, value: Array) -> Array:
     """log max(value, tiny), which is finite, but -inf at an exact zero of a masked category."""
     logs = ops.log(ops.clip(value, p.tiny, math.inf))
-    return ops.where((value > 0) | (p.logits > -HUGE), logs, -math.inf)
+    return ops.where((value > 0) | (abs(p.logits) < HUGE), logs, -math.inf)
 
 
 def underflows(ops: Ops, p: Parameters, value: Array) -> Array:
@@ -129,7 +129,7 @@ def underflows(ops: Ops, p: Parameters, value: Array) -> Array:
     Zeros of masked categories are ignored. The result is False for a point with weight on a masked
     category, since the density of such a point is 0 whatever its other entries are.
     """
-    unmasked, one = p.logits > -HUGE, 0.0 * value + 1.0
+    unmasked, one = abs(p.logits) < HUGE, 0.0 * value + 1.0
     small = ops.max(ops.where(unmasked & (value < p.tiny), one, 0.0))
     off = ops.max(ops.where(unmasked | (value == 0), 0.0 * one, one))
     return small > off
