@@ -63,7 +63,6 @@ OWN = {
     ],
     "exact_evidence": [
         "ModuleNotFoundError:",
-        "Raises: ValueError: If a latent site can't be enumerated",
         "The enumeration needs funsor",
     ],
     "gumbel_softmax": ["It takes what", "Args: logits:"],

@@ -27,6 +27,15 @@ def rewrapped(fn: Any, change: Callable[[Any], Any]) -> Any:
     return change(fn)
 
 
+def unmasked(fn: Any) -> Any:
+    """The distribution of a site without its masks."""
+    if isinstance(fn, dist.MaskedDistribution):
+        return unmasked(fn.base_dist)
+    if isinstance(fn, dist.ExpandedDistribution):
+        return unmasked(fn.base_dist).expand(fn.batch_shape)
+    return fn
+
+
 def innermost(fn: Any) -> Any:
     """The distribution inside all wrappers."""
     while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):

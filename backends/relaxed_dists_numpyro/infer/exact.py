@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from numpyro.distributions import MaskedDistribution
 from numpyro.handlers import seed, substitute, trace
 
 from relaxed_dists import _errors
@@ -27,6 +26,9 @@ def exact_evidence(
     the left, and plates contain the data and the latent sites (without ``to_event``). The
     enumeration needs funsor: ``pip install 'relaxed-dists[enumeration]'``.
 
+    A mask at a latent site is ignored: all its values count with their probabilities, so that it
+    adds nothing where the data that depend on it are masked too.
+
     Args:
         params: The model's parameters, such as ``svi.get_params(state)``.
         model: A NumPyro model without continuous latent sites.
@@ -37,8 +39,8 @@ def exact_evidence(
         The log evidence of all the data, in nats.
 
     Raises:
-        ValueError: If a latent site can't be enumerated or has a mask, or a site is scaled, as in a
-            subsampled plate.
+        ValueError: If a latent site can't be enumerated, or a site is scaled, as in a subsampled
+            plate.
         ModuleNotFoundError: If funsor is not installed.
 
     Reference:
@@ -64,19 +66,15 @@ def exact_evidence(
     plain = seed(substitute(discretize(model), params), 0)
     found = trace(plain).get_trace(*args, **kwargs)
     found = {name: site for name, site in found.items() if site["type"] == "sample"}
-    for name, site in found.items():
-        if isinstance(site["fn"], MaskedDistribution) and not site["is_observed"]:
-            raise ValueError(
-                f"exact_evidence got a mask at the latent site '{name}', of which NumPyro's "
-                "enumeration sums the values that are masked out as well; expected latent sites "
-                "without masks. Evaluate the unmasked data alone, or take evidence_bounds."
-            )
     depth = _evidence.check_enumerable(_sites, found)
 
     class Values(enum):
         """Sets the values of enumerated sites, in place of NumPyro's numbers 0, 1, 2 and so on."""
 
         def process_message(self, msg: dict[str, Any]) -> None:
+            if msg["type"] == "sample" and not msg["is_observed"]:
+                # A masked value would have the weight 1, and a masked row would add log K.
+                msg["fn"] = _sites.unmasked(msg["fn"])
             super().process_message(msg)
             if msg["type"] == "sample" and not msg["is_observed"] and msg.get("done"):
                 support = msg["fn"].enumerate_support(expand=False)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 
 from relaxed_dists._infer import evidence
@@ -16,6 +17,14 @@ from .discretize import discretize
 from .svi import _unwrap
 
 
+class _Unmasked(Messenger):
+    """Removes the masks of latent distributions. Pyro ignores those of poutine.mask by itself."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["fn"] = _sites.unmasked(msg["fn"])
+
+
 @torch.no_grad()
 def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
@@ -23,6 +32,9 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     Use it to check bounds on small models. :func:`discretize` makes the model discrete, and Pyro
     enumerates it. So write the model as Pyro's enumeration requires: values gain dimensions on the
     left, and plates contain the data and the latent sites (without ``to_event``).
+
+    A mask at a latent site is ignored: all its values count with their probabilities, so that it
+    adds nothing where the data that depend on it are masked too.
 
     Args:
         model: A Pyro model without continuous latent sites.
@@ -51,7 +63,7 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     """
     if "temperature" in kwargs:
         model = tolerant(model, _unwrap)
-    model = discretize(model)
+    model = _Unmasked()(discretize(model))
     with poutine.block():
         trace = prune_subsample_sites(poutine.trace(model).get_trace(*args, **kwargs))
     found = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
