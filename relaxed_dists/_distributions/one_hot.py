@@ -43,10 +43,15 @@ def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tupl
 def straight_through_concrete(
     ops: Ops, logits: Array, temperature: Array, gumbel: Array
 ) -> tuple[Array, Array]:
-    """The log value of ``concrete``, and its one-hot argmax with the gradient of the value."""
+    """The log value of ``concrete``, and the one-hot argmax with the gradient of the value."""
     unmasked, logits = finite_or(ops, logits, FAR)
-    log_value, value = softmaxes(ops, logits + gumbel, temperature[..., None])
-    hard = straight_through(ops, ops.one_hot_argmax(log_value), value)
+    scores = logits + gumbel
+    log_value, value = softmaxes(ops, scores, temperature[..., None])
+    # The argmax is that of the scores: at high temperatures, entries of the log value are rounded
+    # to the same number. The maximum is subtracted, as in softmaxes: else XLA fuses the noise into
+    # a scalar loop, and a draw takes six times as long on a CPU.
+    hard = ops.one_hot_argmax(scores - ops.max(scores)[..., None])
+    hard = straight_through(ops, hard, value)
     return ops.where(unmasked, log_value, -math.inf), ops.where(unmasked, hard, 0.0)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cases import CASES, DISCRETE, RELAXED, STRAIGHT_THROUGH, Case, parameters, values
 from harness import BACKENDS, Backend
-from machinery import every_second
+from machinery import HARD, event_dim, every_second, with_logits
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 relaxed = pytest.mark.parametrize("name", RELAXED)
@@ -138,6 +138,42 @@ def test_straight_through_gradient_is_the_relaxed_one(backend: Backend, case: Ca
     )
     rounded = np.eye(4)[soft.argmax(-1)] if case.one_hot else (soft > 0.5).astype(float)
     np.testing.assert_array_equal(hard, rounded)
+
+
+HARD_ESTIMATORS = ["GumbelSoftmax", "GumbelRao", "ReinMax", "ReinMaxRao", "GappedStraightThrough"]
+HARD_VALUES = [*STRAIGHT_THROUGH, *HARD, *(f"{d} {e}" for d in DISCRETE for e in HARD_ESTIMATORS)]
+
+
+@pytest.mark.parametrize("by_formulas", [False, True])
+@pytest.mark.parametrize("name", HARD_VALUES)
+def test_a_hard_value_is_the_same_at_every_temperature(
+    backend: Backend, name: str, by_formulas: bool, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same noise gives the same hard value, in float32 too, where scores / t would be equal.
+
+    The formulas are what is computed without kernels, as in code that torch.compile makes.
+    """
+    if by_formulas:
+        monkeypatch.setattr(backend.private.ops, "kernels", {})
+        if backend.framework == "pyro":
+            monkeypatch.setattr("relaxed_dists_torch.compiled.KERNELS", None)
+    logits = np.random.default_rng(seed).normal(size=(300,) + (5,) * event_dim(name))
+    if event_dim(name) == 1:
+        logits[::2, 3] = -np.inf  # masked
+    cls, _, estimator = name.partition(" ")
+
+    def draw(t: float) -> np.ndarray:
+        def of(x: object) -> object:
+            if name not in HARD_VALUES[: len(STRAIGHT_THROUGH + HARD)]:
+                how = getattr(backend.names, estimator)(t)
+                return backend.draw(getattr(backend.names, cls)(logits=x, estimator=how), seed)
+            return backend.draw(with_logits(backend, name, x, t), seed)
+
+        return backend.numpy(backend.compiled(of)(backend.array(logits, "float32")))
+
+    expected = draw(1.0)
+    for t in (1e4, 2.0**20):
+        np.testing.assert_array_equal(draw(t), expected)
 
 
 @pytest.mark.parametrize("rows", [True, False])

@@ -73,6 +73,9 @@ class RelaxedReparam(Reparam):
         temperature: A positive number, or an array that broadcasts with the site's shape (the shape
             of its logits, without the categories).
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
+            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
+            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
+            2**20).
 
     Raises:
         ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
@@ -137,6 +140,9 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         temperature: A positive number, or an array that broadcasts with each site's shape.
         sites: The names of the sites to relax; by default all latent discrete sites.
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
+            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
+            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
+            2**20).
 
     Raises:
         ValueError: If a latent discrete site is neither one-hot nor Bernoulli, a named site is not

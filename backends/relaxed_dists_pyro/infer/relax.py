@@ -94,6 +94,9 @@ class RelaxedReparam(Reparam):
         temperature: A positive number, or a tensor that broadcasts with the site's shape (the shape
             of its logits, without the categories).
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
+            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
+            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
+            2**20).
 
     Raises:
         ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
@@ -234,6 +237,9 @@ def relax(
         temperature: A positive number, or a tensor that broadcasts with each site's shape.
         sites: The names of the sites to relax; by default all latent discrete sites.
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
+            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
+            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
+            2**20).
 
     Returns:
         The relaxed model; or the handler, if there is no model.
