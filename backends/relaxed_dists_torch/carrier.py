@@ -1,13 +1,16 @@
 """The sample behind a value: the relaxed sample from which the log density is computed.
 
-The sample is a Python attribute of the value's tensor. A copy of the value does not have it. Beside
-the sample the attribute has the tensor's version, a counter that torch increases at each in-place
-write: after such a write the sample is not used. A write through ``.data`` or NumPy does not change
-the version, so it is not noticed.
+The sample is a Python attribute of the value's tensor. Beside the sample the attribute has the
+tensor's version, a counter that torch increases at each in-place write: after such a write the
+sample is not used. A write through ``.data``, NumPy or a shallow copy does not change the version,
+so it is not noticed. ``copy``, pickle and files copy the attribute too, but a copy counts its own
+writes anew: so the attribute also says which tensor it belongs to, and is not used for another one.
 """
 
 import itertools
 import sys
+import weakref
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -29,6 +32,19 @@ def version(value: Tensor) -> int:
 def _version(value: Tensor) -> Any:
     # An inference tensor has no version: a copy of its numbers is compared instead.
     return unwrapped(value).clone() if value.is_inference() else version(value)
+
+
+class _Drawn:
+    """The very tensor that was drawn, with its version; deep copies and files lack both."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.tensor, self.version = weakref.ref(value), version(value)
+
+    def unchanged(self, value: Tensor) -> bool:
+        return self.tensor() is value and self.version == version(value)
+
+    def __reduce__(self) -> Any:
+        return OrderedDict, ()  # torch.load(weights_only=True) reads no class of this library
 
 
 def _same(numbers: Tensor, value: Tensor) -> Tensor:
@@ -63,13 +79,14 @@ _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
     """Keep the sample behind the value, with the name of the sample's space; return the value."""
+    version: Any
     if torch.compiler.is_dynamo_compiling():
         torch._dynamo.comptime.comptime(_note)
         # The copy is used only if the value leaves the compiled code. Else the compiler removes the
         # copy as dead code.
         version, trace = value.detach().clone(), _trace()
     else:
-        version, trace = _version(value), None
+        version, trace = _version(value) if value.is_inference() else _Drawn(value), None
     value._relaxed_sample = (space, sample, version, trace)  # type: ignore[attr-defined]
     return value
 
@@ -92,7 +109,7 @@ def get_relaxed(value: Any, space: str) -> Any:
     elif isinstance(version, Tensor):
         if not _same(version, unwrapped(value)):
             return None
-    elif version != _version(value):
+    elif not isinstance(version, _Drawn) or not version.unchanged(value):
         return None
     if isinstance(sample, Tensor) and sample.requires_grad and value.is_leaf:
         return sample.detach()  # detach_() has detached the value, so its sample is detached too

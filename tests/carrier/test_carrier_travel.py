@@ -1,6 +1,7 @@
 """Operations on a value before log_prob: some keep its relaxed sample, some lose it."""
 
 import copy
+import importlib
 import io
 import pickle
 from collections.abc import Callable
@@ -122,6 +123,32 @@ def test_each_way_that_a_value_travels(framework: str, way: str, name: str, seed
         check(cell, lambda: d.log_prob(moved), expected, backend)
         written = "write" in way or moved is value
         check(cell if written else RIGHT, lambda: d.log_prob(value), expected, backend)
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": _pickled,
+    "torch.save": _through_file,
+}
+
+
+@needs_torch
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("space", ["log_simplex", "logit", "masses", "soft"])
+def test_a_written_copy_never_has_the_sample(space: str, way: str) -> None:
+    """However often the drawn tensor and its copy were written to, the copy has no sample."""
+    carrier = importlib.import_module("relaxed_dists_torch.carrier")
+    for before in range(4):
+        value = torch.ones(3)
+        for _ in range(before):
+            value.add_(1.0)
+        carrier.keep_relaxed(value, True if space == "soft" else torch.zeros(3), space)
+        copied = COPIES[way](value)
+        for _ in range(4):
+            copied.add_(1.0)
+            assert carrier.get_relaxed(copied, space) is None
+        assert carrier.get_relaxed(value, space) is not None
 
 
 @needs_torch
