@@ -4,6 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def is_number(x: Any) -> bool:
+    """Whether x is a number of Python or NumPy, or an array of no dimension."""
+    return isinstance(x, int | float) or getattr(x, "shape", None) == ()
+
+
 def one_of(name: str, probs: Any, logits: Any) -> None:
     """Refuse both or neither of probs and logits."""
     if (probs is None) == (logits is None):
@@ -34,6 +39,14 @@ def cannot_expand(name: str, shape: Sequence[int], expanded: Sequence[int]) -> V
         f"{name}.expand got the batch shape {tuple(expanded)} for a distribution of batch shape "
         f"{tuple(shape)}; expected a shape that it broadcasts to, with at least as many "
         "dimensions. Index the parameters to make it smaller."
+    )
+
+
+def not_a_shape(name: str, shape: Any) -> ValueError:
+    """The error about a shape that is not a sequence of whole numbers."""
+    return ValueError(
+        f"{name} got {shape!r} as a shape; expected a tuple of whole numbers, such as (5,) for "
+        "five draws or rows. Write a comma after a single number."
     )
 
 
@@ -273,7 +286,7 @@ def bad_probability(name: str, q: Any) -> ValueError:
 def no_such_estimator(name: str, estimator: Any) -> ValueError:
     """The error about an argument that is not an estimator, such as a number or a class."""
     got, remedy = repr(estimator), "Give one, such as GumbelSoftmax(temperature)"
-    if isinstance(estimator, type):
+    if isinstance(estimator, type) and hasattr(estimator, "one_hot"):
         got = f"the class {estimator.__name__}"
         remedy = f"Call it: {estimator.__name__}(...)"
     return ValueError(
@@ -285,7 +298,7 @@ def no_such_estimator(name: str, estimator: Any) -> ValueError:
 def no_samples(name: str, samples: Any) -> ValueError:
     """The error about a number of samples that is not a positive whole number."""
     return ValueError(
-        f"{name} got samples={samples!r}; expected a whole number of at least 1. "
+        f"{name} got samples={samples!r}; expected a whole number from 1 to 2**31 - 1. "
         "Take 10, or GumbelSoftmax(temperature) for one draw of the noise."
     )
 

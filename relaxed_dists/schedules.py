@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from relaxed_dists import _errors
+
 __all__ = [
     "Schedule",
     "constant",
@@ -53,7 +55,7 @@ def _schedule(temperature: Callable[[Any, Any], Any]) -> Schedule:
 
 def _positive(**arguments: float) -> None:
     for name, value in arguments.items():
-        if not 0 < value < math.inf:
+        if not _errors.is_number(value) or not 0 < value < math.inf:
             raise ValueError(
                 f"The schedule got {name}={value!r}; expected a positive finite number, since a "
                 f"temperature is positive. Give a {name} above zero."
@@ -61,7 +63,7 @@ def _positive(**arguments: float) -> None:
 
 
 def _rate(rate: float) -> None:
-    if not 0 <= rate < math.inf:
+    if not _errors.is_number(rate) or not 0 <= rate < math.inf:
         raise ValueError(
             f"The schedule got rate={rate!r}; expected a finite number of at least 0. "
             "Give the decay per step as a positive number."

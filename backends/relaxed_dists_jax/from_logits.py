@@ -25,6 +25,14 @@ from .noise import gumbel, logistic
 from .ops import compute_dtype, ops
 
 
+def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """A shape that the user passed; an error if it is not one, such as a number."""
+    try:
+        return tuple(shape)
+    except TypeError as error:
+        raise _errors.not_a_shape(name, shape) from error
+
+
 class Jax:
     """The functions of JAX that the base class FromFamily calls."""
 
@@ -136,7 +144,11 @@ class FromLogits(FromFamily):
 
     def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
         draw = gumbel if self._family.event_dim else logistic
-        return draw(key, tuple(sample_shape) + self.batch_shape + self.event_shape, like.dtype)
+        return draw(
+            key,
+            checked_shape(self._name, sample_shape) + self.batch_shape + self.event_shape,
+            like.dtype,
+        )
 
     def _draw(
         self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True

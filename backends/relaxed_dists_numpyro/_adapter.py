@@ -18,7 +18,7 @@ from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimator_base import renewed, short_repr
 from relaxed_dists_jax import loops, quadrature  # noqa: F401 (they register themselves with the operations)
 from relaxed_dists_jax.carrier import get_relaxed
-from relaxed_dists_jax.from_logits import FromLogits, Jax
+from relaxed_dists_jax.from_logits import FromLogits, Jax, checked_shape
 from relaxed_dists_jax.ops import ops
 
 from ._wrappers import _Masked, to_event
@@ -97,7 +97,7 @@ class LogitsDistribution(FromLogits, Distribution):
 
     def expand(self, batch_shape: Sequence[int]) -> Self:
         """The same distribution with its parameters broadcast to a batch shape."""
-        batch_shape = tuple(batch_shape)
+        batch_shape = checked_shape(f"{self._name}.expand", batch_shape)
         (logits, temperature, estimator), aux = self.tree_flatten()
         try:
             logits = jnp.broadcast_to(logits, batch_shape + self.event_shape)

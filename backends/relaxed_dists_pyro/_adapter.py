@@ -16,7 +16,7 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists_torch import quadrature  # noqa: F401 (it registers its kernels with the operations)
-from relaxed_dists_torch.from_logits import FromLogits, Torch, expanded
+from relaxed_dists_torch.from_logits import FromLogits, Torch, checked_size, expanded
 from relaxed_dists_torch.ops import ops
 from relaxed_dists_torch.state import compiling
 
@@ -64,15 +64,16 @@ class LogitsDistribution(FromLogits, TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """The same distribution with its parameters expanded to a batch shape, without a copy."""
+        batch_shape = checked_size(f"{self._name}.expand", batch_shape)
         new: Self = self._get_checked_instance(type(self), _instance)
         for name in self.__dict__.keys() & {"temperature", "estimator", "_family", "has_rsample"}:
             new.__dict__[name] = self.__dict__[name]
         try:
-            new.logits = expanded(self.logits, Size(batch_shape) + self.event_shape)
+            new.logits = expanded(self.logits, batch_shape + self.event_shape)
         except RuntimeError as error:
             name = type(self).__name__
             raise _errors.cannot_expand(name, self.batch_shape, batch_shape) from error
-        TorchDistribution.__init__(new, Size(batch_shape), self.event_shape, validate_args=False)
+        TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 

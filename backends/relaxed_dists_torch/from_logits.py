@@ -41,6 +41,14 @@ def expanded(x: Tensor, shape: Size) -> Tensor:
     return x if x.shape == shape else x.expand(shape)
 
 
+def checked_size(name: str, shape: Any) -> Size:
+    """A shape that the user passed; an error if it is not one, such as a number."""
+    try:
+        return Size(shape)
+    except TypeError as error:
+        raise _errors.not_a_shape(name, shape) from error
+
+
 class Torch:
     """The functions of torch that the base class FromFamily calls."""
 
@@ -182,7 +190,7 @@ class FromLogits(FromFamily):
         in_kernel: bool,
     ) -> Any:
         """Noise of the shape of a draw, or its seed if it is given to kernels alone."""
-        shape = Size(sample_shape) + self._batch_shape + self._event_shape
+        shape = checked_size(self._name, sample_shape) + self._batch_shape + self._event_shape
         seed = noise_in_kernel(like, shape, key) if in_kernel else None
         draw = gumbel if self._family.event_dim else logistic
         return draw(shape, like, key) if seed is None else seed

@@ -35,11 +35,11 @@ def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, 
 
 def checked(name: str, estimator: Any) -> Any:
     """The estimator; a function is wrapped as an estimator, and anything else is an error."""
-    if estimator is None or hasattr(estimator, "one_hot"):
-        if not isinstance(estimator, type):
+    if not isinstance(estimator, type):
+        if estimator is None or hasattr(estimator, "one_hot"):
             return estimator
-    elif callable(estimator):
-        return Own(estimator)
+        if callable(estimator):
+            return Own(estimator)
     raise _errors.no_such_estimator(name, estimator)
 
 
@@ -89,7 +89,7 @@ class Estimator:
             if t is None or not fine:
                 raise _errors.bad_temperature(type(self).__name__, t, name)
         samples = getattr(self, "samples", 1)
-        if not isinstance(samples, int) or samples < 1:
+        if not isinstance(samples, int) or not 1 <= samples < 2**31:
             raise _errors.no_samples(type(self).__name__, samples)
 
     @property

@@ -214,7 +214,7 @@ class GappedStraightThrough(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.gap < math.inf:
+        if not _errors.is_number(self.gap) or not 0 <= self.gap < math.inf:
             raise _errors.bad_gap(type(self).__name__, self.gap)
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:

@@ -5,7 +5,8 @@ import pytest
 
 from cases import DISCRETE, MIXED
 from cases import RELAXED as SMOOTH
-from harness import Backend
+from harness import Backend, jax
+from machinery import EVERY, made
 
 NAN, INF = np.nan, np.inf
 RELAXED = SMOOTH + MIXED
@@ -129,6 +130,20 @@ def test_estimators(backend: Backend, name: str) -> None:
     arguments = () if backend.framework == "pyro" else (None,)
     with pytest.raises(NotImplementedError, match=f"{name} has no rsample without an estimator"):
         cls(logits=logits).rsample(*arguments)
+
+
+@pytest.mark.parametrize("bad", [5, None, 2.5])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_number_is_not_a_shape(backend: Backend, name: str, bad: object) -> None:
+    """A number, or None, as the shape of draws or of an expansion raises."""
+    d, key = made(backend, name), ()
+    if backend.framework == "numpyro":
+        key = (jax.random.key(0),)
+    draw = d.rsample if d.has_rsample else d.sample
+    text = f"got {bad} as a shape; expected a tuple of whole numbers, .* Write a comma"
+    refuses(f"{d._name} {text}", lambda: draw(*key, bad))
+    refuses(f"{d._name} {text}", lambda: d.sample(*key, bad))
+    refuses(f"{d._name}.expand {text}", lambda: d.expand(bad))
 
 
 def test_validation_can_be_switched_off(backend: Backend) -> None:

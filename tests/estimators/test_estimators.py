@@ -1,6 +1,8 @@
 """The estimators' closed forms, the papers' theorems about them, and where they run."""
 
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -403,6 +405,21 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
         r"ReinMax got temperature=.*0.5.*; expected .* at least 1",
     ),
     "gap": (lambda n: n.GappedStraightThrough(1.0, -1), "got gap=-1; expected a finite number"),
+    "too many samples": (lambda n: n.GumbelRao(1.0, 2**70), "; expected a whole number from 1"),
+    **{
+        f"gap {gap!r}": (
+            lambda n, gap=gap: n.GappedStraightThrough(0.5, gap=gap),
+            "; expected a finite number of at",
+        )
+        for gap in (None, "1", np.ones(2), [1.0], Decimal(1), Fraction(1))
+    },
+    **{
+        f"{cls.__name__} in place of an estimator": (
+            lambda n, cls=cls: n.Bernoulli(0.5, estimator=cls),
+            f"got <class '{cls.__name__}'> as its estimator; expected a value .* Give one",
+        )
+        for cls in (float, int, list)
+    },
     "a number": (
         lambda n: n.Bernoulli(0.5, estimator=0.5), "Bernoulli got 0.5 as its estimator; expected"),
     "the class": (

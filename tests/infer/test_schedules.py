@@ -4,6 +4,9 @@ import math
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +142,29 @@ def test_a_joined_schedule_of_python_steps_calls_one_schedule_with_a_python_step
     table = [0.9, 0.8, 0.7]
     schedule = warmup(join([constant(1.0), table.__getitem__], [5]), 2)
     assert [schedule(s) for s in range(6, 10)] == [1.0, 0.9, 0.8, 0.7]
+
+
+GIVEN = {
+    constant: {"value": 1.0},
+    linear: {"start": 1.0, "stop": 0.5, "steps": 10},
+    exponential: {"start": 1.0, "rate": 0.1, "floor": 0.5, "every": 2},
+    cosine: {"start": 1.0, "stop": 0.5, "steps": 10},
+    inverse_time: {"start": 1.0, "rate": 0.1, "floor": 0.5},
+    polynomial: {"start": 1.0, "stop": 0.5, "steps": 10, "power": 2.0},
+    piecewise: {"start": 1.0},
+    warmup: {"steps": 10},
+}
+
+
+@pytest.mark.parametrize("bad", [None, "1", [1.0], np.ones(2), Decimal(1), Fraction(1)], ids=repr)
+@pytest.mark.parametrize("make", GIVEN, ids=lambda make: make.__name__)
+def test_what_is_not_a_number_is_refused(make: Callable[..., object], bad: object) -> None:
+    """Each argument of each schedule that is not a number is named in the error."""
+    more = {piecewise: {"changes": {}}, warmup: {"schedule": constant(1.0)}}.get(make, {})
+    for name in GIVEN[make]:
+        with pytest.raises(ValueError, match=rf"got {name}=[\s\S]*; expected a .*finite number"):
+            make(**{**GIVEN[make], **more, name: bad})
+    assert make(**GIVEN[make], **more)(0) == 1.0
 
 
 @pytest.mark.parametrize(
