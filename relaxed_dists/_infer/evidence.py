@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from relaxed_dists import _errors
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array
 
@@ -109,14 +110,22 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
             progress.update(now)
 
 
-def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
-    """The size of a chunk. The arguments are those of ``sizes``."""
+def whole(num_samples: Any, chunk_size: Any) -> tuple[int, int | None]:
+    """The numbers of samples, in all and in a chunk, as integers; a float may be a whole number."""
     for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
-        if given is not None and (isinstance(given, bool) or given != int(given) or given < 1):
+        if name == "chunk_size" and given is None:
+            continue
+        number = _errors.is_number(given) and not isinstance(given, bool)
+        if not number or given % 1 != 0 or given < 1:
             raise ValueError(
                 f"evidence_bounds got {name}={given}; expected a whole number from 1 up. "
                 "A standard error needs two samples."
             )
+    return int(num_samples), None if chunk_size is None else int(chunk_size)
+
+
+def chunk(num_samples: int, chunk_size: int | None, numbers: int) -> int:
+    """The size of a chunk. The arguments are those of ``sizes``."""
     return min(num_samples, chunk_size or max(CHUNK // max(numbers, 1), 1))
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -326,13 +327,22 @@ def test_a_guide_of_one_value(language: Language) -> None:
 
 
 def test_bad_arguments_are_refused(language: Language) -> None:
-    """Numbers of samples below 1 raise, and so does a model without sites."""
+    """Numbers of samples that are not whole or below 1 raise, and so does a model without sites."""
     model, guide = mixture(language)
-    for name, count in (("num_samples", 0), ("chunk_size", -1), ("num_samples", 2.5)):
-        with pytest.raises(ValueError, match=f"got {name}={count}; expected a whole number"):
+    bad = (0, -1, 2.5, True, math.nan, math.inf, "5", [5], np.ones(2))
+    both = itertools.product(("num_samples", "chunk_size"), bad)
+    for name, count in [("num_samples", None), *both]:
+        with pytest.raises(ValueError, match=f"got {name}=.*; expected a whole number"):
             language.bounds(model, guide, 0, **{name: count})
     with pytest.raises(ValueError, match="a model without sample sites"):
         language.bounds(lambda: None, lambda: None, 0)
+
+
+def test_whole_floats_are_numbers_of_samples(language: Language) -> None:
+    """1e1 samples in chunks of 4.0 give what 10 samples in chunks of 4 give."""
+    model, guide = mixture(language)
+    expected = language.bounds(model, guide, 0, num_samples=10, chunk_size=4)
+    assert language.bounds(model, guide, 0, num_samples=1e1, chunk_size=4.0) == expected
 
 
 def test_the_progress_bar(language: Language, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,7 @@ def evidence_bounds(
         >>> round(bounds.elbo, 1), round(bounds.importance_weighted, 1)  # exactly -1.169, -1.138
         (-1.2, -1.1)
     """
+    num_samples, chunk_size = evidence.whole(num_samples, chunk_size)
     if "temperature" in kwargs:
         model, guide = accepting(model, guide, _unwrap)
     model, guide = discretize(model), discretize(guide)
