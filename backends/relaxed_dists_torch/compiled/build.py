@@ -84,8 +84,11 @@ def commands(
         for name, (source, *more) in jobs.items()
     ]
     suffix = {"macos": "dylib", "windows": "dll"}.get(system, "so")
-    objects = [command[-1] for command in made]
-    return [*made, [*start, "-shared", *objects, "-lm", "-o", str(into / f"kernels.cpu.{suffix}")]]
+    name = f"kernels.cpu.{suffix}"
+    link = [*start, "-shared", *(command[-1] for command in made), "-lm"]
+    if system == "macos":  # whose linker would write the path of `into` there
+        link += ["-install_name", f"@rpath/{name}"]
+    return [*made, [*link, "-o", str(into / name)]]
 
 
 def compile_kernels(into: Path, target: str = "") -> Path:
