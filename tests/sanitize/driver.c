@@ -62,13 +62,14 @@ static void rows(const struct kernels *k, int64_t x_number, int64_t t_number, in
     k->noise(7, noise, K, begin, end);
     k->look(x, x_number * K, K);
     k->look(x, x_number * K, 0);
-    for (int i = 0; i < 2; i++) {
-        const float *g = i ? noise : NULL;
-        k->draw(7, g, x, x_number, t, t_number, NULL, value, 0, K, begin, end);
-        k->draw(7, g, x, x_number, t, t_number, NULL, value, 1, K, begin, end);
-        k->draw(7, g, x, x_number, t, t_number, y, value, 1, K, begin, end);
-        k->draw(7, g, x, x_number, t, t_number, y, NULL, 0, K, begin, end);
-        k->draw(7, g, x, x_number, t, t_number, y, value, 0, K, begin, end);
+    for (int i = 0; i < 4; i++) {
+        const float *g = i & 1 ? noise : NULL;
+        float *own = i & 2 ? out : NULL;
+        k->draw(7, g, x, x_number, t, t_number, NULL, value, NULL, 0, K, begin, end);
+        k->draw(7, g, x, x_number, t, t_number, NULL, value, NULL, 1, K, begin, end);
+        k->draw(7, g, x, x_number, t, t_number, y, value, own, 1, K, begin, end);
+        k->draw(7, g, x, x_number, t, t_number, y, NULL, own, 0, K, begin, end);
+        k->draw(7, g, x, x_number, t, t_number, y, value, own, 0, K, begin, end);
     }
     k->draw_back(y, value, t, t_number, by_all, K, 1, NULL, 0, 0, dx, dt, K, begin, end);
     k->draw_back(y, NULL, t, t_number, by_column, 0, 1, by_all, K, 1, dx, dt, K, begin, end);
@@ -89,7 +90,7 @@ static void rows(const struct kernels *k, int64_t x_number, int64_t t_number, in
         k->mass_back(x, x_number, i ? given : value, by_one, 0, dx, NULL, K, begin, end);
         k->mass_back(x, x_number, i ? given : value, by_one, 0, NULL, dy, K, begin, end);
     }
-    calls += 40;
+    calls += 47;
     release();
 }
 
