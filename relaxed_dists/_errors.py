@@ -224,24 +224,31 @@ def no_cdf(name: str) -> NotImplementedError:
     )
 
 
-def missing(name: str, what: str) -> NotImplementedError:
-    """The error about a method of the framework's distributions that one distribution lacks."""
-    hard = name.removeprefix("Relaxed")
+def missing(name: str, what: str, family: Any) -> NotImplementedError:
+    """The error about a method of the framework's distributions that one distribution lacks.
+
+    Args:
+        name: The name of the distribution's class.
+        what: The name of the method.
+        family: The distribution's family.
+    """
+    unknown = "log_prob" in family.lacks  # whether the density or mass is
+    why, remedy = "no formula for it is known", "Draw from it."
     if what == "rsample":
-        why = "its values carry no gradient"
-        remedy = f"Use Relaxed{name} with hard=True, or call sample."
-    elif what == "enumerate_support" and name == "Permutation":
-        why = "the mass of a permutation is not known"
-        remedy = "Draw from it."
-    elif what == "enumerate_support":
+        why, remedy = "its values carry no gradient", "Call sample."
+        if name in ("Subset", "Permutation"):
+            remedy = f"Use Relaxed{name} with hard=True, or call sample."
+    elif what == "enumerate_support" and not family.is_discrete:
         why = "its values are real numbers"
-        remedy = "Draw from it." if hard == "Permutation" else "Use .discrete.enumerate_support()."
+        remedy = remedy if name == "RelaxedPermutation" else "Use .discrete.enumerate_support()."
     elif what in ("cdf", "icdf") and name == "Bernoulli":
         why = "its values are 0 and 1"
         remedy = "Use .probs: at most 0 has the probability 1 - probs."
-    elif what in ("cdf", "icdf"):
+    elif what in ("cdf", "icdf") and family.event_dim:
         why = "its values are vectors or matrices, which have no order"
         remedy = "Compare draws entry by entry; the binary relaxed distributions have a cdf."
+    elif what in ("cdf", "icdf"):
+        remedy = "Compare draws with the value."
     elif what == "conjugate_update":
         why = "no distribution is conjugate to it"
         remedy = "Use SVI, or exact_evidence for a discrete model."
@@ -253,16 +260,16 @@ def missing(name: str, what: str) -> NotImplementedError:
             if name == "RelaxedSubset"
             else "."
         )
-    elif what == "mode":
-        why = "its density is not known"
-        remedy = "Use .discrete.mode, the most probable hard value."
-    else:
-        why = f"its {'density' if hard != name else 'mass'} is not known"
-        remedy = (
-            "Use .discrete.entropy(), that of the hard value."
-            if name == "RelaxedSubset"
-            else "Write a penalty of the logits or of the value as a factor."
-        )
+    elif unknown:
+        why = f"its {'mass' if family.is_discrete else 'density'} is not known"
+        if what == "mode" and not family.is_discrete:
+            remedy = "Use .discrete.mode, the most probable hard value."
+        elif what in ("entropy", "kl"):
+            remedy = "Write a penalty of the logits or of the value as a factor."
+            if name == "RelaxedSubset":
+                remedy = "Use .discrete.entropy(), that of the hard value."
+    elif what in ("entropy", "kl"):
+        remedy = "Average log densities of draws."
     return NotImplementedError(
         f"{name} has no {what}: {why}; expected a distribution that has one. {remedy}"
     )

@@ -154,7 +154,7 @@ class LogitsDistribution(FromLogits, Distribution):
             Values of shape ``sample_shape + batch_shape + event_shape``.
         """
         if not self.has_rsample:
-            raise _errors.missing(type(self).__name__, "rsample")
+            raise _errors.missing(self._name, "rsample", self._family)
         return self.sample(key, sample_shape)
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:

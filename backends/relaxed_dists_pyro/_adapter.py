@@ -97,7 +97,7 @@ class LogitsDistribution(FromLogits, TorchDistribution):
             Values of shape ``sample_shape + batch_shape + event_shape``.
         """
         if not self.has_rsample:
-            raise _errors.missing(type(self).__name__, "rsample")
+            raise _errors.missing(self._name, "rsample", self._family)
         return self._draw(sample_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:

@@ -151,7 +151,7 @@ class Family:
             raise self.lacks[what](name)
         found = getattr(self, what, None)
         if found is None:
-            raise _errors.missing(name, what)
+            raise _errors.missing(name, what, self)
         return found  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:

@@ -275,4 +275,4 @@ class FromFamily:
 
     def conjugate_update(self, other: Any) -> Any:
         """Raise an error, since no distribution is conjugate to this one."""
-        raise _errors.missing(self._name, "conjugate_update")
+        raise _errors.missing(self._name, "conjugate_update", self._family)

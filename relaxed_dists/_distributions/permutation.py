@@ -220,5 +220,5 @@ class RelaxedPermutation(Permutation):
     def method(self, what: str, name: str) -> Any:
         """The method named ``what``. The mode is known for hard values only."""
         if what == "mode" and not self.hard:
-            raise missing(name, what)
+            raise missing(name, what, self)
         return super().method(what, name)

@@ -390,5 +390,5 @@ class RelaxedSubset(Subset):
     def method(self, what: str, name: str) -> Any:
         """The method named ``what``. Only hard values have moments and mode, which are Subset's."""
         if what == "entropy" or (what in ("mean", "variance", "mode") and not self.hard):
-            raise missing(name, what)
+            raise missing(name, what, self)
         return super().method(what, name)

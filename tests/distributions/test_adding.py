@@ -15,6 +15,8 @@ import cases
 import machinery
 from harness import Backend
 from numpy_ops import binary_concrete_density
+from relaxed_dists import _errors
+from relaxed_dists._distributions.family import Family
 
 # The addition to the core: a family, which is the framework-free object of a distribution.
 FAMILY = '''
@@ -222,3 +224,23 @@ def test_an_estimator(backend: Backend, tmp_path: Path, monkeypatch: Any, whole:
     from test_generic import test_copies_are_the_same_distribution
 
     test_copies_are_the_same_distribution(backend, "OneHotCategorical HalfStraightThrough")
+
+
+METHODS = ["rsample", "enumerate_support", "cdf", "icdf", "conjugate_update"]
+METHODS += ["mean", "variance", "mode", "entropy", "kl"]
+
+
+@pytest.mark.parametrize("is_discrete", [False, True])
+@pytest.mark.parametrize("event_dim", [0, 1])
+@pytest.mark.parametrize("what", METHODS)
+def test_what_an_added_family_lacks(what: str, event_dim: int, is_discrete: bool) -> None:
+    """The error says nothing of an added family that is false of it."""
+    known = type("Toy", (Family,), {"event_dim": event_dim, "is_discrete": is_discrete})()
+    text = str(_errors.missing("Toy", what, known))
+    assert text.startswith(f"Toy has no {what}: ")
+    assert "; expected" in text
+    assert "is not known" not in text  # its density or mass is known
+    assert ("which have no order" in text) == (event_dim > 0 and what in ("cdf", "icdf"))
+    assert ("real numbers" in text) == (what == "enumerate_support" and not is_discrete)
+    assert "RelaxedToy" not in text
+    assert not (is_discrete and ".discrete" in text)
