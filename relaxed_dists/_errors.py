@@ -123,7 +123,7 @@ WRITTEN = (
 
 
 def lost(name: str) -> ValueError:
-    """The error about a straight-through value without the relaxed sample that has the density."""
+    """The error about a straight-through value that lost the relaxed sample that is scored."""
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it; expected the "
         "very object that the distribution drew: a copy, an index, a reshape, an in-place write "

@@ -1,6 +1,7 @@
-"""JAX's kernels of elementwise formulas, which are computed on flat arrays.
+"""JAX's kernels of elementwise formulas, which compute on flat arrays.
 
-A kernel is what JAX computes in place of a shared formula of the same name.
+A kernel is a function that JAX calls in place of the formula of the same name, which is written
+once for both frameworks.
 """
 
 from typing import Any

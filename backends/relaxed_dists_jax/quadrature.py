@@ -1,9 +1,10 @@
 """Kernels for moments, entropies and KL divergences, faster if all rows share one temperature.
 
-A kernel is what JAX computes in place of a shared formula of the same name. Temperatures have the
-batch's shape, and whether all of them are equal is known only at run time: lax.cond then chooses
-the faster formula. This module defines the derivatives of that choice. JAX's own derivatives of a
-branch would be wrong for the temperatures (see _derived_from), and slow for the logits.
+A kernel is a function that JAX calls in place of the formula of the same name. Temperatures have
+the batch's shape, and whether all of them are equal is known only at run time: lax.cond then
+chooses the faster formula. This module defines the derivatives of that choice. JAX's own
+derivatives of a branch would be wrong for the temperatures (see _derived_from), and slow for the
+logits.
 """
 
 import functools

@@ -26,7 +26,7 @@ class _Framework(Torch):
 
     @staticmethod
     def inspecting() -> bool:
-        # An inspection is found by walking up Python's stack, which compiled code can't do.
+        # Only Python's stack shows that Pyro inspects a model, and compiled code can't walk it.
         return not compiling() and machinery.inspecting("pyro")
 
     @staticmethod

@@ -52,7 +52,7 @@ def _same(numbers: Tensor, value: Tensor) -> Tensor:
 
 
 # torch.compile traces with fake tensors, which have a version but no numbers. The next three
-# functions run only while torch.compile traces: the compiled code contains nothing of them.
+# functions run only while torch.compile traces, and leave nothing in the compiled code.
 
 
 def _note(context: Any) -> None:

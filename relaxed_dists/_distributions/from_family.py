@@ -122,7 +122,7 @@ class FromFamily:
     # The methods below check and score values.
 
     def _as_value(self, x: Array) -> Any:
-        """x in the dtype of values. Finite numbers stay finite: in float16 they end at 65,504."""
+        """x in the dtype of values. In float16 finite numbers are clipped to +-65,504."""
         dtype = self.logits.dtype
         if dtype.itemsize < x.dtype.itemsize:
             top = self._framework.limits(dtype)[2]

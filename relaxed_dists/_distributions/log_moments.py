@@ -102,7 +102,8 @@ def exp_concrete_moments(
     scale = ops.where(high, temperature, 1.0)
     narrow = ops.where(high, 1 / scale, temperature)
     unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are moments of y unit
-    of_g = ops.where(high, narrow, 1.0)[..., None]  # the scale of G in V
+    # The factor of G in V, which is H + narrow G if high, and else G + narrow H.
+    of_g = ops.where(high, narrow, 1.0)[..., None]
     _, offsets = _centred(ops, logits, scale)
     excess = _excess(ops, offsets, narrow, narrow < 0)
     (log_f, *_), part = _tables(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, high)

@@ -43,7 +43,7 @@ def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tupl
 def straight_through_concrete(
     ops: Ops, logits: Array, temperature: Array, gumbel: Array
 ) -> tuple[Array, Array]:
-    """The log value of ``concrete``, and the one-hot argmax with the gradient of the value."""
+    """The log value, as in ``concrete``, and the value's one-hot argmax with its gradient."""
     unmasked, logits = finite_or(ops, logits, FAR)
     scores = logits + gumbel
     log_value, value = softmaxes(ops, scores, temperature[..., None])

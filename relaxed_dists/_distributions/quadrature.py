@@ -69,7 +69,8 @@ class _Rule:
         self.gumbel, self.weights = -np.log(np.logaddexp(0, -s)), weights / weights.sum()
         t, self.steps = nodes(outer, low, high)
         self.low = low
-        # Positions in the tables: the nearest integer is the interval, the rest the place inside.
+        # Positions in the tables: the nearest integer is an interval's index, the rest the place in
+        # this interval.
         self.outer, self.interval = (t - low) / interval, interval
         local = np.cos(np.pi * (np.arange(order) + 0.5) / order) / 2
         self.to_powers = np.linalg.inv(np.vander(local, increasing=True))

@@ -194,7 +194,7 @@ class Guide:
         return {name: logits for name, (_, logits) in found.items()}
 
     def _site(self, msg: Any) -> tuple[Site, Array]:
-        """A latent discrete site and its initial logits, for all rows of its plates."""
+        """A latent discrete site and its initial logits, at the full size of its plates."""
         xp, ops, fn = self._xp, self._ops, msg["fn"]
         base = self._base_sites.innermost(fn)
         counterpart = self._base_sites.discrete(base)

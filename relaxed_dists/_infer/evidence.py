@@ -82,8 +82,8 @@ class Running:
         n, spare = self.count, max(self.count - 1, 0) or math.nan
         variance = self.squares / spare / n
         log_mean = np.where(np.isfinite(self.top), self.top, 0.0) + np.log(self.weights / n)
-        # The variance of log(mean weight) is, by the delta method, that of the mean weight divided
-        # by the square of the mean weight.
+        # The delta method gives the variance of log(mean weight) as the variance of the mean weight
+        # divided by the square of the mean weight.
         relative = np.maximum(n * self.squared_weights / self.weights**2 - 1, 0.0) / spare
         values = np.sum(self.mean), np.sum(log_mean)
         errors = np.sqrt(np.sum(variance)), np.sqrt(np.sum(relative))

@@ -76,7 +76,9 @@ class Relaxation:
         return self._value(self._relaxed(two))
 
     def correction(self, slope: Array) -> Array:
-        """The gradient by the logits through z minus that through z~ (see the module's docstring).
+        """The control variate's gradient by the logits through z, minus that through z~.
+
+        The scores z, and z~, a draw of z given the hard value, are those of the module's docstring.
 
         Args:
             slope: The gradient of the control variate by the soft draw.

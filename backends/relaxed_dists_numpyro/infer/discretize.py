@@ -150,8 +150,8 @@ def _independent(
             depends = eval_provenance(found, temperature=jnp.asarray(first))
             if not any(jax.tree.leaves(depends)):
                 return True
-        except TypeError:  # math.exp and the like take no tracer; or fn takes several temperatures
-            pass
+        except TypeError:
+            pass  # math.exp and the like take no tracer, or fn expects a nest of temperatures
     # The dependence may be false, since for eval_provenance each output of a loop depends on all
     # inputs of the loop. So the numbers are compared.
     with jax.ensure_compile_time_eval():

@@ -80,7 +80,7 @@ class SoftScores(Messenger):
         self._elbo, self._names = elbo, names
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Replace the distribution by one that does not check its values."""
+        """Replace the distribution by one that scores soft values, since it checks none."""
         if latent(msg) and msg["name"] in self._names:
             unbiased.check_soft(self._elbo, sites, msg)
             msg["fn"] = with_estimator(msg["fn"])

@@ -173,7 +173,7 @@ class Bernoulli(_Discrete, dist.Bernoulli):
 
 
 def _tell_forecast(util: Any) -> None:
-    """Register Bernoulli with Pyro's forecasting, which needs the exact class of a distribution."""
+    """Register Bernoulli with Pyro's forecasting, which does not know subclasses of its own one."""
 
     def changed(distribution: Bernoulli, change: Callable[[Tensor], Tensor]) -> Bernoulli:
         def whole(temperature: Tensor) -> Tensor:

@@ -30,12 +30,12 @@ class HardConcrete(_RelaxedBinary):
 
     The density is exact for any value, since z never comes near :math:`\gamma` or :math:`\zeta`.
     But the log density jumps at 0 and 1, and the pathwise gradient of clipped samples misses the
-    probability that moves across these jumps. So a draw also keeps the probabilities of 0 and 1
-    under its distribution (a Python attribute). With these probabilities ``log_prob`` of the draw,
-    in the guide and in the model, adds the missing gradient, so that the gradient of ``Trace_ELBO``
-    is unbiased. An ELBO that has only a copy of the draw is refused, since its gradient would be
-    biased. The gradients of bounds that are not linear in the log density, such as Renyi's, stay
-    biased. ``TraceMeanField_ELBO`` computes the KL divergence exactly.
+    probability that moves across these jumps. So a draw carries (a Python attribute) its
+    distribution's probabilities of 0 and 1. With these probabilities ``log_prob`` of the draw, in
+    the guide and in the model, adds the missing gradient, so that the gradient of ``Trace_ELBO`` is
+    unbiased. A copy of the draw lacks them, so an ELBO refuses it: the gradient would be biased.
+    The gradients of bounds that are not linear in the log density, such as Renyi's, stay biased.
+    ``TraceMeanField_ELBO`` computes the KL divergence exactly.
 
     An infinite logit (probs of exactly 0 or 1) is a point mass at 0 or 1.
 

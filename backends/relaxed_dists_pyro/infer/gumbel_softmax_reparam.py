@@ -66,10 +66,11 @@ class GumbelSoftmaxReparam(Reparam):
     computed: :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or its hard version, like the
     original values. A binary site becomes ``x_logistic``, with standard logistic noise. This makes
     multimodal posteriors unimodal and needs no bijector, so that masked categories work under
-    autoguides and NUTS. With :func:`relax`, apply it to the site ``z_relaxed``.
+    autoguides and NUTS. :func:`relax` turns a site ``z`` into a relaxed site ``z_relaxed`` and a
+    deterministic ``z``: there, apply this class to ``z_relaxed``.
 
-    Pyro's class of this name draws ``x_uniform``, which in float32 ends at a Gumbel value of 16.6.
-    Here the noise is the site itself, so its tail is exact.
+    Pyro's class of this name draws ``x_uniform``, from which float32 can make no Gumbel value above
+    16.6. Here the noise is the site itself, so its tail is exact.
 
     Pyro's ``AutoReparam`` looks only for torch's relaxed class, and ignores the sites of this
     library. Name them: ``strategy = AutoReparam()``, and then

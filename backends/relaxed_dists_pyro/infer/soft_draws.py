@@ -76,7 +76,7 @@ class Redraws(HardDraws):
 
 
 class SoftScores(Messenger):
-    """Lets a model's sites score soft values; with hard=True, only refuses relaxed sites."""
+    """Lets a model's sites score soft values; with hard=True, it refuses relaxed sites instead."""
 
     def __init__(self, elbo: str, names: Collection[str], hard: bool = False) -> None:
         super().__init__()
