@@ -57,7 +57,8 @@ def measure(framework: str, rounds: int) -> list[dict[str, Any]]:
     for shape, cases in bench.cases():
         for operation, steps in cases.items():
             if shape in SHAPES[1:3] and operation != "SVI step":
-                same = {k: bench.numbers(step()) for k, step in steps.items() if "rand" not in k}
+                others = ("torch.rand", "free")
+                same = {k: bench.numbers(step()) for k, step in steps.items() if k not in others}
                 check(operation, same)
             times = interleaved(steps, seconds=0, least=rounds, clock=clock, turn=0.01)
             ratios = {peer: ratio(times, "ours", peer) for peer in steps if peer != "ours"}

@@ -110,6 +110,9 @@ def of_shape(shape: tuple[int, ...]) -> Cases:
             subject: gradient(elbo_term(relaxed(of, name), weights), leaf)
             for subject, of in (("ours", ours), (peer, module))
         }
+    # What is not the distribution's: the weighted sum, the sum of the densities and the way back.
+    free = elbo_term(lambda x: bench_svi.Free(x, x), weights)
+    found["ELBO term"]["free"] = gradient(free, leaf)
     functions = {"ours": our_gumbel_softmax, "F.gumbel_softmax": gumbel_softmax}
     for hard in (False, True):
         operation = "gumbel_softmax" + ", hard" * hard
