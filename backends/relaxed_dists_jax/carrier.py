@@ -12,13 +12,13 @@ from typing import Any
 from jax import Array
 
 _SPACES = ("log_simplex", "logit", "soft", "masses")
-_relaxed: dict[int, tuple[Any, str, Any]] = {}
+_relaxed: dict[tuple[int, str], tuple[Any, Any]] = {}
 
 
 def keep_relaxed(value: Array, sample: Any, space: str) -> Array:
     """Keep the sample behind the value, with the name of the sample's space; return the value."""
-    key = id(value)
-    _relaxed[key] = (weakref.ref(value, lambda _: _relaxed.pop(key, None)), space, sample)
+    key = (id(value), space)
+    _relaxed[key] = (weakref.ref(value, lambda _: _relaxed.pop(key, None)), sample)
     return value
 
 
@@ -29,8 +29,8 @@ def carried(value: Any) -> bool:
 
 def get_relaxed(value: Any, space: str) -> Any:
     """The sample behind the value; None if the value has none, or one of another space."""
-    reference, stored, sample = _relaxed.get(id(value), (lambda: None, "", None))
-    return sample if stored == space and reference() is value else None
+    reference, sample = _relaxed.get((id(value), space), (lambda: None, None))
+    return sample if reference() is value else None
 
 
 def find_relaxed(value: Any, intermediates: list[Any] | None, space: str) -> Any:

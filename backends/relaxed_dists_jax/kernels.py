@@ -1,19 +1,23 @@
-"""JAX's kernels of elementwise formulas, which compute on flat arrays.
+"""JAX's kernels of softmaxes, and of elementwise formulas, which compute on flat arrays.
 
 A kernel is a function that JAX calls in place of the formula of the same name, which is written
-once for both frameworks.
+once for both frameworks. A softmax and its logarithm share an exponential, and their gradients are
+written out.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, custom_derivatives, lax
 
-from relaxed_dists._distributions import bernoulli
-from relaxed_dists._distributions.formulas import hot
+from relaxed_dists._distributions import bernoulli, one_hot
+from relaxed_dists._distributions.formulas import HUGE, LOWEST, hot, softmaxes
 
-from .ops import ops
+from .carrier import get_relaxed, keep_relaxed
+from .input import known
+from .ops import LGAMMA, ops
 
 
 def _flatten(formula: hot) -> None:
@@ -34,3 +38,115 @@ for _formula in (
     bernoulli.binary_concrete_log_prob,
 ):
     _flatten(_formula)
+
+
+def _shifted(scores: Array, temperature: Array) -> tuple[Array, Array, Array]:
+    """The scores over the temperature, less their maximum, their exponential, and its sum."""
+    z = (scores - scores.max(-1, keepdims=True)) / temperature
+    exponential = jnp.exp(z)
+    return z, exponential, exponential.sum(-1, keepdims=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _softmaxes(scores: Array, temperature: Array, hard: bool) -> tuple[Array, Array]:
+    """log_softmax(scores / temperature), and its exponential, or, if hard, its argmax.
+
+    The argmax, one-hot, has the gradient of the exponential.
+    """
+    z, exponential, total = _shifted(scores, temperature)
+    if hard:
+        # XLA compiles argmax to a loop over single numbers, which is slow.
+        place = lax.broadcasted_iota(jnp.int32, z.shape, z.ndim - 1)
+        first = jnp.where(z == 0, place, z.shape[-1]).min(-1, keepdims=True)
+        value = (place == first).astype(z.dtype)
+    else:
+        value = exponential / total
+    return z - jnp.log(total), value
+
+
+def _tangent(
+    scores: Array, temperature: Array, log_value: Array, by_scores: Any, by_temperature: Any
+) -> Array:
+    """The tangent of scores / temperature, up to a number per row; 0 at a masked category."""
+    total = jnp.zeros_like(log_value)
+    if not isinstance(by_scores, custom_derivatives.SymbolicZero):
+        total += by_scores / temperature
+    if not isinstance(by_temperature, custom_derivatives.SymbolicZero):
+        part = log_value * (by_temperature / temperature)
+        total -= jnp.where(scores > LOWEST / 2, part, 0.0)
+    return total
+
+
+@functools.partial(_softmaxes.defjvp, symbolic_zeros=True)
+def _softmaxes_jvp(hard: bool, primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> Any:
+    log_value, soft = _softmaxes(*primals, False)
+    value = _softmaxes(*primals, True)[1] if hard else soft
+    d = _tangent(*primals, log_value, *tangents)
+    d = d - (soft * d).sum(-1, keepdims=True)
+    return (log_value, value), (d, soft * d)
+
+
+@jax.custom_jvp
+def _own_terms(scores: Array, temperature: Array, gumbel: Array, unmasked: Array) -> Array:
+    """The sum of log_softmax(-gumbel) - log_softmax(scores / temperature) where unmasked."""
+    z, _, total = _shifted(scores, temperature)
+    # exp(-gumbel) is an exponential variable, for which no maximum must be subtracted.
+    other = jnp.where(unmasked, jnp.exp(-gumbel), 0.0).sum(-1)
+    other = jnp.log(jnp.maximum(other, jnp.finfo(other.dtype).tiny))
+    terms = jnp.where(unmasked, gumbel + z, 0.0).sum(-1)
+    return _count(unmasked, terms) * (jnp.log(total)[..., 0] - other) - terms
+
+
+@functools.partial(_own_terms.defjvp, symbolic_zeros=True)
+def _own_terms_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    scores, temperature, _, unmasked = primals
+    log_value, value = _softmaxes(scores, temperature, False)
+    d = _tangent(scores, temperature, log_value, *tangents[:2])
+    found = _own_terms(*primals)
+    return found, _count(unmasked, found) * (value * d).sum(-1) - d.sum(-1)
+
+
+def _count(unmasked: Array, like: Array) -> Array:
+    return unmasked.astype(like.dtype).sum(-1)
+
+
+def _concrete(hard: bool, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
+    unmasked, temperature = abs(logits) < HUGE, temperature[..., None]
+    # At LOWEST the exponential is exactly 0 at any temperature.
+    scores = jnp.where(unmasked, logits, LOWEST) + gumbel
+    log_value, value = _softmaxes(scores, temperature, hard)
+    log_value, value = jnp.where(unmasked, log_value, -jnp.inf), jnp.where(unmasked, value, 0.0)
+    if not known(log_value):  # otherwise nothing would remove what the density does not need
+
+        def own() -> tuple[Array, Array]:
+            terms = _own_terms(scores, temperature, gumbel, unmasked)
+            return _count(unmasked, terms), terms
+
+        keep_relaxed(log_value, own, "own")
+    return log_value, value
+
+
+ops.kernels[one_hot.concrete.name] = lambda ops, *given: _concrete(False, *given)
+ops.kernels[one_hot.straight_through_concrete.name] = lambda ops, *given: _concrete(True, *given)
+ops.kernels[softmaxes.name] = lambda ops, scores, temperature: _softmaxes(
+    scores, temperature, False
+)
+
+
+def _own_log_prob(
+    ops: Any, logits: Array, temperature: Array, log_value: Array, value: Any = None
+) -> Any:
+    own = get_relaxed(log_value, "own")
+    if own is None:
+        return one_hot.own_concrete_log_prob.formula(ops, logits, temperature, log_value)
+    number, terms = own()
+    k = jnp.maximum(number, 1.0)
+    n = logits.shape[-1]
+    if isinstance(n, int) and n < len(LGAMMA):
+        constant = jnp.asarray(LGAMMA[: n + 1], k.dtype)[k.astype(int)]
+    else:
+        constant = ops.lgamma(k)
+    return constant + (k - 1) * jnp.log(temperature) + terms
+
+
+ops.kernels[one_hot.own_concrete_log_prob.name] = _own_log_prob

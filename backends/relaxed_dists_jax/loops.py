@@ -6,8 +6,9 @@ import inspect
 import jax
 
 from relaxed_dists._distributions import hard_concrete, permutation, subset
-from relaxed_dists._distributions.formulas import hot
+from relaxed_dists._distributions.formulas import hot, softmaxes
 
+from . import kernels  # noqa: F401 (it registers the kernel of softmaxes)
 from .ops import ops
 
 _STATIC = {"k", "hard", "iterations", "stretch"}
@@ -16,11 +17,13 @@ _STATIC = {"k", "hard", "iterations", "stretch"}
 def _compile(formula: hot) -> None:
     """Compile a formula as a whole; outside of jit, each call would compile its loops anew.
 
-    The compiled formula calls other formulas without their kernels, since flat arrays would take a
-    tenth more memory.
+    The compiled formula calls other formulas without their kernels, but for softmaxes, since flat
+    arrays would take a tenth more memory.
     """
+    plain = type(ops)()
+    plain.kernels[softmaxes.name] = ops.kernels[softmaxes.name]
     static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
-    compiled = jax.jit(functools.partial(formula.formula, type(ops)()), static_argnames=static)
+    compiled = jax.jit(functools.partial(formula.formula, plain), static_argnames=static)
     ops.kernels[formula.name] = lambda ops, *given: compiled(*given)
 
 

@@ -15,7 +15,7 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 from relaxed_dists import _errors
 from relaxed_dists._distributions import machinery
 from relaxed_dists._distributions.elbo import relaxed_site
-from relaxed_dists_torch import quadrature  # noqa: F401 (it registers its kernels with the operations)
+from relaxed_dists_torch import quadrature, subset  # noqa: F401 (they register their kernels with the operations)
 from relaxed_dists_torch.from_logits import FromLogits, Torch, checked_size, expanded
 from relaxed_dists_torch.ops import ops
 from relaxed_dists_torch.state import compiling

@@ -63,25 +63,34 @@ def relaxed(
     the sum.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
-    temperature = temperature[..., None]
     scores = ops.where(unmasked, finite + gumbel, FAR)
+    value = rounds(ops, k, scores, temperature[..., None])
+    value = ops.where(_number(ops, unmasked) > k, value, 1.0)
+    value = ops.where(unmasked, value, 0.0)
+    return straight_through(ops, largest(ops, logits, gumbel, k), value) if hard else value
+
+
+@hot
+def rounds(ops: QuadratureOps, k: int, scores: Array, temperature: Array) -> Array:
+    """The sum of k rounds of softmax of finite scores; log(1 - a) is added after each softmax a.
+
+    The last axis of the temperature has length 1.
+    """
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
         scores, taken = carry
         log_a, a = softmaxes(ops, scores, temperature)
-        return (scores + _log1m(ops, log_a), taken + a), None
+        return (scores + _log1m(ops, log_a, a), taken + a), None
 
     (_, value), _ = ops.scan(take, (scores, 0.0 * scores), None, k)
-    value = ops.where(_number(ops, unmasked) > k, value, 1.0)
-    value = ops.where(unmasked, value, 0.0)
-    return straight_through(ops, largest(ops, logits, gumbel, k), value) if hard else value
+    return value
 
 
 def _number(ops: QuadratureOps, unmasked: Array) -> Array:
     return ops.sum(ops.where(unmasked, 1.0, 0.0))[..., None]
 
 
-def _log1m(ops: QuadratureOps, log_a: Array) -> Array:
+def _log1m(ops: QuadratureOps, log_a: Array, a: Array) -> Array:
     """log(1 - a); for the largest a, which may round to 1, the log of the sum of the others."""
     top = ops.one_hot_argmax(log_a) > 0
     others = ops.where(top, LOWEST, log_a)
@@ -89,7 +98,7 @@ def _log1m(ops: QuadratureOps, log_a: Array) -> Array:
     rest = ops.where(top, 0.0, ops.exp(others - largest))
     log_rest = largest + ops.log(ops.clip(ops.sum(rest), 1e-30, math.inf))[..., None]
     # Any other a is at most 1/2, so log1p(-a) is exact.
-    return ops.where(top, log_rest, ops.log1p(-ops.exp(others)))
+    return ops.where(top, log_rest, ops.log1p(-ops.where(top, 0.0, a)))
 
 
 def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
