@@ -31,7 +31,7 @@ def _rounds(
     of the largest a there, and 1 - a at this place.
     """
     y, value, kept = scores / temperature, torch.zeros_like(scores), []
-    for _ in range(k):
+    for last in [False] * (k - 1) + [True]:
         a = torch.softmax(y, -1)
         rows = (a.amax(-1) > 0.5).nonzero()[:, 0]
         place = a[rows].argmax(-1)
@@ -41,7 +41,8 @@ def _rounds(
         value += a
         if keep:
             kept.append((a, rows, place, rest))
-        y.addcdiv_(_complement(a, rows, place, rest).log_(), temperature)
+        if not last:
+            y.addcdiv_(_complement(a, rows, place, rest).log_(), temperature)
     return value, kept
 
 
@@ -72,8 +73,11 @@ class _Rounds(Function):
         for i in reversed(range(0, len(kept), 4)):
             a, rows, place, rest = kept[i : i + 4]
             # The gradient by log a, and from it that by the scores over the temperature.
-            by_log = by_scores.div(_complement(a, rows, place, rest))
-            by_log = torch.sub(g, by_log, out=by_log).mul_(a)
+            if i + 4 == len(kept):  # the last round, whose 1 - a is not used
+                by_log = g * a
+            else:
+                by_log = by_scores.div(_complement(a, rows, place, rest))
+                by_log = torch.sub(g, by_log, out=by_log).mul_(a)
             by_y = torch.addcmul(by_log, a, by_log.sum(-1, keepdim=True), value=-1)
             # At the largest a, the difference of two large numbers is written out.
             others = _rest(by_log, rows, place)

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jax import Array, random
 from jax.scipy.special import gammaln, logsumexp
 
-from benchmarks.speed.bench_report import SHAPES
+from benchmarks.speed.bench_report import SHAPES, SUBSETS, subset_name
 from benchmarks.torture.subjects import tfp_distributions
 from relaxed_dists import numpyro as ours
 
@@ -121,7 +121,40 @@ def of_shape(shape: tuple[int, ...]) -> Cases:
     }
 
 
+def subsets() -> Cases:
+    """Relaxed subsets and their gradient, by our class and by the loop of Xie and Ermon (2019)."""
+
+    def loop(key: Array, logits: Array, k: int) -> Array:
+        def take(carry: tuple[Array, Array, Array], _: Any) -> tuple[Any, None]:
+            scores, total, a = carry
+            scores += jnp.log(jnp.maximum(1 - a, 1e-20))
+            a = jax.nn.softmax(scores / T)
+            return (scores, total + a, a), None
+
+        scores, zero = logits + random.gumbel(key, logits.shape), jnp.zeros_like(logits)
+        return jax.lax.scan(take, (scores, zero, zero), None, k)[0][1]
+
+    def mine(key: Array, logits: Array, k: int) -> Array:
+        return ours.RelaxedSubset(T, k, logits=logits).sample(key)  # type: ignore[no-any-return]
+
+    found: Cases = {}
+    for rows, categories, k in SUBSETS:
+        steps = found[subset_name((rows, categories, k))] = {}
+        logits, weights = (random.normal(random.key(i), (categories,)) for i in range(2))
+        logits = jnp.tile(logits, (rows, 1))
+        for name, draw in (("the paper's loop", loop), ("ours", mine)):
+
+            def term(x: Array, key: Array, w: Array, k: int = k, draw: Any = draw) -> Array:
+                return (draw(key, x, k) * w).sum()
+
+            made = jax.jit(jax.grad(term))
+            given = (logits, random.key(2), weights)
+            steps[name] = lambda made=made, given=given: jax.block_until_ready(made(*given))
+    return found
+
+
 def cases() -> Iterator[tuple[tuple[int, ...], Cases]]:
     """All shapes with their cases, made when it is their turn."""
+    yield SHAPES[1], subsets()
     for shape in SHAPES:
         yield shape, of_shape(shape)

@@ -11,7 +11,7 @@ from torch import distributions as torchs
 from torch.nn.functional import gumbel_softmax
 
 from benchmarks.speed import bench_svi
-from benchmarks.speed.bench_report import SHAPES
+from benchmarks.speed.bench_report import SHAPES, SUBSETS, subset_name
 from relaxed_dists import pyro as ours
 from relaxed_dists.torch import gumbel_softmax as our_gumbel_softmax
 
@@ -134,6 +134,32 @@ def of_shape(shape: tuple[int, ...]) -> Cases:
     return found
 
 
+def subsets() -> Cases:
+    """Relaxed subsets and their gradient, by our class and by the loop of Xie and Ermon (2019)."""
+
+    def loop(x: Tensor, k: int) -> Tensor:
+        scores, total, a = x + dist.Gumbel(0.0, 1.0).sample(x.shape), 0.0, torch.zeros_like(x)
+        for _ in range(k):
+            scores = scores + torch.log((1 - a).clamp(min=1e-20))
+            a = torch.softmax(scores / T, -1)
+            total = total + a
+        return total
+
+    torch.manual_seed(0)
+    found: Cases = {}
+    for rows, categories, k in SUBSETS:
+        leaf = torch.randn(categories).repeat(rows, 1).requires_grad_()
+        weights = torch.randn(categories)
+        found[subset_name((rows, categories, k))] = {
+            "the paper's loop": gradient(lambda x, k=k, w=weights: (loop(x, k) * w).sum(), leaf),
+            "ours": gradient(
+                lambda x, k=k, w=weights: (ours.RelaxedSubset(T, k, logits=x).rsample() * w).sum(),
+                leaf,
+            ),
+        }
+    return found
+
+
 def compiled(shape: tuple[int, ...]) -> Cases:
     """The ELBO term of ours and of torch's class under torch.compile, without a graph break."""
     _, leaf, weights = numbers_of(shape)
@@ -153,7 +179,10 @@ def compiled(shape: tuple[int, ...]) -> Cases:
 def cases() -> Iterator[tuple[tuple[int, ...], Cases]]:
     """All shapes with their cases, made when it is their turn."""
     torch.set_num_threads(1)
-    yield SHAPES[1], {"SVI step": bench_svi.steps()}  # its latent variables have this shape
+    yield (
+        SHAPES[1],
+        {"SVI step": bench_svi.steps(), **subsets()},
+    )  # SVI's latent variables have this shape
     for shape in SHAPES:
         yield shape, of_shape(shape)
     for shape in SHAPES[1:3]:  # last, since torch.compile switches torch's validation off
