@@ -9,8 +9,9 @@ PACKAGES = ("relaxed-dists", "numpy", "torch", "pyro-ppl", "jax", "numpyro")
 def show_config() -> None:
     """Print the versions of what computes, and whether torch uses the compiled kernels.
 
-    A framework that is not installed is named as such, and only torch is imported. Where the
-    kernels are not in use, the last line says why.
+    The kernels are this library's C code for draws and densities. A framework that is not installed
+    is named as such, and only torch is imported. Where the kernels are not in use, the last line
+    says why.
 
     Example:
         >>> import relaxed_dists

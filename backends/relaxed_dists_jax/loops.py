@@ -1,4 +1,7 @@
-"""JAX's kernels of formulas with loops, which are compiled as a whole."""
+"""JAX's kernels of formulas with loops, which are compiled as a whole.
+
+A kernel is a function that JAX calls in place of the formula of the same name.
+"""
 
 import functools
 import inspect

@@ -1,7 +1,7 @@
 """The code that depends on torch alone: operations, kernels, noise, quadrature, and so on.
 
-A kernel is what torch computes in place of a shared formula. The carrier is how a value keeps the
-relaxed sample that belongs to it.
+A kernel is a function that torch calls in place of a formula that both frameworks share. The
+carrier is how a value keeps the relaxed sample that belongs to it.
 
 Its public names are functions; import them from :mod:`relaxed_dists.torch`.
 """

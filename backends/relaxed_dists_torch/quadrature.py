@@ -1,6 +1,6 @@
 """Kernels for moments, entropies and KL divergences, faster if all rows share one temperature.
 
-A kernel is what torch computes in place of a shared formula of the same name.
+A kernel is a function that torch calls in place of the formula of the same name.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""The parameters of one call of a function, as a distribution made from a family."""
+"""The parameters of one call of a function, as a distribution made from a family.
+
+A family has the formulas of a distribution, for any framework.
+"""
 
 from typing import Any
 

@@ -75,7 +75,10 @@ class Estimator:
     """The interface of an estimator: it makes values that carry a gradient."""
 
     noise_in_kernel: ClassVar[bool] = False
-    """Whether it gives the noise to kernels alone, which may then make it from a seed."""
+    """Whether it gives the noise only to kernels, a framework's faster replacements of formulas.
+
+    A kernel may make the noise from a seed while it computes with it.
+    """
 
     temperatures: ClassVar[tuple[str, ...]] = ()
     """The names of the fields that are temperatures."""

@@ -58,7 +58,10 @@ class Family:
     """Whether ``checked`` and ``possible`` must check the logits' shape and masks (-inf)."""
 
     noise_in_kernel: ClassVar[bool] = False
-    """Whether ``draw`` gives the noise to kernels alone, which may then make it from a seed."""
+    """Whether ``draw`` gives the noise only to kernels, a framework's faster versions of formulas.
+
+    A kernel may make the noise from a seed while it computes with it.
+    """
 
     is_discrete: ClassVar[bool] = False
     """Whether the support is discrete."""
