@@ -133,9 +133,9 @@ def sample_bernoulli(
     *,
     key: Array,
 ) -> Array:
-    r"""A sample of 0 or 1 with the probability sigmoid(logits) of 1, and an estimator's gradient.
+    r"""A sample that is 1 with probability sigmoid(logits), else 0, with an estimator's gradient.
 
-    It is the first entry of :func:`sample_one_hot` of the logits and 0.
+    It is the first entry of :func:`sample_one_hot` for two categories with the logits and 0.
 
     Args:
         logits: :math:`\theta`, any real numbers; infinite ones are the probabilities 0 and 1.

@@ -1,4 +1,4 @@
-"""Noise that is not drawn yet: compiled code makes it from the seed while it computes with it."""
+"""Noise that is not drawn yet: compiled code makes it from a seed, just where it uses the noise."""
 
 import threading
 from typing import NamedTuple

@@ -11,7 +11,7 @@ from relaxed_dists._distributions import subset
 from .ops import ops
 from .state import eager, transformed
 
-LEAST = 1e-20  # the kernel is exact if a row's categories other than the largest have this share
+LEAST = 1e-20  # exact if all categories of a row but the largest have this weight together
 Round = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

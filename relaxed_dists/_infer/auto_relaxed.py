@@ -18,7 +18,7 @@ class Site:
     """A latent discrete site of the model."""
 
     family: Any  # the class of the site's distribution
-    extra: int  # the number of event dimensions beyond those of this class
+    extra: int  # the number of the site's event dimensions beyond those of the family
     event_dim: int
     frames: list[Any]  # the frames of the site's plates, from cond_indep_stack
     fixed: Any = None  # added to the logits: infinite where the prior excludes a value, else 0

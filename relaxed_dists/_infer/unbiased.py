@@ -78,7 +78,8 @@ class Relaxation:
     def correction(self, slope: Array) -> Array:
         """The control variate's gradient by the logits through z, minus that through z~.
 
-        The scores z, and z~, a draw of z given the hard value, are those of the module's docstring.
+        The module's docstring defines the scores z, and z~, which is z redrawn given the hard
+        value.
 
         Args:
             slope: The gradient of the control variate by the soft draw.

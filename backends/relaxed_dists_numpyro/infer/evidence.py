@@ -64,8 +64,8 @@ def evidence_bounds(
             some dozens of megabytes.
         progress_bar: Whether to show a progress bar.
         kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
-            its signature takes it. Without it model and guide are called at an arbitrary
-            temperature, on which the discrete model does not depend.
+            its signature takes it. If none is given, they are called at an arbitrary temperature,
+            on which the discrete model and guide must not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error

@@ -150,8 +150,8 @@ class _WithControlVariate(Unbiased):
                 sums[name] = total(model_trace, of) - total(guide_trace, of)
             return sums
 
-        # eval_provenance finds the leaves on which the derivative of each sum depends, without
-        # computing a number.
+        # eval_provenance finds the leaves by which each sum has a derivative, without computing a
+        # number.
         found = eval_provenance(lambda **t: jax.jvp(others, (leaves,), (t,))[1], **leaves)
         for name in leaves:
             if name not in found[name]:

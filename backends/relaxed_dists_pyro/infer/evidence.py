@@ -51,8 +51,8 @@ def evidence_bounds(
     of the minibatch. A latent site that is not in the guide is drawn from the model. As with
     ``vectorize_particles``, one outermost plate draws a chunk of samples. If the model or the guide
     can't run in this plate (because of an ``if`` on a value, or of ``X @ g`` with a latent g
-    outside of plates), or the log weights of three samples differ from those of the same values
-    without this plate, the samples are drawn one at a time.
+    outside of plates), or if a check with three samples finds other log weights in this plate than
+    outside it, the samples are drawn one at a time.
 
     Args:
         model: A Pyro model.
@@ -63,8 +63,8 @@ def evidence_bounds(
             fit into some dozens of megabytes.
         progress_bar: Whether to show a progress bar.
         kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
-            its signature takes it. Without it model and guide are called at an arbitrary
-            temperature, on which the discrete model does not depend.
+            its signature takes it. If none is given, they are called at an arbitrary temperature,
+            on which the discrete model and guide must not depend.
 
     Returns:
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error

@@ -74,7 +74,7 @@ def commands(
     if machine == "x86_64":
         march = "-mcpu=x86_64_" if zig else "-march=x86-64-"
         levels = {level: [f"{march}{level}"] for level in ("v2", "v3", "v4")}
-        # clang is fastest with 512 bits everywhere; kernels.c says where gcc is.
+        # clang is fastest with 512 bits everywhere, gcc in some loops: see WIDE in kernels.c.
         clang = zig or "clang" in compiler[0]
         levels["v4"] += [f"-mprefer-vector-width={512 if clang else 256}"]
     jobs = {level: ["kernels.c", f"-DLEVEL={level}", *more] for level, more in levels.items()}
