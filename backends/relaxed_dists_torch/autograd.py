@@ -17,7 +17,8 @@ from torch import Tensor
 
 from relaxed_dists._distributions.formulas import HUGE
 
-from . import by_operations, compiled
+from . import by_operations, by_triton, compiled
+from .compiled.load import BY_TRITON
 from .seed import Seed
 from .state import eager, transformed
 
@@ -36,7 +37,9 @@ class Function(torch.autograd.Function):
 
 
 def way(*tensors: Tensor | None) -> ModuleType:
-    """The module that computes: the compiled kernels where they can, else torch's operations."""
+    """The module that computes: compiled or Triton's kernels where they can, else operations."""
+    if BY_TRITON and all(x is None or by_triton.usable(x) for x in tensors):
+        return by_operations if transformed() else by_triton
     for x in tensors:
         if x is not None and not compiled.usable(x):
             return by_operations

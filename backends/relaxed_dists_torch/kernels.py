@@ -16,6 +16,7 @@ from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
 from . import compiled
 from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, mass, way
+from .noise import seed_for
 from .ops import ops
 from .seed import Seed, seed
 from .state import eager, known, transformed
@@ -38,8 +39,7 @@ def look(logits: Tensor, one_hot: bool) -> int | None:
 
 def noise_in_kernel(logits: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
     """The seed of noise of a shape, if the kernels can make it while they draw."""
-    usable = compiled.usable(logits) and not transformed() and eager()
-    return seed(shape, key) if usable and shape.numel() else None
+    return seed_for(logits, shape, key) if shape.numel() else None
 
 
 def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from . import compiled
-from .seed import seed
+from . import by_triton, compiled
+from .seed import Seed, seed
 from .state import eager, traced, transformed
 
 
@@ -54,14 +54,17 @@ def _single(like: Tensor) -> bool:
     return like.dtype == torch.float32 and (compiles or (like.is_cpu and not traced()))
 
 
-def _in_kernel(like: Tensor) -> bool:
-    return compiled.usable(like) and not transformed() and eager()
+def seed_for(like: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
+    """The seed of noise of a shape, if kernels can make the noise from it."""
+    usable = by_triton.seeds(key) if by_triton.chosen(like) else compiled.usable(like)
+    return seed(shape, key) if usable and not transformed() and eager() else None
 
 
 def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
-    if _in_kernel(like):
-        return compiled.gumbel(seed(shape, key))
+    if (number := seed_for(like, shape, key)) is not None:
+        by_kernel = by_triton.gumbel if by_triton.chosen(like) else compiled.gumbel
+        return by_kernel(number, like)
     if _single(like):
         return _from_words(_gumbel, shape, like, key)
     if not like.is_cpu and not traced():
@@ -82,8 +85,9 @@ def _gumbel(words: Tensor) -> Tensor:
 
 def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard logistic noise of like's dtype and device, with both tails exact."""
-    if _in_kernel(like):
-        return compiled.logistic(seed(shape, key))
+    if (number := seed_for(like, shape, key)) is not None:
+        by_kernel = by_triton.logistic if by_triton.chosen(like) else compiled.logistic
+        return by_kernel(number, like)
     if _single(like):
         return _from_words(_logistic, shape, like, key)
     return torch.logit(_double(shape, like, key)).to(like.dtype)

@@ -13,6 +13,9 @@ pyro = pytest.importorskip("relaxed_dists.pyro")
 from benchmarks.speed import launches  # noqa: E402
 from relaxed_dists_torch import noise  # noqa: E402
 
+# Triton's interpreter warns of infinity times 0 in what a where leaves out.
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning:triton")
+
 INF, NAN = torch.inf, torch.nan
 MAKERS: dict[str, Callable[..., Any]] = {
     "relaxed": lambda x, t, **more: pyro.RelaxedOneHotCategorical(t, logits=x, **more),

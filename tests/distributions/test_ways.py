@@ -1,6 +1,9 @@
-"""torch: the compiled kernels and torch's operations compute the same, to rounding."""
+"""torch: compiled kernels, Triton's and torch's operations compute the same, to rounding."""
 
+import importlib.util
 import itertools
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,19 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
-from relaxed_dists_torch import by_operations, compiled, noise, ops  # noqa: E402
+from relaxed_dists_torch import by_operations, by_triton, compiled, noise, ops  # noqa: E402
 from relaxed_dists_torch.autograd import Density, Draw  # noqa: E402
 from relaxed_dists_torch.compiled.load import KERNELS  # noqa: E402
 from relaxed_dists_torch.seed import Seed  # noqa: E402
 
 needs_kernels = pytest.mark.skipif(KERNELS is None, reason="there are no compiled kernels")
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+RUNS_TRITON = HAS_TRITON and (by_triton.INTERPRET or torch.cuda.is_available())
+needs_triton = pytest.mark.skipif(
+    not RUNS_TRITON, reason="Triton is not installed, or needs a GPU or TRITON_INTERPRET=1"
+)
+# Triton's interpreter warns of infinity times 0 in what a where leaves out.
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning:triton")
 EPS = 2.0**-23
 
 SHAPES = {  # of the logits, the noise and the temperature
@@ -83,15 +93,24 @@ def near(found: Any, exact: Any, size: Any, ulps: float) -> None:
     assert off.numel() == 0 or off.max() <= ulps
 
 
-@needs_kernels
+WAYS = pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(compiled, id="compiled", marks=needs_kernels),
+        pytest.param(by_triton, id="triton", marks=needs_triton),
+    ],
+)
+
+
+@WAYS
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("case", SHAPES)
-def test_a_compiled_draw_is_the_formula(case: str, masked: bool, seed: int) -> None:
+def test_a_kernels_draw_is_the_formula(way: Any, case: str, masked: bool, seed: int) -> None:
     """The same noise gives log values to 2 ulp of 1 + |y|, and values to 2 ulp for each of |y|."""
     x, g, t = given(case, seed, masked)
     wide = [z.double() for z in (x, g, t)]
     for hard in (False, True):
-        y, value = compiled.draw(x, g, t, hard)
+        y, value = way.draw(x, g, t, hard)
         # Scores are rounded before the softmax, in the formula in float32 too.
         scores = (x + g).double()
         exact_y, exact = by_operations.draw(scores, torch.zeros_like(scores), wide[2], hard)
@@ -99,17 +118,17 @@ def test_a_compiled_draw_is_the_formula(case: str, masked: bool, seed: int) -> N
         near(y, exact_y, size, 2)
         if hard:
             assert torch.equal(value.double(), exact)
-            assert torch.equal(compiled.draw(x, g, t, True, log=False)[1], value)
+            assert torch.equal(way.draw(x, g, t, True, log=False)[1], value)
         else:
             near(value, exact, 2.0**-103 + exact * size.where(size < torch.inf, 1.0), 2)
 
 
-@needs_kernels
+@WAYS
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("simplex", [False, True])
 @pytest.mark.parametrize("case", SHAPES)
-def test_a_compiled_density_is_the_formula(
-    case: str, simplex: bool, masked: bool, seed: int
+def test_a_kernels_density_is_the_formula(
+    way: Any, case: str, simplex: bool, masked: bool, seed: int
 ) -> None:
     """Values and gradients agree with those in double; sums to 2 ulp of their terms' sizes."""
     x, g, t = given(case, seed, masked)
@@ -118,9 +137,9 @@ def test_a_compiled_density_is_the_formula(
     finite = torch.where(y.isfinite(), y, 0.0).abs()
     size = 1 + (finite * (1 + t[..., None])).sum(-1).double() + x.shape[-1]
     exact = by_operations.density(*wide, simplex)
-    near(compiled.density(x, t, y, simplex), exact, size, 2)
+    near(way.density(x, t, y, simplex), exact, size, 2)
     by_out = torch.randn(exact.shape)
-    found = compiled.density_back(x, t, y, by_out, simplex, (True, True, True))
+    found = way.density_back(x, t, y, by_out, simplex, (True, True, True))
     expected = by_operations.density_back(*wide, by_out.double(), simplex, (True, True, True))
     k = x.shape[-1]
     largest = by_out.abs().double() * (1 + t) * (1 + finite.amax(-1)) * k if k else 1.0
@@ -147,16 +166,16 @@ def test_the_density_computed_with_a_draw_is_the_formula(
     assert own[0].masked == (not x.isfinite().all())
 
 
-@needs_kernels
+@WAYS
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("case", SHAPES)
-def test_compiled_gradients_of_draws_are_the_formulas(
-    case: str, masked: bool, hard: bool, seed: int
+def test_kernels_gradients_of_draws_are_the_formulas(
+    way: Any, case: str, masked: bool, hard: bool, seed: int
 ) -> None:
     """The gradients by logits and temperature, for gradients that are full, per row, and one."""
     x, g, t = given(case, seed, masked)
-    y, p = compiled.draw(x, g, t, False)
+    y, p = way.draw(x, g, t, False)
     ones = torch.ones(())
     full, row = torch.randn(y.shape), torch.randn((*y.shape[:-1], 1)).expand(y.shape)
     choices = [
@@ -166,8 +185,10 @@ def test_compiled_gradients_of_draws_are_the_formulas(
         ones.expand(y.shape),
         full.transpose(0, -1).contiguous().transpose(0, -1),
     ]
-    for by_y, by_value in itertools.product(choices, choices):
-        found = compiled.draw_back(y, None if hard else p, t, by_y, by_value, True)
+    # Triton's interpreter is slow, so it takes one in three of the pairs.
+    step = 3 if way is by_triton else 1
+    for by_y, by_value in itertools.islice(itertools.product(choices, choices), 0, None, step):
+        found = way.draw_back(y, None if hard else p, t, by_y, by_value, True)
         wide = [None if z is None else z.double() for z in (y, t, by_y, by_value)]
         exact = by_operations.draw_back(wide[0], None, *wide[1:], True)
         parts = [z.abs().amax(-1, keepdim=True) for z in (by_y, by_value) if z is not None]
@@ -177,35 +198,35 @@ def test_compiled_gradients_of_draws_are_the_formulas(
         near(found[1], exact[1], (size + 1e-30).expand(y.shape)[..., 0] * (1 + finite) * 4, 8)
 
 
-@needs_kernels
+@WAYS
 @pytest.mark.parametrize("unit", [False, True])
-def test_compiled_binary_formulas(unit: bool, seed: int) -> None:
+def test_kernels_binary_formulas(way: Any, unit: bool, seed: int) -> None:
     """Draws, densities and gradients of infinite, large and small logits, to 4 ulp of terms."""
     torch.manual_seed(seed)
     x = torch.cat([torch.randn(3000) * 4, torch.tensor([torch.inf, -torch.inf, 40.0, -40.0, 0.0])])
     g, t = torch.randn(len(x)) * 3, torch.rand(len(x)) + 0.2
     for hard in (False, True):
-        y, value = compiled.binary_draw(x, g, t, hard)
+        y, value = way.binary_draw(x, g, t, hard)
         scores = (x + g).double()
         finite = torch.where(x.isfinite(), scores, x.double())
         exact_y, exact = by_operations.binary_draw(finite, 0.0 * g.double(), t.double(), hard)
         near(y, exact_y, 1 + exact_y.abs(), 1)
         near(value, exact, exact.clamp(min=1e-37) * (1 + exact_y.abs().clamp(max=90)), 2)
-        assert torch.equal(compiled.binary_draw(x, g, t, True, log=False)[1], (x + g > 0).float())
+        assert torch.equal(way.binary_draw(x, g, t, True, log=False)[1], (x + g > 0).float())
     by_y, by_value = torch.randn(2, len(x))
-    found = compiled.binary_draw_back(y, t, by_y, by_value, True)
+    found = way.binary_draw_back(y, t, by_y, by_value, True)
     exact = by_operations.binary_draw_back(*(z.double() for z in (y, t, by_y, by_value)), True)
     some = torch.where(y.isfinite(), y, 0.0).double().abs()
     for a, b, size in zip(found, exact, (1.0, some), strict=True):
         near(a, b, (by_y.abs() + by_value.abs()).double() / t * (1 + size), 4)
     wide = [z.double() for z in (x, t, y)]
     near(
-        compiled.binary_density(x, t, y, unit),
+        way.binary_density(x, t, y, unit),
         by_operations.binary_density(*wide, unit),
         4 + 3 * some,
         4,
     )
-    found = compiled.binary_density_back(x, t, y, by_y, unit, (True, True, True))
+    found = way.binary_density_back(x, t, y, by_y, unit, (True, True, True))
     exact = by_operations.binary_density_back(*wide, by_y.double(), unit, (True, True, True))
     # d = x - t y is rounded, and its error is that of x.
     size = (1 + by_y.abs().double()) * (1 + some) * 4 * (1 + wide[0].abs().clamp(max=50))
@@ -213,20 +234,21 @@ def test_compiled_binary_formulas(unit: bool, seed: int) -> None:
         near(a, b, size, 2)
 
 
-@needs_kernels
+@WAYS
 @pytest.mark.parametrize("case", SHAPES)
-def test_a_compiled_mass_is_the_formula(case: str, seed: int) -> None:
+def test_a_kernels_mass_is_the_formula(way: Any, case: str, seed: int) -> None:
     """Masses of hard and soft values, also at masked categories, their gradients and the look."""
     x, g, t = given(case, seed, masked=True)
     for hard in (True, False):
-        value = compiled.draw(torch.where(x.isfinite(), x, 0.0), g, t, hard)[1]
-        found, all_hard = compiled.mass(x, value)
+        value = way.draw(torch.where(x.isfinite(), x, 0.0), g, t, hard)[1]
+        found, all_hard = way.mass(x, value)
         exact = by_operations.mass(x.double(), value.double())[0]
         size = 1 + torch.where(x.isfinite(), x, 0.0).abs().amax(-1).double()
         near(found, exact, size + np.log(x.shape[-1]), 4)
-        assert all_hard == bool(((value == 0) | (value == 1)).all())
+        if way is compiled:
+            assert all_hard == bool(((value == 0) | (value == 1)).all())
         by_out = torch.randn(exact.shape)
-        back = compiled.mass_back(x, value, by_out, (True, True))
+        back = way.mass_back(x, value, by_out, (True, True))
         wide = by_operations.mass_back(x.double(), value.double(), by_out.double(), (True, True))
         for a, b in zip(back, wide, strict=True):
             near(a, b, 1 + by_out.abs().double()[..., None] * (size[..., None] + 10), 4)
@@ -322,3 +344,70 @@ def test_logits_written_to_are_looked_at_again() -> None:
     assert (z[:, 0] == 0).all()
     two = pyro.RelaxedOneHotCategorical(0.5, logits=torch.zeros(4, 2))
     torch.testing.assert_close(distribution.log_prob(z.clone()), two.log_prob(z[:, 1:].clone()))
+
+
+@needs_triton
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_triton_draws_from_a_seed_what_it_draws_from_its_noise(one_hot: bool, seed: int) -> None:
+    """The noise is the same in a draw and alone, in parts of long rows too; seeds differ."""
+    for shape in ((5, 10), (3, 5000), (2, 1)):
+        x, t, s = torch.randn(shape), torch.tensor(0.7), Seed(2**62 + seed, torch.Size(shape))
+        draw = by_triton.draw if one_hot else by_triton.binary_draw
+        make = by_triton.gumbel if one_hot else by_triton.logistic
+        g = make(s, x)
+        assert all(map(torch.equal, draw(x, s, t, False), draw(x, g, t, False)))
+        assert not torch.equal(g, make(Seed(2**62 + seed + 1, s.shape), x))
+
+
+@needs_triton
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_the_noise_of_triton_has_exact_tails(one_hot: bool, seed: int) -> None:
+    """Kolmogorov-Smirnov of 100,000 draws, and of the uppermost ones; false alarms 2e-4."""
+    make, distribution = (
+        (by_triton.gumbel, stats.gumbel_r) if one_hot else (by_triton.logistic, stats.logistic)
+    )
+    found = make(Seed(seed, torch.Size((1000, 100))), torch.zeros(())).double().numpy()
+    assert stats.kstest(found.ravel(), distribution.cdf).pvalue > 1e-4
+    top = found[found > 3.0]
+    tail = lambda x: 1 - distribution.sf(x) / distribution.sf(3.0)  # noqa: E731
+    assert stats.kstest(top, tail).pvalue > 1e-4
+    assert len(np.unique(found)) > 0.99 * found.size
+    assert stats.spearmanr(found[:, 0], found[:, 1]).pvalue > 1e-4
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from relaxed_dists_torch import triton_kernels
+
+sizes, whole = {"ROWS": 4, "BLOCK": 128}, ("x_rows", "t_rows", "number", "K")
+for name in "noise", "draw", "density", "mass", "binary_draw", "binary_density":
+    for kernel in (name, name + "_back"):
+        function = getattr(triton_kernels, kernel, None)
+        for flag in (True, False) if function else ():
+            types, constants = {}, {}
+            for p in function.params:
+                types[p.name] = "constexpr" if p.is_constexpr else "*fp32"
+                if p.is_constexpr:
+                    constants[p.name] = sizes.get(p.name, flag)
+                elif p.name == "seed":
+                    types[p.name] = "i64"
+                elif p.name in whole or p.name.endswith(("_row", "_column", "_stride", "_number")):
+                    types[p.name] = "i32"
+            source = ASTSource(function, types, constants)
+            assert "cubin" in triton.compile(source, target=GPUTarget("cuda", 80, 32)).asm
+            print(kernel)
+"""
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed")
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton's assembler is a program for Linux")
+def test_triton_compiles_each_kernel_for_a_gpu(tmp_path: Any, monkeypatch: Any) -> None:
+    """To machine code for a GPU that need not be there; the interpreter takes more than that."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    command = [sys.executable, "-c", COMPILE]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len(set(result.stdout.split())) == 11

@@ -118,7 +118,7 @@ def test_a_missing_object_is_no_reason_to_warn(tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == (f"{why}|True\n", "")
 
 
-def test_the_switch_takes_0_or_1(tmp_path: Path) -> None:
+def test_the_switch_takes_0_1_or_triton(tmp_path: Path) -> None:
     """With 0, the kernels are off; another word is refused."""
     off = "torch's operations: RELAXED_DISTS_KERNELS=0 switches the compiled kernels off|True\n"
     assert loaded(tmp_path, **{load.SWITCH: "0"}).stdout == off
@@ -126,8 +126,27 @@ def test_the_switch_takes_0_or_1(tmp_path: Path) -> None:
     refused = loaded(tmp_path, **{load.SWITCH: "off"}).stderr
     assert refused.endswith(
         "ValueError: The environment variable RELAXED_DISTS_KERNELS is 'off'. Set it to 1, the "
-        "default, for the compiled kernels, or to 0 for torch's operations.\n"
+        "default, for the compiled kernels, to triton for kernels of Triton on a GPU too, or to 0 "
+        "for torch's operations.\n"
     )
+
+
+def test_triton_switched_on_is_named_or_missed(tmp_path: Path) -> None:
+    """Without the package, one warning says what to do, and torch's operations compute."""
+    usual = loaded(tmp_path).stdout
+    (tmp_path / "triton.py").touch()
+    found = loaded(tmp_path, **{load.SWITCH: "triton"})
+    assert found.stdout == usual.replace("|", "; on a GPU, kernels of Triton|")
+    assert found.stderr == ""
+    (tmp_path / "triton.py").unlink()
+    missed = loaded(tmp_path, "-S", **{load.SWITCH: "triton"})  # without installed packages
+    assert missed.stderr.count("Warning") == 1
+    assert (
+        "RuntimeWarning: The environment variable RELAXED_DISTS_KERNELS is 'triton', but the "
+        "package triton is not installed. torch's operations compute on a GPU. Install triton, or "
+        "set RELAXED_DISTS_KERNELS=1."
+    ) in missed.stderr
+    assert missed.stdout == usual
 
 
 def test_signatures_are_those_of_the_header() -> None:

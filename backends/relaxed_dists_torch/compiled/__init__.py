@@ -15,7 +15,7 @@ from ..seed import Seed
 from .load import KERNELS
 
 BLOCK = 2048  # of kernels.c, where a block of rows has its own random numbers
-_PLAIN = {Tensor, torch.nn.Parameter}  # others, such as fake tensors, may have no numbers
+PLAIN = {Tensor, torch.nn.Parameter}  # others, such as fake tensors, may have no numbers
 SHARE = 2**16  # for fewer numbers, waking a thread takes longer than the work it takes over
 
 _pool: ThreadPoolExecutor | None = None
@@ -32,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 
 def usable(x: Tensor) -> bool:
     """Whether a tensor's numbers can be handed to the kernels."""
-    return KERNELS is not None and x.dtype is torch.float32 and x.is_cpu and type(x) in _PLAIN
+    return KERNELS is not None and x.dtype is torch.float32 and x.is_cpu and type(x) in PLAIN
 
 
 def _run(name: str, number: int, width: int, *arguments: Any) -> Any:
@@ -53,7 +53,7 @@ def _run(name: str, number: int, width: int, *arguments: Any) -> Any:
     return max(part.result() or 0 for part in parts)
 
 
-def _rows(x: Tensor, shape: Size) -> Tensor:
+def rows(x: Tensor, shape: Size) -> Tensor:
     """A tensor that broadcasts with a shape, as contiguous rows that repeat as a whole."""
     if x.shape != shape and x.numel() > 1:
         while x.dim() > 1 and (x.stride(0) == 0 or x.shape[0] == 1):
@@ -63,7 +63,7 @@ def _rows(x: Tensor, shape: Size) -> Tensor:
     return x.contiguous()
 
 
-def _strides(g: Tensor, event: int) -> tuple[Tensor, int, int]:
+def strides(g: Tensor, event: int) -> tuple[Tensor, int, int]:
     """A gradient with the strides of its rows and its columns (for event 0, of its numbers)."""
     if g.is_contiguous():
         return g, g.shape[-1] if event else 1, 1
@@ -71,7 +71,7 @@ def _strides(g: Tensor, event: int) -> tuple[Tensor, int, int]:
         return g, 0, 0
     if event and g.stride(-1) == 0 and g[..., 0].is_contiguous():
         return g, 1, 0
-    return _strides(g.contiguous(), event)
+    return strides(g.contiguous(), event)
 
 
 def _pointer(x: Tensor | None) -> int | None:
@@ -86,7 +86,7 @@ def look(x: Tensor, one_hot: bool) -> int:
     return found
 
 
-def gumbel(seed: Seed) -> Tensor:
+def gumbel(seed: Seed, like: Any = None) -> Tensor:
     """Standard Gumbel noise."""
     out = torch.empty(seed.shape, dtype=torch.float32, device="cpu")
     k = seed.shape[-1] if seed.shape else 1
@@ -94,14 +94,14 @@ def gumbel(seed: Seed) -> Tensor:
     return out
 
 
-def logistic(seed: Seed) -> Tensor:
+def logistic(seed: Seed, like: Any = None) -> Tensor:
     """Standard logistic noise."""
     out = torch.empty(seed.shape, dtype=torch.float32, device="cpu")
     _run("logistic", out.numel(), 1, seed.number, out.data_ptr())
     return out
 
 
-def _joint(*shapes: Size) -> Size:
+def joint(*shapes: Size) -> Size:
     """The joint shape of tensors that broadcast."""
     first = shapes[0]
     for shape in shapes:
@@ -148,10 +148,10 @@ def draw(
     """
     k, shape = x.shape[-1], x.shape
     if noise.shape != shape or t.dim():
-        batch = _joint(noise.shape[:-1], shape[:-1], t.shape)
+        batch = joint(noise.shape[:-1], shape[:-1], t.shape)
         shape = Size((*batch, k))
-        t = _rows(t, batch)
-    (seed, given), x = _given(noise, shape), _rows(x, shape)
+        t = rows(t, batch)
+    (seed, given), x = _given(noise, shape), rows(x, shape)
     y, value = _new(x, shape, log), x.new_empty(shape)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     density = _new(x, shape[:-1], own is not None and given is None and log)
@@ -183,10 +183,10 @@ def draw_back(
     shape = (y if p is None else p).shape  # type: ignore[union-attr]
     k = shape[-1]
     dx, dt = t.new_empty(shape), _new(t, shape[:-1], by_t)
-    t = _rows(t, shape[:-1])
+    t = rows(t, shape[:-1])
     gradients, kept = [], []
     for g in (by_y, by_value):
-        g, row, column = (None, 0, 0) if g is None else _strides(g, 1)
+        g, row, column = (None, 0, 0) if g is None else strides(g, 1)
         gradients += [_pointer(g), row, column]
         kept.append(g)  # a copy must live as long as its pointer is used
     values = _pointer(y), _pointer(p), t.data_ptr(), t.numel()
@@ -197,9 +197,9 @@ def draw_back(
 def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
     """The log density of log values y, in log space or on the simplex, one a row."""
     k = x.shape[-1]
-    batch = _joint(y.shape[:-1], x.shape[:-1], t.shape)
+    batch = joint(y.shape[:-1], x.shape[:-1], t.shape)
     shape = Size((*batch, k))
-    x, t, y = _rows(x, shape), _rows(t, batch), y.expand(shape).contiguous()
+    x, t, y = rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
     out = x.new_empty(batch)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     _run("density", batch.numel(), k, *parameters, y.data_ptr(), out.data_ptr(), simplex, k)
@@ -212,10 +212,10 @@ def density_back(
     """The gradients of ``density`` by x, t and y, those that are wanted, from the one by it, g."""
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
-    x, t, y = _rows(x, shape), _rows(t, batch), y.expand(shape).contiguous()
+    x, t, y = rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
     dx, dt = _new(x, shape, wanted[0]), _new(x, batch, wanted[1])
     dy = _new(x, shape, wanted[2])
-    g, row, _ = _strides(g, 0)
+    g, row, _ = strides(g, 0)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     results = _pointer(dx), _pointer(dy), _pointer(dt), simplex
     given = y.data_ptr(), g.data_ptr(), row
@@ -226,9 +226,9 @@ def density_back(
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:
     """sum_k value_k log p_k, one a row, and whether all values are one-hot."""
     k = x.shape[-1]
-    batch = _joint(value.shape[:-1], x.shape[:-1])
+    batch = joint(value.shape[:-1], x.shape[:-1])
     shape = Size((*batch, k))
-    x, value = _rows(x, shape), value.expand(shape).contiguous()
+    x, value = rows(x, shape), value.expand(shape).contiguous()
     out = x.new_empty(batch)
     given = x.data_ptr(), x.numel() // k, value.data_ptr(), out.data_ptr()
     return out, not _run("mass", batch.numel(), k, *given, k)
@@ -240,9 +240,9 @@ def mass_back(
     """The gradients of ``mass`` by x and by the value."""
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
-    x, value = _rows(x, shape), value.expand(shape).contiguous()
+    x, value = rows(x, shape), value.expand(shape).contiguous()
     dx, dvalue = _new(x, shape, wanted[0]), _new(x, shape, wanted[1])
-    g, row, _ = _strides(g, 0)
+    g, row, _ = strides(g, 0)
     given = x.data_ptr(), x.numel() // k, value.data_ptr(), g.data_ptr(), row
     _run("mass_back", batch.numel(), k, *given, _pointer(dx), _pointer(dvalue), k)
     return dx, dvalue
@@ -255,8 +255,8 @@ def binary_draw(
 
     Args as those of ``draw``; each logit has its own noise, and infinite ones are point masses.
     """
-    shape = _joint(noise.shape, x.shape, t.shape)
-    (seed, given), x, t = _given(noise, shape), _rows(x, shape), _rows(t, shape)
+    shape = joint(noise.shape, x.shape, t.shape)
+    (seed, given), x, t = _given(noise, shape), rows(x, shape), rows(t, shape)
     y, value = _new(x, shape, log), x.new_empty(shape)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     results = _pointer(y), value.data_ptr(), hard
@@ -269,10 +269,10 @@ def binary_draw_back(
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
     dx, dt = y.new_empty(y.shape), _new(y, y.shape, by_t)
-    t = _rows(t, y.shape)
+    t = rows(t, y.shape)
     gradients, kept = [], []
     for g in (by_y, by_value):
-        g, row, _ = (None, 0, 0) if g is None else _strides(g, 0)
+        g, row, _ = (None, 0, 0) if g is None else strides(g, 0)
         gradients += [_pointer(g), row]
         kept.append(g)  # a copy must live as long as its pointer is used
     given = y.data_ptr(), t.data_ptr(), t.numel()
@@ -282,8 +282,8 @@ def binary_draw_back(
 
 def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
     """The log density of logits y, of the logit or on (0, 1)."""
-    shape = _joint(y.shape, x.shape, t.shape)
-    x, t, y = _rows(x, shape), _rows(t, shape), y.expand(shape).contiguous()
+    shape = joint(y.shape, x.shape, t.shape)
+    x, t, y = rows(x, shape), rows(t, shape), y.expand(shape).contiguous()
     out = x.new_empty(shape)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     _run("binary_density", shape.numel(), 1, *parameters, y.data_ptr(), out.data_ptr(), unit)
@@ -295,9 +295,9 @@ def binary_density_back(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
     shape = g.shape
-    x, t, y = _rows(x, shape), _rows(t, shape), y.expand(shape).contiguous()
+    x, t, y = rows(x, shape), rows(t, shape), y.expand(shape).contiguous()
     dx, dt, dy = (_new(x, shape, each) for each in wanted)
-    g, row, _ = _strides(g, 0)
+    g, row, _ = strides(g, 0)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     results = _pointer(dx), _pointer(dy), _pointer(dt), unit
     given = y.data_ptr(), g.data_ptr(), row

@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import importlib.util
 import os
 import platform
 import struct
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 2  # of levels.c: another version has other signatures
-SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off
+SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off, "triton" those for a GPU on
 SUFFIX = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 # Python would take a file kernels.so for a module of its own.
 PATH = Path(__file__).with_name(f"kernels.cpu.{SUFFIX}")
@@ -80,10 +81,11 @@ def _open(path: Path) -> tuple[Kernels, str]:
 def _load() -> tuple[Kernels | None, str]:
     """The kernels, or None, and what :func:`status` says."""
     switch = os.environ.get(SWITCH, "1")
-    if switch not in ("0", "1"):
+    if switch not in ("0", "1", "triton"):
         raise ValueError(
             f"The environment variable {SWITCH} is {switch!r}. Set it to 1, the default, for the "
-            "compiled kernels, or to 0 for torch's operations."
+            "compiled kernels, to triton for kernels of Triton on a GPU too, or to 0 for torch's "
+            "operations."
         )
     if switch == "0":
         return None, f"torch's operations: {SWITCH}=0 switches the compiled kernels off"
@@ -105,9 +107,25 @@ def _load() -> tuple[Kernels | None, str]:
     return kernels, f"compiled kernels: {PATH}, {level}"
 
 
+def _by_triton() -> bool:
+    """Whether Triton's kernels are switched on and the package is installed."""
+    if os.environ.get(SWITCH) != "triton":
+        return False
+    if importlib.util.find_spec("triton"):
+        return True
+    warnings.warn(
+        f"The environment variable {SWITCH} is 'triton', but the package triton is not installed. "
+        f"torch's operations compute on a GPU. Install triton, or set {SWITCH}=1.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
+
+
 KERNELS, _STATUS = _load()
+BY_TRITON = _by_triton()
 
 
 def status() -> str:
     """Which way computes, the compiled kernels or torch's operations, and why."""
-    return _STATUS
+    return f"{_STATUS}; on a GPU, kernels of Triton" if BY_TRITON else _STATUS

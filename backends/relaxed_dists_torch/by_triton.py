@@ -1,0 +1,237 @@
+"""The hot formulas in Triton, for float32 on a GPU: a call of each on tensors.
+
+``triton_kernels`` has the kernels themselves. The functions here have the names and the signatures
+of those in ``compiled`` and ``by_operations``. Each is one launch. They are used only where the
+environment variable RELAXED_DISTS_KERNELS is "triton"; under TRITON_INTERPRET=1, which runs
+Triton's kernels without a GPU, for tensors on a CPU too.
+"""
+
+import importlib
+import os
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+
+from .compiled import PLAIN, joint, rows, strides
+from .compiled.load import BY_TRITON
+from .seed import Seed
+
+INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
+BLOCK = 4096  # numbers of a row that a program has at once, at most
+TILE = 512  # numbers that a program has at once where rows are short
+
+
+def usable(x: Tensor) -> bool:
+    """Whether the kernels can read a tensor."""
+    device = x.device.type
+    fits = device == "cuda" or (INTERPRET and device == "cpu")
+    return fits and x.dtype is torch.float32 and type(x) in PLAIN
+
+
+def chosen(x: Tensor) -> bool:
+    """Whether the kernels are switched on and can read a tensor."""
+    return BY_TRITON and usable(x)
+
+
+def seeds(key: torch.Generator | None) -> bool:
+    """Whether a seed from a generator would not make the host wait, or be fixed in a CUDA graph."""
+    if key is not None and key.device.type != "cpu":
+        return False
+    return not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
+
+
+def _launch(name: str, programs: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
+    """Launch a kernel, on the device of a tensor. Pointers that are not used may be any tensor."""
+    if not programs:
+        return
+    kernel = getattr(importlib.import_module("relaxed_dists_torch.triton_kernels"), name)
+    given = [x if argument is None else argument for argument in arguments]
+    if x.is_cuda:
+        with torch.cuda.device(x.device):
+            kernel[(programs,)](*given, **constants)
+    else:
+        kernel[(programs,)](*given, **constants)
+
+
+def _by_rows(name: str, number: int, k: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
+    """Launch a kernel that computes a number of rows of length k."""
+    block = min(1 << (k - 1).bit_length(), BLOCK)
+    tile = max(TILE // block, 1)
+    constants |= {"ROWS": tile, "BLOCK": block}
+    _launch(name, -(-number // tile), x, *arguments, number, k, **constants)
+
+
+def _by_numbers(name: str, number: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
+    """Launch a kernel that computes a number of numbers."""
+    constants |= {"BLOCK": 2 * TILE}
+    _launch(name, -(-number // (2 * TILE)), x, *arguments, number, **constants)
+
+
+def _noise(given: Seed, like: Tensor, one_hot: bool) -> Tensor:
+    out = torch.empty(given.shape, dtype=torch.float32, device=like.device)
+    k = given.shape[-1] if given.shape and one_hot else 1
+    programs = -(-out.numel() // (2 * TILE))
+    constants = {"BLOCK": 2 * TILE, "GUMBEL": one_hot}
+    _launch("noise", programs, out, given.number, out, out.numel(), k, **constants)
+    return out
+
+
+def gumbel(seed: Seed, like: Tensor) -> Tensor:
+    """Standard Gumbel noise."""
+    return _noise(seed, like, True)
+
+
+def logistic(seed: Seed, like: Tensor) -> Tensor:
+    """Standard logistic noise."""
+    return _noise(seed, like, False)
+
+
+def _given(noise: Tensor | Seed, shape: Size) -> tuple[int, Tensor | None]:
+    """The seed of noise, and noise that has been drawn already."""
+    if isinstance(noise, Seed):
+        return noise.number, None
+    return 0, noise.expand(shape).contiguous()
+
+
+def _new(like: Tensor, shape: Size, wanted: bool = True) -> Tensor | None:
+    return like.new_empty(shape) if wanted else None
+
+
+def draw(
+    x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True, own: Any = None
+) -> tuple[Tensor | None, Tensor]:
+    """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
+    k, batch = x.shape[-1], joint(noise.shape[:-1], x.shape[:-1], t.shape)
+    shape = Size((*batch, k))
+    (seed, given), x = _given(noise, shape), rows(x, shape)
+    t = rows(t, batch) if log or not hard else x  # which is then not read
+    y, value = _new(x, shape, log), x.new_empty(shape)
+    parameters = x, x.numel() // k, t, t.numel()
+    constants = {"GIVEN": given is not None, "HARD": hard, "LOG": log}
+    _by_rows("draw", batch.numel(), k, x, seed, given, *parameters, y, value, **constants)
+    return y, value
+
+
+def draw_back(
+    y: Tensor | None,
+    p: Tensor | None,
+    t: Tensor,
+    by_y: Tensor | None,
+    by_value: Tensor | None,
+    by_t: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of ``draw`` by x and, if ``by_t``, by t."""
+    shape = (y if p is None else p).shape  # type: ignore[union-attr]
+    k, batch = shape[-1], shape[:-1]
+    dx, dt, t = t.new_empty(shape), _new(t, batch, by_t), rows(t, batch)
+    gradients: list[Any] = []
+    for g in (by_y, by_value):
+        gradients += (None, 0, 0) if g is None else strides(g, 1)
+    constants = {"HAS_Y": y is not None, "HAS_P": p is not None, "BY_T": by_t}
+    constants |= {"BY_Y": by_y is not None, "BY_V": by_value is not None}
+    given = y, p, t, t.numel(), *gradients, dx, dt
+    _by_rows("draw_back", batch.numel(), k, dx, *given, **constants)
+    return dx, dt
+
+
+def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
+    """The log density of log values y, in log space or on the simplex, one a row."""
+    k, batch = x.shape[-1], joint(y.shape[:-1], x.shape[:-1], t.shape)
+    shape = Size((*batch, k))
+    x, t, y = rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
+    out = x.new_empty(batch)
+    parameters = x, x.numel() // k, t, t.numel()
+    _by_rows("density", batch.numel(), k, x, *parameters, y, out, SIMPLEX=simplex)
+    return out
+
+
+def density_back(
+    x: Tensor, t: Tensor, y: Tensor, g: Tensor, simplex: bool, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of ``density`` by x, t and y, those that are wanted, from the one by it, g."""
+    k, batch = x.shape[-1], g.shape
+    shape = Size((*batch, k))
+    x, t, y = rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
+    shapes = shape, batch, shape
+    found = [_new(x, s, each) for s, each in zip(shapes, wanted, strict=True)]
+    g, row, _ = strides(g, 0)
+    given = x, x.numel() // k, t, t.numel(), y, g, row, *found
+    constants = dict(zip(("BY_X", "BY_T", "BY_Y"), wanted, strict=True), SIMPLEX=simplex)
+    _by_rows("density_back", batch.numel(), k, x, *given, **constants)
+    return found[0], found[1], found[2]
+
+
+def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:
+    """sum_k value_k log p_k, one a row; whether all values are one-hot is not looked at."""
+    k, batch = x.shape[-1], joint(value.shape[:-1], x.shape[:-1])
+    shape = Size((*batch, k))
+    x, value, out = rows(x, shape), value.expand(shape).contiguous(), x.new_empty(batch)
+    _by_rows("mass", batch.numel(), k, x, x, x.numel() // k, value, out)
+    return out, True
+
+
+def mass_back(
+    x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``mass`` by x and by the value."""
+    k, batch = x.shape[-1], g.shape
+    shape = Size((*batch, k))
+    x, value = rows(x, shape), value.expand(shape).contiguous()
+    dx, dvalue = _new(x, shape, wanted[0]), _new(x, shape, wanted[1])
+    g, row, _ = strides(g, 0)
+    given = x, x.numel() // k, value, g, row, dx, dvalue
+    _by_rows("mass_back", batch.numel(), k, x, *given, BY_X=wanted[0], BY_V=wanted[1])
+    return dx, dvalue
+
+
+def binary_draw(
+    x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
+) -> tuple[Tensor | None, Tensor]:
+    """y = (x + noise) / t, and its sigmoid, or 1 where x + noise is positive."""
+    shape = joint(noise.shape, x.shape, t.shape)
+    (seed, given), x = _given(noise, shape), rows(x, shape)
+    t = rows(t, shape) if log or not hard else x  # which is then not read
+    y, value = _new(x, shape, log), x.new_empty(shape)
+    parameters = x, x.numel(), t, t.numel()
+    constants = {"GIVEN": given is not None, "HARD": hard, "LOG": log}
+    _by_numbers("binary_draw", value.numel(), x, seed, given, *parameters, y, value, **constants)
+    return y, value
+
+
+def binary_draw_back(
+    y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
+    dx, dt, t = y.new_empty(y.shape), _new(y, y.shape, by_t), rows(t, y.shape)
+    gradients: list[Any] = []
+    for g in (by_y, by_value):
+        gradients += (None, 0) if g is None else strides(g, 0)[:2]
+    constants = {"BY_Y": by_y is not None, "BY_V": by_value is not None, "BY_T": by_t}
+    given = y, t, t.numel(), *gradients, dx, dt
+    _by_numbers("binary_draw_back", y.numel(), y, *given, **constants)
+    return dx, dt
+
+
+def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
+    """The log density of logits y, of the logit or on (0, 1)."""
+    shape = joint(y.shape, x.shape, t.shape)
+    x, t, y = rows(x, shape), rows(t, shape), y.expand(shape).contiguous()
+    out = x.new_empty(shape)
+    parameters = x, x.numel(), t, t.numel()
+    _by_numbers("binary_density", out.numel(), x, *parameters, y, out, UNIT=unit)
+    return out
+
+
+def binary_density_back(
+    x: Tensor, t: Tensor, y: Tensor, g: Tensor, unit: bool, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
+    shape = g.shape
+    x, t, y = rows(x, shape), rows(t, shape), y.expand(shape).contiguous()
+    found = [_new(x, shape, each) for each in wanted]
+    g, row, _ = strides(g, 0)
+    given = x, x.numel(), t, t.numel(), y, g, row, *found
+    constants = dict(zip(("BY_X", "BY_T", "BY_Y"), wanted, strict=True), UNIT=unit)
+    _by_numbers("binary_density_back", shape.numel(), x, *given, **constants)
+    return found[0], found[1], found[2]
