@@ -159,8 +159,11 @@ def weighted_back(
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of ``weighted`` by the logs and by the value."""
     g = g[..., None]
-    dlogs = g * value if wanted[0] else None
-    return dlogs, g * torch.nan_to_num(logs, neginf=0.0) if wanted[1] else None
+    # A NaN in the value has no gradient.
+    dlogs = g * torch.nan_to_num(value, 0.0, math.inf, -math.inf) if wanted[0] else None
+    if not wanted[1]:
+        return dlogs, None
+    return dlogs, torch.where(value == value, g * torch.nan_to_num(logs, neginf=0.0), 0.0)
 
 
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:

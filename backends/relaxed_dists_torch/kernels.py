@@ -39,7 +39,8 @@ def look(logits: Tensor, one_hot: bool) -> int | None:
 
 def noise_in_kernel(logits: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
     """The seed of noise of a shape, if the kernels can make it while they draw."""
-    return seed_for(logits, shape, key) if shape.numel() else None
+    # eager() comes first, since numel() would fix the batch size of an exported program.
+    return seed_for(logits, shape, key) if eager() and shape.numel() else None
 
 
 def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
