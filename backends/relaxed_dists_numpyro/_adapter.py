@@ -1,4 +1,4 @@
-"""The base class of NumPyro distributions: the methods that NumPyro asks of a distribution."""
+"""The base classes of this library's distributions, with the methods that NumPyro calls."""
 
 from collections.abc import Sequence
 from typing import Any, Self, cast
@@ -28,14 +28,15 @@ def asks_for_integers(expand: bool) -> bool:
     """Whether enumerate_support is called by NumPyro's enumeration, which needs integer values.
 
     NumPyro's handler ``enum`` and its MCMC kernels treat the values as 0, 1, 2 and so on, and pass
-    expand=False. exact_evidence passes it too, but its handler ``Values`` accepts any values.
+    expand=False. exact_evidence passes expand=False too, but its handler ``Values`` accepts any
+    values.
     """
     handlers = {type(handler).__name__ for handler in _PYRO_STACK}
     return "enum" in handlers or not (expand or "Values" in handlers)
 
 
 class _Framework(Jax):
-    """The functions of JAX and NumPyro that the base class FromFamily calls."""
+    """The functions of JAX and NumPyro that FromFamily, a base class of FromLogits, calls."""
 
     @staticmethod
     def inspecting() -> bool:
@@ -69,7 +70,7 @@ class LogitsDistribution(FromLogits, Distribution):
         machinery.tell_funsor(LogitsDistribution)
 
     def _for_funsor(self) -> Any:
-        """The NumPyro distribution that funsor converts instead of this one; here an error."""
+        """The NumPyro distribution that funsor converts instead; by default an error."""
         raise _errors.no_funsor(type(self).__name__, "numpyro")
 
     @classmethod
@@ -78,12 +79,12 @@ class LogitsDistribution(FromLogits, Distribution):
 
         Args:
             args: Shapes of the arguments, in the order of the signature.
-            kwargs: Shapes of arguments by name. Arguments that are not arrays need no shape.
+            kwargs: Shapes of those arguments that are arrays, by name.
         """
         return machinery.infer_shapes(cls, cls._family.event_dim, args, kwargs)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        """Logits, temperature and estimator are the leaves; the rest is static."""
+        """The leaves are logits, temperature and estimator; the other fields are static."""
         leaves = self.logits, self.temperature, self.estimator
         return leaves, (self._validate_args, self._family)
 
@@ -123,7 +124,7 @@ class LogitsDistribution(FromLogits, Distribution):
         return super().__repr__()[:-1] + "".join(words) + ">"
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
-        """A distribution of a discrete class, with the logits of the discrete counterpart."""
+        """A ``cls`` with the logits of this distribution's discrete counterpart."""
         logits = self._family.discrete_logits(ops, self._parameters()).astype(self.logits.dtype)
         aux = self._validate_args, cls._family if family is None else family
         return cls.tree_unflatten(aux, (logits, None, None))
@@ -174,10 +175,11 @@ class LogitsDistribution(FromLogits, Distribution):
         return cast(Array, self._cdf(value, sample))
 
     def enumerate_support(self, expand: bool = True) -> Array:
-        """All values, of shape ``(number,) + batch_shape + event_shape``.
+        """All values, of shape ``(number of values,) + batch_shape + event_shape``.
 
         Args:
-            expand: Whether to expand the values to the batch shape; if not, its dimensions are 1.
+            expand: Whether to expand the values to the batch shape; if not, its dimensions have
+                size 1.
 
         Raises:
             NotImplementedError: If the values can't be listed. Also if they are not the numbers 0,
@@ -192,14 +194,14 @@ class LogitsDistribution(FromLogits, Distribution):
 
 @vmap_over.register(LogitsDistribution)
 def _vmap_over(d: LogitsDistribution, **axes: int | None) -> LogitsDistribution:
-    """The axes along which vmap maps, one for each leaf of a distribution.
+    """A distribution whose leaves are the axes along which vmap maps ``d``.
 
     Logits, temperature and estimator share one batch shape, so one given axis determines the rest.
     """
     event_dim = d._family.event_dim
     logits = axes.get("logits", axes.get("probs"))
     batch = axes.get("temperature", axes.get("estimator"))
-    if logits is not None:  # a negative axis is relative to the end, where logits have the event
+    if logits is not None:  # a negative axis counts from the end, where logits have event axes
         batch = logits + event_dim * (logits < 0)
     elif batch is not None:
         logits = batch - event_dim * (batch < 0)

@@ -1,8 +1,8 @@
-"""Masked and independent distributions that find the relaxed sample that a draw keeps.
+"""Masked and independent distributions whose draws keep their relaxed sample for log_prob.
 
 NumPyro's own wrappers would lose the sample, since they drop a draw's intermediates or copy its
-value. Every method of the wrappers here that returns a distribution returns such a wrapper again,
-so that the wrappers can be nested in any order.
+value. The methods of these wrappers that return a distribution return such a wrapper again, so that
+wrappers can be nested in any order.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ class _Wrapper(Distribution):
     """A wrapper around an inner distribution, whose shapes determine the wrapper's shapes."""
 
     base_dist: Distribution
-    _rightmost = 0  # how many batch dimensions of the inner distribution are event dimensions
+    _rightmost = 0  # how many inner batch dimensions become event dimensions
 
-    # NumPyro stores a wrapper's shapes when it is made. Here they are properties, since the inner
+    # NumPyro stores the shapes when it makes a wrapper. Here they are properties, since the inner
     # distribution's shapes change inside vmap and after scan.
 
     @property
@@ -87,8 +87,8 @@ class _Masked(_Wrapper, MaskedDistribution):
         return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
 
     def expand(self, batch_shape: Sequence[int]) -> "_Masked":
-        # The inner distribution is expanded, not its draws, so that a draw and the sample behind it
-        # have the same shape.
+        # The inner distribution is expanded, not its draws, so that a draw and the relaxed sample
+        # that the draw keeps have the same shape.
         mask, shape = self._mask, tuple(batch_shape)
         mask = mask if isinstance(mask, bool) else jnp.broadcast_to(mask, shape)
         return _Masked(self.base_dist.expand(shape), mask)

@@ -1,4 +1,4 @@
-"""The base class of Pyro distributions: the methods that Pyro asks of a distribution."""
+"""The base classes of this library's distributions, with the methods that Pyro calls."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -22,11 +22,12 @@ from relaxed_dists_torch.state import compiling
 
 
 class _Framework(Torch):
-    """The functions of torch and Pyro that the base class FromFamily calls."""
+    """The functions of torch and Pyro that FromFamily, a base class of FromLogits, calls."""
 
     @staticmethod
     def inspecting() -> bool:
-        # Only Python's stack shows that Pyro inspects a model, and compiled code can't walk it.
+        # Only the Python stack shows whether pyro.infer.inspect runs the model, and compiled code
+        # can't walk the stack.
         return not compiling() and machinery.inspecting("pyro")
 
     @staticmethod
@@ -43,7 +44,7 @@ class LogitsDistribution(FromLogits, TorchDistribution):
     _framework = _Framework()
 
     def _for_funsor(self) -> Any:
-        """The Pyro distribution that funsor converts instead of this one; here an error."""
+        """The Pyro distribution that funsor converts instead; by default an error."""
         raise _errors.no_funsor(type(self).__name__, "pyro")
 
     @classmethod
@@ -52,7 +53,7 @@ class LogitsDistribution(FromLogits, TorchDistribution):
 
         Args:
             args: Shapes of the arguments, in the order of the signature.
-            kwargs: Shapes of arguments by name. Arguments that are not arrays need no shape.
+            kwargs: Shapes of those arguments that are arrays, by name.
         """
         batch, event = machinery.infer_shapes(cls, cls._family.event_dim, args, kwargs)
         return Size(batch), Size(event)
@@ -78,7 +79,7 @@ class LogitsDistribution(FromLogits, TorchDistribution):
         return new
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
-        """A distribution of a discrete class, with the logits of the discrete counterpart."""
+        """A ``cls`` with the logits of this distribution's discrete counterpart."""
         new = cls.__new__(cls)
         logits = self._family.discrete_logits(ops, self._parameters())
         new.logits, new.estimator = logits.to(self.logits.dtype), None
@@ -117,7 +118,8 @@ class LogitsDistribution(FromLogits, TorchDistribution):
         return self._cdf(value, self._found(value)[0])
 
 
-machinery.tell_funsor(LogitsDistribution)  # once is enough: Pyro loads funsor if it is installed
+# Once is enough, since Pyro imports funsor if funsor is installed.
+machinery.tell_funsor(LogitsDistribution)
 
 
 class RelaxedDistribution(LogitsDistribution):

@@ -13,20 +13,20 @@ class _RelaxedBinary(RelaxedDistribution):
 
     @property
     def discrete(self) -> Bernoulli:
-        """The discrete distribution with the same logits."""
+        """The discrete distribution with the same logits; for HardConcrete, that of ``z != 0``."""
         return self._as_discrete(Bernoulli)
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
-    r"""The logit of a relaxed Bernoulli sample: a logistic distribution.
+    r"""The distribution of a relaxed Bernoulli sample's logit, which is a logistic distribution.
 
     A sample is :math:`y = (\theta + L) / \tau`, with standard logistic noise L. Its log density is,
     with :math:`d = \theta - \tau y`,
 
     .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
 
-    An infinite logit (probs of exactly 0 or 1) is a point mass: log_prob is 0 at y equal to that
-    logit, and -inf elsewhere.
+    With an infinite logit (probs of exactly 0 or 1) the distribution is a point mass: log_prob is 0
+    at y equal to that logit, and -inf elsewhere.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
@@ -57,13 +57,13 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     A sample is :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`, with standard logistic noise L.
     Its density is that of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided
-    by :math:`x (1 - x)`. Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob is
-    0 at the point and -inf elsewhere.
+    by :math:`x (1 - x)`. With probs of exactly 0 or 1 (an infinite logit) the distribution is a
+    point mass: log_prob is 0 at the point and -inf elsewhere.
 
-    A draw also keeps its logit (while the same object lives), so that its density is exact even if
-    it rounds to 0 or 1. ``log_prob`` refuses a copy of such a draw, since the copy's density is not
-    known: see the page on lost samples. The density of any other number is computed from the
-    number.
+    A draw also keeps its logit (while the same object lives), so that the draw's density is exact
+    even if the draw rounds to 0 or 1. ``log_prob`` refuses a copy of such a draw, since the copy's
+    density is not known: see the page on lost samples. The density of any other number is computed
+    from the number.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.

@@ -1,6 +1,7 @@
-"""Constraints: the values of a family, and the log of the simplex with the transform onto it.
+"""Constraints to the values of a family, and to logs of points of the simplex, with a transform.
 
-A family is the framework-free object of a distribution, which knows what values are valid.
+A family is an object, free of any framework, that has the formulas of a distribution and knows
+which values are valid.
 """
 
 import math
@@ -20,7 +21,7 @@ from relaxed_dists_jax.ops import ops
 
 
 def no_transform(error: Exception) -> IdentityTransform:
-    """Raise the error; but return a transform for an inspection of a model, which won't use it."""
+    """Raise the error; but if NumPyro inspects a model, return a transform that it won't use."""
     if machinery.inspecting("numpyro"):
         return IdentityTransform()
     raise error
@@ -33,7 +34,7 @@ def _rounding(x: Any, event_dim: int = 1) -> float:
 
 
 class Values(constraints.ParameterFreeConstraint):
-    """The constraint to a family's values, where the framework has none; it has no transform.
+    """The constraint to a family's valid values, with no transform from unconstrained numbers.
 
     Args:
         family: The family.
@@ -53,8 +54,9 @@ class Values(constraints.ParameterFreeConstraint):
     def is_discrete(self) -> bool:
         """Whether the values are discrete; False with an estimator, for a better error message.
 
-        If it is False, NumPyro's HMC and autoguides look for a transform to unconstrained space.
-        The error about the missing transform says more than NumPyro's error about discrete sites.
+        If this is False, NumPyro's HMC and autoguides look for a transform to unconstrained space,
+        and raise this library's error about it, which says more than NumPyro's about discrete
+        sites.
         """
         return self.family.is_discrete and self.soft is None
 
@@ -63,17 +65,17 @@ class Values(constraints.ParameterFreeConstraint):
         return kind + self.family.support_name
 
     def __call__(self, x: Array) -> Array:
-        """Whether each event is one of the values, up to rounding."""
+        """Whether each event is a valid value, up to rounding."""
         return self.family.valid(ops, x, _rounding(x, self.event_dim), bool(self.soft))
 
     def feasible_like(self, prototype: Array) -> Array:
-        """A valid value for each event."""
+        """A valid value, repeated for each event of the prototype."""
         shape = prototype.shape
         event = self.family.feasible(shape[len(shape) - self.event_dim :])
         return jnp.broadcast_to(jnp.asarray(event, prototype.dtype), shape)
 
     def tree_flatten(self) -> Any:
-        """No leaves, and the fields as static data."""
+        """Return no leaves, and the fields as static data."""
         return (), ((), {"family": self.family, "soft": self.soft})
 
     def eq(self, other: object, static: bool = False) -> bool:
@@ -107,8 +109,8 @@ log_simplex = _LogSimplex()
 class LogSimplexTransform(ParameterFreeTransform):
     """The transform from R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
-    The transform's log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of u,
-    the log ratios to the last category.
+    The transform's log-determinant is zero, since the density of ExpRelaxedOneHotCategorical is
+    that of u itself, the log ratios to the last category.
     """
 
     domain = constraints.real_vector
@@ -123,15 +125,15 @@ class LogSimplexTransform(ParameterFreeTransform):
         return y[..., :-1] - y[..., -1:]
 
     def log_abs_det_jacobian(self, x: Array, y: Array, intermediates: Any = None) -> Array:
-        """Zero for each vector."""
+        """The log-determinant, which is zero for each vector."""
         return jnp.zeros_like(y[..., 0])
 
     def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape with one entry more."""
+        """The shape, with the last dimension one larger."""
         return (*shape[:-1], shape[-1] + 1)
 
     def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape with one entry less."""
+        """The shape, with the last dimension one smaller."""
         return (*shape[:-1], shape[-1] - 1)
 
 

@@ -33,7 +33,8 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
     ) -> None:
         LogitsDistribution.__init__(self, None, probs, logits, validate_args=validate_args)
         self._fit(estimator)
-        # Temperatures get the batch shape, so that vmap can map over them as over the logits.
+        # The estimator's temperatures get the batch shape, so that vmap maps over them as over the
+        # logits.
         whole = functools.partial(jnp.broadcast_to, shape=self.batch_shape)
         self.estimator = estimator_base.renewed(self.estimator, whole)
 
@@ -61,7 +62,7 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
         return self.sample(key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
-        """The log probability; for a soft value its linear extension, sum_k value_k log p_k.
+        """The log probability; for a soft value, the linear extension sum_k value_k log p_k.
 
         Args:
             value: Values on the support, or soft values of the estimator, of a shape that ends with
@@ -72,9 +73,10 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
         Returns:
             Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # If the guide draws this site from a relaxed distribution, the value keeps a relaxed
-        # sample: refuse such an ELBO. A tracer may have lost the sample, since a mask copies
-        # values, so the slow search for the ELBO runs for each tracer: only once per compilation.
+        # A value that keeps a relaxed sample may come from a guide that draws this site from a
+        # relaxed distribution. An ELBO of such a guide is an error. A traced value may have lost
+        # the sample, since a mask copies values. So each traced value starts the slow search for
+        # the ELBO, but only once per compilation.
         space = "log_simplex" if self._family.event_dim else "logit"
         if not known(value) or get_relaxed(value, space) is not None:
             self._refuse_mixed()
@@ -95,7 +97,7 @@ class OneHotCategorical(_Discrete):
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.

@@ -28,16 +28,16 @@ class HardConcrete(_RelaxedBinary):
         \log q(z) = \log\tau + d - 2 \log(1 + e^d)
         + \log(\zeta - \gamma) - \log(z - \gamma) - \log(\zeta - z).
 
-    The density is exact for any value, since z never comes near :math:`\gamma` or :math:`\zeta`.
-    But the log density jumps at 0 and 1, and the pathwise gradient of clipped samples misses the
-    probability that moves across these jumps. So a draw carries (while the same object lives) its
-    distribution's probabilities of 0 and 1. With these probabilities ``log_prob`` of the draw, in
-    the guide and in the model, adds the missing gradient, so that the gradient of ``Trace_ELBO`` is
-    unbiased. A copy of the draw lacks them, so an ELBO refuses it: the gradient would be biased.
-    The gradients of bounds that are not linear in the log density, such as Renyi's, stay biased.
-    ``TraceMeanField_ELBO`` computes the KL divergence exactly.
+    The density is exact for any value, since z, from 0 to 1, is never near :math:`\gamma` or
+    :math:`\zeta`. But the log density jumps at 0 and 1, and the pathwise gradient of clipped
+    samples misses the probability that moves across these jumps. So a draw keeps its distribution's
+    probabilities of 0 and 1 (while the same object lives). With them, ``log_prob`` of the draw in
+    guide and model adds the missing gradient, so that the gradient of ``Trace_ELBO`` is unbiased. A
+    copy of the draw lacks these probabilities, so an ELBO refuses the copy: the gradient would be
+    biased. The gradients of bounds that are not linear in the log density, such as Renyi's, stay
+    biased. ``TraceMeanField_ELBO`` computes the KL divergence exactly.
 
-    An infinite logit (probs of exactly 0 or 1) is a point mass at 0 or 1.
+    With an infinite logit (probs of exactly 0 or 1) the distribution is a point mass at 0 or 1.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.

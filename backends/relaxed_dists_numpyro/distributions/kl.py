@@ -25,8 +25,8 @@ from .sites import discrete
 
 def _kl(p: Any, q: Any) -> Array:
     """The KL divergence of two distributions on the same space; one may be NumPyro's own."""
-    # discrete() reuses the probs or logits that the user gave to NumPyro's distribution: converting
-    # probs to logits would change probs of exactly 0 and 1.
+    # discrete() keeps the probs or logits that the user gave to NumPyro's distribution, since
+    # converting probs of exactly 0 or 1 to logits would change them.
     p, q = (x if isinstance(x, LogitsDistribution) else discrete(x) for x in (p, q))
     if p._family.scored_as is not q._family.scored_as:
         raise _errors.no_common_space(p, q)
@@ -54,8 +54,8 @@ for _builtin in (BernoulliLogits, BernoulliProbs):
 kl_divergence.add((RelaxedDistribution, RelaxedDistribution), _kl)
 
 
-# no_kl is a ValueError: after a NotImplementedError, TraceMeanField_ELBO would estimate the
-# divergence from samples.
+# The error is a ValueError, since after a NotImplementedError TraceMeanField_ELBO would estimate
+# the divergence from samples.
 
 
 def _refuse(p: Any, q: Any) -> Never:

@@ -33,7 +33,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
@@ -71,16 +71,16 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     one category is unmasked, the distribution is a point mass: log_prob is 0 at the point and -inf
     elsewhere.
 
-    A draw also keeps its log (while the same object lives), so that its density is exact even if
-    small entries underflow. ``log_prob`` refuses a copy of a draw with such entries, since the
-    copy's density is not known: see the page on lost samples. The density of any other point is
+    A draw also keeps its log (while the same object lives), so that the draw's density is exact
+    even if small entries underflow. ``log_prob`` refuses a copy of a draw with such entries, since
+    the copy's density is not known: see the page on lost samples. The density of any other point is
     computed from its entries.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:

@@ -13,20 +13,20 @@ class _RelaxedBinary(RelaxedDistribution):
 
     @property
     def discrete(self) -> Bernoulli:
-        """The discrete distribution with the same logits."""
+        """The discrete distribution with the same logits; for HardConcrete, that of ``z != 0``."""
         return self._as_discrete(Bernoulli)
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
-    r"""The logit of a relaxed Bernoulli sample: a logistic distribution.
+    r"""The distribution of a relaxed Bernoulli sample's logit, which is a logistic distribution.
 
     A sample is :math:`y = (\theta + L) / \tau`, with standard logistic noise L. Its log density is,
     with :math:`d = \theta - \tau y`,
 
     .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
 
-    An infinite logit (probs of exactly 0 or 1) is a point mass: log_prob is 0 at y equal to that
-    logit, and -inf elsewhere.
+    With an infinite logit (probs of exactly 0 or 1) the distribution is a point mass: log_prob is 0
+    at y equal to that logit, and -inf elsewhere.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
@@ -57,14 +57,14 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     A sample is :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`, with standard logistic noise L.
     Its density is that of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided
-    by :math:`x (1 - x)`. Probs of exactly 0 or 1 (an infinite logit) are a point mass: log_prob is
-    0 at the point and -inf elsewhere.
+    by :math:`x (1 - x)`. With probs of exactly 0 or 1 (an infinite logit) the distribution is a
+    point mass: log_prob is 0 at the point and -inf elsewhere.
 
-    A draw also keeps its logit (a Python attribute), so that its density is exact even if it rounds
-    to 0 or 1. ``log_prob`` refuses a copy of such a draw, since the copy's density is not known:
-    see the page on lost samples. The density of any other number is computed from the number. The
-    density's gradient by a draw is the gradient by its number, bounded by the largest number where
-    that gradient would overflow.
+    A draw also keeps its logit (a Python attribute), so that the draw's density is exact even if
+    the draw rounds to 0 or 1. ``log_prob`` refuses a copy of such a draw, since the copy's density
+    is not known: see the page on lost samples. The density of any other number is computed from the
+    number. The gradient of ``log_prob`` with respect to a draw is that with respect to its number,
+    clipped to finite numbers.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
@@ -95,8 +95,8 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
 
     The value is a rounded draw x of :class:`RelaxedBernoulli`, with the gradient of x. ``log_prob``
     is the log density of x, which the value keeps (a Python attribute). ``log_prob`` refuses a copy
-    of the value, which does not have x: see the page on lost samples. The density's gradient by the
-    value is the gradient by x.
+    of the value, which does not have x: see the page on lost samples. The gradient of ``log_prob``
+    with respect to the value is that with respect to x.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.

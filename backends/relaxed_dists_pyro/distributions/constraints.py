@@ -1,6 +1,7 @@
-"""Constraints: the values of a family, and the log of the simplex with the transform onto it.
+"""Constraints to the values of a family, and to logs of points of the simplex, with a transform.
 
-A family is the framework-free object of a distribution, which knows what values are valid.
+A family is an object, free of any framework, that has the formulas of a distribution and knows
+which values are valid.
 """
 
 from typing import Never
@@ -17,7 +18,7 @@ from relaxed_dists_torch.ops import ops
 
 
 class Values(constraints.Constraint):
-    """The constraint to a family's values, where the framework has none; it has no transform.
+    """The constraint to a family's valid values, with no transform from unconstrained numbers.
 
     Args:
         family: The family.
@@ -43,7 +44,7 @@ class Values(constraints.Constraint):
         return kind + self.family.support_name
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each event is one of the values, up to rounding."""
+        """Whether each event is a valid value, up to rounding."""
         eps = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
         slack = formulas.rounding(eps, value.shape[value.dim() - self.event_dim :])
         return self.family.valid(ops, value, slack, bool(self.soft))
@@ -73,8 +74,8 @@ log_simplex = _LogSimplex()
 class LogSimplexTransform(Transform):
     """The transform from R^(K-1) to the log of the simplex: u -> log_softmax((u, 0)).
 
-    The transform's log-determinant is zero, since ExpRelaxedOneHotCategorical has the density of u,
-    the log ratios to the last category.
+    The transform's log-determinant is zero, since the density of ExpRelaxedOneHotCategorical is
+    that of u itself, the log ratios to the last category.
     """
 
     domain = constraints.real_vector
@@ -94,15 +95,15 @@ class LogSimplexTransform(Transform):
         return y[..., :-1] - y[..., -1:]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Zero for each vector."""
+        """The log-determinant, which is zero for each vector."""
         return torch.zeros_like(x[..., :1]).squeeze(-1) if x.shape[-1] else x.sum(-1)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """The shape with one entry more."""
+        """The shape, with the last dimension one larger."""
         return torch.Size((*shape[:-1], shape[-1] + 1))
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
-        """The shape with one entry less."""
+        """The shape, with the last dimension one smaller."""
         return torch.Size((*shape[:-1], shape[-1] - 1))
 
 

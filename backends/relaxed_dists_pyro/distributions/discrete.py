@@ -79,7 +79,7 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):  # type: ignore[overri
         return self._draw(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log probability; for a soft value its linear extension, sum_k value_k log p_k.
+        """The log probability; for a soft value, the linear extension sum_k value_k log p_k.
 
         Args:
             value: Values on the support, or soft values of the estimator, of a shape that ends with
@@ -88,8 +88,8 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):  # type: ignore[overri
         Returns:
             Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.
         """
-        # If the guide draws this site from a relaxed distribution, the value keeps a relaxed
-        # sample: refuse such an ELBO.
+        # A value that keeps a relaxed sample may come from a guide that draws this site from a
+        # relaxed distribution. An ELBO of such a guide is an error.
         if get_relaxed(value, "log_simplex" if self._family.event_dim else "logit") is not None:
             self._refuse_mixed()
         return super().log_prob(value)
@@ -109,7 +109,7 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
@@ -173,7 +173,7 @@ class Bernoulli(_Discrete, dist.Bernoulli):
 
 
 def _tell_forecast(util: Any) -> None:
-    """Register Bernoulli with Pyro's forecasting, which does not know subclasses of its own one."""
+    """Register Bernoulli with Pyro's forecasting, which fails for subclasses of Pyro's own."""
 
     def changed(distribution: Bernoulli, change: Callable[[Tensor], Tensor]) -> Bernoulli:
         def whole(temperature: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
@@ -71,17 +71,17 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     one category is unmasked, the distribution is a point mass: log_prob is 0 at the point and -inf
     elsewhere.
 
-    A draw also keeps its log (a Python attribute), so that its density is exact even if small
-    entries underflow. ``log_prob`` refuses a copy of a draw with such entries, since the copy's
-    density is not known: see the page on lost samples. The density of any other point is computed
-    from its entries. The density's gradient by a draw is the gradient by its entries, or the
-    largest number where that gradient would overflow.
+    A draw also keeps its log (a Python attribute), so that the draw's density is exact even if
+    small entries underflow. ``log_prob`` refuses a copy of a draw with such entries, since the
+    copy's density is not known: see the page on lost samples. The density of any other point is
+    computed from its entries. The gradient of ``log_prob`` with respect to a draw is that with
+    respect to its entries, clipped to finite numbers.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
@@ -110,8 +110,8 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
     :class:`RelaxedOneHotCategorical`, with the gradient of x. ``log_prob`` is the log density of x,
     which the value keeps (a Python attribute). ``log_prob`` refuses a copy of the value, which does
-    not have x: see the page on lost samples. The density's gradient by the value is the gradient by
-    x.
+    not have x: see the page on lost samples. The gradient of ``log_prob`` with respect to the value
+    is that with respect to x.
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.

@@ -45,7 +45,7 @@ def innermost(fn: Any) -> Any:
 
 
 def discrete(base: Any) -> Any:
-    """The one-hot or Bernoulli distribution with the same logits; None if that does not exist.
+    """The one-hot or Bernoulli counterpart of a distribution; None if it has none.
 
     Args:
         base: A distribution without wrappers, of this library or of torch.
@@ -72,7 +72,7 @@ def straight_through(base: Any) -> bool:
 
 
 def kind(fn: Any) -> str | None:
-    """A site's kind: "relaxed", "discrete", "estimated" (discrete with an estimator), or None.
+    """A site's kind: "relaxed", "discrete", "estimated" (discrete with an estimator), else None.
 
     Args:
         fn: A distribution of this library or of the framework, perhaps in wrappers.

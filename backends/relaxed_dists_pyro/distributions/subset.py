@@ -25,7 +25,7 @@ class Subset(LogitsDistribution):
         k: The number of categories to draw, a Python integer from 1 to K.
         probs: Weights w of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
@@ -85,9 +85,9 @@ class RelaxedSubset(RelaxedDistribution):
     k). The value tends to the k-hot vector of the k largest scores, a draw of :class:`Subset`, as
     the temperature falls.
 
-    A masked category's entry is 0. If the masks leave k categories, the entries of these are 1.
+    A masked category's entry is 0. If the masks leave exactly k categories, those entries are 1.
     Fewer categories are an error; if the masks can't be checked, as in compiled code, the entries
-    of these categories are 1.
+    of all unmasked categories are 1.
 
     The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
     ``sample("z", distribution.mask(False))``, with a log density of 0. With k=1 the value is that
@@ -98,7 +98,7 @@ class RelaxedSubset(RelaxedDistribution):
         k: The number of categories, a Python integer from 1 to K.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
         logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to a row changes nothing. Give either probs or logits.
+            constant added to all K changes nothing. Give either probs or logits.
         hard: Whether the value is the k-hot vector, with the gradient of the relaxed value.
         validate_args: Whether to check arguments; by default Pyro's setting.
 
@@ -147,7 +147,7 @@ class RelaxedSubset(RelaxedDistribution):
 
     @property
     def support(self) -> Values:
-        """The constraint to vectors that sum to k, or to k-hot vectors; it has no transform."""
+        """The constraint to vectors that sum to k, or to k-hot vectors if ``hard`` is true."""
         return Values(self._family)
 
     @property
