@@ -1,4 +1,4 @@
-"""What is installed, and how torch computes."""
+"""A report of installed packages, and of torch's kernels."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -7,11 +7,10 @@ PACKAGES = ("relaxed-dists", "numpy", "torch", "pyro-ppl", "jax", "numpyro")
 
 
 def show_config() -> None:
-    """Print the versions of what computes, and whether torch uses the compiled kernels.
+    """Print the versions of the packages, and whether torch uses the compiled kernels.
 
-    The kernels are this library's C code for draws and densities. A framework that is not installed
-    is named as such, and only torch is imported. Where the kernels are not in use, the last line
-    says why.
+    The kernels are this library's C code for draws and densities. If torch does not use them, the
+    last line says why. The function imports torch, and no other framework.
 
     Example:
         >>> import relaxed_dists

@@ -1,16 +1,16 @@
-"""The errors about bad input: each says what was got, expected, and to do (long: many errors)."""
+"""Errors about bad input, with the input, what was expected and a remedy (long: many errors)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def is_number(x: Any) -> bool:
-    """Whether x is a number of Python or NumPy, or an array of no dimension."""
+    """Whether x is an int, a float, or an array without dimensions."""
     return isinstance(x, int | float) or getattr(x, "shape", None) == ()
 
 
 def one_of(name: str, probs: Any, logits: Any) -> None:
-    """Refuse both or neither of probs and logits."""
+    """Raise an error unless exactly one of probs and logits is given."""
     if (probs is None) == (logits is None):
         got = "neither probs nor logits" if probs is None else "both probs and logits"
         raise ValueError(f"{name} got {got}; expected exactly one of them. Pass one by its name.")
@@ -34,7 +34,7 @@ def bad_temperature_shape(name: str, shape: Sequence[int], batch: Sequence[int])
 
 
 def cannot_expand(name: str, shape: Sequence[int], expanded: Sequence[int]) -> ValueError:
-    """The error about a batch shape that a distribution does not broadcast to."""
+    """The error about a batch shape that a distribution can't be expanded to."""
     return ValueError(
         f"{name}.expand got the batch shape {tuple(expanded)} for a distribution of batch shape "
         f"{tuple(shape)}; expected a shape that it broadcasts to, with at least as many "
@@ -101,7 +101,7 @@ def bad_shape(scorer: str, shape: Sequence[int], expected: Sequence[int]) -> Val
 
 
 def not_a_key(key: Any) -> ValueError:
-    """The error about several random keys, or an argument that is no key."""
+    """The error about an argument that is not exactly one random key."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     got = repr(key) if dtype is None else f"an array of dtype {dtype} and shape {shape}"
     return ValueError(
@@ -123,7 +123,7 @@ WRITTEN = (
 
 
 def lost(name: str) -> ValueError:
-    """The error about a straight-through value that lost the relaxed sample that is scored."""
+    """The error about a straight-through value without its relaxed sample, which is scored."""
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it; expected the "
         "very object that the distribution drew: a copy, an index, a reshape, an in-place write "
@@ -139,13 +139,13 @@ LOSES = "a copy, an index, a reshape or a transform loses the sample"
 
 
 def rounded(scorer: str, binary: bool, seen: bool, instead: str = "") -> ValueError:
-    """The error about a rounded value without the sample behind it: its density is unknown.
+    """The error about a rounded value whose relaxed sample is lost, and so its density too.
 
     Args:
         scorer: The method or function that was called.
-        binary: Whether the value is a number.
+        binary: Whether the value is a number, not a vector.
         seen: Whether the value is known to be rounded.
-        instead: What to use for values that determine their density; by default a site.
+        instead: What the message advises to use; by default a site in log or logit space.
     """
     space = "LogitRelaxedBernoulli" if binary else "ExpRelaxedOneHotCategorical"
     what = f"is rounded to {'0 or 1' if binary else '0 in some entries'}"
@@ -190,7 +190,7 @@ def no_known_kl(p: Any, q: Any) -> NotImplementedError:
 
 
 def unlike_shapes(p: Any, q: Any) -> ValueError:
-    """The error about a divergence between distributions whose shapes do not fit."""
+    """The error about a divergence between distributions of shapes that do not fit together."""
     got = " and ".join(
         f"{type(x).__name__} of batch shape {tuple(x.batch_shape)} and event shape "
         f"{tuple(x.event_shape)}"
@@ -216,7 +216,7 @@ def no_mode(name: str) -> NotImplementedError:
 
 
 def no_cdf(name: str) -> NotImplementedError:
-    """The error about the cdf of a straight-through value, which is not the cdf of its density."""
+    """The error about the cdf of values 0 and 1 whose density is that of a relaxed sample."""
     return NotImplementedError(
         f"{name} has no cdf: its values are 0 and 1, its density that of the relaxed sample behind "
         "them; expected one distribution. Use RelaxedBernoulli for the relaxed sample's cdf, or "
@@ -225,14 +225,14 @@ def no_cdf(name: str) -> NotImplementedError:
 
 
 def missing(name: str, what: str, family: Any) -> NotImplementedError:
-    """The error about a method of the framework's distributions that one distribution lacks.
+    """The error about a method, such as entropy, that a distribution lacks.
 
     Args:
         name: The name of the distribution's class.
         what: The name of the method.
-        family: The distribution's family.
+        family: The object that has the distribution's formulas.
     """
-    unknown = "log_prob" in family.lacks  # whether the density or mass is
+    unknown = "log_prob" in family.lacks  # no formula for its density or mass
     why, remedy = "no formula for it is known", "Draw from it."
     if what == "rsample":
         why, remedy = "its values carry no gradient", "Call sample."
@@ -311,7 +311,7 @@ def no_samples(name: str, samples: Any) -> ValueError:
 
 
 def bad_gap(name: str, gap: Any) -> ValueError:
-    """The error about a gap that is negative or not finite."""
+    """The error about an estimator's gap that is negative or not finite."""
     return ValueError(
         f"{name} got gap={gap!r}; expected a finite number of at least 0. Its authors take 1."
     )

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-Array = Any  # an array of the framework whose operations a formula is called with
+Array = Any  # an array of the framework that computes a formula
 
 
 class Ops(Protocol):
     """The array operations that the formulas need. Reductions are over the last axis."""
 
     kernels: dict[str, Callable[..., Any]]
-    """The framework's kernels, which are faster replacements of formulas: see ``formulas.hot``."""
+    """Faster replacements of formulas, by the formulas' names: see ``formulas.hot``."""
 
     def exp(self, x: Array, /) -> Array: ...
     def log(self, x: Array, /) -> Array: ...
@@ -40,8 +40,8 @@ class Ops(Protocol):
     def slope(self, logits: Array, p: Array, /) -> Array:
         """Zeros of p's shape, whose derivative by the logits is J(p) = diag(p) - p p^T.
 
-        If p is not softmax(logits), no function has the derivative J(p), so asking for a second
-        derivative raises an error.
+        A second derivative raises an error, since no function has the derivative J(p) if p is not
+        softmax(logits).
         """
 
 
@@ -49,13 +49,13 @@ class QuadratureOps(Ops, Protocol):
     """The operations that integrals and loops need in addition to those of Ops."""
 
     def columns(self, x: Array, /) -> Array:
-        """x of shape ``(..., K)`` as a matrix of shape ``(K, rows)``: each row is then a column.
+        """x of shape ``(..., K)`` as a matrix of K rows, whose columns are the vectors in x.
 
-        A sum over the K categories then adds vectors, which is fast.
+        A sum over the K entries then adds the rows of the matrix, which is fast.
         """
 
     def rows(self, x: Array, like: Array, /) -> Array:
-        """The inverse of ``columns``: the matrix x of shape ``(K, rows)``, in the shape of like."""
+        """The inverse of ``columns``: the columns of x as vectors, in the shape of like."""
 
     def total(self, x: Array, /) -> Array:
         """The sum over the last but one axis, which is kept with length 1."""
@@ -78,22 +78,23 @@ class QuadratureOps(Ops, Protocol):
     ) -> list[Array]:
         """sum_j weights_j f(points_j), for each of the arrays that f returns.
 
-        The points get like's dtype. Each array that f returns is at most as large as like.
+        f gets one point, or several on a new first axis, in like's dtype. For each point, an array
+        that f returns is at most as large as like.
         """
 
     def dot(self, x: Array, y: Array, /) -> Array:
         """The product x y, summed over x's last axis and y's first axis, to full precision."""
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int, /) -> Any:
-        """The same as jax.lax.scan, with ``reverse=True`` if values are given."""
+        """jax.lax.scan: over values in reverse order, or, if values is None, ``number`` steps."""
 
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array
     ) -> Array:
-        """The function's value, one number per row, with derivatives that the function computes.
+        """The function's value, with the gradients that the function itself computes.
 
-        function(wanted, *arguments) returns the value, and then one gradient for each argument. The
-        gradient is None if ``wanted`` is False for the argument, or if the value does not depend on
-        the argument. The gradient by the first argument has the first argument's shape; the other
-        gradients have the value's shape.
+        function(wanted, *arguments) returns the value, a number for each vector on the first
+        argument's last axis, and then a gradient for each argument. ``wanted`` has a boolean for
+        each argument. A gradient is None if its boolean is False, or if the value does not depend
+        on the argument. The first gradient has the first argument's shape, the others the value's.
         """

@@ -1,4 +1,4 @@
-"""The functions of relaxed-dists for JAX alone, without a library of distributions."""
+"""The functions of relaxed-dists that need JAX only, not NumPyro."""
 
 try:
     import jax  # noqa: F401

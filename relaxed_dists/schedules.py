@@ -119,7 +119,7 @@ def linear(start: float, stop: float, steps: int) -> Schedule:
 
 
 def exponential(start: float, rate: float, floor: float, every: int = 1) -> Schedule:
-    r"""The exponential decay of Jang et al., which changes every few steps, down to a floor.
+    r"""The exponential decay of Jang et al., in stairs of ``every`` steps, down to a floor.
 
     With ``start`` a, ``rate`` r, ``floor`` f and ``every`` m, the temperature at step s is
     :math:`\tau_s = \max(f, a \exp(-r\, m \lfloor s/m \rfloor))`.
@@ -182,8 +182,8 @@ def inverse_time(start: float, rate: float, floor: float) -> Schedule:
 
     Args:
         start: The temperature at step 0, positive.
-        rate: The growth of the inverse temperature per step, divided by the inverse temperature
-            at step 0; at least 0.
+        rate: The speed of the decay, at least 0. At step ``1 / rate`` the temperature is half of
+            ``start``, or ``floor`` if that is higher.
         floor: The lowest temperature, positive.
 
     Returns:
@@ -200,7 +200,7 @@ def inverse_time(start: float, rate: float, floor: float) -> Schedule:
 
 
 def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
-    r"""A power of the number of steps that are left, and then a constant.
+    r"""A decay by a power of the number of steps that are left, and then a constant.
 
     With ``start`` a, ``stop`` b, ``steps`` n and ``power`` p, the temperature at step s is
     :math:`\tau_s = b + (a - b)(1 - \min(s / n, 1))^p`.

@@ -1,4 +1,4 @@
-"""The functions of relaxed-dists for torch alone, without a library of distributions."""
+"""The functions of relaxed-dists that need torch only, not Pyro."""
 
 try:
     import torch  # noqa: F401
