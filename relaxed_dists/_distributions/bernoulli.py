@@ -1,4 +1,4 @@
-"""The relaxed Bernoulli families: the logit, the number in (0, 1), and straight through.
+"""The relaxed Bernoulli families: logits, numbers in (0, 1), and straight-through values.
 
 A family has the formulas of a distribution, for any framework. In the formulas t is the
 temperature. An infinite logit makes the distribution a point mass. A draw may keep a sample behind
@@ -36,7 +36,7 @@ def logit_concrete(ops: Ops, logits: Array, temperature: Array, logistic: Array)
 def binary_concrete(
     ops: Ops, logits: Array, temperature: Array, logistic: Array
 ) -> tuple[Array, Array]:
-    """The logit of ``logit_concrete``, and its sigmoid, the value."""
+    """The logit of ``logit_concrete``, and the value, its sigmoid."""
     y = logit_concrete(ops, logits, temperature, logistic)
     return y, ops.sigmoid(y)
 
@@ -45,7 +45,7 @@ def binary_concrete(
 def straight_through_binary_concrete(
     ops: Ops, logits: Array, temperature: Array, logistic: Array
 ) -> tuple[Array, Array]:
-    """The logit of ``logit_concrete``, and 0 or 1 with the gradient of its sigmoid."""
+    """The logit of ``logit_concrete``, and 0 or 1 with the gradient of the logit's sigmoid."""
     y, value = binary_concrete(ops, logits, temperature, logistic)
     return y, straight_through(ops, ops.where(y > 0, 1.0, 0.0), value)
 
@@ -54,9 +54,9 @@ def straight_through_binary_concrete(
 def binary_concrete_value(
     ops: Ops, logits: Array, temperature: Any, logistic: Array, hard: bool
 ) -> Array:
-    """sigmoid((logits + logistic) / temperature), or its rounding with its gradient."""
+    """The sigmoid of (logits + logistic) / temperature; if hard, rounded, with its gradient."""
     y = logit_concrete(ops, logits, temperature, logistic)
-    # Not ops.sigmoid, whose gradient p (1 - p) is rounded to 0 where p is near 1.
+    # ops.sigmoid is not used: its gradient p (1 - p) is rounded to 0 where p is near 1.
     value = ops.exp(-ops.softplus(-y))
     if not hard:
         return value
@@ -70,7 +70,7 @@ def _logit_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array
 
 
 def _unit(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """The log density of x = sigmoid(y), which adds 2 softplus(y) - y = -log(x (1 - x))."""
+    """The log density of x = sigmoid(y): that of y plus 2 softplus(y) - y = -log(x (1 - x))."""
     return _logit_space(ops, logits, temperature, y) + (2 * ops.softplus(y) - y)
 
 
@@ -101,7 +101,7 @@ def binary_concrete_log_prob(
 
 
 def logit_concrete_cdf(ops: Ops, logits: Array, temperature: Array, logit_value: Array) -> Array:
-    """sigmoid(t logit_value - logits), accurate also if it is small; a step for a point mass."""
+    """The cdf, sigmoid(t logit_value - logits), accurate also if small; a step for a point mass."""
     finite, theta = finite_or(ops, logits)
     inside = ops.exp(-ops.softplus(theta - temperature * ops.where(finite, logit_value, 0.0)))
     step = ops.where(logit_value >= logits, 0.0 * inside + 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""The parameters of one call of a function, as a distribution made from a family.
+"""A call of a function, such as sample_concrete, as a distribution made from a family.
 
 A family has the formulas of a distribution, for any framework.
 """
@@ -11,7 +11,7 @@ from relaxed_dists._distributions.from_family import FromFamily
 
 
 class Call(FromFamily):
-    """A mixin whose messages name the function that the user called, in place of a class."""
+    """A mixin for such a distribution: its messages name the function, not a class."""
 
     _name = ""
 

@@ -31,7 +31,7 @@ def hard_sign(ops: Ops, logits: Array, logistic: Array) -> Array:
 
 @hot
 def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
-    """sum_k value_k log p_k; -inf where the value has weight on a masked category."""
+    """sum_k value_k log p_k; -inf for a NaN, or for weight on a masked category."""
     unmasked, logs = log_p(ops, logits)
     number = value == value  # not NaN
     off = ops.where(value == 0, 0.0 * logs, -math.inf)
@@ -45,7 +45,7 @@ def categorical_entropy(ops: Ops, logits: Array) -> Array:
 
 
 def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
-    """The KL, sum p (log p - log q); inf where p has weight on a category that q masks."""
+    """The KL, sum p (log p - log q); inf if q masks a category that p does not mask."""
     unmasked, logs = log_p(ops, logits)
     q_unmasked, log_q = log_p(ops, other)
     # The infinity is a constant, since exp(log p) * inf would be NaN where exp(log p) underflows.
@@ -149,7 +149,7 @@ class Bernoulli(OneHot):
         )
 
 
-# The discrete counterparts of relaxed families in log space and in logit space.
+# The classes below are the discrete counterparts of families in log space and in logit space.
 
 
 def no_moments(name: str) -> NotImplementedError:

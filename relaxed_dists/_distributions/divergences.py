@@ -1,8 +1,10 @@
 r"""Entropy on the simplex and KL divergences of relaxed distributions, exact to rounding.
 
-The log-space density of a sample y = log_softmax((l + G) / t), with G standard Gumbel noise, stays
-the same if a constant is added to y. So the logsumexp inside log_softmax can be left out, and one
-expectation remains: E logsumexp(a + r G), where a and r depend on the parameters.
+A sample is y = log_softmax((l + G) / t), with logits l, temperature t and standard Gumbel noise G.
+Its log-space density stays the same if a constant is added to y. So the logsumexp inside
+log_softmax can be left out, and one expectation remains: E logsumexp(a + r G), where a and r depend
+on the parameters. In the formulas K is the number of unmasked categories, and gamma is Euler's
+constant.
 """
 
 import math
@@ -27,7 +29,7 @@ from relaxed_dists._ops import Array, Ops, QuadratureOps
 _SINGLE = nodes(22, -12.0, 8.0)  # the relative error of the KL is at most 3e-7
 _DOUBLE = nodes(88, -33.0, 22.0)
 
-# The coefficients of x^2, x^4, ... in x coth(x) - 1: 4^n B_2n / (2n)!.
+# The coefficients 4^n B_2n / (2n)! of x^2, x^4, ... in x coth(x) - 1; B are Bernoulli numbers.
 _COTH = (
     1 / 3,
     -1 / 45,
@@ -42,7 +44,7 @@ _COTH = (
 
 
 def check_shapes(p: Any, q: Any) -> None:
-    """Refuse a divergence between distributions whose events or batches do not fit."""
+    """Refuse a divergence between distributions whose shapes do not fit together."""
     # np.broadcast_shapes is not used, since it refuses the symbolic sizes of an exported program.
     sizes = zip(reversed(p.batch_shape), reversed(q.batch_shape), strict=False)
     fits = all(m == n or 1 in (m, n) for m, n in sizes)
@@ -51,10 +53,7 @@ def check_shapes(p: Any, q: Any) -> None:
 
 
 def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
-    """The entropy in log space, -lgamma(K) - (K-1) log t + K (gamma + digamma(K)).
-
-    It depends on the logits only by K, the number of unmasked categories.
-    """
+    """The entropy in log space, -lgamma(K) - (K-1) log t + K (gamma + digamma(K))."""
     unmasked, logits = finite_or(ops, logits)
     k = count(ops, unmasked, logits)
     return k * (EULER + ops.digamma(k)) - normaliser(ops, k, temperature)
@@ -62,7 +61,7 @@ def exp_concrete_entropy(ops: Ops, logits: Array, temperature: Array) -> Array:
 
 @hot
 def concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Array) -> Array:
-    """The entropy on the simplex: the entropy in log space plus E sum_k log x_k."""
+    """The entropy on the simplex: that in log space plus E sum_k log x_k, for a sample x."""
     unmasked, finite = finite_or(ops, logits)
     a = (finite - ops.stop_gradient(ops.max(logits))[..., None]) / temperature[..., None]
     a = ops.where(unmasked, a, -math.inf)
@@ -80,8 +79,8 @@ def binary_concrete_entropy(ops: QuadratureOps, logits: Array, temperature: Arra
     return ops.where(finite, entropy, 0.0)
 
 
-# KL divergences, which are the same in log space and on the simplex. A divergence is infinite where
-# the two distributions mask different categories.
+# The KL divergences below are the same in log space and on the simplex. They are infinite if the
+# two distributions mask different categories.
 
 
 @hot
@@ -111,9 +110,9 @@ def _on_one_face(ops: QuadratureOps, unmasked: Array, q_unmasked: Array, kl: Arr
 def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
     """The KL divergence at equal temperatures, which does not depend on the temperature.
 
-    With a = other - logits, shifted to mean zero, and E_k standard exponential variables, the
-    divergence is K (E log(sum_k exp(a_k) E_k) - digamma(K)). With c = log mean exp(a) it equals
-    K (c + int (R - P) dt) for P(t) = prod_k sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
+    With a = other - logits, shifted to mean zero, and X_k standard exponential variables, the
+    divergence is K (E log(sum_k exp(a_k) X_k) - digamma(K)). With c = log mean exp(a) it equals
+    K (c + int (R - P) dt), where P(t) = prod_k sigmoid(t - a_k) and R(t) = sigmoid(t - c)^K.
     """
     points, weights = _DOUBLE if ops.is_double(logits) else _SINGLE
     unmasked, finite = finite_or(ops, logits)
@@ -144,8 +143,8 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
             less = p * ops.expm1(change)
             if not wanted[0]:
                 return [less]
-            # The integrand of the gradient, minus R sigmoid(-t). The integral of R sigmoid(-t) is
-            # added later, since it is known to be 1 / K.
+            # The second array is the gradient's integrand minus R sigmoid(-t), whose integral is
+            # known to be 1 / K and is added later.
             return [less, p * odds / (1 + weight * odds) - (p + less) * down]
 
         value, *rest = ops.integrate(terms, points, weights, a)
@@ -174,7 +173,7 @@ def _of_points(ops: QuadratureOps, logits: Array, other: Array, kl: Array) -> Ar
 
 
 def logit_concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Array) -> Array:
-    """The KL of binary distributions, d coth(d / 2) - 2, with d the difference of the logits."""
+    """The KL of binary distributions at equal temperatures: d coth(d/2) - 2, d = other - logits."""
     (_, finite), (_, other_finite) = finite_or(ops, logits), finite_or(ops, other)
     d = abs(other_finite - finite)
     small = d < 1

@@ -24,7 +24,7 @@ def short_repr(x: Any) -> str:
 
 
 def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
-    """An estimator's one-hot or binary value; a binary 1 is the first of two categories."""
+    """The estimator's value; a binary value is the first entry of a vector of two categories."""
     if one_hot:
         return estimator.one_hot(ops, logits, noise, more)
     if hasattr(estimator, "binary"):
@@ -52,7 +52,7 @@ def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def broadcast(temperature: Any, gumbel: Array) -> Array:
-    """The temperature, broadcast to one number for each row of the noise."""
+    """The temperature, broadcast to the noise's shape without the last axis."""
     return 0.0 * gumbel[..., 0] + temperature
 
 
@@ -75,9 +75,9 @@ class Estimator:
     """The interface of an estimator: it makes values that carry a gradient."""
 
     noise_in_kernel: ClassVar[bool] = False
-    """Whether it gives the noise only to kernels, a framework's faster replacements of formulas.
+    """Whether the noise is only passed to kernels, a framework's faster replacements of formulas.
 
-    A kernel may make the noise from a seed while it computes with it.
+    A kernel may itself make the noise, from a seed.
     """
 
     temperatures: ClassVar[tuple[str, ...]] = ()
@@ -102,7 +102,7 @@ class Estimator:
 
     @property
     def soft(self) -> bool:
-        """Whether values are points inside the simplex, and not only its corners."""
+        """Whether values may be any points of the simplex, not only its corners."""
         return self.soft_temperature is not None
 
     @property

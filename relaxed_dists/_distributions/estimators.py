@@ -24,7 +24,7 @@ __all__ = [
 class StraightThrough(Estimator):
     r"""A hard sample whose gradient is that of the probabilities.
 
-    The value is a one-hot draw :math:`D`. The gradient of a function of it by the logits
+    The value is a one-hot draw :math:`D`. The gradient of a function of D by the logits
     :math:`\theta` is :math:`g J(\mathrm{softmax}(\theta))`, with
     :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the function's gradient at :math:`D`. The
     estimator is biased, except for linear functions.
@@ -88,12 +88,12 @@ class GumbelSoftmax(Estimator):
         return None if self.hard else self.temperature
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
-        """softmax((logits + gumbel) / temperature), or its argmax with that gradient."""
+        """The softmax of (logits + gumbel) / temperature; if hard, its argmax with its gradient."""
         temperature = held(ops, self.temperature) if self.hard else self.temperature
         return one_hot.concrete_value(ops, logits, temperature, gumbel, self.hard)
 
     def binary(self, ops: Ops, logits: Array, logistic: Array) -> Array:
-        """sigmoid((logits + logistic) / temperature), or its rounding with that gradient."""
+        """The sigmoid of (logits + logistic) / temperature; if hard, rounded, with its gradient."""
         temperature = held(ops, self.temperature) if self.hard else self.temperature
         return bernoulli.binary_concrete_value(ops, logits, temperature, logistic, self.hard)
 
@@ -187,8 +187,8 @@ class GappedStraightThrough(Estimator):
     r"""A hard sample with the gradient of a softmax in which the drawn category leads by a gap.
 
     The value is a one-hot draw :math:`D`, and its gradient is that of
-    :math:`\mathrm{softmax}((\theta + m)/\tau)`. The constant m raises the drawn category to the
-    largest logit, and lowers every other logit to at least the gap below it.
+    :math:`\mathrm{softmax}((\theta + m)/\tau)`. The constant m raises the drawn category's logit to
+    the largest one, and lowers the others where they are less than the gap below it.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; the
@@ -229,7 +229,7 @@ class GappedStraightThrough(Estimator):
 class ReinMax(Estimator):
     r"""A hard sample with a gradient that is exact for quadratic functions.
 
-    The value is a one-hot draw :math:`D`, and the gradient of a function of it by the logits
+    The value is a one-hot draw :math:`D`, and the gradient of a function of D by the logits
     :math:`\theta` is :math:`2 J(\pi_D) g - J(\pi) g / 2`. Here g is the function's gradient at D,
     :math:`J(p) = \mathrm{diag}(p) - p p^T`, :math:`\pi = \mathrm{softmax}(\theta)` and
     :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2` (Heun's method, of second order). The mean
@@ -276,9 +276,9 @@ class ReinMax(Estimator):
 class ReinMaxRao(Estimator):
     r"""ReinMax with an average over Gumbel-Softmax samples in its gradient, for less variance.
 
-    The gradient is that of :class:`ReinMax` with :math:`J(\pi_D)` replaced by the mean of
-    :math:`J(x)/\tau` over draws of :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)`, where G is
-    Gumbel noise for which D is the argmax. A second derivative is an error.
+    The gradient is that of :class:`ReinMax` at temperature 1, with :math:`J(\pi_D)` replaced by the
+    mean of :math:`J(x)/\tau` over draws of :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)`. Here
+    G is Gumbel noise for which D is the argmax. A second derivative is an error.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; the

@@ -31,7 +31,7 @@ class Parameters(NamedTuple):
 class Family:
     """The interface of a family.
 
-    In addition a family has each of the following methods whose formula is known: ``mean``,
+    A family also has those of the following methods whose formulas are known: ``mean``,
     ``variance``, ``mode`` and ``entropy``, which take ``(ops, p)``; ``cdf(ops, p, value, sample)``;
     ``icdf(ops, p, q)``; and ``kl(ops, other, p, q)``, where ``other`` is the family of ``q``.
     """
@@ -58,9 +58,9 @@ class Family:
     """Whether ``checked`` and ``possible`` must check the logits' shape and masks (-inf)."""
 
     noise_in_kernel: ClassVar[bool] = False
-    """Whether ``draw`` gives the noise only to kernels, a framework's faster versions of formulas.
+    """Whether ``draw`` passes the noise only to kernels, a framework's faster versions of formulas.
 
-    A kernel may make the noise from a seed while it computes with it.
+    A kernel may itself make the noise, from a seed.
     """
 
     is_discrete: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class Family:
     """Special errors about methods that the family lacks, by the name of the method."""
 
     lost: ClassVar[Any] = None
-    """The error about a value in an ELBO whose gradient is wrong without the sample behind it."""
+    """The error about a value without its sample, in an ELBO whose gradient needs the sample."""
 
     rounded: Callable[..., Array] | None = None
     """A method ``(ops, p, value)``: which values are too rounded to determine their density."""
@@ -100,14 +100,14 @@ class Family:
 
         Args:
             ops: The framework's operations.
-            value: Events.
+            value: One or several events.
             slack: The largest error that rounding may cause in the sum of an event's entries.
             soft: Whether a discrete family's value comes from an estimator with soft values.
         """
         raise NotImplementedError
 
     def probs(self, ops: QuadratureOps, p: Parameters) -> Array:
-        """The probabilities."""
+        """The probability of each category, or of the value 1."""
         return ops.sigmoid(p.logits)
 
     def discrete_logits(self, ops: QuadratureOps, p: Parameters) -> Array:
@@ -115,7 +115,7 @@ class Family:
         return p.logits
 
     def possible(self, logits: Any) -> bool:
-        """Whether at least one value is possible under the masks (-inf) in the logits, in NumPy."""
+        """Whether the masks (-inf) in logits, a NumPy array, leave at least one value."""
         return True
 
     def impossible(self, name: str, logits: Any) -> Exception:

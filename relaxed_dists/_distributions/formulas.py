@@ -4,8 +4,8 @@ Conventions: categories are the last axis; ``ops`` is a framework's operations; 
 the batch's shape. A category is masked if its logit is -inf. A formula comes in two layers: the
 paper's formula for finite numbers, and around it a formula that handles masked categories. A
 ``where`` that looks superfluous keeps a masked entry, and its gradient, from turning into NaN
-(0 * inf). In traced code no error can be raised about a row whose categories are all masked: the
-value of such a row is zero, and its log density, entropy and gradient are 0.
+(0 * inf). If all categories of an event are masked, traced code can't raise an error: the value is
+then zero, and the log density, entropy and gradient are 0.
 """
 
 import functools
@@ -17,8 +17,8 @@ from relaxed_dists._ops import Array, Ops
 
 EULER = 0.5772156649015329
 LOWEST = -1e30  # replaces -inf, the log of zero, where a density must stay finite
-# Logits of size HUGE or more are treated as infinite, because adding noise no longer changes them
-# in float32. Temperatures are in [COLDEST, HOTTEST]. So HUGE / COLDEST^2 (a gradient) and
+# Logits of size HUGE or more are treated as infinite, because float32 loses noise of size 1 that
+# is added to them. Temperatures are in [COLDEST, HOTTEST]. So HUGE / COLDEST^2 (a gradient) and
 # HOTTEST * LOWEST do not overflow in float32. A logit of FAR adds nothing to a softmax.
 COLDEST, HOTTEST = 2.0**-20, 2.0**20
 HUGE = 2.0**24
@@ -46,7 +46,7 @@ def clamp_temperature(ops: Ops, temperature: Array) -> Array:
 
 
 def sanitize_logits(ops: Ops, given: Array, one_hot: bool) -> Array:
-    """Unchecked logits or probs, in which NaN, and also HUGE or more if one_hot, become -inf."""
+    """Unchecked logits or probs, with NaN, and if one_hot also HUGE or more, replaced by -inf."""
     return ops.where(given < HUGE if one_hot else given == given, given, -math.inf)
 
 
@@ -80,8 +80,8 @@ def hard_argmax(ops: Ops, logits: Array, noise: Array | float = 0.0) -> Array:
     _, logits = finite_or(ops, logits, -math.inf)
     scores = logits + noise
     # Masks are looked for in the scores, not in the logits, so that `noise` is used twice. Then XLA
-    # computes `noise` in a vectorised loop of its own, 4-6x faster on a CPU than in a scalar loop
-    # that it is fused into.
+    # computes `noise` in a vectorised loop of its own, 4-6x faster on a CPU than in one scalar loop
+    # with the rest.
     unmasked = scores > -math.inf
     return ops.where(unmasked, ops.one_hot_argmax(ops.where(unmasked, scores, LOWEST)), 0.0)
 
@@ -112,7 +112,7 @@ def end(ops: Ops, sign: Array) -> Array:
 
 
 def log_probs(ops: Ops, probs: Array) -> Array:
-    """log of p / sum p, with -inf (and a zero gradient) where p is exactly 0."""
+    """log(p / sum p), with -inf (and a zero gradient) where p is exactly 0."""
     positive = probs > 0
     # The sum leaves out the zeros, so that their gradient is exactly 0, without rounding errors.
     total = ops.sum(ops.where(positive, probs, 0.0))[..., None]
@@ -159,8 +159,8 @@ def conditional_gumbel(ops: Ops, logits: Array, hard: Array, gumbel: Array) -> A
     """Gumbel noise given that the hard value is the argmax of logits + noise; without gradient.
 
     Paulus et al. (2021), section 3: with l = log_softmax(logits) and Gumbel variables g, the
-    largest score is the Gumbel variable g_max of the drawn category, and the other scores are
-    -log(exp(-g_max) + exp(-l_k - g_k)). The noise is the scores minus l, written so that nothing
+    largest score is g_b, where b is the drawn category, and the other scores are
+    -log(exp(-g_b) + exp(-l_k - g_k)). The noise is the scores minus l, written so that nothing
     overflows.
     """
     _, logs = log_p(ops, logits)

@@ -47,8 +47,8 @@ class Framework(Protocol):
 class FromFamily:
     """A mixin for the class of distributions in each backend's _adapter.py.
 
-    That class inherits from it before the framework's base class. The class adds how parameters are
-    made and checked, and how a distribution is expanded, drawn from and masked.
+    That class lists the mixin before the framework's base class. It adds how parameters are made
+    and checked, and how a distribution is expanded, drawn from and masked.
     """
 
     logits: Any
@@ -76,7 +76,7 @@ class FromFamily:
     # The methods below make and check parameters.
 
     def _valid_logits(self, logits: Array) -> Array:
-        # A row's maximum shows all errors: it is NaN or +inf if a logit is, and -inf if all are.
+        # The maximum shows all errors: it is NaN or +inf if a logit is, and -inf if all are.
         one_hot = self._family.event_dim > 0
         top = abs(self._framework.ops.max(logits)) if one_hot else logits
         return top < formulas.HUGE
@@ -176,9 +176,9 @@ class FromFamily:
             raise _errors.off_support(self._scorer, value, family.noun, family.remedy)
 
     def _refuse_rounded(self, value: Any) -> None:
-        """Refuse a value without the sample behind it, if its density is lost by rounding.
+        """Refuse a value without a sample behind it, if rounding has lost the value's density.
 
-        If the numbers can't be read, refuse any such value of a relaxed site in an ELBO.
+        If the numbers can't be read, refuse the value if an ELBO scores it at a relaxed site.
         """
         lost = self._family.rounded(self._framework.ops, self._parameters(value.dtype), value)
         seen = self._framework.known(lost)

@@ -3,7 +3,7 @@ r"""HardConcrete: its formulas, integrals, messages and family (long: they belon
 A relaxed Bernoulli sample is stretched to (low, high) and clipped to [0, 1].
 
 See Louizos, Welling, Kingma (2018), section 2.2. With y = (logits + L) / t and L logistic noise,
-the value is 0 for y up to log(-low / high), 1 for y from log((1 - low) / (high - 1)) on, and in
+the value z is 0 for y up to log(-low / high), 1 for y from log((1 - low) / (high - 1)) on, and in
 between sigmoid(y) (high - low) + low. All integrals are over y between these two ends, which do not
 depend on the parameters. The masses at 0 and 1 have closed forms, so small masses keep their
 digits. A family has the formulas of a distribution, for any framework. A draw may keep a sample
@@ -176,7 +176,7 @@ def _rule(number: int) -> tuple[Any, Any]:
 
 
 _SINGLE, _DOUBLE = _rule(16), _rule(36)
-_Panel = tuple[Array, Array, Array]  # start, end, and t, where 1 / t is the start's scale
+_Panel = tuple[Array, Array, Array]  # start, end, and t: nodes are dense within 1 / t of the start
 
 
 def _clip(ops: QuadratureOps, x: Array, low: Array, high: Array) -> Array:
@@ -332,7 +332,7 @@ def no_transform() -> ValueError:
 
 
 def lost(name: str) -> ValueError:
-    """The error about a draw in an ELBO without the masses behind it, which the gradient needs."""
+    """The error about a value without the masses behind it, which an ELBO's gradient needs."""
     return ValueError(
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
         "gradient would miss the mass that moves across 0 and 1; expected the very object that the "

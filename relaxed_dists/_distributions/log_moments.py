@@ -1,8 +1,9 @@
 r"""Mean and variance of a relaxed sample in log space, by quadrature.
 
-The sample is ``y = a + r G - L`` with ``L = logsumexp(a + r G)`` and G standard Gumbel noise. With
-more such noise H_k, the largest X of ``a_k + H_k + r G_k`` is ``L + H``, where H is a standard
-Gumbel variable that is independent of G. With gamma Euler's constant, it follows that
+The sample is ``y = a + r G - L`` with ``L = logsumexp(a + r G)``, where a is logits / temperature,
+r is 1 / temperature and G is standard Gumbel noise. With more Gumbel noise H_k, the largest X of
+``a_k + H_k + r G_k`` is ``L + H``, where H is a standard Gumbel variable that is independent of G.
+With gamma Euler's constant, it follows that
 
     E y_k   = a_k + r gamma - (E X - gamma)
     Var y_k = Var X - pi^2 / 6 + r^2 pi^2 / 6 - 2 r Cov(G_k, X).
@@ -32,16 +33,16 @@ from relaxed_dists._distributions.quadrature import (
 )
 from relaxed_dists._ops import Array, QuadratureOps
 
-THIRD = 2.4041138063191885  # the third central moment of a Gumbel, 2 zeta(3)
-NEAR = -1.0  # a category with an offset above NEAR may nearly always have the largest score
-VARIANCE = math.pi**2 / 6  # the variance of a Gumbel
+THIRD = 2.4041138063191885  # the third central moment of a Gumbel variable, 2 zeta(3)
+NEAR = -1.0  # only if a_k - max a is above NEAR, k may nearly always have the largest a_k + V_k
+VARIANCE = math.pi**2 / 6  # the variance of a Gumbel variable
 
 
 @functools.cache
 def _running(rule: _Rule) -> tuple[Any, Any, Any]:
-    """Three matrices that integrate a function given at the points of a table's intervals.
+    """Arrays that integrate a function given at the points of a table's intervals.
 
-    The first matrix gives the integral over an interval up to each of its points, the second one
+    The first array gives the integral over an interval up to each of its points, the second one
     over the full interval. The third sums the integrals of all intervals before each interval.
     """
     order, intervals = len(rule.to_powers), len(rule.points)
@@ -55,10 +56,10 @@ def _running(rule: _Rule) -> tuple[Any, Any, Any]:
 
 
 def _part(ops: QuadratureOps, rule: _Rule, narrow: Array, high: Array) -> Array:
-    """A table of E (G - gamma) [V < u], where V is H + narrow G if high, and else G + narrow H.
+    """A table of E (G - gamma) [V < u] with V = H + narrow G if high, and else G + narrow H.
 
-    The derivative of this function is integrated from the nearer end of the table, since the
-    function tends to 0 at both ends.
+    ``high`` is true at temperatures above 1. The function's derivative is integrated from the
+    nearer end of the table, since the function tends to 0 at both ends.
     """
     points = ops.constant(rule.points, narrow) + 0 * narrow[..., None, None]
     narrow, high = narrow[..., None, None], high[..., None, None]
@@ -84,7 +85,7 @@ def _at_high_temperature(ops: QuadratureOps, a: Array, r: Array) -> Array:
     """The variance to third order in r = 1 / temperature.
 
     It is used at high temperatures, where the integrals would lose digits. With p = softmax(a), y_k
-    is nearly a constant plus r sum_j (1[j = k] - p_j) G_j minus r^2 / 2 times the variance of G
+    is nearly a constant plus r sum_j ([j = k] - p_j) G_j minus r^2 / 2 times the variance of G
     under p. The relative error of the result is of the order of r^2.
     """
     p = ops.exp(ops.log_softmax(a))
@@ -101,7 +102,7 @@ def exp_concrete_moments(
     rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(high, temperature, 1.0)
     narrow = ops.where(high, 1 / scale, temperature)
-    unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are moments of y unit
+    unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are moments of unit * y
     # The factor of G in V, which is H + narrow G if high, and else G + narrow H.
     of_g = ops.where(high, narrow, 1.0)[..., None]
     _, offsets = _centred(ops, logits, scale)

@@ -33,7 +33,7 @@ from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 @hot
 def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
-    """The log value log_softmax((logits + gumbel) / temperature), and its exp, the value."""
+    """The log value log_softmax((logits + gumbel) / temperature), and the value, its exp."""
     unmasked, logits = finite_or(ops, logits, FAR)
     log_value, value = softmaxes(ops, logits + gumbel, temperature[..., None])
     return ops.where(unmasked, log_value, -math.inf), ops.where(unmasked, value, 0.0)
@@ -43,7 +43,7 @@ def concrete(ops: Ops, logits: Array, temperature: Array, gumbel: Array) -> tupl
 def straight_through_concrete(
     ops: Ops, logits: Array, temperature: Array, gumbel: Array
 ) -> tuple[Array, Array]:
-    """The log value, as in ``concrete``, and the value's one-hot argmax with its gradient."""
+    """The log value, as in ``concrete``, and the one-hot argmax with the value's gradient."""
     unmasked, logits = finite_or(ops, logits, FAR)
     scores = logits + gumbel
     log_value, value = softmaxes(ops, scores, temperature[..., None])
@@ -57,7 +57,7 @@ def straight_through_concrete(
 
 @hot
 def concrete_value(ops: Ops, logits: Array, temperature: Any, gumbel: Array, hard: bool) -> Array:
-    """softmax((logits + gumbel) / temperature), or the one-hot argmax with its gradient."""
+    """The softmax of (logits + gumbel) / temperature; if hard, its argmax with its gradient."""
     value = concrete(ops, logits, 0.0 * gumbel[..., 0] + temperature, gumbel)[1]
     # The argmax is that of the scores: at low temperatures two entries of the value can be rounded
     # to the same number.
@@ -72,7 +72,7 @@ def _log_space(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
 
 
 def _simplex(ops: Ops, logits: Array, temperature: Array, y: Array) -> Array:
-    """The terms of the log density on the simplex. Each includes -y_k: two sums would cancel."""
+    """The log density's terms on the simplex. Each includes -y_k: separate sums would cancel."""
     return _log_space(ops, logits, temperature, y) - y
 
 
@@ -111,7 +111,7 @@ def own_concrete_log_prob(
 ) -> Array:
     """The log density of a sample that was drawn from these parameters with a gradient to them.
 
-    The scores logits - t y are minus the noise up to a constant per row, which log_softmax removes.
+    The scores logits - t y are minus the noise plus a constant, which log_softmax removes.
     So the total gradient of log_softmax by the parameters, directly and through y, is zero, and
     stop_gradient saves computing it. The log value of an unmasked category is finite.
     """

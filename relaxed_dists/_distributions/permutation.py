@@ -17,7 +17,7 @@ from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 
 def rounds(name: str, iterations: Any) -> int:
-    """The number of normalisations as a Python number."""
+    """The number of normalisations as a Python integer; an error if it is not positive."""
     try:
         number = operator.index(iterations)
     except TypeError as error:
@@ -28,7 +28,7 @@ def rounds(name: str, iterations: Any) -> int:
 
 
 def square(name: str, shape: Any) -> None:
-    """Refuse logits whose event is not a square."""
+    """Refuse logits that are not square matrices."""
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise not_square(name, shape)
 
@@ -198,7 +198,7 @@ class Permutation(Family):
 class RelaxedPermutation(Permutation):
     """The family of matrices whose columns sum to 1 and whose rows nearly sum to 1.
 
-    If hard, the values are permutation matrices with the gradient of such a matrix.
+    If hard, the values are permutation matrices with the gradient of the relaxed matrix.
     """
 
     is_discrete = False

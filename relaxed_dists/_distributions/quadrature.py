@@ -9,10 +9,10 @@ the product of F(t - a_k) over k, which is the cdf of the largest ``a_k + V_k``,
     E softmax(a + r G)_k     = int f(t - a_k) / F(t - a_k) P(t) dt
     E softmax(a + r G)_k^2   = int (f + f')(t - a_k) / F(t - a_k) P(t) dt.
 
-Everything is divided by max(1, abs(r)). Then one of the two Gumbel variables has scale 1, and
-smooths the other variable, whose scale ``narrow`` is at most 1, so that few nodes suffice at every
-temperature. At each temperature log F is a function of one variable, which each call tabulates
-once, as polynomials on intervals.
+Everything is divided by max(1, abs(r)). A category's offset is then its a_k minus the largest one.
+One of the two Gumbel variables has scale 1, and smooths the other variable, whose scale ``narrow``
+is at most 1, so that few nodes suffice at every temperature. At each temperature log F is a
+function of one variable, which each call tabulates once, as polynomials on intervals.
 """
 
 import functools
@@ -49,7 +49,7 @@ class _Rule:
         high: The last point of the integrals.
         end: The last point of the tables, beyond which even K (1 - F) is below rounding.
         interval: The width of the tables' intervals.
-        order: The number of coefficients on an interval.
+        order: The number of a polynomial's coefficients.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class _Rule:
 
 
 class _LowRank(_Rule):
-    """A rule with Chebyshev polynomials of the offsets, for tables that all rows share.
+    """A rule with Chebyshev polynomials of the offsets, for a table that a whole batch shares.
 
     Args:
         reach: Below the offset -reach, log F divided by exp(offset) no longer changes.
@@ -130,7 +130,7 @@ def _tables(ops: QuadratureOps, rule: _Rule, narrow: Array, flipped: Array) -> l
 
     low, high, f, slope, shift = ops.integrate(terms, rule.gumbel, rule.weights, at)
     below, above = ops.where(flipped, high, low), ops.where(flipped, low, high)
-    below = ops.clip(below, 1e-18, 1.0)  # a smaller F makes P 0; 1 / below^2 must not overflow
+    below = ops.clip(below, 1e-18, 1.0)  # so 1 / below^2 can't overflow; P is 0 at any smaller F
     # log F is summed over K categories. Near F = 1, log F has a small relative error only if it is
     # computed from 1 - F.
     log_f = ops.where(above < 0.5, ops.log1p(-ops.clip(above, 0.0, 0.5)), ops.log(below))
@@ -152,7 +152,7 @@ def _excess(ops: QuadratureOps, offsets: Array, narrow: Array, flipped: Array) -
 def _excess_by_rows(
     ops: QuadratureOps, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
 ) -> list[Array | None]:
-    """The result of _excess and its gradients, from one table for each row."""
+    """The result of _excess and its gradients, from a table for each event of a batch."""
     rule = _DOUBLE if ops.is_double(offsets) else _QUICK
     log_f, score, _, by_narrow = _tables(ops, rule, narrow, flipped)
     tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
@@ -179,7 +179,7 @@ def _excess_by_rows(
 def _excess_at_one_ratio(
     ops: QuadratureOps, wanted: Sequence[bool], offsets: Array, narrow: Array, flipped: Array
 ) -> list[Array | None]:
-    """The result of _excess and its gradients where all rows share one ``narrow``.
+    """The result of _excess and its gradients where a batch has a single ``narrow``.
 
     No work is done for each pair of node and category, since the matrix log F(t_j - a) of nodes and
     offsets has a low rank: log F(t_j - a) = exp(a) sum_m C_jm T_m(x), with T_m the Chebyshev
@@ -201,8 +201,8 @@ def _excess_at_one_ratio(
         return (now, 2 * x * now - before), ops.total(now)[0]
 
     _, sums = ops.scan(up, (weight * x, weight), None, rule.terms)
-    # F and P / F at each node. F is the cdf of the category with the offset 0 (x = 1) alone, whose
-    # mean is E V; its term in each of the sums is 1.
+    # Next are F and P / F at each node. F is the cdf of the category with the offset 0 (x = 1)
+    # alone, whose mean is E V; the term of this category in each of the sums is 1.
     alone = functions[0][:, -1]  # log F; if it is below -reach, P is 0 to rounding
     share = ops.where(alone > -rule.reach, ops.exp(alone) * ops.constant(rule.steps, narrow), 0.0)
     change = ops.clip(ops.dot(log_f, sums - 1), -math.inf, 0.0)
@@ -247,7 +247,7 @@ def expected_logsumexp(ops: QuadratureOps, a: Array, r: Array) -> Array:
 def moment_places(
     ops: QuadratureOps, logits: Array, temperature: Array
 ) -> tuple[_Rule, Array, Array]:
-    """The rule for moments, each row's scale ``narrow``, and the offsets of the categories."""
+    """The rule for moments, the scale ``narrow`` of each event, and the categories' offsets."""
     rule, above_one = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
     scale = ops.where(above_one, temperature, 1.0)
     return rule, ops.where(above_one, 1 / scale, temperature), _centred(ops, logits, scale)[1]
@@ -256,7 +256,7 @@ def moment_places(
 def moment_functions(
     ops: QuadratureOps, rule: _Rule, narrow: Array
 ) -> Callable[[Array, Array], list[Array]]:
-    """A function of a node t and the offsets that returns log F, f / F, f' / F at t - offsets."""
+    """A function from a node t and the offsets to log F, f / F and f' / F at t - offsets."""
     tables = _tables(ops, rule, narrow, narrow < 0)[:3]
     return lambda t, offsets: ops.interpolate(tables, t - offsets / rule.interval)
 

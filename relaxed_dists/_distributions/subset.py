@@ -28,12 +28,12 @@ from relaxed_dists._errors import UNCOUNTED, missing
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 LIMIT = 2**20  # the largest number of subsets that is enumerated
-WORK = 2**14  # the approximate size per row of an array in inclusion's integral
+WORK = 2**14  # roughly the most numbers that inclusion's arrays have for each event
 SMALL = -9.0  # if log t < SMALL, log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
 
 
 def size(name: str, k: Any, categories: int) -> int:
-    """k as a Python number, if that many categories can be drawn."""
+    """k as a Python integer; an error if k of the categories can't be drawn."""
     if k is None:
         raise no_size(name, categories)
     try:
@@ -213,7 +213,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
         return cdf + (cdf[..., down, :] * not_last - cdf) * -ops.expm1(-x), cdf
 
     def add(total: Array, nodes: Array) -> tuple[Array, None]:
-        x = ops.exp(ops.clip(offsets + nodes[0], -math.inf, 6.0))  # (categories, rows, 1, nodes)
+        x = ops.exp(ops.clip(offsets + nodes[0], -math.inf, 6.0))  # (categories, events, 1, nodes)
         none = 0.0 * x[0]
         before = ops.scan(earlier, none + start, x[backwards], number)[1][backwards]
         fewer = ops.total(before * ops.scan(later, none + 0.0 * start + 1.0, x, number)[1])
@@ -231,7 +231,7 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
 
 @hot
 def entropy(ops: QuadratureOps, k: int, logits: Array, values: Array) -> Array:
-    """-sum P(S) log P(S) over ``values``, all k-hot vectors, since no recursion is known."""
+    """-sum P(S) log P(S) over ``values``, all k-hot vectors: no faster formula is known."""
     mass = log_prob(ops, k, logits[..., None, :], values)
     on = mass > -math.inf
     mass = ops.where(on, mass, 0.0)
@@ -261,7 +261,7 @@ def bad_size(name: str, k: Any, categories: int) -> ValueError:
 
 
 def no_size(name: str, categories: int) -> ValueError:
-    """The error about a missing k, as where Pyro makes a marginal from class and logits alone."""
+    """The error about a missing k, as when Pyro makes a marginal from class and logits alone."""
     return ValueError(
         f"{name} got k=None of {categories} categories; expected a whole number from 1 to "
         f"{categories}. If Pyro asked, for the marginals or posterior samples of an enumerated "
@@ -370,7 +370,10 @@ class Subset(Family):
 
 
 class RelaxedSubset(Subset):
-    """The family of vectors that sum to k; if hard, k-hot vectors with such a vector's gradient."""
+    """The family of vectors that sum to k.
+
+    If hard, the values are k-hot vectors with the gradient of a vector that sums to k.
+    """
 
     is_discrete = False
     enumerate_support: Any = None
