@@ -24,11 +24,11 @@ class Site:
     fixed: Any = None  # added to the logits: infinite where the prior excludes a value, else 0
 
     def distribution(self, logits: Array, subsample: Callable[..., Array], estimator: Any) -> Any:
-        """The distribution of the site; outside the plates, it covers all rows of the plates.
+        """The site's distribution: of a subsample inside the site's plates, of all data outside.
 
         Args:
             logits: The logits of the site.
-            subsample: The framework's function that selects the rows of a plate's subsample.
+            subsample: The framework's function that selects a plate's subsample from an array.
             estimator: An estimator, or None.
         """
         validate = None
@@ -48,7 +48,7 @@ def _takes(fn: Callable[..., Any], count: int) -> bool:
 
 
 def checked(estimator: Any) -> Any:
-    """The argument, if it is an estimator or makes one from a temperature; else an error."""
+    """The argument as an estimator or a function from a temperature to one; else an error."""
     value = hasattr(estimator, "one_hot") and not isinstance(estimator, type)
     if value or (callable(estimator) and _takes(estimator, 1)):
         return estimator
@@ -218,7 +218,7 @@ class Guide:
             if len(logits.shape) < -axis or logits.shape[axis] != size:
                 logits = self._repeat(xp.broadcast_to(logits, shape), size, axis)
             if size != frame.size:
-                # Rows outside the subsample get the entries of ``fixed`` that all its rows share.
+                # Rows outside the subsample get the entries that all rows of the subsample share.
                 row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
                 zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
                 shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
@@ -227,7 +227,7 @@ class Guide:
         return site, xp.broadcast_to(logits, shape)
 
     def _check_fixed(self, dependencies: Callable[[], Mapping[str, Any]]) -> None:
-        """Drop ``fixed`` of sites whose prior depends on other latent sites, and so may change."""
+        """Drop ``fixed`` of sites whose prior depends on other latent sites and so may change."""
         if any(site.fixed is not None for site in self._sites.values()):
             prior = dependencies()["prior_dependencies"]
             for name, site in self._sites.items():
@@ -246,7 +246,7 @@ class Guide:
     def _draw(
         self, plates: Any, draw: Callable[[str, Site], Array], args: Any, kwargs: Any
     ) -> dict[str, Array]:
-        """Draw all latent sites, the continuous sites by their own guide."""
+        """Draw all latent sites. The continuous sites have a guide of their own."""
         result: dict[str, Array] = {}
         if self.continuous is not None and not self._discrete_first:
             result.update(self.continuous(*args, **kwargs))

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 
 def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> None:
-    """Replace a file at once; a process that is killed meanwhile leaves the old file intact.
+    """Replace a file atomically: a process that is killed meanwhile leaves the old file intact.
 
     Args:
         path: The file, which may exist.
@@ -156,7 +156,7 @@ def cleared() -> ValueError:
 
 
 def unnamed_parameters() -> ValueError:
-    """The error about parameters that are not in Pyro's param store: module_local_params."""
+    """The error about parameters outside Pyro's param store, as with module_local_params."""
     return ValueError(
         "AnnealedSVI can't save parameters that are not in Pyro's param store, as under "
         "pyro.settings.set(module_local_params=True); expected all of them there. Leave the "

@@ -12,7 +12,7 @@ def needs_temperature(
 
     Args:
         fn: A model or a guide.
-        unwrap: Returns the function inside a wrapper that hides its signature; None without one.
+        unwrap: Returns the function inside a wrapper that hides its signature, or else None.
         parts: Returns the guides that a guide such as AutoGuideList is made of.
     """
     if getattr(fn, "_needs_temperature", False):

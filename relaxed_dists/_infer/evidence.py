@@ -12,7 +12,7 @@ from relaxed_dists import _errors
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array
 
-CHUNK = 2**23  # the most numbers in the sites of a chunk, unless a single sample has more
+CHUNK = 2**23  # the most numbers in all sites of a chunk, if the chunk has several samples
 Signed = tuple[str, Any, int]  # a site's name, its message, and its sign in the log weight
 
 
@@ -52,11 +52,11 @@ class Running:
         self.count = 0
         self.mean: Any = 0.0
         self.squares: Any = 0.0  # the sum of squared deviations from the mean
-        self.top: Any = -math.inf  # the largest log weight; sums are of exp(log weight - top)
+        self.top: Any = -math.inf  # the largest log weight; the sums are of exp(log_weight - top)
         self.weights: Any = 0.0
         self.squared_weights: Any = 0.0
 
-    # NumPy does not warn if infinite or NaN log weights make the results infinite or NaN.
+    # Infinite or NaN log weights may make the results infinite or NaN, without a warning.
     @np.errstate(invalid="ignore")
     def add(self, log_weights: Any) -> None:
         """Add a chunk of log weights, of shape (samples, data)."""
@@ -96,8 +96,8 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
 
     Args:
         num_samples: The number of samples.
-        chunk_size: The size of a chunk, or None for the largest that fits into CHUNK.
-        numbers: How many numbers the arrays of all sites have in one sample.
+        chunk_size: The size of a chunk, or None for the largest that CHUNK allows.
+        numbers: How many numbers one sample of all sites has.
         bar: Whether to show the bar.
     """
     from tqdm.auto import tqdm
@@ -111,7 +111,7 @@ def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> 
 
 
 def whole(num_samples: Any, chunk_size: Any) -> tuple[int, int | None]:
-    """The numbers of samples, in all and in a chunk, as integers; a float may be a whole number."""
+    """num_samples and chunk_size as integers; an error if one is not a positive whole number."""
     for name, given in (("num_samples", num_samples), ("chunk_size", chunk_size)):
         if name == "chunk_size" and given is None:
             continue

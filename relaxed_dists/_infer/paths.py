@@ -13,13 +13,13 @@ from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
 
 MAX_MOVES = 16  # the most shifted values that are tried for one site
-MAX_CHECKS = 8  # the most checks of functions with the same code, such as a lambda in a loop
+MAX_CHECKS = 8  # the most checks of functions with the same code, such as lambdas made in a loop
 _passed: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _counts: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 
 
 def once(fn: Any, check: Callable[[], bool]) -> None:
-    """Run the check of a model in each call, until the check has returned true."""
+    """Run the check of the model fn, unless it has returned true in an earlier call."""
     fn = getattr(fn, "__func__", fn)  # each access of a method makes a new object
     inner = fn
     while isinstance(inner, functools.partial):
@@ -60,9 +60,9 @@ def same(
 
 
 def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
-    """A site's value moved to other points of the support; a soft value is moved to corners too.
+    """A site's value moved to other points of the support; a soft value also rounded to 0 and 1.
 
-    The corners are needed because a comparison of soft values with 1 is always false.
+    Rounding is needed because a comparison of soft values with 1 is always false.
 
     Args:
         ops: The framework's operations.
@@ -140,7 +140,7 @@ class NoGradient(ValueError):
 
 
 def no_gradient(name: str, site: str) -> NoGradient:
-    """The error about a site whose value the model uses only by functions without a derivative."""
+    """The error about a site whose value the model uses only in functions without a derivative."""
     return NoGradient(
         f"{name} got the site {site!r}, on whose value other densities depend, but none by a "
         "derivative, as after an argmax, a rounding, a comparison or an index: no gradient reaches "
@@ -150,7 +150,7 @@ def no_gradient(name: str, site: str) -> NoGradient:
 
 
 def zero_gradient(name: str, site: str) -> str:
-    """The warning about a site by whose value all derivatives are 0."""
+    """The warning about a site if all derivatives by its value are 0."""
     return (
         f"{name} got the site {site!r}, on whose value other densities depend, though all their "
         "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "

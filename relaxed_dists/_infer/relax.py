@@ -13,7 +13,7 @@ from relaxed_dists._ops import Array, Ops
 
 
 def constrained(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
-    """The point of the simplex or of (0, 1) whose log or logit is y; if hard, its corner."""
+    """The point of the simplex or (0, 1) whose log or logit is y; if hard, rounded to a corner."""
     soft = ops.exp(y) if one_hot else ops.exp(-ops.softplus(-y))
     if not hard:
         return soft
@@ -24,7 +24,7 @@ def constrained(ops: Ops, y: Array, one_hot: bool, hard: bool) -> Array:
 def relaxed(
     sites: Sites, classes: tuple[Any, Any], name: str, fn: Any, temperature: Any
 ) -> tuple[Any, bool]:
-    """The relaxed distribution for a discrete site, in the same wrappers, and if it is one-hot.
+    """The relaxed distribution for a discrete site, in its wrappers, and whether it is one-hot.
 
     Args:
         sites: The backend's module for distributions of sites.
@@ -88,7 +88,7 @@ class Chosen:
         return True
 
     def check(self) -> None:
-        """Refuse names that the model did not draw, once it has run."""
+        """After a run of the model, refuse names of sites that the model did not draw."""
         missing = (self.names or frozenset()) - self.found
         if missing:
             raise ValueError(
@@ -101,7 +101,7 @@ class Chosen:
 
 
 def given_outside(site: str, handler: str) -> ValueError:
-    """The error about a value that an outer handler gives to a site which relax computes."""
+    """The error about a value that a handler outside relax gives to a site that relax computes."""
     remedy = "Give the value under that name."
     if handler[0].islower() and handler != "init_to_value":
         remedy = f"Or put it inside, next to the model: relax({handler}(model, ...), temperature)."

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 
 class Sites(Protocol):
-    """A backend's module distributions/sites.py."""
+    """The interface of each backend's module distributions/sites.py."""
 
     def innermost(self, fn: Any, /) -> Any: ...
     def discrete(self, base: Any, /) -> Any: ...

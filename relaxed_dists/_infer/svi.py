@@ -25,7 +25,7 @@ def _call(fn: Callable[..., Any], /, *args: Any, temperature: Any = None, **kwar
 
 
 def tolerant(fn: Callable[..., Any], unwrap: Callable[[Any], Any]) -> Callable[..., Any]:
-    """The function, wrapped to accept and ignore temperature= if it has no such argument.
+    """The function, wrapped to ignore temperature= unless the function itself accepts it.
 
     The wrapped function can be pickled if the function can.
     """
@@ -40,7 +40,7 @@ def accepting(
     Args:
         model: The model.
         guide: The guide.
-        unwrap: Returns the function inside a wrapper that hides its signature; None without one.
+        unwrap: Returns the function inside a wrapper that hides its signature, or else None.
 
     Raises:
         ValueError: If neither the model nor the guide accepts a temperature.
@@ -66,7 +66,7 @@ class Annealed:
         return checked(at_step(self.temperature, step))
 
     def _with_temperature(self, step: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of model and guide at a step."""
+        """The keyword arguments of model and guide, with the step's temperatures."""
         if "temperature" in kwargs and not self._takes:
             raise no_temperature()
         if self.temperature is None or "temperature" in kwargs:
@@ -95,7 +95,7 @@ def check_given(fns: Iterable[Any], args: Any, kwargs: dict[str, Any]) -> None:
 
 
 def entries(nest: Any, name: str = "temperature") -> Iterator[tuple[str, Any]]:
-    """The entries of a nest of dicts, lists and tuples, each with its name in the nest."""
+    """The entries of a nest of dicts, lists and tuples, with names such as temperature['z']."""
     if isinstance(nest, dict):
         items = list(nest.items())
     elif isinstance(nest, list | tuple):
@@ -161,7 +161,7 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
 
 
 def short_repr(temperature: Any) -> str:
-    """The temperatures as a text for a progress bar; an array's lowest and highest number."""
+    """The temperatures as a text for a progress bar; for an array, its lowest and highest one."""
 
     def text(x: Any) -> str:
         ends = (np.min(x), np.max(x))

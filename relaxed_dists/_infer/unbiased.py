@@ -3,12 +3,12 @@ r"""Unbiased gradients for discrete sites: leave-one-out REINFORCE, REBAR and RE
 For a site with logits theta, with l = log_softmax(theta), p = softmax(theta) and Gumbel noise G,
 let z = l + G be the scores, b = H(z) their one-hot argmax, and s = softmax(z / t) the soft draw.
 REBAR also needs z~, a draw of z given b, and the derivative of z~ by theta, with b and the noise of
-z~ fixed. Here the noise of z~ is chosen such that z~ equals z in number. Let e = exp(-z_b) and, for
-the other categories, E_k = p_k (exp(-z_k) - e). These are standard exponential variables that are
-independent of b. Then z~_b = -log e and z~_k = -log(e + E_k / p_k) have the distribution of z given
-b, and equal z. Only the derivatives differ: dz_k = dl_k, and dz~_k = (1 - exp(z_k - z_b)) dl_k.
-So a control variate c(s) is evaluated once, and its pathwise gradient through z minus that through
-z~ is
+z~ fixed. Here the noise of z~ is chosen such that z~ has the same value as z. Let e = exp(-z_b)
+and, for the other categories, E_k = p_k (exp(-z_k) - e). These are standard exponential variables
+that are independent of b. Then z~_b = -log e and z~_k = -log(e + E_k / p_k) have the distribution
+of z given b, and equal z. Only the derivatives differ: dz_k = dl_k, and
+dz~_k = (1 - exp(z_k - z_b)) dl_k. So a control variate c(s) is evaluated once, and its pathwise
+gradient through z minus that through z~ is
 
     dc/ds ds/dz w dl  with  w_k = exp(z_k - z_b).
 
@@ -150,7 +150,7 @@ def checked_surrogate(name: str, surrogate: Any, unwrap: Callable[[Any], Any]) -
 
 
 def fitted(name: str, out: Array, site: Any, broadcast_to: Callable[..., Array]) -> Array:
-    """The array that a surrogate returned, summed or broadcast to the batch shape of a site."""
+    """The array that a surrogate returned, summed and broadcast to a site's batch shape."""
     batch, total = tuple(site["fn"].batch_shape), out
     while len(total.shape) > len(batch):
         total = total.sum(0)
@@ -220,7 +220,7 @@ def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
 
 
 def no_such_parameter(name: str, eta: str) -> ValueError:
-    """The error about a name that is not the name of a parameter of the guide."""
+    """The error about an eta that is not the name of a parameter of the guide."""
     return ValueError(
         f"{name} got eta={eta!r}, which is no parameter of the guide; expected one. Write "
         f"param({eta!r}, 1.0) in the guide, in its framework's way, or give a number."
@@ -237,7 +237,7 @@ def straight_through(name: str, site: str, base: Any) -> ValueError:
 
 
 def no_derivative(name: str, site: str) -> ValueError:
-    """The error about a site whose value the model uses only by functions without a derivative."""
+    """The error about a site whose value the model uses only in functions without a derivative."""
     return ValueError(
         f"{name} got the site {site!r}, on whose value no other density depends by a derivative; "
         "expected a model that is a smooth function of it, since its control variate is a "
@@ -247,7 +247,7 @@ def no_derivative(name: str, site: str) -> ValueError:
 
 
 def out_of_reach(name: str, site: str) -> ValueError:
-    """The error about a site of the guide whose draw the loss can't replace, such as in a scan."""
+    """The error about a site of the guide that the loss can't draw itself, as inside a scan."""
     return ValueError(
         f"{name} got the site {site!r} of a scan or cond in the guide, or with a value from "
         "outside, which it can't draw itself; expected it outside. Write the loop in Python, or "
