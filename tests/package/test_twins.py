@@ -44,7 +44,7 @@ OWN = {
     "GumbelSoftmaxReparam": ["A relaxed site ``x``", "Pyro's ``AutoReparam``", "Name them:"],
     "LeaveOneOut_ELBO": ["Draw the minibatch outside"],
     "Permutation": ["SciPy finds the matching"],
-    "RELAX_ELBO": ["Args: surrogate:", "It gets its parameters", "The guide declares"],
+    "RELAX_ELBO": ["Args: surrogate:", "The surrogate gets its parameters", "The guide declares"],
     "RelaxedBernoulli": ["The gradient of ``log_prob``"],
     "RelaxedBernoulliStraightThrough": ["The gradient of ``log_prob``"],
     "RelaxedOneHotCategorical": ["The gradient of ``log_prob``"],

@@ -11,14 +11,14 @@ from ..distributions import sites
 
 
 class Pairing(Pairs, Messenger):
-    """Notes the sites of guide and model that run in the ``with`` block."""
+    """Notes each site's kind of distribution while guide and model run in the ``with`` block."""
 
     def __init__(self, allow_mixed: Collection[str]) -> None:
         super().__init__(sites, allow_mixed)
-        self.scanned: list[str] = []  # sites of a scan whose distribution has an estimator
+        self.scanned: list[str] = []  # names of the sites with an estimator in a scan
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
-        """Note a latent site."""
+        """Note a latent site's kind; if a scan draws it with an estimator, note its name too."""
         if msg["type"] == "sample" and not msg["is_observed"]:
             kind = self.note(msg["name"], msg["fn"])
             if kind == "estimated" and "_control_flow_done" in msg:

@@ -1,4 +1,4 @@
-"""The check that a gradient reaches the discrete sites, made by running the model once more."""
+"""The check that a gradient reaches the discrete sites, which runs the model again."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,14 +29,14 @@ _PATHWISE = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, R
 
 
 class _OuterParams(Messenger):
-    """Gets parameters from outer handlers that a ``block`` otherwise shields from the run."""
+    """Gives a run the parameters of outer handlers, which a ``block`` hides from the run."""
 
     def __init__(self, handlers: list[Any]) -> None:
         super().__init__()
         self._handlers = handlers
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Let the outer handlers set the value of a parameter, or of a mutable, which is copied."""
+        """Let the outer handlers set the value of a parameter or a mutable; copy the mutable."""
         if msg["type"] in ("param", "mutable") and msg["value"] is None:
             for handler in self._handlers:
                 handler.process_message(msg)
@@ -46,21 +46,21 @@ class _OuterParams(Messenger):
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Run with the parameters of outer ``substitute`` handlers, which do not see the run."""
+    """Hide a run from outer handlers, but give it the parameters of ``substitute`` handlers."""
     outside = [handler for handler in reversed(_PYRO_STACK) if isinstance(handler, substitute)]
     with block(), _OuterParams(outside):
         yield
 
 
 class _Replaced(Messenger):
-    """Changes the values of sites after their draws."""
+    """Changes the values of sites after their draws, so that all runs draw the same noise."""
 
     def __init__(self, values: dict[str, Array]) -> None:
         super().__init__()
         self._values = values
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
-        """Set the new value."""
+        """Set the new value of a site, if there is one."""
         if msg["type"] in ("sample", "deterministic") and msg["name"] in self._values:
             msg["value"] = self._values[msg["name"]]
 
@@ -83,17 +83,18 @@ def _check(
     targets: Callable[[Sites], dict[str, tuple[tuple[bool, bool], set[str]]]],
     trained: Callable[[str], bool] = lambda name: True,
 ) -> bool:
-    """Refuse a site on whose value other sites' densities depend, but without a derivative.
+    """Refuse a site if other sites' densities depend on its value, but without a derivative.
 
-    If the decision needs numbers that are traced, the check warns and returns False.
+    If the decision needs the numbers of traced values, the check warns and returns False.
 
     Args:
-        title: The public name that runs the check.
+        title: The name of the public class or function for which the check runs.
         run: Runs guide and model with the same keys each time, and returns their sites.
-        targets: Returns the sites to check, from the sites of a run, each with two flags (whether
-            it is one-hot; whether it is a log or a logit) and the names of the sites whose
-            densities are left out: its own, and its relaxed site's.
-        trained: Whether a site's value has a derivative by a parameter, and so needs a gradient.
+        targets: Selects the sites to check from the sites of a run. For each name it returns two
+            flags (whether the value is one-hot; whether it is a log or a logit), and the names of
+            the sites whose densities do not count: the site itself, and its relaxed site.
+        trained: Whether a site's value has a derivative with respect to a parameter. Only such a
+            site needs a gradient.
     """
     wanted: dict[str, tuple[tuple[bool, bool], set[str]]] = {}
 
@@ -146,8 +147,8 @@ def check_svi(
     """Refuse a guide whose discrete sites get no gradient from the model.
 
     Raises:
-        ValueError: If other sites' densities depend on a site's value, but none has a derivative by
-            it.
+        ValueError: If other sites' densities depend on a site's value, but none has a derivative
+            with respect to that value.
     """
     keys = random.split(random.key(0))
 
@@ -186,7 +187,7 @@ def check_svi(
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Refuse a relaxed model in which no gradient reaches a site; False if it can't be checked.
+    """Refuse a relaxed model in which no gradient reaches a site; False if the check can't run.
 
     Args:
         relaxed: The model inside the handler ``relax``.

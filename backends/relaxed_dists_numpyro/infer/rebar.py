@@ -22,8 +22,8 @@ from .unbiased import Run, Unbiased, latent, loss_of, pathwise, terms_of, total
 class _WithControlVariate(Unbiased):
     """An ELBO from one hard run, with a control variate from a soft run for each group of sites.
 
-    A hard run has hard values at the discrete sites of model and guide, a soft run has soft values
-    at the sites of the group. The sites of a group do not depend on each other.
+    A hard run has hard values at all discrete sites. A soft run has soft values at the group's
+    sites and after them. The sites of one group do not depend on each other.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class _WithControlVariate(Unbiased):
 
         elbo, surrogate, seconds = self._particles(particle, rng_key)
         trained = self.surrogate is not None or isinstance(self.eta, str)
-        # The parameters of eta and of the surrogate are trained to make the second moment small.
+        # The second moment is made small by training eta, if it is a parameter, and the surrogate.
         return loss_of(elbo.mean(), surrogate.mean() - (seconds.mean() if trained else 0.0))
 
     def _groups(self, run: Run, draws: HardDraws) -> list[list[str]]:
-        """Groups of sites that do not depend on each other."""
+        """The sites in groups, each of which depends on earlier groups only."""
         names = list(draws.found)
         if len(names) < 2:
             return [names] if names else []
@@ -99,7 +99,7 @@ class _WithControlVariate(Unbiased):
         given: dict[str, Array],
         leaves: dict[str, Array],
     ) -> dict[str, tuple[Any, Any]]:
-        """The control variate of each site of a group, and its pathwise gradient by the logits."""
+        """By site of a group: its control variate, and terms to add to its logits' gradient."""
         name, guide = type(self).__name__, run.seeded_guide()
         eta = run.params[self.eta] if isinstance(self.eta, str) else self.eta
         fixed = lax.stop_gradient(run.params)
@@ -150,8 +150,8 @@ class _WithControlVariate(Unbiased):
                 sums[name] = total(model_trace, of) - total(guide_trace, of)
             return sums
 
-        # eval_provenance finds the leaves by which each sum has a derivative, without computing a
-        # number.
+        # eval_provenance finds, without computing numbers, the leaves with respect to which each
+        # sum has a derivative.
         found = eval_provenance(lambda **t: jax.jvp(others, (leaves,), (t,))[1], **leaves)
         for name in leaves:
             if name not in found[name]:
@@ -159,7 +159,7 @@ class _WithControlVariate(Unbiased):
 
 
 def _rows(terms: Any, site: Any) -> Array:
-    """The terms, summed over all but a site's plates, as constants of the site's batch shape."""
+    """The log densities, summed over all plates but a site's own, without a gradient."""
     total = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
     return jnp.broadcast_to(total, site["fn"].batch_shape)
 
@@ -168,19 +168,19 @@ class REBAR_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
     The guide is the same as for a pathwise gradient by ``GumbelSoftmax(temperature)``; only the
-    loss differs. With :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s
-    with the same noise, the gradient by a site's logits is
+    loss differs. Let :math:`f = \log p(x, z) - \log q(z)`, and let b be the hard draw and s the
+    soft draw with the same noise. The gradient with respect to a site's logits is
 
     .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
         + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
 
-    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
-    the noise of s, so that model and guide run once at hard values and once at soft ones. Both f
-    have only the terms that share the site's plates. The linear extension
-    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier sites,
-    each level of this dependence has its own soft run. The temperature changes the variance of the
-    gradient, never its mean. Continuous sites and the model's parameters keep their pathwise
-    gradients.
+    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s` is a soft draw given
+    b, from noise for which it equals s in number, so that model and guide run only once at hard
+    values and once at soft ones. In the first bracket, f at an element of the site's plates leaves
+    out the terms of the other elements. A soft value is scored by the linear extension
+    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier sites, each level of this
+    dependence has its own soft run. The temperature changes the variance of the gradient, never its
+    mean. Continuous sites and the model's parameters keep their pathwise gradients.
 
     The model must be a smooth function of the values: it may multiply by them, but not round or
     compare them, nor take their argmax. The first step refuses a site on which no other density
@@ -188,9 +188,9 @@ class REBAR_ELBO(_WithControlVariate):
 
     Args:
         num_particles: The number of particles.
-        eta: The weight of the control variate: a number, or the name of a parameter that the
-            guide declares (``numpyro.param("eta", 1.0)``), which the optimiser then
-            trains for a small second moment of the gradient by the logits.
+        eta: The weight of the control variate: a number, or the name of a parameter that the guide
+            declares (``numpyro.param("eta", 1.0)``), which the optimiser then trains to make the
+            second moment of the gradient with respect to the logits small.
         vectorize_particles: As in NumPyro's ``ELBO``.
 
     Raises:
@@ -229,17 +229,17 @@ class RELAX_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
     This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`.
-    The same optimiser trains the parameters of r to make the second moment of the gradient by the
-    logits small; no other function should use these parameters. With ``eta=0`` the model never runs
-    at soft values, and may use the hard ones in any way.
+    The same optimiser trains the parameters of r to make the second moment of the gradient with
+    respect to the logits small; no other function should use these parameters. With ``eta=0`` the
+    model never runs at soft values, and may use hard values in any way.
 
     Args:
         surrogate: The function r, called as ``surrogate(params, values, *args, **kwargs)``: params
-            are the parameters of model and guide, by name, values are the relaxed values of the
-            guide's discrete sites, by name, and args and kwargs are the arguments of model and
-            guide. It returns a number, or an array with a number for each row of the plates, which
-            must depend only on the values of the same row. The guide declares its parameters, by
-            ``numpyro.param``.
+            has the parameters of model and guide, and values the relaxed values of the guide's
+            discrete sites, both by name; args and kwargs are the arguments of model and guide. It
+            returns a number, or an array with a number for each element of the plates, which must
+            depend only on the values at that element. The guide declares the surrogate's
+            parameters, by ``numpyro.param``.
         num_particles: The number of particles.
         eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.
         vectorize_particles: As in NumPyro's ``ELBO``.

@@ -1,4 +1,4 @@
-"""The hard draws of REBAR and RELAX, and the soft draws with the same noise."""
+"""Handlers of REBAR and RELAX, for hard draws and for soft draws with the same noise."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -21,8 +21,8 @@ class HardDraws(Messenger):
     """Draws hard values at the sites of a guide that have a ``GumbelSoftmax`` estimator.
 
     Attributes:
-        found: The draws, by name.
-        logits: The logits of the draws, by name, with a gradient.
+        found: The hard and the soft draw of each site, by the site's name.
+        logits: The logits of each site, by name, through which gradients pass.
     """
 
     _estimator: Any = None
@@ -53,14 +53,14 @@ class HardDraws(Messenger):
         msg["fn"] = with_estimator(fn, self._estimator)
 
     def value(self, name: str, draw: Relaxation) -> Array:
-        """The value of a site."""
+        """The value of a site: the hard draw."""
         return draw.hard
 
 
 class Redraws(HardDraws):
-    """Runs the guide again: with given values at some sites, else soft ones from the same noise."""
+    """Runs the guide again, with given values at some sites and soft ones at all others."""
 
-    # Any estimator is possible here, but without one NumPyro would stop the gradient.
+    # Any estimator would do; without one, NumPyro would stop the gradient through the value.
     _estimator = GumbelSoftmax(1.0, hard=False)
 
     def __init__(self, elbo: str, fn: Callable[..., Any], given: dict[str, Array]) -> None:
@@ -68,7 +68,7 @@ class Redraws(HardDraws):
         self._given = given
 
     def value(self, name: str, draw: Relaxation) -> Array:
-        """The value of a site."""
+        """The value of a site: the given one, or a soft draw."""
         return self._given[name] if name in self._given else draw.again(self.logits[name])
 
 
@@ -80,7 +80,7 @@ class SoftScores(Messenger):
         self._elbo, self._names = elbo, names
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Replace the distribution by one that scores soft values, since it checks none."""
+        """Replace the distribution by one that scores soft values, since it does not check them."""
         if latent(msg) and msg["name"] in self._names:
             unbiased.check_soft(self._elbo, sites, msg)
             msg["fn"] = with_estimator(msg["fn"])

@@ -73,13 +73,13 @@ def in_plates(site: Any, log_prob: Array) -> Array:
 
 
 def total(trace: Any, of: Callable[[Any], bool] = lambda site: True) -> Any:
-    """The sum of the log densities of those sites for which ``of`` is true."""
+    """The sum of the log densities of all sites for which ``of`` returns true."""
     sites = [site for site in trace.values() if site["type"] == "sample" and of(site)]
     return sum((site["log_prob"].sum() for site in sites), start=jnp.array(0.0))
 
 
 class Run(NamedTuple):
-    """The input of one particle: a key, parameters, model and guide, and their arguments."""
+    """The input of a particle: random key, parameters, model, guide, and the arguments of both."""
 
     key: Any
     params: Any
@@ -109,38 +109,38 @@ def pathwise(model_trace: Any, guide_trace: Any) -> tuple[Array, Array]:
 
 
 class Unbiased(ELBO):
-    """An ELBO whose loss has the gradient of a surrogate, which is the estimate."""
+    """An ELBO whose gradient is estimated by that of a surrogate, not by that of the loss."""
 
     can_infer_discrete = True
 
     def _particles(self, particle: Callable[[Any], Any], key: Any) -> Any:
-        """The results of ``particle`` for a key per particle, along the first axis."""
+        """The results of ``particle`` for one key per particle, stacked along the first axis."""
         if self.num_particles == 1:
             return jax.tree.map(lambda x: x[None], particle(key))
         return self.vectorize_particles_fn(particle, random.split(key, self.num_particles))
 
 
 def loss_of(elbo: Array, surrogate: Array) -> Array:
-    """Minus the ELBO, as a number with the gradient of minus the surrogate."""
+    """Minus the ELBO, but with the gradient of minus the surrogate."""
     return -(elbo + surrogate - lax.stop_gradient(surrogate))
 
 
 class LeaveOneOut_ELBO(Unbiased):
     r"""The ELBO with an unbiased gradient for discrete sites, by REINFORCE with a free baseline.
 
-    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient by the guide's
-    parameters is the mean over i of
+    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient with respect to
+    the guide's parameters is the mean over i of
 
     .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
 
-    where f has only the terms that share the site's plates. Sites are drawn from their discrete
-    distributions, without their estimators; the framework's own discrete distributions work too.
-    Continuous sites keep their pathwise gradients, and parameters of the model their exact ones.
-    The model may use the values in any way, also as an index.
+    where f at an element of the site's plates leaves out the terms of the other elements. Sites are
+    drawn from their discrete distributions, without their estimators; the framework's own discrete
+    distributions work too. Continuous sites keep their pathwise gradients, and parameters of the
+    model their exact ones. The model may use the values in any way, also as an index.
 
-    A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
-    from other data and reduce the variance little. Draw the minibatch outside, and pass it to model
-    and guide.
+    A plate with ``subsample_size`` draws another minibatch for each particle, so that the baselines
+    come from other data and reduce the variance little. Draw the minibatch outside, and pass it to
+    model and guide.
 
     Args:
         num_particles: The number of particles, at least 2.
@@ -181,7 +181,7 @@ class LeaveOneOut_ELBO(Unbiased):
             terms, pairs = terms_of(*traces), []
             for site in traces[1].values():
                 if latent(site) and not site["fn"].has_rsample:
-                    # site["log_prob"] isn't used, since a subsampled plate scales it.
+                    # site["log_prob"] can't be used, since a subsampled plate scales it.
                     score = in_plates(site, site["fn"].log_prob(site["value"]))
                     f = lax.stop_gradient(terms.sum_to(site["cond_indep_stack"]))
                     pairs.append((jnp.broadcast_to(f, score.shape), score))

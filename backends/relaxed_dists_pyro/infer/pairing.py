@@ -11,7 +11,7 @@ from ..distributions import sites
 
 
 class Pairing(Pairs, Messenger):
-    """Notes the sites of guide and model in the first ``with`` block that ends without an error."""
+    """Notes each site's kind of distribution in the first ``with`` block that raises no error."""
 
     def __init__(self, allow_mixed: Collection[str]) -> None:
         super().__init__(sites, allow_mixed)

@@ -1,4 +1,4 @@
-"""The check that a gradient reaches the discrete sites, made by running the model once more."""
+"""The check that a gradient reaches the discrete sites, which runs the model again."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ _PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
 def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace]:
     """The traces of the guide, and of the model replayed with the guide's values."""
     inner: Any = poutine.unwrap(guide)
-    if hasattr(inner, "get_traces"):  # a GuideMessenger, which runs the guide and its own model
+    if hasattr(inner, "get_traces"):  # a GuideMessenger, whose call runs its own model too
         guide(*args, **kwargs)
         model_trace, guide_trace = inner.get_traces()
     else:
@@ -39,7 +39,7 @@ def traces(model: Any, guide: Any, args: Any, kwargs: Any) -> list[poutine.Trace
 
 
 class _Replaced(Messenger):
-    """Changes the values of sites after their draws, so that each run draws the same noise."""
+    """Changes the values of sites after their draws, so that all runs draw the same noise."""
 
     def __init__(self, change: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ Change = Callable[[Any], Any]
 
 
 def _run(run: Callable[[], list[Any]], change: Change, hidden: set[str], state: Any) -> list[Any]:
-    """The sites of a run with changed values, and the log density of each that is not hidden."""
+    """The sites of a run whose values ``change`` replaces, with log densities if not hidden."""
     set_rng_state(state)
     with poutine.block(), _Replaced(change), warnings.catch_warnings(action="ignore"):
         found = run()
@@ -94,23 +94,24 @@ def _check(
     leaf: Change,
     targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
 ) -> bool:
-    """Refuse a site on whose value other sites' densities depend, but without a derivative.
+    """Refuse a site if other sites' densities depend on its value, but without a derivative.
 
-    If a derivative exists but is 0, the check only warns. If torch traces, values have no numbers,
-    so nothing is run and the result is False.
+    If a derivative exists but is 0, the check only warns. While torch traces code, values have no
+    numbers, so nothing is run and the result is False.
 
     Args:
-        title: The public name that runs the check.
+        title: The name of the public class or function for which the check runs.
         run: Runs guide and model, and returns their traces.
-        leaf: Returns the value for a message, in the run that is differentiated.
-        targets: Returns the sites to check, from the sites of a run, each with the names of the
-            sites whose densities are left out: its own, and its relaxed site's.
+        leaf: Returns the value of a site, from its message, in the run that is differentiated.
+        targets: Selects the sites to check from the sites of a run, by name. Beside each site stand
+            the names whose densities do not count: its own, and that of its relaxed site.
     """
     if traced():
         return False
     with _unchanged():
         zero = _zero_slopes(title, run, leaf, targets)
-        # A derivative may be 0 by chance, for example at a hard value that is the observed one.
+        # A derivative may be 0 by chance, as where a hard value equals the data. So draw three
+        # times more.
         for _ in range(3 if zero else 0):
             zero &= _zero_slopes(title, run, leaf, targets)
     for name in sorted(zero):
@@ -124,7 +125,7 @@ def _zero_slopes(
     leaf: Change,
     targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
 ) -> set[str]:
-    """The sites that matter and by which all derivatives are 0 in a run; see ``_check``."""
+    """The sites that only zero derivatives reach in one run. See ``_check`` for the arguments."""
     state, zero = rng_state(), set()
     with torch.enable_grad():
         sites = _run(run, leaf, set(), state)
@@ -147,7 +148,7 @@ def _zero_slopes(
 
 
 def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
-    """Whether another value of a site changes the log densities of other sites."""
+    """Whether the log densities of other sites change when the value of a site does."""
 
     def others(value: Tensor) -> list[Tensor]:
         change: Change = lambda msg: value if msg["name"] == name else msg["value"]  # noqa: E731
@@ -159,7 +160,7 @@ def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
     value, base = site["value"].detach(), _sites.innermost(site["fn"])
     before = others(value)
     if unlike(value):
-        return False  # the densities are random in spite of the seed: nothing can be known
+        return False  # the densities change at the same value too, so nothing can be known
     real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
     return any(map(unlike, moved(ops, value, len(base.event_shape) > 0, real)))
 
@@ -173,8 +174,8 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
     """Refuse a guide whose discrete sites get no gradient from the model.
 
     Raises:
-        ValueError: If other sites' densities depend on a site's value, but none has a derivative by
-            it.
+        ValueError: If other sites' densities depend on a site's value, but none has a derivative
+            with respect to that value.
     """
 
     def run() -> list[Any]:
@@ -188,7 +189,7 @@ def check_svi(model: Any, guide: Any, args: Any, kwargs: dict[str, Any]) -> None
 
 
 def check_relaxed(relaxed: Any, names: set[str], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Refuse a relaxed model in which no gradient reaches a site; False if it can't be checked.
+    """Refuse a relaxed model in which no gradient reaches a site; False if the check can't run.
 
     Args:
         relaxed: The model inside the handler ``relax``.

@@ -20,8 +20,8 @@ from .unbiased import Unbiased, terms_of
 class _WithControlVariate(Unbiased):
     """An ELBO from one hard run, with a control variate from a soft run for each group of sites.
 
-    A hard run has hard values at the discrete sites of model and guide, a soft run has soft values
-    at the sites of the group. The sites of a group do not depend on each other.
+    A hard run has hard values at all discrete sites. A soft run has soft values at the group's
+    sites and after them. The sites of one group do not depend on each other.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class _WithControlVariate(Unbiased):
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
     def _groups(self, guide: Any, names: Any, args: Any, kwargs: Any, state: Any) -> Any:
-        """Groups of sites that do not depend on each other; stored after the first call."""
+        """The sites in groups, each of which depends on earlier ones only. The result is stored."""
         if len(names) < 2:
             return [list(names)] if names else []
         key = (guide, *names)
@@ -85,7 +85,7 @@ class _WithControlVariate(Unbiased):
     def _control(
         self, run: Any, again: "Redraws", args: Any, kwargs: Any, guide_trace: Any, leaves: Any
     ) -> tuple[dict[str, tuple[Any, Any]], list[Tensor]]:
-        """The control variate of each site of a group, and its pathwise gradient by the logits.
+        """By site of a group: its control variate, and terms to add to its logits' gradient.
 
         The second result lists the parameters that are trained to make the gradient's second moment
         small.
@@ -146,7 +146,7 @@ class _WithControlVariate(Unbiased):
 
 
 def _rows(terms: Any, site: Any) -> Tensor:
-    """The terms, summed over all but a site's plates, as constants of the site's batch shape."""
+    """The log densities, summed over all plates but a site's own, without a gradient."""
     total = torch.as_tensor(terms.sum_to(site["cond_indep_stack"]))
     return total.detach().expand(site["fn"].batch_shape)
 
@@ -155,19 +155,19 @@ class REBAR_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
     The guide is the same as for a pathwise gradient by ``GumbelSoftmax(temperature)``; only the
-    loss differs. With :math:`f = \log p(x, z) - \log q(z)`, the hard draw b and the soft draw s
-    with the same noise, the gradient by a site's logits is
+    loss differs. Let :math:`f = \log p(x, z) - \log q(z)`, and let b be the hard draw and s the
+    soft draw with the same noise. The gradient with respect to a site's logits is
 
     .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
         + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
 
-    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s`, drawn given b, has
-    the noise of s, so that model and guide run once at hard values and once at soft ones. Both f
-    have only the terms that share the site's plates. The linear extension
-    :math:`\sum_k s_k \log p_k` scores a soft value. If sites of the guide depend on earlier sites,
-    each level of this dependence has its own soft run. The temperature changes the variance of the
-    gradient, never its mean. Continuous sites and the model's parameters keep their pathwise
-    gradients.
+    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s` is a soft draw given
+    b, from noise for which it equals s in number, so that model and guide run only once at hard
+    values and once at soft ones. In the first bracket, f at an element of the site's plates leaves
+    out the terms of the other elements. A soft value is scored by the linear extension
+    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier sites, each level of this
+    dependence has its own soft run. The temperature changes the variance of the gradient, never its
+    mean. Continuous sites and the model's parameters keep their pathwise gradients.
 
     The model must be a smooth function of the values: it may multiply by them, but not round or
     compare them, nor take their argmax. The first step refuses a site on which no other density
@@ -175,9 +175,9 @@ class REBAR_ELBO(_WithControlVariate):
 
     Args:
         num_particles: The number of particles.
-        eta: The weight of the control variate: a number, or the name of a parameter that the
-            guide declares (``pyro.param("eta", torch.tensor(1.0))``), which the optimiser then
-            trains for a small second moment of the gradient by the logits.
+        eta: The weight of the control variate: a number, or the name of a parameter that the guide
+            declares (``pyro.param("eta", torch.tensor(1.0))``), which the optimiser then trains to
+            make the second moment of the gradient with respect to the logits small.
         kwargs: Further arguments of Pyro's ``ELBO``, such as ``vectorize_particles``.
 
     Raises:
@@ -216,15 +216,15 @@ class RELAX_ELBO(_WithControlVariate):
     r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
     This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`.
-    The same optimiser trains the parameters of r to make the second moment of the gradient by the
-    logits small; no other function should use these parameters. With ``eta=0`` the model never runs
-    at soft values, and may use the hard ones in any way.
+    The same optimiser trains the parameters of r to make the second moment of the gradient with
+    respect to the logits small; no other function should use these parameters. With ``eta=0`` the
+    model never runs at soft values, and may use hard values in any way.
 
     Args:
-        surrogate: The function r, called as ``surrogate(values, *args, **kwargs)``: values are the
-            relaxed values of the guide's discrete sites, by name, and args and kwargs are the
-            arguments of model and guide. It returns a number, or a tensor with a number for each
-            row of the plates, which must depend only on the values of the same row. It gets its
+        surrogate: The function r, called as ``surrogate(values, *args, **kwargs)``: values has the
+            relaxed values of the guide's discrete sites, by name; args and kwargs are the arguments
+            of model and guide. It returns a number, or a tensor with a number for each element of
+            the plates, which must depend only on the values at that element. The surrogate gets its
             parameters from ``pyro.param`` or ``pyro.module``.
         num_particles: The number of particles.
         eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.

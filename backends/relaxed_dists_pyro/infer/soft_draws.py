@@ -1,4 +1,4 @@
-"""The hard draws of REBAR and RELAX, and the soft draws with the same noise."""
+"""Handlers of REBAR and RELAX, for hard draws and for soft draws with the same noise."""
 
 from collections.abc import Collection
 from typing import Any
@@ -21,10 +21,9 @@ class HardDraws(Messenger):
     """Draws hard values at the sites of a guide that have a ``GumbelSoftmax`` estimator.
 
     Attributes:
-        found: The draws, by name.
-        logits: The logits of the draws, by name, with a gradient.
-        parents: The names of the sites on which the logits of each draw depend, if ``track`` is
-            true.
+        found: The hard and the soft draw of each site, by the site's name.
+        logits: The logits of each site, by name, through which gradients pass.
+        parents: The names of the sites on which each site's logits depend, if ``track`` is true.
     """
 
     def __init__(self, elbo: str, track: bool = False) -> None:
@@ -51,7 +50,7 @@ class HardDraws(Messenger):
         msg["fn"] = without_estimator(fn)
 
     def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
-        """Set the site's value."""
+        """Set the site's value to a hard draw, and store the draw and the logits."""
         batch = logits.shape[: logits.dim() - base._family.event_dim]
         temperature = base.estimator.temperature.detach().to(logits.dtype)
         temperature = detach_provenance(temperature).expand(batch)
@@ -62,21 +61,21 @@ class HardDraws(Messenger):
 
 
 class Redraws(HardDraws):
-    """Runs the guide again: with given values at some sites, else soft ones from the same noise."""
+    """Runs the guide again, with given values at some sites and soft ones at all others."""
 
     def __init__(self, elbo: str, given: dict[str, Tensor], draws: HardDraws) -> None:
         super().__init__(elbo)
         self.given, self.draws = given, draws
 
     def value(self, msg: Any, name: str, base: Any, logits: Tensor, noise: Tensor) -> None:
-        """Set the site's value, which does not depend on the new noise."""
+        """Set the site's value: the given one, or a soft one from the noise of the hard draw."""
         value = self.given.get(name)
         value = self.draws.found[name].again(logits) if value is None else value
         msg["value"] = value.to(base.logits.dtype)
 
 
 class SoftScores(Messenger):
-    """Lets a model's sites score soft values; with hard=True, it refuses relaxed sites instead."""
+    """Lets a model's sites score soft values; with hard=True, only refuses relaxed sites."""
 
     def __init__(self, elbo: str, names: Collection[str], hard: bool = False) -> None:
         super().__init__()

@@ -62,10 +62,10 @@ def terms_of(model_trace: Any, guide_trace: Any) -> MultiFrameTensor:
 
 
 class Unbiased(Trace_ELBO):
-    """An ELBO with the loss as a constant, and a surrogate whose gradient is the estimate."""
+    """An ELBO whose gradient is estimated by that of a surrogate, not by that of the loss."""
 
     def _both(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
-        """The loss as a constant, and a surrogate whose gradient is the estimate."""
+        """The loss as a constant, and a surrogate whose gradient estimates that of the loss."""
         raise NotImplementedError
 
     def _particles(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[Any]:
@@ -106,19 +106,20 @@ class Unbiased(Trace_ELBO):
 class LeaveOneOut_ELBO(Unbiased):
     r"""The ELBO with an unbiased gradient for discrete sites, by REINFORCE with a free baseline.
 
-    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient by the guide's
-    parameters is the mean over i of
+    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient with respect to
+    the guide's parameters is the mean over i of
 
     .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
 
-    where f has only the terms that share the site's plates. Sites are drawn from their discrete
-    distributions, without their estimators; the framework's own discrete distributions work too.
-    Continuous sites keep their pathwise gradients, and parameters of the model their exact ones.
-    The model may use the values in any way, also as an index.
+    where f at an element of the site's plates leaves out the terms of the other elements. Sites are
+    drawn from their discrete distributions, without their estimators; the framework's own discrete
+    distributions work too. Continuous sites keep their pathwise gradients, and parameters of the
+    model their exact ones. The model may use the values in any way, also as an index.
 
-    A plate with ``subsample_size`` draws a minibatch for each particle, so that the baselines come
-    from other data and reduce the variance little. Draw the minibatch outside, and pass it to model
-    and guide, or use ``vectorize_particles=True``, with which all particles share one minibatch.
+    A plate with ``subsample_size`` draws another minibatch for each particle, so that the baselines
+    come from other data and reduce the variance little. Draw the minibatch outside, and pass it to
+    model and guide, or use ``vectorize_particles=True``, with which all particles share one
+    minibatch.
 
     Args:
         num_particles: The number of particles, at least 2.
