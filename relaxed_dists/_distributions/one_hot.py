@@ -111,8 +111,8 @@ def own_concrete_log_prob(
 ) -> Array:
     """The log density of a sample that was drawn from these parameters with a gradient to them.
 
-    The scores logits - t y are minus the noise plus a constant, which log_softmax removes.
-    So the total gradient of log_softmax by the parameters, directly and through y, is zero, and
+    The scores logits - t y are minus the noise plus a constant, which log_softmax removes. So the
+    total gradient of log_softmax by the parameters, directly and through y, is zero, and
     stop_gradient saves computing it. The log value of an unmasked category is finite.
     """
     unmasked, finite = finite_or(ops, logits, FAR)

@@ -19,7 +19,7 @@ _counts: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 
 
 def once(fn: Any, check: Callable[[], bool]) -> None:
-    """Run the check of the model fn, unless it has returned true in an earlier call."""
+    """Run the check, unless it has passed for fn, or for MAX_CHECKS functions with fn's code."""
     fn = getattr(fn, "__func__", fn)  # each access of a method makes a new object
     inner = fn
     while isinstance(inner, functools.partial):
@@ -60,7 +60,7 @@ def same(
 
 
 def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
-    """A site's value moved to other points of the support; a soft value also rounded to 0 and 1.
+    """Yield the value moved to other points of the support; a soft value also rounded to 0 and 1.
 
     Rounding is needed because a comparison of soft values with 1 is always false.
 
