@@ -41,7 +41,7 @@ OWN = {
         "optim: A Pyro",
     ],
     "AutoRelaxed": ["Required if there are continuous sites"],
-    "GumbelSoftmaxReparam": ["A relaxed site ``x``", "Pyro's ``AutoReparam``", "Name them:"],
+    "GumbelSoftmaxReparam": ["A relaxed site ``x``", "Pyro's ``AutoReparam``", "Name these sites:"],
     "LeaveOneOut_ELBO": ["Draw the minibatch outside"],
     "Permutation": ["SciPy finds the matching"],
     "RELAX_ELBO": ["Args: surrogate:", "The surrogate gets its parameters", "The guide declares"],

@@ -34,12 +34,12 @@ def _is_discrete(msg: Any) -> bool:
 
 
 def _not_continuous(msg: Any) -> bool:
-    """Whether to hide a message from the guide of the continuous sites."""
+    """Whether to hide a site from the guide of the continuous sites."""
     return msg["type"] == "deterministic" or _is_discrete(msg)
 
 
 class _WithoutEstimators(Messenger):
-    """Removes estimators: NumPyro needs a transform of each support, and estimators prevent it."""
+    """Removes estimators, with which a support has no transform. get_dependencies needs one."""
 
     def process_message(self, msg: Any) -> None:
         if _is_discrete(msg):
@@ -52,14 +52,14 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, from this
     library or from NumPyro, gets its own logits :math:`\theta_i`, with one row for each element of
     its full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. In a subsampled plate the guide uses
-    the rows of the subsample. It draws from this library's discrete distributions, so that
-    ``TraceMeanField_ELBO`` computes their KL divergences exactly.
+    the rows of the subsample. The guide draws from this library's discrete distributions, so that
+    ``TraceMeanField_ELBO`` computes KL divergences exactly.
 
     The first call looks for categories of probability 0 in the prior. Their probability is 0 in the
     guide too, if the prior's parameters depend on no other latent site and the plates are not
     subsampled (or the category has probability 0 in the whole subsample). The guide ignores the
-    mask of a site: the best distribution for masked elements is uniform, and its entropy is a part
-    of the bound.
+    mask of a site: for masked elements the best distribution is uniform, since its entropy is a
+    part of the bound.
 
     Args:
         model: A NumPyro model.
@@ -78,7 +78,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             to a value of it, on the simplex or in [0, 1], such as NumPyro's ``init_to_value``. The
             guide starts at 0.9 times this value plus 0.1 times the uniform distribution; if the
             function returns None, and by default, at the uniform distribution.
-        prefix: A part of the parameters' names, which are ``{site}_{prefix}_logits``.
+        prefix: The middle part of the parameters' names, ``{site}_{prefix}_logits``.
         create_plates: A function from the model's arguments to its plates, as in NumPyro's
             autoguides.
 
@@ -139,14 +139,14 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         super().__init__(model, prefix=prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
         self.estimator = estimator
         self._guide_continuous(continuous, handlers.block(model, hide_fn=_not_continuous))
-        if self.continuous is not None:  # its own plates would draw other subsamples
+        if self.continuous is not None:  # plates of its own would draw other subsamples
             self.continuous.create_plates = self._shared_plates
 
     def _shared_plates(self, *args: Any, **kwargs: Any) -> list[numpyro.plate]:
         return list(self.plates.values())
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        with jax.ensure_compile_time_eval():  # so that jit can't hide constants
+        with jax.ensure_compile_time_eval():  # so that constants have numbers under jit too
             self._trace_prototype(*args, **kwargs)
         with handlers.block():
             self._check_fixed(
@@ -252,7 +252,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         sample_shape: tuple[int, ...] = (),
         **kwargs: Any,
     ) -> dict[str, Array]:
-        """Draw the latent sites of the full plates, the discrete ones without an estimator.
+        """Draw the latent sites for the full plates, the discrete ones without an estimator.
 
         Args:
             rng_key: A JAX random key.

@@ -26,7 +26,7 @@ def _leaves(svi_state: Any) -> dict[str, Any]:
 
 
 def _params(svi: Any, svi_state: Any) -> list[str]:
-    """The names of the parameters, which are not in the states of NumPyro's own optimisers."""
+    """The names of the parameters, which the states of NumPyro's own optimisers do not have."""
     params = jax.eval_shape(svi.optim.get_params, svi_state.optim_state)
     paths, _ = jax.tree_util.tree_flatten_with_path(params)
     return [keystr(path) for path, _ in paths]
@@ -38,7 +38,7 @@ def _check(svi_state: Any) -> None:
 
 
 def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
-    """Write a state: each leaf under its path, and in a header what NumPy's format can't store."""
+    """Write each leaf of a state under its path; a header has what NumPy's format can't store."""
     _check(svi_state)
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
@@ -66,7 +66,7 @@ def _read(file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _array(value: Any, weak: bool) -> Any:
-    """The value as an array, weakly typed if ``weak``, which matters for the dtype of sums."""
+    """The value as an array; if ``weak``, of JAX's weak type, which matters for dtypes of sums."""
     if weak and value.dtype != bool:
         zero = value.dtype.type(0).item()
         return jnp.full(value.shape, zero).at[...].set(value)
@@ -74,7 +74,7 @@ def _array(value: Any, weak: bool) -> Any:
 
 
 def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
-    """Read a state with the structure of svi_state."""
+    """Read a state, which must have the structure of svi_state, from a file."""
     _check(svi_state)
     source = f"the file {str(path)!r}"
     with open(path, "rb") as file:

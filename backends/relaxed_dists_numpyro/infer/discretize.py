@@ -63,11 +63,12 @@ def _discrete(base: Any) -> Any:
 class discretize(Messenger):
     r"""The discrete counterpart of a relaxed model or guide, to be scored by any ELBO.
 
-    It is an effect handler. Each latent site with a relaxed distribution, or with a discrete
-    distribution that has an estimator, draws from the discrete distribution with the same logits
-    instead. A site in log or logit space draws the log or the logit of a hard value (0 and -inf, or
-    -inf and inf), from which the model computes the hard value. So
-    ``discretize(relax(model, temperature))`` has exactly the density of the model.
+    This effect handler changes each latent site with a relaxed distribution, or with a discrete
+    distribution that has an estimator. The site then draws from the discrete distribution with the
+    same logits (for HardConcrete, the Bernoulli distribution of ``z != 0``). A site in log or logit
+    space draws the log or the logit of a hard value (0 and -inf, or -inf and inf), from which the
+    model computes the hard value. So ``discretize(relax(model, temperature))`` has exactly the
+    density of the model.
 
     Other latent sites and observed sites do not change. The handler also works inside NumPyro's
     ``scan`` and ``cond``.
@@ -105,9 +106,9 @@ class discretize(Messenger):
         super().__init__(fn)
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """Replace the distribution of a sample site; in a scan or cond, wrap its functions.
+        """Replace the distribution of a sample site, or wrap the functions of a scan or cond.
 
-        Outside of a scan, its sites already have values, which its later steps have used.
+        Handlers outside of a scan get its sites too late: with values, which later steps have used.
         """
         if msg["type"] == "control_flow":
             args = list(msg["args"])
@@ -137,7 +138,8 @@ def _independent(
 
     def found(temperature: Any) -> Any:
         with isolated():
-            # fn is set here, since __init__ would wrap it so that this function is called again.
+            # fn is set directly, since __init__ would wrap it in AtAnyTemperature, which calls this
+            # function again.
             plain = discretize()
             plain.fn = handlers.seed(fn, random.key(0))
             sites = handlers.trace(plain).get_trace(*args, **kwargs, temperature=temperature)
@@ -151,12 +153,12 @@ def _independent(
             if not any(jax.tree.leaves(depends)):
                 return True
         except TypeError:
-            pass  # math.exp and the like take no tracer, or fn expects a nest of temperatures
-    # The dependence may be false, since for eval_provenance each output of a loop depends on all
-    # inputs of the loop. So the numbers are compared.
+            pass  # fn calls math.exp or the like, or takes several temperatures
+    # The dependence that was found may be false, since for eval_provenance each output of a loop
+    # depends on all inputs of the loop. So the numbers are compared.
     with jax.ensure_compile_time_eval():
-        # The first run is repeated, since the first call of an autoguide draws more than later
-        # calls.
+        # The first temperature runs twice, since the first call of an autoguide draws more than
+        # later calls. Only the last two runs are compared.
         runs: list[Any] = [jax.tree.flatten(found(t)) for t in (first, first, second)]
         (one, its_sites), (other, other_sites) = runs[1:]
         if not all(map(known, one + other)):

@@ -51,7 +51,7 @@ def evidence_bounds(
     own bound, and the results are sums over the data. If such a plate is subsampled, its minibatch
     is drawn once, and the sum is scaled to all data; the standard errors do not include the choice
     of the minibatch. A latent site that is not in the guide is drawn from the model. Each sample
-    has its own key, so the numbers do not depend on the size of the chunks.
+    has its own key, so the results do not depend on the size of the chunks.
 
     Args:
         rng_key: A JAX random key.
@@ -64,7 +64,7 @@ def evidence_bounds(
             some dozens of megabytes.
         progress_bar: Whether to show a progress bar.
         kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
-            its signature takes it. If none is given, they are called at an arbitrary temperature,
+            its signature takes it. If no temperature is given, both are called at an arbitrary one,
             on which the discrete model and guide must not depend.
 
     Returns:
@@ -104,8 +104,8 @@ def evidence_bounds(
         if isinstance(handler.fn, AtAnyTemperature):
             handler.fn.check(substitute(handler.fn.fn, params), args, kwargs)
     key, rng_key = random.split(rng_key)
-    # JAX's arrays become arguments of the compiled functions; other arguments are constants in
-    # them.
+    # The JAX arrays in args and kwargs become arguments of the compiled functions; everything else
+    # becomes a constant in them.
     leaves, structure = jax.tree.flatten((args, kwargs))
     arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
 
@@ -157,7 +157,7 @@ def evidence_bounds(
     running, start = evidence.Running(), 0
     keys = random.split(rng_key, num_samples)
     for now in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
-        # The last chunk is filled up to the full size, so that JAX compiles only one size.
+        # The last chunk gets keys up to the full size, so that JAX compiles only one size.
         some = keys[(start + jnp.arange(size)) % num_samples]
         running.add(log_weights(arrays, data, some)[:now])
         start += now

@@ -26,8 +26,8 @@ def exact_evidence(
     the left, and plates contain the data and the latent sites (without ``to_event``). The
     enumeration needs funsor: ``pip install 'relaxed-dists[enumeration]'``.
 
-    A mask at a latent site is ignored: all its values count with their probabilities, so that it
-    adds nothing where the data that depend on it are masked too.
+    A mask at a latent site is ignored: all values of the site count with their probabilities. So
+    the site adds nothing where the data that depend on it are masked too.
 
     Args:
         params: The model's parameters, such as ``svi.get_params(state)``.
@@ -73,7 +73,7 @@ def exact_evidence(
 
         def process_message(self, msg: dict[str, Any]) -> None:
             if msg["type"] == "sample" and not msg["is_observed"]:
-                # A masked value would have the weight 1, and a masked row would add log K.
+                # With a mask, all K values would have the weight 1: the site would add log K.
                 msg["fn"] = _sites.unmasked(msg["fn"])
             super().process_message(msg)
             if msg["type"] == "sample" and not msg["is_observed"] and msg.get("done"):

@@ -35,9 +35,9 @@ class GumbelSoftmaxReparam(Reparam):
 
     A relaxed site ``x`` becomes a site ``x_gumbel`` of standard Gumbel noise, which has one
     dimension more than the simplex. The value of ``x`` is then computed:
-    :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or its hard version, like the original
-    values. A binary site becomes ``x_logistic``, with standard logistic noise. This makes
-    multimodal posteriors unimodal and needs no bijector, so that masked categories work under
+    :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log, or its hard version, as the original
+    distribution has it. A binary site becomes ``x_logistic``, with standard logistic noise. This
+    makes multimodal posteriors unimodal and needs no bijector, so that masked categories work under
     autoguides and NUTS. :class:`relax` turns a site ``z`` into a relaxed site ``z_relaxed`` and a
     deterministic ``z``: there, apply this class to ``z_relaxed``.
 

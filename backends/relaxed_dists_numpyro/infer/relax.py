@@ -73,9 +73,9 @@ class RelaxedReparam(Reparam):
         temperature: A positive number, or an array that broadcasts with the site's shape (the shape
             of its logits, without the categories).
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
-            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
-            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
-            2**20).
+            Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
+            and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
+            draws at 1e4, and in 1 of 10 at 2**20).
 
     Raises:
         ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
@@ -121,12 +121,12 @@ class RelaxedReparam(Reparam):
 
 
 class relax(reparam):  # lower case, as NumPyro's handlers are
-    r"""Relaxes all latent discrete sites of a model, or those named.
+    r"""Relaxes all latent discrete sites of a model, or the named ones.
 
-    It is a handler like NumPyro's own, which applies :class:`RelaxedReparam` to each latent site of
-    a one-hot or Bernoulli distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a
-    deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
-    and NUTS run on it. To anneal the temperature, write
+    This handler applies :class:`RelaxedReparam` to each latent site of a one-hot or Bernoulli
+    distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a deterministic value. The
+    relaxed model is an ordinary continuous one: autoguides, ``Predictive`` and NUTS run on it. To
+    anneal the temperature, write
     ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and pass this function to
     :class:`AnnealedSVI`.
 
@@ -140,9 +140,9 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         temperature: A positive number, or an array that broadcasts with each site's shape.
         sites: The names of the sites to relax; by default all latent discrete sites.
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
-            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
-            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
-            2**20).
+            Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
+            and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
+            draws at 1e4, and in 1 of 10 at 2**20).
 
     Raises:
         ValueError: If a latent discrete site is neither one-hot nor Bernoulli, a named site is not
@@ -221,7 +221,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         super().process_message(msg)
 
     def __enter__(self) -> None:
-        """Forget the last run of the model."""
+        """Forget which sites the last run of the model drew."""
         self._chosen.start()
         super().__enter__()
 

@@ -30,7 +30,7 @@ _UNTRACEABLE = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """The function inside a handler or an autoguide, which hides its signature."""
+    """The function inside a handler or an autoguide that hides the signature."""
     if isinstance(fn, Messenger):
         return fn.fn
     return fn.model if isinstance(fn, AutoGuide) else None
@@ -167,17 +167,17 @@ class AnnealedSVI(svi.Annealed, SVI):
         return state
 
     def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a step at the temperature of the state's step. See SVI for Args and Returns."""
+        """Take a step at the scheduled temperature. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a step; if it is not finite, keep the old state. See SVI for Args and Returns."""
+        """Take a step only if it is finite. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
     def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss at the temperature of the state's step. See SVI for Args and Returns."""
+        """The loss at the scheduled temperature. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
@@ -201,9 +201,9 @@ class AnnealedSVI(svi.Annealed, SVI):
 
         Args:
             path: The file.
-            svi_state: A state that :meth:`init` returned in this process. The file's state must
-                have the same structure; and ``init`` has set the parameters' constraints in this
-                SVI.
+            svi_state: A state that :meth:`init` of this SVI returned, with the same structure as
+                the file's state. Call ``init`` first, since it also sets the parameters'
+                constraints.
 
         Returns:
             The state, on the devices of ``svi_state``.
@@ -260,7 +260,7 @@ class AnnealedSVI(svi.Annealed, SVI):
                 state, loss = update(state)
                 losses.append(loss)
                 if i % every == 0:
-                    # Read the losses in batches, so that not every step waits for the device.
+                    # Reading a loss waits for the device, so the losses are read in batches.
                     losses[i - every :] = last = jax.device_get(losses[i - every :])
                     valid = [x for x in last if x == x] if stable_update else last
                     mean = sum(valid) / len(valid) if valid else math.nan

@@ -40,14 +40,14 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
     Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, from this
     library or from Pyro, gets its own logits :math:`\theta_i`, with one row for each element of its
     full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. In a subsampled plate the guide uses the
-    rows of the subsample. It draws from this library's discrete distributions, so that
-    ``TraceMeanField_ELBO`` computes their KL divergences exactly.
+    rows of the subsample. The guide draws from this library's discrete distributions, so that
+    ``TraceMeanField_ELBO`` computes KL divergences exactly.
 
     The first call looks for categories of probability 0 in the prior. Their probability is 0 in the
     guide too, if the prior's parameters depend on no other latent site and the plates are not
     subsampled (or the category has probability 0 in the whole subsample). The guide ignores the
-    mask of a site: the best distribution for masked elements is uniform, and its entropy is a part
-    of the bound.
+    mask of a site: for masked elements the best distribution is uniform, since its entropy is a
+    part of the bound.
 
     Args:
         model: A Pyro model.
@@ -121,7 +121,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         self._guide_continuous(continuous, poutine.block(model, hide_fn=_is_discrete))
 
     def _check_prototype(self, part_trace: Any) -> None:
-        """Accept the guide of the continuous sites: its model is the same with sites hidden."""
+        """Accept the continuous sites' guide, whose model is this guide's with hidden sites."""
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
@@ -135,10 +135,10 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             self._check_fixed(lambda: get_dependencies(self.model, args, kwargs))
 
     def _distribution(self, name: str, estimator: Any = None) -> Any:
-        """The distribution of a site; outside the plates, it covers all rows of the plates."""
+        """The distribution of a site: in its plates for the subsample, outside for all elements."""
         logits = attrgetter(name)(self.logits)
         if not torch.is_grad_enabled():
-            logits = logits.detach()  # so that later computations need no gradients
+            logits = logits.detach()  # so that results under no_grad keep no graph
 
         def subsample(fixed: Tensor, event_dim: int) -> Any:
             return pyro.subsample(fixed.to(logits), event_dim=event_dim)

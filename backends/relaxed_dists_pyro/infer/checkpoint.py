@@ -1,9 +1,9 @@
-"""How AnnealedSVI saves the state of a training, and how it restores that state.
+"""Saves the state of a training with AnnealedSVI, and restores it.
 
 Pyro's param store shares tensors with the modules of model and guide. If the store replaced its
-tensors, as its set_state does, the modules would keep the old ones. So loaded numbers are copied
-into the existing tensors. A parameter that does not exist yet waits in the store until model or
-guide registers it; then the loaded numbers are copied into the registered tensor.
+tensors, as the store's set_state does, the modules would keep the old ones. So loaded numbers are
+copied into the existing tensors. A parameter that does not exist yet waits in the store until model
+or guide registers it; then the loaded numbers are copied into the registered tensor.
 """
 
 import copy
@@ -36,7 +36,7 @@ _waiting: dict[str, Tensor] = {}
 
 
 def _class(path: str) -> Any:
-    """The imported class of a path such as "torch.distributions.constraints:_Real"; or None."""
+    """The constraint class at a path like "torch.distributions.constraints:_Real", or None."""
     module, _, name = path.partition(":")
     found: Any = sys.modules.get(module)
     for part in name.split("."):
@@ -46,7 +46,7 @@ def _class(path: str) -> Any:
 
 
 def _described(value: Any) -> Any:
-    """The value with Python's numbers in place of NumPy's, and descriptions of constraints.
+    """The value, with Python's numbers for NumPy's, and descriptions for constraints.
 
     A description has the path of the constraint's class, and the constraint's fields. A constraint
     is not replaced if its class can't be imported by a path, or a field is no plain data.
@@ -65,7 +65,7 @@ def _described(value: Any) -> Any:
 
 
 def _constraint(value: Any, source: str, name: str) -> Any:
-    """The constraint of a description; any other value, such as a constraint, is returned."""
+    """The constraint that a description describes; any other value is returned unchanged."""
     if isinstance(value, list):
         return [_constraint(entry, source, name) for entry in value]
     if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
@@ -162,7 +162,7 @@ def _checked_params(params: Any, source: str) -> tuple[dict[str, Tensor], dict[s
 
 
 def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str) -> None:
-    """Refuse the state of another kind of optimiser."""
+    """Refuse optimiser states of another kind of optimiser than ``optim``."""
     if callable(optim.pt_optim_args):
         return  # each parameter may have other settings
     name = next(iter(states.keys() & params.keys()), None)
@@ -173,7 +173,8 @@ def _check_optim(optim: Any, states: Any, params: dict[str, Tensor], source: str
     known = (made.optimizer if scheduled else made).param_groups[0].keys()
     for name, state in states.items():
         saved = (state["optimizer"] if "scheduler" in state else state)["param_groups"][0].keys()
-        # Other versions of torch have other settings, and some optimisers add their own.
+        # Versions of torch differ in some settings, and some optimisers add their own. So either
+        # side may have settings that the other lacks, but not both sides.
         if ("scheduler" in state) != scheduled or (saved - known and known - saved):
             got = f"the optimiser's settings {sorted(saved)} of the parameter {name!r}"
             raise checkpoint.malformed(source, got, f"those of {type(made).__name__}")
@@ -183,7 +184,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     """Check the whole state, and then set everything that is in it.
 
     Returns:
-        The argument ``loaded`` of :func:`rehearse`; None if that run is not needed.
+        The argument ``loaded`` for :func:`rehearse`, or None if rehearse need not be called.
     """
     kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
     kinds |= {"modules": dict, "rest": dict}
@@ -229,7 +230,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     _fill(held, rest)
     svi.steps = state.get("steps", svi.steps)
     if "optim" in state:
-        # Pyro loads this state into the optimisers that it makes from now on.
+        # Pyro makes an optimiser for each parameter later, and then loads this state into it.
         svi.optim.optim_objs.clear()
         svi.optim._state_waiting_to_be_consumed.clear()
         svi.optim.set_state(copy.deepcopy(state["optim"]))
@@ -252,7 +253,7 @@ def _setdefault(
     function makes the initial value, it is not called, since it may draw random numbers.
     """
     store, loaded, init = pyro.get_param_store(), _waiting.get(name), init_constrained_value
-    # The parameter does not wait any more after clear_param_store, or if a PyroModule replaced its
+    # A parameter no longer waits after clear_param_store, or once a PyroModule has replaced its
     # tensor.
     if loaded is not None and store._params.get(name) is loaded and isinstance(init, Tensor):
         with torch.no_grad():
@@ -273,9 +274,9 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
     """Run the loss once after a load, so that model and guide register the loaded parameters.
 
     An extra run is needed since a guide may use a module that the model registers later. Also,
-    autoguides make their parameters in their first call, and compiling losses run the model in
-    theirs. Everything that this run changes is restored: random generators, buffers, and averages
-    that a loss keeps in the param store.
+    autoguides make their parameters, and compiling losses run the model, only in their first call.
+    Everything that this run changes is restored: random generators, buffers, and averages that a
+    loss keeps in the param store.
     """
     store, rng = pyro.get_param_store(), rng_state()
     if loaded["params"] and not loaded["params"] & store.keys():
@@ -294,13 +295,13 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
             store._param_to_name.pop(store._params.pop(name), None)
             del store._constraints[name]
         _fill(held_tensors(svi), held)
-        _fill(store._params, before)  # last: held may have initial values of modules
+        _fill(store._params, before)  # last, since held may have modules' initial values
     seen = sites.keys()
     unused = {n for n, tensor in _waiting.items() if store._params.get(n) is tensor} - seen
     unused &= loaded["trained"]
     new = seen - loaded["params"]
-    # New names with "$$$" or "." are those of a module's parameters, so that module was renamed.
-    # Other new parameters may belong to another batch.
+    # A new name with "$$$" or "." is that of a module's parameter, so a module was renamed.
+    # Otherwise only warn, since another batch may use the unused parameters.
     if unused and any("$$$" in name or "." in name for name in new):
         raise checkpoint.renamed(unused, new)
     if unused:

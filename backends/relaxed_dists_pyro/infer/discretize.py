@@ -69,11 +69,12 @@ class _Discretize(Messenger):
 def discretize(fn: Callable[..., Any] | None = None) -> Any:
     r"""The discrete counterpart of a relaxed model or guide, to be scored by any ELBO.
 
-    It is an effect handler. Each latent site with a relaxed distribution, or with a discrete
-    distribution that has an estimator, draws from the discrete distribution with the same logits
-    instead. A site in log or logit space draws the log or the logit of a hard value (0 and -inf, or
-    -inf and inf), from which the model computes the hard value. So
-    ``discretize(relax(model, temperature))`` has exactly the density of the model.
+    This effect handler changes each latent site with a relaxed distribution, or with a discrete
+    distribution that has an estimator. The site then draws from the discrete distribution with the
+    same logits (for HardConcrete, the Bernoulli distribution of ``z != 0``). A site in log or logit
+    space draws the log or the logit of a hard value (0 and -inf, or -inf and inf), from which the
+    model computes the hard value. So ``discretize(relax(model, temperature))`` has exactly the
+    density of the model.
 
     Other latent sites and observed sites do not change.
 
@@ -119,8 +120,8 @@ def _independent(
     """Whether a discrete model or guide has the same draws and densities at two temperatures."""
     state, found = rng_state(), []
     with poutine.block():
-        # The first run is repeated, since the first call of an autoguide draws more than later
-        # calls.
+        # The first temperature runs twice, since the first call of an autoguide draws more than
+        # later calls. Only the last two runs are compared.
         for temperature in (temperatures[0], *temperatures):
             with same_noise(state):
                 trace = poutine.trace(_Discretize()(fn))

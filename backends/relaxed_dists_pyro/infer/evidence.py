@@ -63,7 +63,7 @@ def evidence_bounds(
             fit into some dozens of megabytes.
         progress_bar: Whether to show a progress bar.
         kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
-            its signature takes it. If none is given, they are called at an arbitrary temperature,
+            its signature takes it. If no temperature is given, both are called at an arbitrary one,
             on which the discrete model and guide must not depend.
 
     Returns:
@@ -119,7 +119,7 @@ def evidence_bounds(
     found: list[poutine.Trace] = []
 
     def log_weights(size: int, given: list[poutine.Trace] | None = None) -> Tensor:
-        """The log weights of a chunk of samples, drawn in a plate, or with given values."""
+        """The log weights of samples drawn in a plate of ``size``; without a plate if size is 1."""
         fns: list[Any] = [poutine.condition(fn, data=fixed) for fn in (model, guide)]
         if given is not None:
             pairs = zip(fns, reversed(given), strict=True)
@@ -139,7 +139,7 @@ def evidence_bounds(
         return total.expand(size, *total.shape[1:]) if size > 1 else total[None]
 
     def right(weights: Tensor) -> bool:
-        """Whether three samples of a chunk have the same log weights without the plate."""
+        """Whether three samples keep their log weights when each is scored without the plate."""
         together, totals = list(found), weights.reshape(len(weights), -1).sum(-1)
         for i in {0, int(totals.argmin()), int(totals.argmax())}:
             given = [_one(*pair, i, depth) for pair in zip(traces, together, strict=True)]
@@ -149,12 +149,12 @@ def evidence_bounds(
         return True
 
     def chunk_of(size: int) -> Tensor:
-        """The log weights of a chunk of samples, drawn one by one if the plate is impossible."""
+        """The log weights of a chunk, drawn in a plate, or one by one if the plate is wrong."""
         nonlocal vectorized
         state = rng_state()
         if size > 1 and vectorized:
             # The model has run with one sample, so an error here probably comes from the plate. Any
-            # other error is raised again below.
+            # other error occurs again below.
             with suppress(Exception):
                 weights = log_weights(size)
                 if size in checked or right(weights):

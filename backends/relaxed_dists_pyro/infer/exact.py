@@ -18,7 +18,7 @@ from .svi import _unwrap
 
 
 class _Unmasked(Messenger):
-    """Removes the masks of latent distributions. Pyro ignores those of poutine.mask by itself."""
+    """Removes masks of latent distributions. Pyro's enumeration itself ignores poutine.mask."""
 
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"]:
@@ -33,8 +33,8 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     enumerates it. So write the model as Pyro's enumeration requires: values gain dimensions on the
     left, and plates contain the data and the latent sites (without ``to_event``).
 
-    A mask at a latent site is ignored: all its values count with their probabilities, so that it
-    adds nothing where the data that depend on it are masked too.
+    A mask at a latent site is ignored: all values of the site count with their probabilities. So
+    the site adds nothing where the data that depend on it are masked too.
 
     Args:
         model: A Pyro model without continuous latent sites.

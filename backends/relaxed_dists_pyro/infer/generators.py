@@ -21,7 +21,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any], scratch: bool = False) -> None:
-    """Set the random generators; with scratch=True new ones, to check that the state is valid."""
+    """Set the random generators; if ``scratch``, set only new ones, to check the state."""
     # torch.load's map_location may have moved the states to a device, but set_state takes them only
     # on the CPU.
     (torch.Generator() if scratch else torch.default_generator).set_state(state["torch"].cpu())

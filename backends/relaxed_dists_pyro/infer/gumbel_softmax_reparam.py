@@ -40,7 +40,7 @@ class _Logistic(dist.Logistic):
         return logistic(self._extended_shape(torch.Size(sample_shape)), self.loc)
 
 
-_RELAXED = (  # straight-through first, as Pyro's are subclasses of its other relaxed classes
+_RELAXED = (  # straight-through first, as in Pyro these are subclasses of the others
     RelaxedOneHotCategoricalStraightThrough,
     RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategorical,
@@ -49,7 +49,7 @@ _RELAXED = (  # straight-through first, as Pyro's are subclasses of its other re
 
 
 def _ours(base: Any) -> Any:
-    """This library's class for a relaxed distribution of Pyro or this library; None for others."""
+    """A relaxed distribution of Pyro or this library as one of this library; None for others."""
     if isinstance(base, RelaxedDistribution):
         return base if discrete(base) is not None else None
     for ours in _RELAXED:
@@ -63,17 +63,17 @@ class GumbelSoftmaxReparam(Reparam):
 
     A relaxed site ``x``, of this library or Pyro's own, becomes a site ``x_gumbel`` of standard
     Gumbel noise, which has one dimension more than the simplex. The value of ``x`` is then
-    computed: :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log or its hard version, like the
-    original values. A binary site becomes ``x_logistic``, with standard logistic noise. This makes
-    multimodal posteriors unimodal and needs no bijector, so that masked categories work under
-    autoguides and NUTS. :func:`relax` turns a site ``z`` into a relaxed site ``z_relaxed`` and a
-    deterministic ``z``: there, apply this class to ``z_relaxed``.
+    computed: :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log, or its hard version, as the
+    original distribution has it. A binary site becomes ``x_logistic``, with standard logistic
+    noise. This makes multimodal posteriors unimodal and needs no bijector, so that masked
+    categories work under autoguides and NUTS. :func:`relax` turns a site ``z`` into a relaxed site
+    ``z_relaxed`` and a deterministic ``z``: there, apply this class to ``z_relaxed``.
 
     Pyro's class of this name draws ``x_uniform``, from which float32 can make no Gumbel value above
     16.6. Here the noise is the site itself, so its tail is exact.
 
     Pyro's ``AutoReparam`` looks only for torch's relaxed class, and ignores the sites of this
-    library. Name them: ``strategy = AutoReparam()``, and then
+    library. Name these sites: ``strategy = AutoReparam()``, and then
     ``strategy.config["x"] = GumbelSoftmaxReparam()``.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Finds the modules that model and guide use, to save their tensors.
+"""Finds the modules that model, guide and loss use, to save their tensors.
 
-Each module has a route: the names by which one gets from the model or the guide to the module. The
-route is the same in another process that runs the same program.
+A module's route consists of the names that lead from the model, the guide or the loss to the
+module. Another process that runs the same program finds the same route.
 """
 
 import sys
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from relaxed_dists._infer import checkpoint
 
-# Libraries whose functions have no modules of the user among their globals.
+# Functions of these libraries have no modules of the user among their globals.
 _LIBRARIES = {"torch", "pyro", "numpy", "relaxed_dists", "relaxed_dists_pyro"}
-# The largest number of objects that the search visits: a guide may refer to a data set with many
+# The search visits at most this many objects, since a guide may refer to a data set with many
 # objects, or to a library whose functions refer to thousands of objects.
 _MAX_OBJECTS = 10_000
 
@@ -40,13 +40,13 @@ def _leads_nowhere(thing: Any) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names of globals and attributes that a function and the functions inside it use."""
+    """The names of globals and attributes that some code and the functions inside it use."""
     inner = (_names(const) for const in code.co_consts if isinstance(const, types.CodeType))
     return set(code.co_names).union(*inner)
 
 
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """The objects to which an object refers, each with the name in that object."""
+    """The objects to which ``thing`` refers, each with its name in ``thing``."""
     if isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             try:
@@ -106,7 +106,7 @@ def _modules(**roots: Any) -> dict[str, nn.Module]:
 
 
 def held_tensors(svi: Any) -> dict[str, Tensor]:
-    """The parameters and buffers of an SVI's modules, by their routes."""
+    """The parameters and saved buffers of an SVI's modules, by their routes."""
     found: dict[str, Tensor] = {}
     roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
     for route, module in _modules(**roots).items():

@@ -66,7 +66,7 @@ def _refuse_given(name: str, fn: Any) -> None:
 
 
 def deterministic(value: Tensor, event_dim: int) -> Any:
-    """The message of a deterministic site, as Pyro's ``Reparam.apply`` must return it."""
+    """The message of a deterministic site, which a ``Reparam.apply`` of Pyro must return."""
     fn = dist.Delta(value, event_dim=event_dim).mask(False)
     return {"fn": fn, "value": value, "is_observed": True}
 
@@ -94,9 +94,9 @@ class RelaxedReparam(Reparam):
         temperature: A positive number, or a tensor that broadcasts with the site's shape (the shape
             of its logits, without the categories).
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
-            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
-            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
-            2**20).
+            Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
+            and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
+            draws at 1e4, and in 1 of 10 at 2**20).
 
     Raises:
         ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
@@ -138,7 +138,7 @@ class RelaxedReparam(Reparam):
             _refuse_given(name, fn)
             y = pyro.sample(f"{name}_relaxed", around)
             value = constrained(ops, y, one_hot, self.hard)
-            value = value if one_hot else value.clone()  # users may write to a copy, as to a draw
+            value = value if one_hot else value.clone()  # a copy, since users may write to a draw
         else:
             y = inside(value, one_hot)
             pyro.sample(f"{name}_relaxed", around, obs=y, infer={"is_observed": False})
@@ -159,7 +159,7 @@ class _CheckedModel:
             result = self._fn(*args, **kwargs)
         if chosen.relaxed and chosen.observed:
             inner: Any = self._fn
-            while isinstance(inner, _bound_partial):  # made by a handler
+            while isinstance(inner, _bound_partial):  # a model inside a handler
                 wrapped: Any = inner.func
                 inner = wrapped.args[1]
 
@@ -172,7 +172,7 @@ class _CheckedModel:
 
 
 class _Relax(Messenger):
-    """The handler of relax. Pyro's ReparamMessenger would need an initial discrete value."""
+    """The handler of relax. With Pyro's reparam, autoguides would need initial discrete values."""
 
     def __init__(self, temperature: Any, sites: Iterable[str] | None, hard: bool) -> None:
         super().__init__()
@@ -218,12 +218,12 @@ def relax(
     sites: Iterable[str] | None = None,
     hard: bool = False,
 ) -> Any:
-    r"""Relaxes all latent discrete sites of a model, or those named.
+    r"""Relaxes all latent discrete sites of a model, or the named ones.
 
-    It is a handler like Pyro's own, which applies :class:`RelaxedReparam` to each latent site of a
-    one-hot or Bernoulli distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a
-    deterministic value. The relaxed model is an ordinary continuous one: autoguides, ``Predictive``
-    and NUTS run on it. To anneal the temperature, write
+    This handler applies :class:`RelaxedReparam` to each latent site of a one-hot or Bernoulli
+    distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a deterministic value. The
+    relaxed model is an ordinary continuous one: autoguides, ``Predictive`` and NUTS run on it. To
+    anneal the temperature, write
     ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and pass this function to
     :class:`AnnealedSVI`.
 
@@ -237,9 +237,9 @@ def relax(
         temperature: A positive number, or a tensor that broadcasts with each site's shape.
         sites: The names of the sites to relax; by default all latent discrete sites.
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
-            Take temperatures up to 1e4: above it entries are rounded to the same float32, and the
-            first of them becomes 1 (of 10 categories, in 1 of 1,000 draws at 1e4, and in 1 of 10 at
-            2**20).
+            Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
+            and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
+            draws at 1e4, and in 1 of 10 at 2**20).
 
     Returns:
         The relaxed model; or the handler, if there is no model.

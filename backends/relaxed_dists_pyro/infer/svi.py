@@ -25,7 +25,7 @@ _COMPILED = (
 
 
 def _unwrap(fn: Any) -> Any:
-    """The function inside an autoguide, a handler or a module, which hides its signature."""
+    """The function inside an autoguide, a handler or a module that hides the signature."""
     if isinstance(fn, AutoGuide):
         return fn.model
     if isinstance(fn, _bound_partial):  # made by a handler: partial(_context_wrap, handler, fn)
@@ -67,7 +67,7 @@ def _compiled_once(loss: Any, *fns: Callable[..., Any]) -> Callable[..., Any]:
 
         return call
 
-    inner = [from_tensors(fn) for fn in fns]  # made once, as the ELBO recognises them by id
+    inner = [from_tensors(fn) for fn in fns]  # made once, as the ELBO recognises functions by id
 
     def call(model: Any, guide: Any, *args: Any, temperature: Any = None, **kwargs: Any) -> Any:
         if temperature is None:
@@ -151,7 +151,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         self._pairing = Pairing(allow_mixed)
         self.steps = 0
         self._first = True  # no step was taken in this process
-        self._loaded: dict[str, Any] | None = None  # from a load until the next call
+        self._loaded: dict[str, Any] | None = None  # set between a load and the next call
 
     def _annealed(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if self._takes and self.temperature is None and "temperature" not in kwargs:
