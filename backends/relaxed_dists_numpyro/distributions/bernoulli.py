@@ -30,7 +30,7 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
         logits: :math:`\theta`, of the batch shape. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
@@ -67,7 +67,7 @@ class RelaxedBernoulli(_RelaxedBinary):
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
         logits: :math:`\theta`, of the batch shape. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
@@ -98,7 +98,7 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
 
     Args:
         temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
         logits: :math:`\theta`, of the batch shape. Give either probs or logits.
         validate_args: Whether to check arguments; by default NumPyro's setting.
 

@@ -54,9 +54,8 @@ class Values(constraints.ParameterFreeConstraint):
     def is_discrete(self) -> bool:
         """Whether the values are discrete; False with an estimator, for a better error message.
 
-        If this is False, NumPyro's HMC and autoguides look for a transform to unconstrained space,
-        and raise this library's error about it, which says more than NumPyro's about discrete
-        sites.
+        If this is False, NumPyro's HMC and autoguides look for a transform to unconstrained space.
+        That raises this library's error, which says more than NumPyro's error about discrete sites.
         """
         return self.family.is_discrete and self.soft is None
 

@@ -133,7 +133,7 @@ class Bernoulli(_Discrete):
     enumerated.
 
     Args:
-        probs: Probabilities of one, from 0 to 1, of the batch shape.
+        probs: Probabilities of the value 1, of the batch shape.
         logits: :math:`\theta`, of the batch shape. Give either probs or logits.
         estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.

@@ -96,7 +96,7 @@ class HardConcrete(_RelaxedBinary):
 
     @property
     def prob_nonzero(self) -> Array:
-        """The probability that the value is not 0, whose sum over gates is the L0 penalty."""
+        """The probability that the value is not 0. Its sum over all gates is the L0 penalty."""
         return self._as_value(self._of("prob_nonzero"))
 
     @property

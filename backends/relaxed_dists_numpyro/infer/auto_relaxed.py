@@ -68,12 +68,12 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             guide with a callable needs ``temperature=`` in each call. :class:`AnnealedSVI` passes
             it to the guide, and to a model whose signature takes it.
         continuous: The class of an autoguide of NumPyro for the continuous latent sites, or a
-            function from a model to an autoguide. The model passed to it draws the discrete sites
-            from the prior and hides them. Required if there are continuous sites, unless ``block``
-            hides them and an ``AutoGuideList`` has another guide for them (whose model must then
-            hide its discrete sites, and accept ``temperature=`` if this guide does).
-            ``TraceMeanField_ELBO`` warns if discrete and continuous sites alternate in the model,
-            though the guide is mean-field.
+            function from a model to an autoguide. This class or function gets a model that draws
+            the discrete sites from the prior and hides them. Required if there are continuous
+            sites, unless ``block`` hides them and an ``AutoGuideList`` has another guide for them
+            (whose model must then hide its discrete sites, and accept ``temperature=`` if this
+            guide does). ``TraceMeanField_ELBO`` warns if discrete and continuous sites alternate in
+            the model, though the guide is mean-field.
         init_loc_fn: A function from a site (a dictionary with its ``name``, ``fn`` and ``value``)
             to a value of it, on the simplex or in [0, 1], such as NumPyro's ``init_to_value``. The
             guide starts at 0.9 times this value plus 0.1 times the uniform distribution; if the

@@ -85,14 +85,14 @@ def _check(
 ) -> bool:
     """Refuse a site if other sites' densities depend on its value, but without a derivative.
 
-    If the decision needs the numbers of traced values, the check warns and returns False.
+    If the check needs the numbers of traced values, it warns and returns False.
 
     Args:
         title: The name of the public class or function for which the check runs.
         run: Runs guide and model with the same keys each time, and returns their sites.
-        targets: Selects the sites to check from the sites of a run. For each name it returns two
-            flags (whether the value is one-hot; whether it is a log or a logit), and the names of
-            the sites whose densities do not count: the site itself, and its relaxed site.
+        targets: Takes the sites of a run; returns, by the names of those to check, two flags
+            (whether the value is one-hot; whether it is a log or a logit), and the names of the
+            sites whose densities do not count: the site itself, and its relaxed site.
         trained: Whether a site's value has a derivative with respect to a parameter. Only such a
             site needs a gradient.
     """

@@ -46,10 +46,10 @@ def _class(path: str) -> Any:
 
 
 def _described(value: Any) -> Any:
-    """The value, with Python's numbers for NumPy's, and descriptions for constraints.
+    """The value, with NumPy's numbers turned into Python's, and constraints into descriptions.
 
     A description has the path of the constraint's class, and the constraint's fields. A constraint
-    is not replaced if its class can't be imported by a path, or a field is no plain data.
+    is not replaced if its class can't be imported by a path, or a field is not plain data.
     """
     if isinstance(value, constraints.Constraint):
         path = f"{type(value).__module__}:{type(value).__qualname__}"
@@ -91,7 +91,7 @@ def _check(values: dict[str, Tensor], places: dict[str, Tensor], source: str) ->
         checkpoint.check_like(source, name, value, places.get(name, value))
 
 
-# The state.
+# The functions below save and restore the state.
 
 
 def state_dict(svi: Any) -> dict[str, Any]:

@@ -102,9 +102,10 @@ def _check(
     Args:
         title: The name of the public class or function for which the check runs.
         run: Runs guide and model, and returns their traces.
-        leaf: Returns the value of a site, from its message, in the run that is differentiated.
-        targets: Selects the sites to check from the sites of a run, by name. Beside each site stand
-            the names whose densities do not count: its own, and that of its relaxed site.
+        leaf: Takes a site's message; returns the value of the site in the run that is
+            differentiated.
+        targets: Takes the sites of a run; returns those to check, by name, each with the names of
+            the sites whose densities do not count: the site itself, and its relaxed site.
     """
     if traced():
         return False
@@ -125,7 +126,10 @@ def _zero_slopes(
     leaf: Change,
     targets: Callable[[list[Any]], dict[str, tuple[Any, set[str]]]],
 ) -> set[str]:
-    """The sites that only zero derivatives reach in one run. See ``_check`` for the arguments."""
+    """The sites on which other densities depend, though all derivatives are 0 in one run.
+
+    The arguments are those of ``_check``.
+    """
     state, zero = rng_state(), set()
     with torch.enable_grad():
         sites = _run(run, leaf, set(), state)
