@@ -10,10 +10,10 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture bench lint lines docs build sanitize clean
+.PHONY: help demo test test-versions torture bench lint lines docs build sanitize clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: $(STAMP) ## Train a categorical VAE in Pyro and NumPyro (options: ARGS="--steps 200")
 	@$(BIN)/python docs/examples/digits_vae.py $(ARGS)
@@ -29,6 +29,9 @@ test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS="-k kl")
 	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
+
+test-versions: ## Run the tests with older and newer frameworks (options: ARGS="--help")
+	@$(PYTHON) tests/versions/run.py $(ARGS)
 
 torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: ARGS=--quick)
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."

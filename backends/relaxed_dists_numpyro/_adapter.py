@@ -1,7 +1,7 @@
 """The base classes of this library's distributions, with the methods that NumPyro calls."""
 
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax.numpy as jnp
 from jax import Array
@@ -21,7 +21,11 @@ from relaxed_dists_jax.carrier import get_relaxed
 from relaxed_dists_jax.from_logits import FromLogits, Jax, checked_shape
 from relaxed_dists_jax.ops import ops
 
+from . import _older
 from ._wrappers import _Masked, to_event
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11
 
 
 def asks_for_integers(expand: bool) -> bool:
@@ -53,7 +57,8 @@ class LogitsDistribution(FromLogits, Distribution):
 
     arg_constraints: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
     estimator: Any = None
-    _validate_args: bool
+    if _older.DOES_NOT_VALIDATE:
+        _validate_args = True
     _framework = _Framework()
 
     def __init__(
@@ -89,14 +94,14 @@ class LogitsDistribution(FromLogits, Distribution):
         return leaves, (self._validate_args, self._family)
 
     @classmethod
-    def tree_unflatten(cls, aux_data: Any, params: tuple[Any, ...]) -> Self:
+    def tree_unflatten(cls, aux_data: Any, params: tuple[Any, ...]) -> "Self":
         """The distribution with the given leaves, which are not checked."""
         new = cls.__new__(cls)
         new.logits, new.temperature, new.estimator = params
         new._validate_args, new._family = aux_data
         return new
 
-    def expand(self, batch_shape: Sequence[int]) -> Self:
+    def expand(self, batch_shape: Sequence[int]) -> "Self":
         """The same distribution with its parameters broadcast to a batch shape."""
         batch_shape = checked_shape(f"{self._name}.expand", batch_shape)
         (logits, temperature, estimator), aux = self.tree_flatten()

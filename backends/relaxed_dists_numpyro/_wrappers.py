@@ -99,6 +99,17 @@ class _Independent(_Wrapper, Independent):
     def _rightmost(self) -> int:  # type: ignore[override]
         return self.reinterpreted_batch_ndims
 
+    # NumPyro's class passes intermediates along from 0.22 on.
+
+    def sample_with_intermediates(
+        self, key: Any, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list[Any]]:
+        return self.base_dist.sample_with_intermediates(key, sample_shape)
+
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+        density = self.base_dist.log_prob(value, intermediates)
+        return density.sum(range(-self._rightmost, 0))
+
     def enumerate_support(self, expand: bool = True) -> Array:
         raise self._missing("enumerate_support")
 

@@ -1,7 +1,7 @@
 """The base classes of this library's distributions, with the methods that Pyro calls."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -19,6 +19,9 @@ from relaxed_dists_torch import quadrature, subset  # noqa: F401 (they register 
 from relaxed_dists_torch.from_logits import FromLogits, Torch, checked_size, expanded
 from relaxed_dists_torch.ops import ops
 from relaxed_dists_torch.state import compiling
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11
 
 
 class _Framework(Torch):
@@ -63,7 +66,7 @@ class LogitsDistribution(FromLogits, TorchDistribution):
         """The shape of logits and probs."""
         return self.logits.shape
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Self":
         """The same distribution with its parameters expanded to a batch shape, without a copy."""
         batch_shape = checked_size(f"{self._name}.expand", batch_shape)
         new: Self = self._get_checked_instance(type(self), _instance)

@@ -219,7 +219,8 @@ class Guide:
                 logits = self._repeat(xp.broadcast_to(logits, shape), size, axis)
             if size != frame.size:
                 # Rows outside the subsample get the entries that all rows of the subsample share.
-                row = zeros[(..., slice(1), *[slice(None)] * (-axis - 1))]
+                first = (..., slice(1), *[slice(None)] * (-axis - 1))
+                row = zeros[first]
                 zeros = xp.where((zeros == row).all(axis, keepdims=True), row, 0.0)
                 shape = (*shape[:axis], size, *shape[len(shape) + axis + 1 :])
                 zeros = xp.broadcast_to(zeros, shape)

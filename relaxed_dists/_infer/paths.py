@@ -1,6 +1,7 @@
 """The search for sites that no gradient reaches: the parts that both backends share."""
 
 import functools
+import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,14 @@ def quietly(check: Callable[[], bool]) -> bool:
         raise
     except Exception:
         return True
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore all warnings inside the block."""
+    with warnings.catch_warnings():  # its argument ``action`` came with Python 3.11
+        warnings.simplefilter("ignore")
+        yield
 
 
 def same(

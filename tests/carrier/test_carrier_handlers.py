@@ -66,6 +66,8 @@ def test_each_way_of_a_handler(framework: str, way: str, name: str, site: str, s
     backend, context = enter(framework)
     ppl, h = backend.ppl, backend.handlers
     with context:
+        if way == "uncondition" and not hasattr(h, way):
+            pytest.skip("NumPyro has this handler from 0.20 on")
         d, value, y = pair(backend, name, seed)
         d = d.to_event(0 if letter(name) == "O" else 1)
         mask = backend.array(MASK, "bool")

@@ -35,37 +35,38 @@ def drawn(distribution: Any, seed: int) -> Any:
 
 def soft_draws(logits: Any) -> dict[str, Callable[[], Any]]:
     """Functions that draw soft binary values, in every way that the library has."""
-    names = Torch().names
-    q = torch.linspace(0.1, 0.9, 16).reshape(4, 4)
+    pp = Torch()
 
     def model() -> Any:
-        return pyro.sample("z", names.Bernoulli(logits=logits))
+        return pyro.sample("z", pp.names.Bernoulli(logits=logits))
 
     def relaxed() -> Any:
-        return pyro.sample("z", names.RelaxedBernoulli(T, logits=logits))
+        return pyro.sample("z", pp.names.RelaxedBernoulli(T, logits=logits))
 
     def reparam(hard: bool = False) -> Any:
-        config = {"z": names.GumbelSoftmaxReparam()}
+        config = {"z": pp.names.GumbelSoftmaxReparam()}
         return pyro.poutine.reparam(relaxed, config=config)()
 
     def estimated(estimator: Any) -> Any:
-        return names.Bernoulli(logits=logits, estimator=estimator).rsample()
+        return pp.names.Bernoulli(logits=logits, estimator=estimator).rsample()
 
     return {
         "torch's": lambda: torch.distributions.RelaxedBernoulli(
             torch.tensor(T), logits=logits
         ).rsample(),
-        "rsample": lambda: names.RelaxedBernoulli(T, logits=logits).rsample(),
-        "icdf": lambda: names.RelaxedBernoulli(T, logits=logits).icdf(q),
-        "estimator": lambda: estimated(names.GumbelSoftmax(T, hard=False)),
-        "decoupled": lambda: estimated(names.DecoupledGumbelSoftmax(T, T)),
-        "hard": lambda: estimated(names.GumbelSoftmax(T)),
-        "straight through": lambda: names.RelaxedBernoulliStraightThrough(
+        "rsample": lambda: pp.names.RelaxedBernoulli(T, logits=logits).rsample(),
+        "icdf": lambda: pp.names.RelaxedBernoulli(T, logits=logits).icdf(
+            torch.linspace(0.1, 0.9, 16).reshape(4, 4)
+        ),
+        "estimator": lambda: estimated(pp.names.GumbelSoftmax(T, hard=False)),
+        "decoupled": lambda: estimated(pp.names.DecoupledGumbelSoftmax(T, T)),
+        "hard": lambda: estimated(pp.names.GumbelSoftmax(T)),
+        "straight through": lambda: pp.names.RelaxedBernoulliStraightThrough(
             T, logits=logits
         ).rsample(),
-        "gates": lambda: names.HardConcrete(T, logits=logits).rsample(),
-        "relax": lambda: names.relax(model, T)(),
-        "relax, hard": lambda: names.relax(model, T, hard=True)(),
+        "gates": lambda: pp.names.HardConcrete(T, logits=logits).rsample(),
+        "relax": lambda: pp.names.relax(model, T)(),
+        "relax, hard": lambda: pp.names.relax(model, T, hard=True)(),
         "reparam": reparam,
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness import Backend
+from harness import Backend, enable_x64
 from quadratures import binary_expectation, kl_at_one_temperature, log_density, over_plane, plane
 
 ROWS = ["ExpRelaxedOneHotCategorical", "RelaxedOneHotCategorical"]
@@ -265,7 +265,7 @@ def test_transformations_in_jax() -> None:
 
     from relaxed_dists.numpyro import RelaxedOneHotCategorical
 
-    with jax.enable_x64(True):
+    with enable_x64():
         jnp = jax.numpy
         x, z = (jax.random.normal(jax.random.key(i), (2, 3)) for i in range(2))
         t = jnp.array([0.3, 2.0])

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit, gammaln, log_softmax
 
 from cases import DISCRETE, RELAXED, STRAIGHT_THROUGH
-from harness import Backend
+from harness import Backend, jax
 
 NAN, INF = np.nan, np.inf
 LAWS = RELAXED + DISCRETE
@@ -230,6 +230,9 @@ def test_raises(backend: Backend, label: str) -> None:
         kind, cases = next(iter((of_rows if rows(name) or not of_numbers else of_numbers).items()))
         logits, _ = base(name)
         for case in cases if kind != "skip" else []:
+            missing = repr(case) in ("None", "[None]")
+            if missing and backend.framework == "numpyro" and jax.__version_info__ < (0, 6):
+                continue  # there None is a NaN
             with pytest.raises(ValueError, match=f"(?s){text}") as caught:  # noqa: PT012
                 if kind == "value":
                     make(backend, name, logits=logits).log_prob(case)

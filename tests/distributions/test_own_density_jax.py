@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import enable_x64
+
 jax = pytest.importorskip("jax")
 numpyro = pytest.importorskip("relaxed_dists.numpyro")
 
@@ -35,7 +37,7 @@ def test_an_own_density_is_the_density(name: str, masked: bool, seed: int) -> No
     t = np.array([0.01, 0.3, 1.0, 30.0])
     if masked:
         logits[0, :3] = logits[1, 4] = -np.inf
-    with jax.enable_x64(True):
+    with enable_x64():
         found = []
         for own in (True, False):
 

@@ -429,7 +429,8 @@ def _svi(pp: Backend, model: Any, guide: Any, elbo: str = "Trace_ELBO", **how: A
     import numpyro
 
     svi = infer.SVI(model, guide, numpyro.optim.Adam(0.05), loss)
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return jax.jit(svi.update)(svi.init(jax.random.key(0)))
 
 
@@ -519,5 +520,6 @@ def test_t3_what_is_no_such_pair(backend: Backend, name: str) -> None:
 
     adam, loss = numpyro.optim.Adam(0.05), numpyro.infer.Trace_ELBO()
     svi = pp.names.AnnealedSVI(model, guide, adam, loss, allow_mixed=["z"])
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         svi.run(jax.random.key(0), 2, progress_bar=False)

@@ -615,7 +615,7 @@ def test_a_straight_through_guide_has_the_elbo_of_the_relaxed_one(
     expected = ((log_q - log_p).reshape(particles, 4, -1) * used).sum() / particles
     assert losses[0] == losses[1]
     # The expected numbers come from float32 values, which round the distance to 1.
-    np.testing.assert_allclose(losses[0], expected, rtol=3e-4)
+    np.testing.assert_allclose(losses[0], expected, rtol=2e-3)
     assert set(np.unique(values[1])) == {0.0, 1.0}
 
 

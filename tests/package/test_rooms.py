@@ -8,7 +8,7 @@ from pathlib import Path
 # The level of each room: those of the core, and above them those of a backend.
 CORE = {"_errors": 0, "_ops": 0, "schedules": 0, "_distributions": 1, "_infer": 2, "_config": 3}
 FRAMEWORKS = ["relaxed_dists_torch", "relaxed_dists_jax"]  # level 3
-BACKEND = {"_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
+BACKEND = {"_older": 4, "_wrappers": 4, "_adapter": 5, "distributions": 6, "infer": 7}
 ABOVE = ["relaxed_dists_pyro", "relaxed_dists_numpyro"]  # their __init__ has the public names
 FACADES = ["", ".pyro", ".numpyro", ".torch", ".jax"]  # of relaxed_dists
 

@@ -30,6 +30,13 @@ jax, jnp, numpyro = Lazy("jax"), Lazy("jax.numpy"), Lazy("numpyro")
 handlers = Lazy("numpyro.handlers")
 
 
+def enable_x64() -> AbstractContextManager[Any]:
+    """A context in which JAX has float64."""
+    # The function left the module jax.experimental with JAX 0.8.
+    module = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    return module.enable_x64(True)
+
+
 class Room:
     """A module that is imported by a name with a backend's attributes in it."""
 
@@ -167,7 +174,7 @@ class Jax(Backend):
 
     def double(self) -> AbstractContextManager[Any]:
         """Enable float64, which JAX turns into float32 otherwise."""
-        return jax.enable_x64(True)
+        return enable_x64()
 
     def array(self, x: Any, dtype: str = "float64") -> Any:
         return jnp.asarray(np.asarray(x), dtype)

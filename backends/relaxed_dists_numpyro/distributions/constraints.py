@@ -81,6 +81,9 @@ class Values(constraints.ParameterFreeConstraint):
         """Whether the other constraint has the same values."""
         return isinstance(other, Values) and repr(other) == repr(self)
 
+    def __eq__(self, other: object) -> bool:  # NumPyro's class has it from 0.20 on
+        return self.eq(other)
+
 
 @biject_to.register(Values)
 def _no_transform_to_values(constraint: Values) -> IdentityTransform:

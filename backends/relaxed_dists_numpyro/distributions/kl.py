@@ -1,7 +1,7 @@
 """KL divergences, registered only where they are exact: between discrete distributions, and
 between relaxed distributions on the same space."""
 
-from typing import Any, Never, cast
+from typing import Any, NoReturn, cast
 
 import jax.numpy as jnp
 from jax import Array
@@ -58,7 +58,7 @@ kl_divergence.add((RelaxedDistribution, RelaxedDistribution), _kl)
 # the divergence from samples.
 
 
-def _refuse(p: Any, q: Any) -> Never:
+def _refuse(p: Any, q: Any) -> NoReturn:
     raise _errors.no_kl(p, q)
 
 

@@ -12,6 +12,7 @@ from jax.tree_util import keystr
 from numpyro.infer.svi import SVIState
 
 from relaxed_dists._infer import checkpoint
+from relaxed_dists_jax.older import key_impl
 
 
 def _is_key(leaf: Any) -> bool:
@@ -42,7 +43,7 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
     _check(svi_state)
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
-        impl = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+        impl = key_impl(leaf) if _is_key(leaf) else None
         array = np.asarray(jax.random.key_data(leaf) if impl else leaf)
         weak = not hasattr(leaf, "dtype") or getattr(leaf, "weak_type", False)
         kinds[name] = {"dtype": array.dtype.name, "weak": weak, "key": impl}

@@ -1,7 +1,7 @@
 """The discrete model: discrete distributions replace relaxed ones and those with an estimator."""
 
 from collections.abc import Callable
-from typing import Any, Never
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +123,7 @@ class discretize(Messenger):
                 msg["fn"], lambda base: _discrete(base) or self._refuse(msg["name"])
             )
 
-    def _refuse(self, name: str) -> Never:
+    def _refuse(self, name: str) -> NoReturn:
         raise _discretize.no_counterpart(name)
 
 

@@ -16,7 +16,7 @@ from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, Messenger
 
 from relaxed_dists._infer import paths
-from relaxed_dists._infer.paths import moved, quietly, same, with_gradient
+from relaxed_dists._infer.paths import moved, quietly, same, with_gradient, without_warnings
 from relaxed_dists_jax.input import known
 from relaxed_dists_jax.ops import ops
 
@@ -99,7 +99,7 @@ def _check(
     wanted: dict[str, tuple[tuple[bool, bool], set[str]]] = {}
 
     def sites(values: dict[str, Array]) -> Sites:
-        with isolated(), _Replaced(values), warnings.catch_warnings(action="ignore"):
+        with isolated(), _Replaced(values), without_warnings():
             return run()
 
     def drawn() -> dict[str, Array]:
@@ -177,7 +177,7 @@ def check_svi(
         def value(floats: list[Array]) -> Array:
             those = iter(floats)
             all_ = [next(those) if moved else x for x, moved in zip(leaves, moves, strict=True)]
-            with isolated(), warnings.catch_warnings(action="ignore"):
+            with isolated(), without_warnings():
                 found: Array = drawn(jax.tree.unflatten(tree, all_))[1][name]["value"]
             return found
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
-from numpyro.handlers import seed
 from numpyro.infer.elbo import ELBO, MultiFrameTensor
 from numpyro.infer.util import get_importance_trace
 from numpyro.primitives import Messenger
@@ -14,6 +13,7 @@ from numpyro.util import _validate_model, check_model_guide_match
 
 from relaxed_dists._infer import unbiased
 
+from .. import _older
 from ..distributions.sites import discrete, innermost, kind, rewrapped, straight_through
 
 
@@ -90,11 +90,11 @@ class Run(NamedTuple):
 
     def seeded_guide(self) -> Any:
         """The guide with the same random numbers each time."""
-        return seed(self.guide, random.split(self.key)[1])
+        return _older.seeded(self.guide, random.split(self.key)[1])
 
     def traces(self, guide: Any) -> tuple[Any, Any]:
         """The traces of the model and of a seeded guide."""
-        model = seed(self.model, random.split(self.key)[0])
+        model = _older.seeded(self.model, random.split(self.key)[0])
         traces = get_importance_trace(model, guide, self.args, self.kwargs, self.params)
         check_model_guide_match(*traces)
         _validate_model(traces[0], plate_warning="loose")

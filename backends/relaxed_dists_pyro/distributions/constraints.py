@@ -4,7 +4,7 @@ A family is an object, free of any framework, that has the formulas of a distrib
 which values are valid.
 """
 
-from typing import Never
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class Values(constraints.Constraint):
 
 @biject_to.register(Values)
 @transform_to.register(Values)
-def _no_transform_to_values(constraint: Values) -> Never:
+def _no_transform_to_values(constraint: Values) -> NoReturn:
     raise constraint.family.no_transform() if constraint.soft is None else _errors.no_density()
 
 

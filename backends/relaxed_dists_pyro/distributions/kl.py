@@ -1,7 +1,7 @@
 """KL divergences, registered only where they are exact: between discrete distributions, and
 between relaxed distributions on the same space."""
 
-from typing import Any, Never
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ register_kl(RelaxedDistribution, RelaxedDistribution)(_kl)
 # the divergence from samples.
 
 
-def _refuse(p: Any, q: Any) -> Never:
+def _refuse(p: Any, q: Any) -> NoReturn:
     raise _errors.no_kl(p, q)
 
 

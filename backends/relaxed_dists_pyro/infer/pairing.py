@@ -1,13 +1,16 @@
 """The check that no site is relaxed in the model and discrete in the guide, or vice versa."""
 
 from collections.abc import Collection
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pyro.poutine.messenger import Messenger
 
 from relaxed_dists._infer.pairing import Pairs
 
 from ..distributions import sites
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11
 
 
 class Pairing(Pairs, Messenger):
@@ -17,7 +20,7 @@ class Pairing(Pairs, Messenger):
         super().__init__(sites, allow_mixed)
         self._done = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         if not self._done:
             self._seen.clear()
         return super().__enter__()

@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from relaxed_dists._infer import paths
-from relaxed_dists._infer.paths import moved, quietly, same, with_gradient
+from relaxed_dists._infer.paths import moved, quietly, same, with_gradient, without_warnings
 from relaxed_dists_torch.ops import ops
 from relaxed_dists_torch.state import traced
 
@@ -77,7 +77,7 @@ Change = Callable[[Any], Any]
 def _run(run: Callable[[], list[Any]], change: Change, hidden: set[str], state: Any) -> list[Any]:
     """The sites of a run whose values ``change`` replaces, with log densities if not hidden."""
     set_rng_state(state)
-    with poutine.block(), _Replaced(change), warnings.catch_warnings(action="ignore"):
+    with poutine.block(), _Replaced(change), without_warnings():
         found = run()
         for trace in found:
             trace.compute_log_prob(lambda name, site: name not in hidden)
