@@ -1,6 +1,7 @@
 """The parts that the checkpoints of both AnnealedSVI classes share, and their messages."""
 
 import os
+import platform
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
@@ -13,7 +14,8 @@ def write(path: str | os.PathLike[str], save: Callable[[BinaryIO], object]) -> N
         save: Writes the new content into a binary file.
     """
     path = os.path.realpath(path)  # os.replace would replace a symbolic link itself
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # Processes of two machines that share a folder may have the same number.
+    temporary = f"{path}.{platform.node()}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
             save(file)
@@ -143,6 +145,25 @@ def trained_already(source: str, names: Iterable[str]) -> ValueError:
         f"AnnealedSVI got {source} without the parameters {_names(names)}, which this process has "
         "trained already and can't take back; expected all of them. Save after the first step, or "
         f"go back by pyro.clear_param_store() and a new model and guide. {UNCHANGED}"
+    )
+
+
+def other_rank(source: str, got: Any, rank: int) -> ValueError:
+    """The error about the random generators of another process of a training in several."""
+    return ValueError(
+        f"AnnealedSVI got {source} with the random generators of rank {got}, in rank {rank}; "
+        f"expected those of rank {rank}: ranks that draw the same noise do not average it out. "
+        "Load what this rank saved, or leave 'rng' out of the state and seed each rank "
+        f"differently. {UNCHANGED}"
+    )
+
+
+def sharded(name: str) -> ValueError:
+    """The error about a parameter of which each process holds only a part."""
+    return ValueError(
+        f"AnnealedSVI.save got the parameter {name!r}, of which each rank holds a part (a "
+        "DTensor); expected whole tensors. Let all ranks write state_dict() by "
+        "torch.distributed.checkpoint.save. No file was written."
     )
 
 

@@ -68,7 +68,7 @@ def same(
     )
 
 
-def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
+def moved(ops: Ops, value: Array, one_hot: bool, real: bool, soft: bool = False) -> Iterator[Array]:
     """Yield the value moved to other points of the support; a soft value also rounded to 0 and 1.
 
     Rounding is needed because a comparison of soft values with 1 is always false.
@@ -78,9 +78,10 @@ def moved(ops: Ops, value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
         value: The value.
         one_hot: Whether the last axis holds categories.
         real: Whether the value is a log or a logit.
+        soft: Whether to count a value as soft without a look at its numbers.
     """
     yield from _shifted(value, one_hot, real)
-    if not real and bool(((value > 0) & (value < 1)).any()):
+    if not real and (soft or bool(((value > 0) & (value < 1)).any())):
         corner = formulas.hard_argmax(ops, value) if one_hot else 0.0 * value + (value > 0.5)
         yield corner
         yield from _shifted(corner, one_hot, real)

@@ -305,6 +305,11 @@ UNFIT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "optimiser": (_of_sgd, r"the optimiser's settings \[.*'momentum'.*; expected those of Adam"),
     "optim": (lambda s: s["optim"].update({"encoder$$$0.bias": {}}), "with a malformed optim or"),
     "generator": (lambda s: s["rng"].pop("torch"), r"with a malformed optim or rng \('torch'\)"),
+    "rank": (
+        lambda s: s["rng"].update(rank=1),
+        "the random generators of rank 1, in rank 0; expected those of rank 0: ranks that draw the "
+        "same noise .* Load what this rank saved, or leave 'rng' out of the state and seed each",
+    ),
     "missing": (
         _without_a_parameter,
         r"without the parameters 'encoder\$\$\$3.weight', which this",

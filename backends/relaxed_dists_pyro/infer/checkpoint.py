@@ -27,6 +27,7 @@ from relaxed_dists._infer import checkpoint
 
 from .generators import rng_state, set_rng_state
 from .holding import held_tensors
+from .ranks import rank
 
 # Tensors of the param store with loaded numbers that neither model nor guide has registered yet.
 _waiting: dict[str, Tensor] = {}
@@ -110,7 +111,7 @@ def state_dict(svi: Any) -> dict[str, Any]:
         "steps": svi.steps,
         "optim": _described(optim),
         "params": params,
-        "rng": rng_state(),
+        "rng": {**rng_state(), "rank": rank()},
         "rest": {**(svi._loaded or {}).get("rest", {}), **rest},
         "modules": {route: name for route, name in names.items() if name is not None},
     }
@@ -135,6 +136,9 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     for name, constraint in state["params"]["constraints"].items():
         if isinstance(constraint, constraints.Constraint):
             raise checkpoint.unsaved_constraint(name, constraint)
+    for name, tensor in {**state["params"]["params"], **state["rest"]}.items():
+        if hasattr(tensor, "full_tensor"):  # a DTensor, whose class takes long to import
+            raise checkpoint.sharded(name)
 
     def write(file: BinaryIO) -> None:
         try:
@@ -208,6 +212,9 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     trained = {name for p in svi.optim.optim_objs if (name := store.param_name(p)) is not None}
     if "params" in state and trained - params.keys():
         raise checkpoint.trained_already(source, trained - params.keys())
+    # States of one process need no rank.
+    if "rng" in state and (saved := state["rng"].get("rank", 0)) != rank():
+        raise checkpoint.other_rank(source, saved, rank())
     try:
         _check_optim(svi.optim, state.get("optim", {}), params, source)
         if "rng" in state:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..distributions import sites as _sites
 from ..distributions.bernoulli import LogitRelaxedBernoulli
 from ..distributions.one_hot import ExpRelaxedOneHotCategorical
 from .generators import rng_state, set_rng_state
+from .ranks import several
 from .unbiased import Unbiased
 
 _PATHWISE = (Trace_ELBO, TraceGraph_ELBO, TraceEnum_ELBO, RenyiELBO)
@@ -96,8 +98,8 @@ def _check(
 ) -> bool:
     """Refuse a site if other sites' densities depend on its value, but without a derivative.
 
-    If a derivative exists but is 0, the check only warns. While torch traces code, values have no
-    numbers, so nothing is run and the result is False.
+    If a derivative exists but is 0, the check only warns, and not if several processes train. While
+    torch traces code, values have no numbers, so nothing is run and the result is False.
 
     Args:
         title: The name of the public class or function for which the check runs.
@@ -140,7 +142,9 @@ def _zero_slopes(
             total: Any = sum(x.sum() for x in others)
             how: Any = {"retain_graph": True, "allow_unused": True}
             (slope,) = torch.autograd.grad(total, value, **how)
-        if slope is not None and (slope != 0).any():
+        # A zero depends on a rank's numbers, and would make it run model and guide more often than
+        # the others, which would wait in vain for the collectives in these runs.
+        if slope is not None and (several() or (slope != 0).any()):
             continue
         with torch.no_grad():
             if not _matters(run, name, own, site, state):
@@ -163,10 +167,13 @@ def _matters(run: Any, name: str, own: set[str], site: Any, state: Any) -> bool:
 
     value, base = site["value"].detach(), _sites.innermost(site["fn"])
     before = others(value)
-    if unlike(value):
-        return False  # the densities change at the same value too, so nothing can be known
     real = isinstance(base, ExpRelaxedOneHotCategorical | LogitRelaxedBernoulli)
-    return any(map(unlike, moved(ops, value, len(base.event_shape) > 0, real)))
+    values = chain([value], moved(ops, value, len(base.event_shape) > 0, real, soft=several()))
+    changes: Iterator[bool] = map(unlike, values)
+    if several():
+        changes = iter(list(changes))  # all ranks run equally often
+    # If the densities change at the same value too, nothing can be known.
+    return not next(changes) and any(changes)
 
 
 def pathwise(loss: Any) -> bool:

@@ -109,8 +109,9 @@ class AnnealedSVI(Annealed, infer.SVI):
             first call); the schedule yields a temperature that is not positive and finite; or the
             model uses a site's value only through functions without a derivative (an argmax, an
             index), so that no gradient reaches the guide. The first step checks this last condition
-            by running guide and model once more; it warns if a derivative exists but is 0. The
-            check passes if only one of several uses has a derivative.
+            by running guide and model once more; it warns if a derivative exists but is 0, unless
+            several processes train by torch.distributed. The check passes if only one of several
+            uses has a derivative.
 
     Reference:
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 4.2.
@@ -235,9 +236,10 @@ class AnnealedSVI(Annealed, infer.SVI):
                 nothing is changed.
 
         Raises:
-            ValueError: If the state does not fit this process; or in the first call, if model or
-                guide registers a parameter with another shape or under another name. The first call
-                warns about loaded parameters that neither model nor guide registers.
+            ValueError: If the state does not fit this process, or its random generators are those
+                of another rank of torch.distributed; or in the first call, if model or guide
+                registers a parameter with another shape or under another name. The first call warns
+                about loaded parameters that neither model nor guide registers.
         """
         self._load(state, "a state")
 
@@ -248,14 +250,16 @@ class AnnealedSVI(Annealed, infer.SVI):
         """Write :meth:`state_dict` to a file, which is never left half written.
 
         The file is written under a temporary name in the same folder and then renamed, so that a
-        process which is killed meanwhile leaves the old file intact.
+        process which is killed meanwhile leaves the old file intact. If several processes train by
+        torch.distributed, the file has the random generators of one of them, so each needs a file.
 
         Args:
             path: The file.
 
         Raises:
             ValueError: If a part of the state, such as a parameter's constraint, can't be written
-                without pickle, or parameters are not in Pyro's param store.
+                without pickle; parameters are not in Pyro's param store; or each process holds a
+                part of a parameter, as under ``fully_shard``.
         """
         checkpoint.save(path, self.state_dict())
 
