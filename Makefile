@@ -10,7 +10,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-versions torture bench lint lines docs build sanitize clean
+.PHONY: help demo test test-versions distributed torture bench lint lines docs build sanitize clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -32,6 +32,15 @@ test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS
 
 test-versions: ## Run the tests with older and newer frameworks (options: ARGS="--help")
 	@$(PYTHON) tests/versions/run.py $(ARGS)
+
+# Each run prints a row. With --standalone, torchrun takes a free port.
+distributed: $(STAMP) ## Train in one process and in two, and compare (options: ARGS="--steps 200")
+	@echo "| example | processes | loss | ranks differ by | steps a second |"
+	@echo "| --- | ---: | ---: | ---: | ---: |"
+	@for example in torch pyro; do for ranks in 1 2; do \
+		$(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $$ranks \
+			docs/examples/distributed_$$example.py $(ARGS) || exit 1; \
+	done; done
 
 torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: ARGS=--quick)
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."

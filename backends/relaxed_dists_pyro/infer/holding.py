@@ -109,7 +109,10 @@ def held_tensors(svi: Any) -> dict[str, Tensor]:
     """The parameters and saved buffers of an SVI's modules, by their routes."""
     found: dict[str, Tensor] = {}
     roots = {"model": svi.model, "guide": svi.guide, "loss": svi.loss}
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
     for route, module in _modules(**roots).items():
+        if fsdp and isinstance(module, fsdp.FSDPModule):
+            module.reshard()  # a forward pass without a backward one leaves copies as parameters
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             saved = name not in module._non_persistent_buffers_set
             if saved and tensor is not None and not nn.parameter.is_lazy(tensor):
