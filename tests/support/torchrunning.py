@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from pyro.distributions import Normal
-from pyro.infer import TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.fsdp import fully_shard
@@ -99,7 +100,7 @@ def coder(
             logits = encode(x).unflatten(-1, (3, 4))
             pyro.sample("z", OneHotCategorical(logits=logits, estimator=estimator).to_event(1))
 
-    optim, loss = pyro.optim.Adam({"lr": 0.01}), TraceMeanField_ELBO()
+    optim, loss = pyro.optim.Adam({"lr": 0.01}), Trace_ELBO()
     return AnnealedSVI(model, guide, optim, loss, SCHEDULE), temperatures
 
 
@@ -182,7 +183,9 @@ def two(folder: Path) -> dict[str, Any]:
     rank, found = dist.get_rank(), {"averaged": averaged()}
     for name, wrap in {"ddp": DistributedDataParallel, "fsdp": fully_shard}.items():
         found[f"plain {name}"] = plain(wrap)
-        found[f"flat {name}"] = trained(wrap, flat=1)[1]
+        # With this argument, each forward pass communicates.
+        always = partial(fully_shard, reshard_after_forward=True) if name == "fsdp" else wrap
+        found[f"flat {name}"] = trained(always, flat=1)[1]
         svi, found[name] = trained(wrap)
         own = svi.state_dict()
         noise = {f"rng{rank}": own.pop("rng")}
