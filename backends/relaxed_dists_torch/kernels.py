@@ -15,7 +15,7 @@ from torch import Size, Tensor
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
 from . import compiled
-from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, mass, way
+from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, Mass
 from .noise import seed_for
 from .ops import ops
 from .seed import Seed, seed
@@ -84,22 +84,21 @@ def gumbel_softmax(logits: Any, tau: Any, hard: bool, key: torch.Generator | Non
         return None
     if compiled.look(logits, True) == 2:
         return None
-    return _drawn(logits, _number(float(tau)), seed(logits.shape, key), hard, log=False)[1]
+    return _drawn(logits, _number(float(tau)), seed(logits.shape, key, compiled), hard, log=False)[
+        1
+    ]
 
 
 def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool, log: bool = True) -> Any:
     """The log value, or None if it is not wanted and not needed for a gradient, and the value."""
-    if _needs_graph(logits, temperature, noise):
-        if not log:
-            log = hard or temperature.requires_grad
-            return Draw.apply(logits, noise, temperature, hard, log)
-        own: list[compiled.Own] = []
-        y, value = Draw.apply(logits, noise, temperature, hard, True, own)
-        if own:
-            y._own = own[0]  # own_concrete_log_prob reads this
-        return y, value
-    given = None if isinstance(noise, Seed) else noise
-    return way(logits, temperature, given).draw(logits, noise, temperature, hard, log)
+    if not _needs_graph(logits, temperature, noise):
+        return Draw.forward(logits, noise, temperature, hard, log)
+    own = log and isinstance(noise, Seed) and noise.kernels is compiled
+    log = log or hard or temperature.requires_grad
+    y, value, *density = Draw.apply(logits, noise, temperature, hard, log, own)
+    if own:
+        y._own = density[0]  # own_concrete_log_prob reads this
+    return y, value
 
 
 @_kernel(one_hot.concrete)
@@ -113,10 +112,8 @@ def straight_through_concrete(logits: Tensor, temperature: Tensor, gumbel: Any) 
 
 
 def _binary_drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool) -> Any:
-    if _needs_graph(logits, temperature, noise):
-        return BinaryDraw.apply(logits, noise, temperature, hard)
-    given = None if isinstance(noise, Seed) else noise
-    return way(logits, temperature, given).binary_draw(logits, noise, temperature, hard)
+    graph = _needs_graph(logits, temperature, noise)
+    return (BinaryDraw.apply if graph else BinaryDraw.forward)(logits, noise, temperature, hard)
 
 
 @_kernel(bernoulli.binary_concrete)
@@ -147,18 +144,17 @@ def binary_concrete_value(logits: Tensor, temperature: Any, logistic: Any, hard:
 @_kernel(formulas.hard_argmax)
 def hard_argmax(logits: Tensor, noise: Any = None) -> Any:
     noise = torch.zeros_like(logits) if noise is None else noise
-    logits = logits.detach()
-    given = None if isinstance(noise, Seed) else noise.detach()
-    seed_or_noise = noise if given is None else given
-    return way(logits, given).draw(logits, seed_or_noise, _ONE, True, log=False)[1]
+    return _hard(Draw, logits, noise)
 
 
 @_kernel(discrete.hard_sign)
 def hard_sign(logits: Tensor, noise: Any) -> Any:
-    logits = logits.detach()
-    given = None if isinstance(noise, Seed) else noise.detach()
-    seed_or_noise = noise if given is None else given
-    return way(logits, given).binary_draw(logits, seed_or_noise, _ONE, True, log=False)[1]
+    return _hard(BinaryDraw, logits, noise)
+
+
+def _hard(draw: Any, logits: Tensor, noise: Tensor | Seed) -> Any:
+    noise = noise if isinstance(noise, Seed) else noise.detach()
+    return draw.forward(logits.detach(), noise, _ONE, True, False)[1]
 
 
 _ONE = torch.ones((), device="cpu")  # stands for the temperature where none is used
@@ -189,4 +185,4 @@ def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value:
 
 @_kernel(discrete.categorical_log_prob)
 def categorical_log_prob(logits: Tensor, value: Tensor) -> Any:
-    return mass(logits, value)
+    return Mass.apply(logits, value)[0]

@@ -156,14 +156,10 @@ def test_the_density_computed_with_a_draw_is_the_formula(
     """It is the density of the log value that is drawn, in double, to 2 ulp of its terms."""
     x, g, t = given(case, seed, masked)
     shape = torch.broadcast_shapes(x.shape, g.shape, (*t.shape, 1))
-    own: list[compiled.Own] = []
-    y, _ = compiled.draw(x, Seed(seed, shape), t, False, own=own)
+    y, _, found = compiled.draw(x, Seed(seed, shape), t, False, own=True)
     exact = by_operations.density(x.double(), t.double(), y.double(), True)
     finite = torch.where(y.isfinite(), y, 0.0).abs()
-    near(
-        own[0].log_prob, exact, x.shape[-1] * 4 + (finite * (1 + t[..., None])).sum(-1).double(), 2
-    )
-    assert own[0].masked == (not x.isfinite().all())
+    near(found, exact, x.shape[-1] * 4 + (finite * (1 + t[..., None])).sum(-1).double(), 2)
 
 
 @WAYS
@@ -241,12 +237,10 @@ def test_a_kernels_mass_is_the_formula(way: Any, case: str, seed: int) -> None:
     x, g, t = given(case, seed, masked=True)
     for hard in (True, False):
         value = way.draw(torch.where(x.isfinite(), x, 0.0), g, t, hard)[1]
-        found, all_hard = way.mass(x, value)
+        found = way.mass(x, value)[0]
         exact = by_operations.mass(x.double(), value.double())[0]
         size = 1 + torch.where(x.isfinite(), x, 0.0).abs().amax(-1).double()
         near(found, exact, size + np.log(x.shape[-1]), 4)
-        if way is compiled:
-            assert all_hard == bool(((value == 0) | (value == 1)).all())
         by_out = torch.randn(exact.shape)
         back = way.mass_back(x, value, by_out, (True, True))
         wide = by_operations.mass_back(x.double(), value.double(), by_out.double(), (True, True))
