@@ -67,8 +67,11 @@ class Draw(Function):
     """log_softmax((x + noise) / t), and its exponential or, if ``hard``, the one-hot argmax.
 
     Both values have the gradient of the soft one. If not ``log``, the first is None; the value is
-    then soft, and t has no gradient. If ``own``, the log density of the draw on the simplex is a
-    third result, without a gradient; the noise is then a seed for the compiled kernels.
+    then soft, and t has no gradient. If ``own``, a third result is the log density of the draw on
+    the simplex; the noise is then a seed for the compiled kernels.
+
+    The density's scores x - t y are the noise up to a constant per row, so that their gradient by
+    the parameters is zero in total, and what is left is that of the change of variables.
     """
 
     generate_vmap_rule = True
@@ -92,16 +95,15 @@ class Draw(Function):
         ctx.set_materialize_grads(False)
         x, noise, t, hard = inputs[:4]
         ctx.shapes = x.shape, noise.shape, t.shape
-        ctx.mark_non_differentiable(*output[2:])
         ctx.save_for_backward(t, output[0], None if hard else output[1])
 
     @staticmethod
-    def backward(
-        ctx: Any, by_y: Tensor | None, by_value: Tensor | None, *_: None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
         t, y, p = ctx.saved_tensors
         by_x, by_noise, by_t, *_ = ctx.needs_input_grad
-        dx, dt = way_back(t, y, p, by_y, by_value).draw_back(y, p, t, by_y, by_value, by_t)
+        by_y, by_value, *by_own = given
+        back = way_back(t, y, p, *given).draw_back
+        dx, dt = back(y, p, t, by_y, by_value, by_t, *by_own)
         x_shape, noise_shape, t_shape = ctx.shapes
         dx, dn = _summed(dx, x_shape, by_x), _summed(dx, noise_shape, by_noise)
         return dx, dn, _summed(dt, t_shape), None, None, None
@@ -215,31 +217,46 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
     return y + (share - share.detach())
 
 
+class LinkedDensity(Function):
+    """The density of an own draw, with a gradient by the value where one is asked for.
+
+    The density has a graph, whose gradient is the one in total. Where the gradient by the value is
+    asked for, that one is computed from the whole gradient by y, and what the value's graph passes
+    on to y is taken from the gradient by y. The density is written to: it is the caller's own.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, density: Tensor, y: Tensor, value: Tensor, everything: Tensor, x: Any, t: Any
+    ) -> Tensor:
+        ctx.value = value
+        ctx.mark_dirty(density)
+        ctx.save_for_backward(y, x, t)
+        return density
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        if not _asked(ctx.value):
+            return g, None, None, None, None, None
+        y, x, t = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            y = Linked.apply(y, True, ctx.value, EVERYTHING)
+        _, _, dy = way_back(x, t, y, g).density_back(x, t, y, g, True, (False, False, True))
+        rest, by_value = _split(dy, y, ctx.value, True)
+        return g, rest - dy, by_value, None, None, None
+
+
 class Density(Function):
     """The log density of log values y, in log space or, if ``simplex``, on the simplex.
 
-    If ``own``, y was drawn with these very x and t. The scores x - t y then are the noise up to a
-    constant per row, so that their gradient by the parameters is zero in total, and the gradient
-    by y is the one of the change of variables alone. The whole gradient is computed only where the
-    gradient by ``value``, which y stands behind, is asked for. ``drawn`` is the density, if it was
-    computed with the draw.
+    If ``own``, y was drawn with these very x and t. Its gradient is then that of ``Draw``'s
+    density: by y it is the one of the change of variables, and by x there is none.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        t: Tensor,
-        y: Tensor,
-        simplex: bool,
-        own: bool,
-        value: Tensor | None = None,
-        everything: Tensor | None = None,
-        drawn: Tensor | None = None,
-    ) -> Tensor:
-        if drawn is not None:
-            return drawn.clone()
+    def forward(x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool) -> Tensor:
         found = way(x, t, y)
         if own and found is by_operations:
             return by_operations.own_density(x, t, y)
@@ -248,44 +265,29 @@ class Density(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, t, y, ctx.simplex, ctx.own = inputs[:5]
-        ctx.value = inputs[5] if len(inputs) > 5 else None
+        x, t, y, ctx.simplex, ctx.own = inputs
         ctx.shapes = x.shape, t.shape, y.shape
-        by_t = ctx.needs_input_grad[1]
-        if not ctx.own or ctx.value is not None:
+        if not ctx.own:
             ctx.save_for_backward(x, t, y)
-        else:
-            # The gradient needs at most t. Saved tensors would raise an error in backward if the
-            # user wrote to them in place.
-            ctx.save_for_backward(None, t if by_t else None, None)
-        ctx.number = _unmasked(x) if ctx.own and by_t else 0
+        elif ctx.needs_input_grad[1]:
+            # Tensors that are saved raise an error in backward if the user wrote to them in place.
+            ctx.save_for_backward(t)
+            ctx.number = (x.abs() < HUGE).sum(-1)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        asked = ctx.value is not None and _asked(ctx.value)
         x_shape, t_shape, y_shape = ctx.shapes
-        if ctx.own and not asked:
-            # The way back of the draw, where the gradient by y goes, does the masking.
-            by_y = g.neg().unsqueeze(-1).expand(y_shape)
-            by_t = g * (ctx.number - 1) / ctx.saved_tensors[1] if ctx.needs_input_grad[1] else None
-            return None, _summed(by_t, t_shape), by_y, None, None, None, None, None
+        wanted = ctx.needs_input_grad[:3]
+        if ctx.own:
+            dt = None
+            if wanted[1]:
+                (t,) = ctx.saved_tensors
+                dt = _summed(g * (ctx.number - 1) / t, t_shape)
+            # The way back of the draw, where the gradient by y goes, leaves out masked categories.
+            return None, dt, -g[..., None].expand(y_shape), None, None
         x, t, y = ctx.saved_tensors
-        if asked and torch.is_grad_enabled():  # for a second derivative
-            y = Linked.apply(y, True, ctx.value, EVERYTHING)
-        back = way_back(x, t, y, g).density_back
-        dx, dt, dy = back(x, t, y, g, ctx.simplex, ctx.needs_input_grad[:3])
-        by_value = None
-        if asked:
-            dy, by_value = _split(dy, y, ctx.value, True)
-        shared = _summed(dx, x_shape), _summed(dt, t_shape), _summed(dy, y_shape)
-        return *shared, None, None, by_value, None, None
-
-
-def _unmasked(x: Tensor) -> Any:
-    """How many categories of each row are not masked."""
-    if way(x) is compiled and not compiled.look(x, True):
-        return x.shape[-1]
-    return (x.abs() < HUGE).sum(-1)
+        dx, dt, dy = way_back(x, t, y, g).density_back(x, t, y, g, ctx.simplex, wanted)
+        return _summed(dx, x_shape), _summed(dt, t_shape), _summed(dy, y_shape), None, None
 
 
 class BinaryDensity(Function):

@@ -64,8 +64,12 @@ def draw_back(
     by_y: Tensor | None,
     by_value: Tensor | None,
     by_t: bool,
+    by_own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t."""
+    """The gradients of ``draw`` by x and, if ``by_t``, by t; ``by_own`` is that by the density."""
+    if by_own is not None:
+        assert y is not None
+        by_y = (0.0 if by_y is None else by_y) - by_own[..., None].expand_as(y)
     if p is None:
         assert y is not None
         p = y.exp()
@@ -84,7 +88,10 @@ def draw_back(
     assert y is not None
     # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
     # which drops out because each row of dx sums to zero.
-    return dx, -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
+    dt = -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
+    if by_own is not None:
+        dt = dt + by_own * ((y > -math.inf).sum(-1).clamp(min=1) - 1) / t
+    return dx, dt
 
 
 def own_density(x: Tensor, t: Tensor, y: Tensor) -> Tensor:

@@ -109,8 +109,9 @@ def draw_back(
     by_y: Tensor | None,
     by_value: Tensor | None,
     by_t: bool,
+    by_own: None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t."""
+    """The gradients of ``draw``, which gives no density here, by x and, if ``by_t``, by t."""
     shape = (y if p is None else p).shape  # type: ignore[union-attr]
     k, batch = shape[-1], shape[:-1]
     dx, t = t.new_empty(shape), rows(t, batch)

@@ -15,7 +15,15 @@ from torch import Size, Tensor
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
 from . import compiled
-from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, Mass
+from .autograd import (
+    EVERYTHING,
+    BinaryDensity,
+    BinaryDraw,
+    Density,
+    Draw,
+    LinkedDensity,
+    Mass,
+)
 from .noise import seed_for
 from .ops import ops
 from .seed import Seed, seed
@@ -177,10 +185,13 @@ _register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
 
 @_kernel(one_hot.own_concrete_log_prob)
 def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value: Any = None) -> Any:
+    # The density that was computed with the draw is used once, since its caller may write to it.
+    density = vars(y).pop("_own", None) if torch.is_grad_enabled() else None
+    if density is None:
+        density = Density.apply(logits, temperature, y, True, True)
     if value is None or not value.requires_grad:
-        return Density.apply(logits, temperature, y, True, True)
-    drawn = getattr(y, "_own", None)
-    return Density.apply(logits, temperature, y, True, True, value, EVERYTHING, drawn)
+        return density
+    return LinkedDensity.apply(density, y, value, EVERYTHING, logits, temperature)
 
 
 @_kernel(discrete.categorical_log_prob)

@@ -35,13 +35,14 @@ def usable(x: Tensor) -> bool:
     return KERNELS is not None and x.dtype is torch.float32 and x.is_cpu and type(x) in PLAIN
 
 
-def _run(name: str, number: int, width: int, *arguments: Any) -> Any:
+def _run(name: str, number: int, width: int, *arguments: int) -> None:
     """Call a kernel for a number of rows, shared by torch's number of threads."""
     assert KERNELS is not None
     kernel, size = KERNELS[name], number * width
     threads = min(torch.get_num_threads(), size // SHARE) if size >= 2 * SHARE else 1
     if threads < 2:
-        return kernel(*arguments, 0, number)
+        kernel(*arguments, 0, number)
+        return
     global _pool
     if _pool is None or _pool._max_workers < threads:
         _pool = ThreadPoolExecutor(threads)
@@ -50,19 +51,19 @@ def _run(name: str, number: int, width: int, *arguments: Any) -> Any:
     starts = range(0, number, step)
     parts = [_pool.submit(kernel, *arguments, i, min(i + step, number)) for i in starts]
     wait(parts)
-    return max(part.result() or 0 for part in parts)
+    for part in parts:
+        part.result()
 
 
-def _pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
+def _pointer(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
 
 
 def look(x: Tensor, one_hot: bool) -> int:
     """What is in logits: 0 if all are finite, 1 if some are masked, 2 if some are not allowed."""
     assert KERNELS is not None
     x = x.contiguous()
-    found: int = KERNELS["look"](x.data_ptr(), x.numel(), x.shape[-1] if one_hot else 0)
-    return found
+    return KERNELS["look"](x.data_ptr(), x.numel(), x.shape[-1] if one_hot else 0)
 
 
 def gumbel(seed: Seed, like: Any = None) -> Tensor:
@@ -115,6 +116,7 @@ def draw_back(
     by_y: Tensor | None,
     by_value: Tensor | None,
     by_t: bool,
+    by_own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``draw`` by x and, if ``by_t``, by t.
 
@@ -125,6 +127,7 @@ def draw_back(
         by_y: The gradient by y, or None.
         by_value: The gradient by the value, or None.
         by_t: Whether the gradient by t is wanted.
+        by_own: The gradient by the density, or None.
     """
     some = y if p is None else p
     assert some is not None
@@ -136,6 +139,8 @@ def draw_back(
         g, row, column = (None, 0, 0) if g is None else strides(g, 1)
         gradients += [_pointer(g), row, column]
         kept.append(g)  # a copy must live as long as its pointer is used
+    g, row, _ = (None, 0, 0) if by_own is None else strides(by_own, 0)
+    gradients += [_pointer(g), row]
     values = _pointer(y), _pointer(p), t.data_ptr(), t.numel()
     _run("draw_back", dx.numel() // k, k, *values, *gradients, dx.data_ptr(), _pointer(dt), k)
     return dx, dt
