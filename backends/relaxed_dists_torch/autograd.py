@@ -102,7 +102,7 @@ class Draw(Function):
         t, y, p = ctx.saved_tensors
         by_x, by_noise, by_t, *_ = ctx.needs_input_grad
         by_y, by_value, *by_own = given
-        back = way_back(t, y, p, *given).draw_back
+        back = way_back(y if p is None else p, *given).draw_back
         dx, dt = back(y, p, t, by_y, by_value, by_t, *by_own)
         x_shape, noise_shape, t_shape = ctx.shapes
         dx, dn = _summed(dx, x_shape, by_x), _summed(dx, noise_shape, by_noise)
@@ -135,7 +135,7 @@ class BinaryDraw(Function):
     def backward(ctx: Any, by_y: Tensor | None, by_value: Tensor | None) -> tuple[Any, ...]:
         t, y = ctx.saved_tensors
         by_x, by_noise, by_t, *_ = ctx.needs_input_grad
-        dx, dt = way_back(t, y, by_y, by_value).binary_draw_back(y, t, by_y, by_value, by_t)
+        dx, dt = way_back(y, by_y, by_value).binary_draw_back(y, t, by_y, by_value, by_t)
         x_shape, noise_shape, t_shape = ctx.shapes
         dx, dn = _summed(dx, x_shape, by_x), _summed(dx, noise_shape, by_noise)
         return dx, dn, _summed(dt, t_shape), None, None

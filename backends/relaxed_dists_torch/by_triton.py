@@ -118,7 +118,7 @@ def draw_back(
     dt = new(dx, batch) if by_t else None
     gradients: list[Any] = []
     for g in (by_y, by_value):
-        gradients += (None, 0, 0) if g is None else strides(g, 1)
+        gradients += strides(g, 1)
     constants = {"HAS_Y": y is not None, "HAS_P": p is not None, "BY_T": by_t}
     constants |= {"BY_Y": by_y is not None, "BY_V": by_value is not None}
     given = y, p, t, t.numel(), *gradients, dx, dt
@@ -144,8 +144,8 @@ def density_back(
     shape, x, t, y = for_density(x, t, y, batch, 1)
     shapes = shape, batch, shape
     found = [new(x, s) if each else None for s, each in zip(shapes, wanted, strict=True)]
-    g, row, _ = strides(g, 0)
-    given = x, x.numel() // k, t, t.numel(), y, g, row, *found
+    by_out, row, _ = strides(g, 0)
+    given = x, x.numel() // k, t, t.numel(), y, by_out, row, *found
     constants = dict(zip(("BY_X", "BY_T", "BY_Y"), wanted, strict=True), SIMPLEX=simplex)
     _by_rows("density_back", batch.numel(), k, x, *given, **constants)
     return found[0], found[1], found[2]
@@ -168,8 +168,8 @@ def mass_back(
     shape = Size((*batch, k))
     x, value = rows(x, shape), value.expand(shape).contiguous()
     dx, dvalue = new(x, shape) if wanted[0] else None, new(x, shape) if wanted[1] else None
-    g, row, _ = strides(g, 0)
-    given = x, x.numel() // k, value, g, row, dx, dvalue
+    by_out, row, _ = strides(g, 0)
+    given = x, x.numel() // k, value, by_out, row, dx, dvalue
     _by_rows("mass_back", batch.numel(), k, x, *given, BY_X=wanted[0], BY_V=wanted[1])
     return dx, dvalue
 
@@ -195,7 +195,7 @@ def binary_draw_back(
     dx, dt, t = torch.empty_like(y), new(y, y.shape) if by_t else None, rows(t, y.shape)
     gradients: list[Any] = []
     for g in (by_y, by_value):
-        gradients += (None, 0) if g is None else strides(g, 0)[:2]
+        gradients += strides(g, 0)[:2]
     constants = {"BY_Y": by_y is not None, "BY_V": by_value is not None, "BY_T": by_t}
     given = y, t, t.numel(), *gradients, dx, dt
     _by_numbers("binary_draw_back", y.numel(), y, *given, **constants)
@@ -217,8 +217,8 @@ def binary_density_back(
     """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
     shape, x, t, y = for_density(x, t, y, g.shape, 0)
     found = [new(x, shape) if each else None for each in wanted]
-    g, row, _ = strides(g, 0)
-    given = x, x.numel(), t, t.numel(), y, g, row, *found
+    by_out, row, _ = strides(g, 0)
+    given = x, x.numel(), t, t.numel(), y, by_out, row, *found
     constants = dict(zip(("BY_X", "BY_T", "BY_Y"), wanted, strict=True), UNIT=unit)
     _by_numbers("binary_density_back", shape.numel(), x, *given, **constants)
     return found[0], found[1], found[2]

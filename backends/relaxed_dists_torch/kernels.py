@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
@@ -24,10 +24,9 @@ from .autograd import (
     LinkedDensity,
     Mass,
 )
-from .noise import seed_for
 from .ops import ops
 from .seed import Seed, seed
-from .state import eager, known, transformed
+from .state import eager, known, traced, transformed
 
 
 def look(logits: Tensor, one_hot: bool) -> int | None:
@@ -37,18 +36,14 @@ def look(logits: Tensor, one_hot: bool) -> int | None:
     """
     # On a GPU, reading the answer would force a synchronisation. The answer isn't kept for the next
     # call, since a write through .data or NumPy would go unnoticed.
-    if transformed() or not logits.is_cpu or not known(logits) or not logits.numel():
+    if traced() or transformed() or not logits.is_cpu or not logits.numel():
         return None
     if compiled.usable(logits):
         return compiled.look(logits, one_hot)
+    if not known(logits):
+        return None
     low, high = torch.aminmax(logits.detach())
     return 0 if low.item() > -formulas.HUGE and high.item() < formulas.HUGE else None
-
-
-def noise_in_kernel(logits: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
-    """The seed of noise of a shape, if the kernels can make it while they draw."""
-    # eager() comes first, since numel() would fix the batch size of an exported program.
-    return seed_for(logits, shape, key) if eager() and shape.numel() else None
 
 
 def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -19,7 +19,7 @@ def joint(*shapes: Size) -> Size:
 
 def rows(x: Tensor, shape: Size) -> Tensor:
     """A tensor that broadcasts with a shape, as contiguous rows that repeat as a whole."""
-    if x.shape != shape and x.numel() > 1:
+    if x.numel() > 1 and x.shape != shape:
         while x.dim() > 1 and (x.stride(0) == 0 or x.shape[0] == 1):
             x = x[0]
         if x.shape != shape[len(shape) - x.dim() :]:
@@ -35,8 +35,10 @@ def for_density(
     return shape, rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
 
 
-def strides(g: Tensor, event: int) -> tuple[Tensor, int, int]:
+def strides(g: Tensor | None, event: int) -> tuple[Tensor | None, int, int]:
     """A gradient with the strides of its rows and its columns (for event 0, of its numbers)."""
+    if g is None:
+        return None, 0, 0
     if g.is_contiguous():
         return g, g.shape[-1] if event else 1, 1
     if not any(g.stride()):

@@ -57,9 +57,12 @@ def _single(like: Tensor) -> bool:
 
 def seed_for(like: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
     """The seed of noise of a shape, if kernels can make the noise from it."""
+    # eager() comes first, since numel() would fix the batch size of an exported program.
+    if not eager() or transformed() or not shape.numel():
+        return None
     kernels: ModuleType = by_triton if by_triton.chosen(like) else compiled
     usable = by_triton.seeds(key) if kernels is by_triton else compiled.usable(like)
-    return seed(shape, key, kernels) if usable and not transformed() and eager() else None
+    return seed(shape, key, kernels) if usable else None
 
 
 def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:

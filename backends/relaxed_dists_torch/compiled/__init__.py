@@ -134,15 +134,12 @@ def draw_back(
     k, batch = some.shape[-1], some.shape[:-1]
     dx, t = torch.empty_like(some), rows(t, batch)
     dt = new(dx, batch) if by_t else None
-    gradients, kept = [], []
-    for g in (by_y, by_value):
-        g, row, column = (None, 0, 0) if g is None else strides(g, 1)
-        gradients += [_pointer(g), row, column]
-        kept.append(g)  # a copy must live as long as its pointer is used
-    g, row, _ = (None, 0, 0) if by_own is None else strides(by_own, 0)
-    gradients += [_pointer(g), row]
-    values = _pointer(y), _pointer(p), t.data_ptr(), t.numel()
-    _run("draw_back", dx.numel() // k, k, *values, *gradients, dx.data_ptr(), _pointer(dt), k)
+    # A copy of a gradient must live as long as its pointer is used, so it keeps its name.
+    (by_y, y_row, y_column), (by_value, row, column) = strides(by_y, 1), strides(by_value, 1)
+    by_own, own_row, _ = strides(by_own, 0)
+    given = _pointer(y), _pointer(p), t.data_ptr(), t.numel(), _pointer(by_y), y_row, y_column
+    more = _pointer(by_value), row, column, _pointer(by_own), own_row
+    _run("draw_back", dx.numel() // k, k, *given, *more, dx.data_ptr(), _pointer(dt), k)
     return dx, dt
 
 
@@ -166,10 +163,10 @@ def density_back(
         new(x, each) if want else None
         for each, want in zip((shape, batch, shape), wanted, strict=True)
     )
-    g, row, _ = strides(g, 0)
+    by_out, row, _ = strides(g, 0)
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     results = _pointer(dx), _pointer(dy), _pointer(dt), simplex
-    given = y.data_ptr(), g.data_ptr(), row
+    given = y.data_ptr(), _pointer(by_out), row
     _run("density_back", batch.numel(), k, *parameters, *given, *results, k)
     return dx, dt, dy
 
@@ -193,8 +190,8 @@ def mass_back(
     shape = Size((*batch, k))
     x, value = rows(x, shape), value.expand(shape).contiguous()
     dx, dvalue = new(x, shape) if wanted[0] else None, new(x, shape) if wanted[1] else None
-    g, row, _ = strides(g, 0)
-    given = x.data_ptr(), x.numel() // k, value.data_ptr(), g.data_ptr(), row
+    by_out, row, _ = strides(g, 0)
+    given = x.data_ptr(), x.numel() // k, value.data_ptr(), _pointer(by_out), row
     _run("mass_back", batch.numel(), k, *given, _pointer(dx), _pointer(dvalue), k)
     return dx, dvalue
 
@@ -220,13 +217,9 @@ def binary_draw_back(
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
     dx, dt, t = torch.empty_like(y), new(y, y.shape) if by_t else None, rows(t, y.shape)
-    gradients, kept = [], []
-    for g in (by_y, by_value):
-        g, row, _ = (None, 0, 0) if g is None else strides(g, 0)
-        gradients += [_pointer(g), row]
-        kept.append(g)  # a copy must live as long as its pointer is used
-    given = y.data_ptr(), t.data_ptr(), t.numel()
-    _run("binary_draw_back", y.numel(), 1, *given, *gradients, dx.data_ptr(), _pointer(dt))
+    (by_y, y_row, _), (by_value, row, _) = strides(by_y, 0), strides(by_value, 0)
+    given = y.data_ptr(), t.data_ptr(), t.numel(), _pointer(by_y), y_row, _pointer(by_value), row
+    _run("binary_draw_back", y.numel(), 1, *given, dx.data_ptr(), _pointer(dt))
     return dx, dt
 
 
@@ -246,9 +239,9 @@ def binary_density_back(
     """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
     shape, x, t, y = for_density(x, t, y, g.shape, 0)
     dx, dt, dy = (new(x, shape) if each else None for each in wanted)
-    g, row, _ = strides(g, 0)
+    by_out, row, _ = strides(g, 0)
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     results = _pointer(dx), _pointer(dy), _pointer(dt), unit
-    given = y.data_ptr(), g.data_ptr(), row
+    given = y.data_ptr(), _pointer(by_out), row
     _run("binary_density_back", shape.numel(), 1, *parameters, *given, *results)
     return dx, dt, dy
