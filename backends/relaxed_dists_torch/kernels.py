@@ -180,12 +180,11 @@ _register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
 
 @_kernel(one_hot.own_concrete_log_prob)
 def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value: Any = None) -> Any:
-    # The density that was computed with the draw is used once, since its caller may write to it.
-    density = vars(y).pop("_own", None) if torch.is_grad_enabled() else None
+    density = getattr(y, "_own", None)
     if density is None:
         density = Density.apply(logits, temperature, y, True, True)
     if value is None or not value.requires_grad:
-        return density
+        return density.clone()  # the caller may write to it
     return LinkedDensity.apply(density, y, value, EVERYTHING, logits, temperature)
 
 

@@ -101,8 +101,9 @@ def draw(
         shape = Size((*batch, k))
         t = rows(t, batch)
     (seed, drawn), x = seed_and_noise(noise, shape), rows(x, shape)
-    y, value = new(x, shape) if log else None, new(x, shape)
-    density = new(x, shape[:-1]) if own else None
+    value = new(x, shape)
+    y = torch.empty_like(value) if log else None
+    density = x.new_empty(shape[:-1]) if own else None
     parameters = x.data_ptr(), x.numel() // k, t.data_ptr(), t.numel()
     results = _pointer(y), value.data_ptr(), _pointer(density), hard
     _run("draw", shape.numel() // k, k, seed, _pointer(drawn), *parameters, *results, k)
@@ -205,7 +206,8 @@ def binary_draw(
     """
     shape = joint(noise.shape, x.shape, t.shape)
     (seed, drawn), x, t = seed_and_noise(noise, shape), rows(x, shape), rows(t, shape)
-    y, value = new(x, shape) if log else None, new(x, shape)
+    value = new(x, shape)
+    y = torch.empty_like(value) if log else None
     parameters = x.data_ptr(), x.numel(), t.data_ptr(), t.numel()
     results = _pointer(y), value.data_ptr(), hard
     _run("binary_draw", shape.numel(), 1, seed, _pointer(drawn), *parameters, *results)

@@ -12,7 +12,7 @@
     X(int64_t, look, (const float *x, int64_t number, int64_t K))                                  \
     X(void, noise, (uint64_t seed, float *out, int64_t K, int64_t begin, int64_t end))             \
     X(void, logistic, (uint64_t seed, float *out, int64_t begin, int64_t end))                     \
-    X(int64_t, draw,                                                                               \
+    X(void, draw,                                                                                  \
       (uint64_t seed, const float *noise, const float *x, int64_t x_number,                        \
        const float *t, int64_t t_number, float *y, float *value, float *own, int64_t hard,         \
        int64_t K, int64_t begin, int64_t end))                                                     \
