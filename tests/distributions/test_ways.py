@@ -194,6 +194,28 @@ def test_kernels_gradients_of_draws_are_the_formulas(
         near(found[1], exact[1], (size + 1e-30).expand(y.shape)[..., 0] * (1 + finite) * 4, 8)
 
 
+@needs_kernels
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("case", SHAPES)
+def test_a_density_computed_with_a_draw_has_the_formulas_gradient(
+    case: str, masked: bool, seed: int
+) -> None:
+    """Alone and beside that by the value; a gradient per row, and one for all rows."""
+    x, g, t = given(case, seed, masked)
+    y, p = compiled.draw(x, g, t, False)
+    by_value, batch = torch.randn(y.shape), y.shape[:-1]
+    for by_own in (torch.randn(batch), torch.tensor(0.3).expand(batch)):
+        for by in (None, by_value):
+            found = compiled.draw_back(y, p, t, None, by, True, by_own)
+            wide = [None if z is None else z.double() for z in (y, p, t, None, by)]
+            exact = by_operations.draw_back(*wide, True, by_own.double())
+            largest = by_own.double().abs() + (0.0 if by is None else by.double().abs().amax(-1))
+            size = 1e-30 + (largest * y.shape[-1] / t)[..., None]
+            near(found[0], exact[0], size, 8)
+            finite = torch.where(y.isfinite(), y, 0.0).abs().amax(-1)
+            near(found[1], exact[1], size[..., 0] * (1 + finite) * 4, 8)
+
+
 @WAYS
 @pytest.mark.parametrize("unit", [False, True])
 def test_kernels_binary_formulas(way: Any, unit: bool, seed: int) -> None:
