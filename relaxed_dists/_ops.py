@@ -49,16 +49,16 @@ class QuadratureOps(Ops, Protocol):
     """The operations that integrals and loops need in addition to those of Ops."""
 
     def columns(self, x: Array, /) -> Array:
-        """x of shape ``(..., K)`` as a matrix of K rows, whose columns are the vectors in x.
+        """x of shape ``(..., K)`` with its last axis first; the others may be merged into one.
 
-        A sum over the K entries then adds the rows of the matrix, which is fast.
+        A sum over the K entries then adds arrays, which is fast.
         """
 
     def rows(self, x: Array, like: Array, /) -> Array:
         """The inverse of ``columns``: the columns of x as vectors, in the shape of like."""
 
     def total(self, x: Array, /) -> Array:
-        """The sum over the last but one axis, which is kept with length 1."""
+        """The sum over the categories of ``columns``, whose axis is kept with length 1."""
 
     def constant(self, values: Any, like: Array, /) -> Array:
         """NumPy values as an array of like's dtype."""

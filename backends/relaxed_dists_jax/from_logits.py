@@ -5,7 +5,7 @@ value is the relaxed sample that a draw keeps for its log_prob, in a map by the 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import jax
@@ -16,12 +16,14 @@ from jax import Array, lax, random
 from relaxed_dists import _errors
 from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimated import Estimated
+from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._distributions.from_family import FromFamily
 
 from . import kernels  # noqa: F401 (it registers its kernels with the operations)
 from .carrier import find_relaxed, get_relaxed, keep_relaxed
+from .devices import on_automatic_axes
 from .input import at_once, holds, known, real, result_dtype
-from .noise import gumbel, logistic
+from .noise import checked_key, gumbel, logistic
 from .ops import compute_dtype, ops
 
 
@@ -142,20 +144,26 @@ class FromLogits(FromFamily):
         """The event's shape, ``(K,)`` for categories, ``()`` if binary, ``(N, N)`` for matrices."""
         return jnp.shape(self.logits)[jnp.ndim(self.logits) - self._family.event_dim :]
 
+    def _ask(self, method: Callable[..., Any], *given: Any) -> Any:
+        return on_automatic_axes(functools.partial(method, ops), self._family.event_dim, given)
+
     def _noise(self, key: Any, sample_shape: Sequence[int], like: Array) -> Array:
         draw = gumbel if self._family.event_dim else logistic
-        return draw(
-            key,
-            checked_shape(self._name, sample_shape) + self.batch_shape + self.event_shape,
-            like.dtype,
-        )
+        return draw(key, (*sample_shape, *self.batch_shape, *self.event_shape), like.dtype)
 
     def _draw(
         self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True
     ) -> tuple[Array, list[Any]]:
         """A value, and in a list the sample behind it if the family keeps one."""
-        p = self._parameters()
-        value, sample = self._family.draw(ops, p, self._noise(key, sample_shape, p.logits))
+        lead = checked_shape(self._name, sample_shape)
+
+        def draw(p: Parameters, key: Any) -> Any:
+            return self._family.draw(ops, p, self._noise(key, lead, p.logits))
+
+        given = self._parameters(), checked_key(key)
+        # The masses of HardConcrete belong to the parameters, and do not have the sample shape.
+        leads = len(lead), 0 if self._family.space == "masses" else len(lead)
+        value, sample = on_automatic_axes(draw, self._family.event_dim, given, leads)
         value = self._keep(value if gradient else lax.stop_gradient(value), sample)
         return value, [] if sample is None else [sample]
 
@@ -218,11 +226,16 @@ class EstimatedFromLogits(Estimated, FromLogits):
         estimator, one_hot = self.estimator, self._family.event_dim > 0
         if estimator is None:
             return super()._draw(key, sample_shape, gradient)
-        logits = self._parameters().logits
-        noise = more = self._noise(key, sample_shape, logits)
-        if estimator.draws:
-            shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
-            more = gumbel(random.fold_in(key, 1), shape, logits.dtype)
-        value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
+        lead = checked_shape(self._name, sample_shape)
+
+        def draw(p: Parameters, estimator: Any, key: Any) -> Any:
+            noise = more = self._noise(key, lead, p.logits)
+            if estimator.draws:
+                shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
+                more = gumbel(random.fold_in(key, 1), shape, p.logits.dtype)
+            return estimator_base.value(ops, estimator, one_hot, p.logits, noise, more)
+
+        given = self._parameters(), estimator, checked_key(key)
+        value = on_automatic_axes(draw, self._family.event_dim, given, len(lead))
         value = value.astype(self.logits.dtype)
         return (keep_relaxed(value, True, "soft"), [True]) if estimator.soft else (value, [])

@@ -16,6 +16,7 @@ from relaxed_dists._distributions import bernoulli, one_hot
 from relaxed_dists._distributions.formulas import HUGE, LOWEST, hot, softmaxes
 
 from .carrier import get_relaxed, keep_relaxed
+from .devices import several
 from .input import known
 from .ops import LGAMMA, ops
 
@@ -24,6 +25,8 @@ def _flatten(formula: hot) -> None:
     """Compute a formula on flat arrays: XLA's loop over a short last axis takes 5 times as long."""
 
     def call(ops: Any, *arrays: Array | float) -> Any:
+        if several():
+            return formula.formula(ops, *arrays)
         shape = jnp.broadcast_shapes(*map(jnp.shape, arrays))
         flat = (x if jnp.ndim(x) == 0 else jnp.broadcast_to(x, shape).reshape(-1) for x in arrays)
         return jax.tree.map(lambda x: x.reshape(shape), formula.formula(ops, *flat))

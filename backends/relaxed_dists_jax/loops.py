@@ -12,6 +12,7 @@ from relaxed_dists._distributions import hard_concrete, permutation, subset
 from relaxed_dists._distributions.formulas import hot, softmaxes
 
 from . import kernels  # noqa: F401 (it registers the kernel of softmaxes)
+from .devices import alike
 from .ops import ops
 
 _STATIC = {"k", "hard", "iterations", "stretch"}
@@ -27,7 +28,7 @@ def _compile(formula: hot) -> None:
     plain.kernels[softmaxes.name] = ops.kernels[softmaxes.name]
     static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
     compiled = jax.jit(functools.partial(formula.formula, plain), static_argnames=static)
-    ops.kernels[formula.name] = lambda ops, *given: compiled(*given)
+    ops.kernels[formula.name] = lambda ops, *given: compiled(*alike(given))
 
 
 for _formula in (

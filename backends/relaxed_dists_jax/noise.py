@@ -11,8 +11,10 @@ from jax import Array, lax
 from relaxed_dists import _errors
 
 from . import older
+from .devices import several
 
 FEW = 64  # up to this number of words, JAX's own primitive is called: its loop is cheap then
+MOST = 2**32  # the number of counters that one word of 32 bits can count
 
 
 @functools.cache
@@ -33,9 +35,27 @@ def _implementation(key: Any) -> tuple[str, bool]:
     raise _errors.not_a_key(key)
 
 
+def _rounds(key: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """Threefry-2x32 with 20 rounds (Salmon et al., 2011), unrolled: two words of each counter."""
+    keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
+    x, y = x + keys[0], y + keys[1]
+    for i in range(5):
+        for shift in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            x += y
+            y = x ^ (y << shift | y >> 32 - shift)
+        x, y = x + keys[(i + 1) % 3], y + keys[(i + 2) % 3] + (i + 1)
+    return x, y
+
+
+def checked_key(key: Any) -> Any:
+    """A random key; an error if it is none."""
+    _implementation(key)
+    return key
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def _threefry(key: Array, number: int) -> Array:
-    """Random words of 32 bits: Threefry-2x32 with 20 rounds (Salmon et al., 2011), unrolled.
+    """A flat array of random words of 32 bits.
 
     Each counter yields two words, and both are used; jax.random.bits uses only one.
     """
@@ -50,27 +70,48 @@ def _threefry(key: Array, number: int) -> Array:
 
         x, y = threefry2x32_p.bind(key[0], key[1], x, y)
     else:
-        keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
-        x, y = x + keys[0], y + keys[1]
-        for i in range(5):
-            for shift in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
-                x += y
-                y = x ^ (y << shift | y >> 32 - shift)
-            x, y = x + keys[(i + 1) % 3], y + keys[(i + 2) % 3] + (i + 1)
+        x, y = _rounds(key, x, y)
     return jnp.concatenate([x, y])[:number]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _threefry_by_place(key: Array, shape: tuple[int, ...]) -> Array:
+    """The words of ``_threefry`` in a shape, each computed from its place alone.
+
+    So each device makes its own words of a sharded array, however it is sharded. Concatenating
+    halves would gather the words of all devices. One of a counter's two words is used.
+    """
+    place, row = jnp.zeros(shape, jnp.uint32), jnp.ones(shape, jnp.uint32)
+    number, rows = 1, 1
+    for axis in reversed(range(len(shape))):
+        here, size = lax.broadcasted_iota(jnp.uint32, shape, axis), shape[axis]
+        if isinstance(size, int) and isinstance(number, int) and number * size > MOST:
+            row += here * jnp.asarray(rows, jnp.uint32)
+            rows *= size
+        else:
+            place += here * jnp.asarray(number, jnp.uint32)
+            number *= size
+    if rows > 1:
+        return _rounds(key, place, row)[0]
+    half = jnp.asarray((number + 1) // 2, jnp.uint32)
+    first = place < half
+    return jnp.where(first, *_rounds(key, jnp.where(first, place, place - half), row))
 
 
 def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, int]:
     # The numbers are made from integer bits, since jax.random.uniform has a grid of 2^-23, which
-    # cuts the Gumbel tail at 15.9. The bits are drawn flat, since XLA's loop over a short last axis
-    # takes twice the time.
+    # cuts the Gumbel tail at 15.9. On one device the bits are drawn flat, since XLA's loop over a
+    # short last axis takes twice the time.
     (implementation, typed), number = _implementation(key), math.prod(shape)
+    by_place = several() or (isinstance(number, int) and number > MOST)
+    drawn = shape if by_place else (number,)
     if dtype == jnp.float64:
-        return jax.random.bits(key, (number,), jnp.uint64).reshape(shape), 64
+        return jax.random.bits(key, drawn, jnp.uint64).reshape(shape), 64
     if implementation == "threefry2x32":
-        bits = _threefry(jax.random.key_data(key) if typed else key, number)
+        key = jax.random.key_data(key) if typed else key
+        bits = _threefry_by_place(key, shape) if by_place else _threefry(key, number)
     else:
-        bits = jax.random.bits(key, (number,), jnp.uint32)
+        bits = jax.random.bits(key, drawn, jnp.uint32)
     return bits.reshape(shape), 32
 
 

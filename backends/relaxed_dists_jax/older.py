@@ -4,6 +4,9 @@ from typing import Any
 
 import jax
 
+# Before JAX 0.7, meshes have no explicit axes, and types do not say along which axes arrays vary.
+HAS_TYPED_MESHES = hasattr(jax, "set_mesh")
+
 
 def key_impl(key: Any) -> str:
     """The name of a key's generator."""

@@ -13,6 +13,8 @@ from jax import Array, custom_derivatives, lax
 from relaxed_dists import _errors
 from relaxed_dists._distributions import permutation
 
+from .devices import several
+
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
 
@@ -66,11 +68,16 @@ class _JaxOps:
         return (place == first).astype(x.dtype)
 
     def top(self, x: Array, k: int) -> Array:
+        if several():  # XLA gathers the argument of lax.top_k, but not that of a sort
+            place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+            places = lax.sort_key_val(-x, place)[1][..., :k]
+        else:
+            places = lax.top_k(x, k)[1]
         # jnp.put_along_axis isn't used, since it refuses symbolic shapes.
-        places = lax.top_k(x, k)[1].reshape(-1, k)
-        row = lax.broadcasted_iota(places.dtype, places.shape, 0)
-        flat = jnp.zeros_like(x).reshape(-1, x.shape[-1])
-        return flat.at[row, places].set(1.0).reshape(x.shape)
+        put = _put_ones
+        for _ in x.shape[1:]:
+            put = jax.vmap(put)
+        return put(jnp.zeros_like(x), places)
 
     def matching(self, x: Array) -> Array:
         if not all(isinstance(n, int) for n in x.shape):
@@ -113,18 +120,18 @@ class _JaxOps:
             parts = f(point[0])
             return [a + point[1] * b for a, b in zip(totals, parts, strict=True)], None
 
-        shapes = jax.eval_shape(f, t[0])
-        totals = [jnp.zeros(x.shape, x.dtype) for x in shapes]
+        # f is called for the types of its results; XLA drops the values, which nothing uses.
+        totals = [jnp.zeros_like(x) for x in f(t[0])]
         return lax.scan(step, totals, (t, w))[0]
 
     def columns(self, x: Array) -> Array:
-        return x.reshape(-1, x.shape[-1]).T
+        return jnp.moveaxis(x, -1, 0) if several() else x.reshape(-1, x.shape[-1]).T
 
     def rows(self, x: Array, like: Array) -> Array:
-        return x.T.reshape(like.shape)
+        return jnp.moveaxis(x, 0, -1).reshape(like.shape)
 
     def total(self, x: Array) -> Array:
-        return x.sum(-2, keepdims=True)
+        return x.sum(0, keepdims=True)
 
     def dot(self, x: Array, y: Array) -> Array:
         return jnp.tensordot(x, y, 1, precision=lax.Precision.HIGHEST)
@@ -182,6 +189,10 @@ def _take(row: Array, index: Array) -> Array:
         return row.at[index].get(mode="clip")
     row = row.reshape(*(1,) * (index.ndim - row.ndim), *row.shape)
     return jnp.take_along_axis(row, index, -1, mode="clip")
+
+
+def _put_ones(zeros: Array, places: Array) -> Array:
+    return zeros.at[places].set(1.0)
 
 
 ops = _JaxOps()

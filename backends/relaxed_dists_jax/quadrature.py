@@ -18,6 +18,7 @@ from jax import Array, custom_derivatives, lax
 from relaxed_dists._distributions import divergences, log_moments, quadrature
 from relaxed_dists._distributions.formulas import hot
 
+from .devices import alike
 from .ops import ops
 
 _Arrays = tuple[Array, ...]
@@ -28,14 +29,14 @@ def _is_zero(x: Any) -> bool:
     return isinstance(x, custom_derivatives.SymbolicZero)
 
 
-def _dense(x: Any) -> Any:
+def _dense(tangent: Any, primal: Array) -> Any:
     """A tangent as an array, also if it is a symbolic zero."""
-    return jnp.zeros(x.shape, x.dtype) if _is_zero(x) else x
+    return jnp.zeros_like(primal) if _is_zero(tangent) else tangent
 
 
 def _first(temperatures: _Arrays) -> tuple[Array, _Arrays]:
     """Whether the entries of each array are all equal, and the first entry of each array."""
-    first = tuple(t.reshape(-1)[0] for t in temperatures)
+    first = tuple(t[(0,) * t.ndim] for t in temperatures)
     pairs = zip(temperatures, first, strict=True)
     return functools.reduce(jnp.logical_and, [(t == one).all() for t, one in pairs]), first
 
@@ -102,7 +103,7 @@ def _by_temperature(
     chosen_gradients = _derived_from(both, functools.partial(fast, _value_and_gradients))
 
     def jvp(primals: Any, tangents: Any) -> Any:
-        dense = jax.tree.map(_dense, tangents, is_leaf=_is_zero)
+        dense = jax.tree.map(_dense, tangents, primals, is_leaf=_is_zero)
         if not all(_is_zero(x) for x in tangents[1]):
             return jax.jvp(formula, primals, dense)
         value, gradients = chosen_gradients(*primals)
@@ -137,7 +138,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
 
     def jvp(primals: Any, tangents: Any) -> Any:
         if not _is_zero(tangents[1]):
-            return jax.jvp(formula, primals, tuple(_dense(x) for x in tangents))
+            return jax.jvp(formula, primals, tuple(map(_dense, tangents, primals)))
         logits, temperature = primals
         rule, narrow, offsets = quadrature.moment_places(ops, logits, temperature)
 
@@ -166,7 +167,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
                 ops, temperature, *(jnp.tensordot(steps, x, 1, precision="highest") for x in terms)
             )
 
-        return jax.jvp(near, (logits,), (_dense(tangents[0]),))
+        return jax.jvp(near, (logits,), (_dense(tangents[0], logits),))
 
     chosen.defjvp(jvp, symbolic_zeros=True)
     return cast(tuple[Array, Array], chosen(logits, temperature))
@@ -198,7 +199,7 @@ def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _register(formula: hot, way: Callable[..., Any]) -> None:
-    compiled = jax.jit(way)
+    compiled = jax.jit(lambda *arrays: way(*alike(arrays)))
     ops.kernels[formula.name] = lambda ops, *arrays: compiled(*arrays)
 
 

@@ -19,7 +19,6 @@ from relaxed_dists._distributions.estimator_base import renewed, short_repr
 from relaxed_dists_jax import loops, quadrature  # noqa: F401 (they register themselves with the operations)
 from relaxed_dists_jax.carrier import get_relaxed
 from relaxed_dists_jax.from_logits import FromLogits, Jax, checked_shape
-from relaxed_dists_jax.ops import ops
 
 from . import _older
 from ._wrappers import _Masked, to_event
@@ -130,7 +129,8 @@ class LogitsDistribution(FromLogits, Distribution):
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
         """A ``cls`` with the logits of this distribution's discrete counterpart."""
-        logits = self._family.discrete_logits(ops, self._parameters()).astype(self.logits.dtype)
+        logits = self._ask(self._family.discrete_logits, self._parameters())
+        logits = logits.astype(self.logits.dtype)
         aux = self._validate_args, cls._family if family is None else family
         return cls.tree_unflatten(aux, (logits, None, None))
 

@@ -128,7 +128,7 @@ def concrete_kl_at_one_temperature(ops: QuadratureOps, logits: Array, other: Arr
         # log1p keeps the digits of c.
         far = ops.total(ops.where(unmasked & (abs(a) >= 1), 1.0, 0.0 * a)) > 0
         close = ops.log1p(ops.total(ops.expm1(ops.where(abs(a) < 1, a, 0.0))) / k)
-        top = ops.max(ops.rows(a, given)).reshape(1, -1)
+        top = ops.columns(ops.max(ops.rows(a, given))[..., None])
         apart = top + ops.log(ops.total(ops.exp(a - top)) / k)
         d = a - ops.where(far, apart, close)
         ratio, weight = ops.where(unmasked, ops.expm1(d), 0.0), ops.exp(d)

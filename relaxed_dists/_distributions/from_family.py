@@ -68,6 +68,10 @@ class FromFamily:
         """The name of the class, or of the function that the user called, in messages."""
         return type(self).__name__
 
+    def _ask(self, method: Callable[..., Any], *given: Any) -> Any:
+        """The result of a method of the family."""
+        return method(self._framework.ops, *given)
+
     @property
     def _scorer(self) -> str:
         """The name of the method or function that scores a value, in messages."""
@@ -148,9 +152,9 @@ class FromFamily:
         dtype = p.logits.dtype
         sample = None if sample is None else self._framework.cast(sample, dtype)
         if own:
-            return family.own_log_prob(self._framework.ops, p, sample, value)
+            return self._ask(family.own_log_prob, p, sample, value)
         value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
-        return self._framework.cast(family.log_prob(self._framework.ops, p, value, sample), dtype)
+        return self._framework.cast(self._ask(family.log_prob, p, value, sample), dtype)
 
     def _on_support(self, value: Any, sample: Any, soft: bool) -> Any:
         """The value as a floating array; an error if its density is not defined or not known."""
@@ -172,7 +176,7 @@ class FromFamily:
     def _check_support(self, value: Any, soft: bool = False) -> None:
         family = self._family
         slack = formulas.rounding(self._framework.limits(value.dtype)[1], self.event_shape)
-        if not self._framework.holds(family.valid(self._framework.ops, value, slack, soft)):
+        if not self._framework.holds(self._ask(family.valid, value, slack, soft)):
             raise _errors.off_support(self._scorer, value, family.noun, family.remedy)
 
     def _refuse_rounded(self, value: Any) -> None:
@@ -180,7 +184,7 @@ class FromFamily:
 
         If the numbers can't be read, refuse the value if an ELBO scores it at a relaxed site.
         """
-        lost = self._family.rounded(self._framework.ops, self._parameters(value.dtype), value)
+        lost = self._ask(self._family.rounded, self._parameters(value.dtype), value)
         seen = self._framework.known(lost)
         if bool(lost.any()) if seen else self._framework.relaxed_site(False):
             raise self._rounded(seen)
@@ -205,7 +209,7 @@ class FromFamily:
         p = self._parameters()
         sample = None if sample is None else self._framework.cast(sample, p.logits.dtype)
         value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
-        return self._framework.cast(cdf(self._framework.ops, p, value, sample), self.logits.dtype)
+        return self._framework.cast(self._ask(cdf, p, value, sample), self.logits.dtype)
 
     def icdf(self, q: Any) -> Any:
         """The quantile of a probability: the smallest value whose cdf is q or more.
@@ -224,13 +228,13 @@ class FromFamily:
         if self._validate_args and not self._framework.holds((q >= 0) & (q <= 1)):
             raise _errors.bad_probability(self._name, q)
         p = self._parameters()
-        return self._keep(*icdf(self._framework.ops, p, self._framework.cast(q, p.logits.dtype)))
+        return self._keep(*self._ask(icdf, p, self._framework.cast(q, p.logits.dtype)))
 
     # The methods below return moments, entropy and other properties.
 
     def _of(self, what: str) -> Any:
         """The result of the family's method of that name; an error if the family lacks it."""
-        return self._family.method(what, self._name)(self._framework.ops, self._parameters())
+        return self._ask(self._family.method(what, self._name), self._parameters())
 
     @property
     def probs(self) -> Any:

@@ -216,8 +216,8 @@ def inclusion(ops: QuadratureOps, k: int, logits: Array) -> Array:
         x = ops.exp(ops.clip(offsets + nodes[0], -math.inf, 6.0))  # (categories, events, 1, nodes)
         none = 0.0 * x[0]
         before = ops.scan(earlier, none + start, x[backwards], number)[1][backwards]
-        fewer = ops.total(before * ops.scan(later, none + 0.0 * start + 1.0, x, number)[1])
-        fewer, x = fewer[..., 0, :], x[..., 0, :]
+        after = ops.scan(later, none + 0.0 * start + 1.0, x, number)[1]
+        fewer, x = (before * after).sum(-2), x[..., 0, :]
         terms = x * ops.exp(-x) * ops.where(top, 1 - fewer, fewer)
         return total + ops.sum(terms * nodes[1]), None
 

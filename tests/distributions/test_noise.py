@@ -88,6 +88,28 @@ def test_words_are_those_of_jaxs_own_rounds(number: int, seed: int) -> None:
     np.testing.assert_array_equal(noise._threefry(key, number), expected)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (2, 3, 4), (5, 1, 13)])
+def test_each_place_has_its_word(shape: tuple[int, ...], seed: int) -> None:
+    """The words that devices make of a sharded array are those that one device makes."""
+    jax = pytest.importorskip("jax")
+    noise = pytest.importorskip("relaxed_dists_jax.noise")
+    key = jax.random.key_data(jax.random.key(seed))
+    expected = noise._threefry(key, math.prod(shape)).reshape(shape)
+    np.testing.assert_array_equal(noise._threefry_by_place(key, shape), expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4), (5, 3, 16), (3, 5, 7), (7, 3)])
+def test_no_counter_is_used_twice(
+    shape: tuple[int, ...], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More words than one word can count have counters (place, row), here at a limit of 16."""
+    jax = pytest.importorskip("jax")
+    noise = pytest.importorskip("relaxed_dists_jax.noise")
+    monkeypatch.setattr(noise, "MOST", 16)
+    words = noise._threefry_by_place.__wrapped__(jax.random.key_data(jax.random.key(seed)), shape)
+    assert len(np.unique(words)) == math.prod(shape)  # equal by chance: once in 10^5 runs
+
+
 @pytest.mark.parametrize("name", ["LogitRelaxedBernoulli", "ExpRelaxedOneHotCategorical"])
 def test_laws_have_exact_tails_on_both_sides(backend: Backend, name: str, seed: int) -> None:
     """With temperature 1 and equal logits, the logit or log ratio is standard logistic."""

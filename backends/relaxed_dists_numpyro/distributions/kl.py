@@ -1,6 +1,7 @@
 """KL divergences, registered only where they are exact: between discrete distributions, and
 between relaxed distributions on the same space."""
 
+import functools
 from typing import Any, NoReturn, cast
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from numpyro.distributions.kl import kl_divergence
 from relaxed_dists import _errors
 from relaxed_dists._distributions.divergences import check_shapes
 from relaxed_dists._distributions.family import Parameters
+from relaxed_dists_jax.devices import on_automatic_axes
 from relaxed_dists_jax.ops import compute_dtype, ops
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
@@ -36,7 +38,8 @@ def _kl(p: Any, q: Any) -> Array:
     dtype = compute_dtype(p.logits, q.logits)
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
     first, second = (_cast(x.expand(shape)._parameters(), dtype) for x in (p, q))
-    return cast(Array, p._family.kl(ops, q._family, first, second))
+    ask = functools.partial(p._family.kl, ops, q._family)
+    return cast(Array, on_automatic_axes(ask, p._family.event_dim, (first, second)))
 
 
 def _cast(p: Parameters, dtype: Any) -> Parameters:

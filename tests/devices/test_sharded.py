@@ -1,0 +1,105 @@
+"""On several devices, values are those of one device, and each device computes its own part.
+
+The cases run in one process with four devices, since JAX asks for their number when it starts. A
+test here has the name and the parameters of a function of tests/support/sharding.py, which returns
+what is wrong.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from harness import SUPPORT
+from machinery import EVERY, HARD, NAMES
+from sharding import BY_ROWS, PLACEMENTS, WAYS
+
+MATCHED = ["Permutation", "RelaxedPermutation hard"]  # SciPy computes their draws, on one device
+ONE_HOT = [name for name in NAMES if "OneHot" in name]
+SMOOTH = ["RelaxedOneHotCategorical", "RelaxedBernoulli", "ExpRelaxedOneHotCategorical"]
+INTEGRALS = [*SMOOTH, "HardConcrete", "Subset"]
+FIVE = [WAYS[i] for i in (1, 7, 8, 11, 12)]
+
+
+def case_of(item: Any) -> tuple[str, dict[str, Any]]:
+    """The function of sharding.py that a test is named after, and its arguments."""
+    return item.originalname.removeprefix("test_"), item.callspec.params
+
+
+@pytest.fixture(scope="module")
+def found(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What is wrong in each test of this file, by its name; all cases run together."""
+    pytest.importorskip("numpyro")
+    if not hasattr(pytest.importorskip("jax"), "set_mesh"):
+        pytest.skip("needs JAX 0.7")
+    items = [item for item in request.session.items if item.path == request.path]
+    done = subprocess.run(
+        [sys.executable, SUPPORT / "sharding.py"],
+        input=json.dumps([case_of(item) for item in items]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    names = [item.nodeid for item in items]
+    return dict(zip(names, json.loads(done.stdout), strict=True))
+
+
+@pytest.fixture
+def wrong(request: pytest.FixtureRequest, found: dict[str, str]) -> str:
+    """What is wrong in the case of a test."""
+    return found[request.node.nodeid]
+
+
+@pytest.mark.turns(lambda name, **_: name in EVERY)
+@pytest.mark.share
+@pytest.mark.parametrize("name", NAMES + HARD)
+@pytest.mark.parametrize("way", WAYS, ids="-".join)
+def test_draws(name: str, way: tuple[str, str], wrong: str) -> None:
+    """Draws, densities and their gradients are those of one device."""
+    assert wrong == ""
+
+
+@pytest.mark.turns(lambda name, **_: name in SMOOTH[:2])
+@pytest.mark.share
+@pytest.mark.parametrize("name", INTEGRALS)
+@pytest.mark.parametrize("way", FIVE, ids="-".join)
+@pytest.mark.parametrize("group", ["moments", "kl", "rest"])
+def test_integrals(group: str, name: str, way: tuple[str, str], wrong: str) -> None:
+    """Moments, entropies, KL divergences and their gradients are those of one device."""
+    assert wrong == ""
+
+
+@pytest.mark.turns(lambda name, **_: name in EVERY)
+@pytest.mark.share
+@pytest.mark.parametrize("name", [name for name in NAMES + HARD if name not in MATCHED])
+@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+@pytest.mark.parametrize("placement", BY_ROWS)
+def test_messages(placement: str, mesh: str, name: str, wrong: str) -> None:
+    """A draw, its density and its gradient need no message between devices that have rows."""
+    assert wrong == ""
+
+
+@pytest.mark.share
+@pytest.mark.parametrize("name", ONE_HOT)
+@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+@pytest.mark.parametrize("placement", [p for p in PLACEMENTS if p not in BY_ROWS])
+def test_reductions(placement: str, mesh: str, name: str, wrong: str) -> None:
+    """Devices that share a row's categories send each other a number a row, mostly a sum."""
+    assert wrong == ""
+
+
+@pytest.mark.share
+@pytest.mark.parametrize("name", ["RelaxedOneHotCategorical", "RelaxedBernoulli"])
+@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+@pytest.mark.parametrize("placement", BY_ROWS)
+def test_memory(placement: str, mesh: str, name: str, wrong: str) -> None:
+    """A device needs its share of the memory."""
+    assert wrong == ""
+
+
+@pytest.mark.parametrize("name", ["RelaxedOneHotCategorical", "Bernoulli"])
+def test_concatenated_noise(name: str, wrong: str) -> None:
+    """Noise made of concatenated halves would be gathered by all devices."""
+    assert wrong.startswith("all-gather")
