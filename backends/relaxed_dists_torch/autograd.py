@@ -51,22 +51,27 @@ def way_back(*tensors: Tensor | None) -> ModuleType:
     return by_operations if torch.is_grad_enabled() else way(*tensors)
 
 
-def _summed(ctx: Any, *gradients: Tensor | None) -> list[Tensor | None]:
-    """The gradients that are wanted, summed to the shapes of the inputs."""
-    found: list[Tensor | None] = []
-    for x, wanted, shape in zip(gradients, ctx.needs_input_grad, ctx.shapes, strict=False):
-        if x is not None and wanted:
-            found.append(x if x.shape == shape else x.sum_to_size(shape))
-        else:
-            found.append(None)
-    return found
+def _way_of(noise: Tensor | Seed, *tensors: Tensor) -> ModuleType:
+    """The module that draws: the one that a seed is for, or the one for noise and parameters."""
+    return noise.kernels if isinstance(noise, Seed) else way(noise, *tensors)
+
+
+def _summed(gradient: Tensor | None, shape: torch.Size, wanted: bool = True) -> Tensor | None:
+    """A gradient summed to the shape of its input, if it is wanted."""
+    if gradient is None or not wanted:
+        return None
+    return gradient if gradient.shape == shape else gradient.sum_to_size(shape)
 
 
 class Draw(Function):
     """log_softmax((x + noise) / t), and its exponential or, if ``hard``, the one-hot argmax.
 
     Both values have the gradient of the soft one. If not ``log``, the first is None; the value is
-    then soft, and t has no gradient.
+    then soft, and t has no gradient. If ``own``, a third result is the log density of the draw on
+    the simplex; the noise is then a seed for the compiled kernels.
+
+    The density's scores x - t y are the noise up to a constant per row, so that their gradient by
+    the parameters is zero in total, and what is left is that of the change of variables.
     """
 
     generate_vmap_rule = True
@@ -78,24 +83,30 @@ class Draw(Function):
         t: Tensor,
         hard: bool,
         log: bool = True,
-        own: list[compiled.Own] | None = None,
-    ) -> tuple[Tensor | None, Tensor]:
-        given = noise if isinstance(noise, Tensor) else None
-        return way(x, given, t).draw(x, noise, t, hard, log, own)
+        own: bool = False,
+    ) -> tuple[Any, ...]:
+        if own:
+            return compiled.draw(x, noise, t, hard, own=True)
+        found: tuple[Any, ...] = _way_of(noise, x, t).draw(x, noise, t, hard, log)
+        return found
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         ctx.set_materialize_grads(False)
-        x, noise, t, ctx.hard = inputs[:4]
+        x, noise, t, hard = inputs[:4]
         ctx.shapes = x.shape, noise.shape, t.shape
-        ctx.save_for_backward(t, output[0], None if ctx.hard else output[1])
+        ctx.save_for_backward(t, output[0], None if hard else output[1])
 
     @staticmethod
-    def backward(ctx: Any, by_y: Tensor | None, by_value: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
         t, y, p = ctx.saved_tensors
-        back = way_back(t, y, p, by_y, by_value).draw_back
-        dx, dt = back(y, p, t, by_y, by_value, ctx.needs_input_grad[2])
-        return *_summed(ctx, dx, dx, dt), None, None, None
+        by_x, by_noise, by_t, *_ = ctx.needs_input_grad
+        by_y, by_value, *by_own = given
+        back = way_back(y if p is None else p, *given).draw_back
+        dx, dt = back(y, p, t, by_y, by_value, by_t, *by_own)
+        x_shape, noise_shape, t_shape = ctx.shapes
+        dx, dn = _summed(dx, x_shape, by_x), _summed(dx, noise_shape, by_noise)
+        return dx, dn, _summed(dt, t_shape), None, None, None
 
 
 class BinaryDraw(Function):
@@ -107,23 +118,27 @@ class BinaryDraw(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
-        given = noise if isinstance(noise, Tensor) else None
-        return way(x, given, t).binary_draw(x, noise, t, hard)
+    def forward(
+        x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
+    ) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = _way_of(noise, x, t).binary_draw(x, noise, t, hard, log)
+        return found
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.set_materialize_grads(False)
-        x, noise, t, _ = inputs
+        x, noise, t = inputs[:3]
         ctx.shapes = x.shape, noise.shape, t.shape
         ctx.save_for_backward(t, output[0])
 
     @staticmethod
     def backward(ctx: Any, by_y: Tensor | None, by_value: Tensor | None) -> tuple[Any, ...]:
         t, y = ctx.saved_tensors
-        back = way_back(t, y, by_y, by_value).binary_draw_back
-        dx, dt = back(y, t, by_y, by_value, ctx.needs_input_grad[2])
-        return *_summed(ctx, dx, dx, dt), None
+        by_x, by_noise, by_t, *_ = ctx.needs_input_grad
+        dx, dt = way_back(y, by_y, by_value).binary_draw_back(y, t, by_y, by_value, by_t)
+        x_shape, noise_shape, t_shape = ctx.shapes
+        dx, dn = _summed(dx, x_shape, by_x), _summed(dx, noise_shape, by_noise)
+        return dx, dn, _summed(dt, t_shape), None, None
 
 
 # This leaf is an input of the functions below, and tells backward() from torch.autograd.grad:
@@ -202,31 +217,46 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
     return y + (share - share.detach())
 
 
+class LinkedDensity(Function):
+    """The density of an own draw, with a gradient by the value where one is asked for.
+
+    The density's own graph gives the parameters their total gradient. Where the gradient by the
+    value is asked for, the value's graph would add to that total. The gradient by y takes away what
+    it adds.
+    """
+
+    # It has no setup_context, which takes time, since it is not used under torch.func's transforms.
+    @staticmethod
+    def forward(
+        ctx: Any, density: Tensor, y: Tensor, value: Tensor, everything: Tensor, x: Any, t: Any
+    ) -> Tensor:
+        ctx.value = value
+        ctx.save_for_backward(y, x, t)
+        return density.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        if not _asked(ctx.value):
+            return g, None, None, None, None, None
+        y, x, t = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            y = Linked.apply(y, True, ctx.value, EVERYTHING)
+        _, _, dy = way_back(x, t, y, g).density_back(x, t, y, g, True, (False, False, True))
+        rest, by_value = _split(dy, y, ctx.value, True)
+        return g, rest - dy, by_value, None, None, None
+
+
 class Density(Function):
     """The log density of log values y, in log space or, if ``simplex``, on the simplex.
 
-    If ``own``, y was drawn with these very x and t. The scores x - t y then are the noise up to a
-    constant per row, so that their gradient by the parameters is zero in total, and the gradient
-    by y is the one of the change of variables alone. The whole gradient is computed only where the
-    gradient by ``value``, which y stands behind, is asked for. ``drawn`` is the density, if it was
-    computed with the draw.
+    If ``own``, y was drawn with these very x and t. Its gradient is then that of ``Draw``'s
+    density: by y it is the one of the change of variables, and by x there is none.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        t: Tensor,
-        y: Tensor,
-        simplex: bool,
-        own: bool,
-        value: Tensor | None = None,
-        everything: Tensor | None = None,
-        drawn: compiled.Own | None = None,
-    ) -> Tensor:
-        if drawn is not None:
-            return drawn.log_prob.clone()
+    def forward(x: Tensor, t: Tensor, y: Tensor, simplex: bool, own: bool) -> Tensor:
         found = way(x, t, y)
         if own and found is by_operations:
             return by_operations.own_density(x, t, y)
@@ -235,46 +265,29 @@ class Density(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, t, y, ctx.simplex, ctx.own = inputs[:5]
-        ctx.value = inputs[5] if len(inputs) > 5 else None
+        x, t, y, ctx.simplex, ctx.own = inputs
         ctx.shapes = x.shape, t.shape, y.shape
-        # For an own y without a value the gradient needs at most t. Saved tensors would raise an
-        # error in backward if the user wrote to them in place.
-        if not ctx.own or ctx.value is not None:
+        if not ctx.own:
             ctx.save_for_backward(x, t, y)
         elif ctx.needs_input_grad[1]:
+            # Tensors that are saved raise an error in backward if the user wrote to them in place.
             ctx.save_for_backward(t)
-        drawn = inputs[7] if len(inputs) > 7 else None
-        if drawn is not None:
-            all_finite = not drawn.masked
-        elif x.is_cpu:
-            all_finite = ctx.own and way(x) is compiled and not compiled.look(x, True)
-        else:
-            # On a GPU the draw's backward pass, where the gradient by y goes, does the masking.
-            all_finite = not ctx.needs_input_grad[1]
-        ctx.unmasked = None if all_finite or not ctx.own else x.abs() < HUGE
+            ctx.number = (x.abs() < HUGE).sum(-1)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        asked = ctx.value is not None and _asked(ctx.value)
-        if asked or not ctx.own:
-            x, t, y = ctx.saved_tensors
-            if asked and torch.is_grad_enabled():  # for a second derivative
-                y = Linked.apply(y, True, ctx.value, EVERYTHING)
-            back = way_back(x, t, y, g).density_back
-            dx, dt, dy = back(x, t, y, g, ctx.simplex, ctx.needs_input_grad[:3])
-            by_value = None
-            if asked:
-                dy, by_value = _split(dy, y, ctx.value, True)
-            return *_summed(ctx, dx, dt, dy), None, None, by_value, None, None
-        by_y = -g[..., None].expand(ctx.shapes[2]) if ctx.simplex else None
-        number: Any = ctx.shapes[2][-1]
-        if ctx.unmasked is not None:
-            number = ctx.unmasked.sum(-1)
-            by_y = None if by_y is None else torch.where(ctx.unmasked, by_y, 0.0)
-        t = ctx.saved_tensors[len(ctx.saved_tensors) // 2] if ctx.needs_input_grad[1] else None
-        by_t = None if t is None else g * (number - 1) / t
-        return *_summed(ctx, None, by_t, by_y), None, None, None, None, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x_shape, t_shape, y_shape = ctx.shapes
+        wanted = ctx.needs_input_grad[:3]
+        if ctx.own:
+            dt = None
+            if wanted[1]:
+                (t,) = ctx.saved_tensors
+                dt = _summed(g * (ctx.number - 1) / t, t_shape)
+            # The way back of the draw, where the gradient by y goes, leaves out masked categories.
+            return None, dt, -g[..., None].expand(y_shape), None, None
+        x, t, y = ctx.saved_tensors
+        dx, dt, dy = way_back(x, t, y, g).density_back(x, t, y, g, ctx.simplex, wanted)
+        return _summed(dx, x_shape), _summed(dt, t_shape), _summed(dy, y_shape), None, None
 
 
 class BinaryDensity(Function):
@@ -296,73 +309,34 @@ class BinaryDensity(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         given = ctx.saved_tensors
         back = way_back(*given, g).binary_density_back
-        return *_summed(ctx, *back(*given, g, ctx.unit, ctx.needs_input_grad[:3])), None
+        found = back(*given, g, ctx.unit, ctx.needs_input_grad[:3])
+        return *map(_summed, found, ctx.shapes, ctx.needs_input_grad[:3]), None
 
 
 class Mass(Function):
-    """sum_k value_k log p_k, by a compiled kernel."""
+    """sum_k value_k log p_k; and log p, without a gradient, if the way back needs it, else None."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, value: Tensor) -> Tensor:
-        return way(x, value).mass(x, value)[0]
+    def forward(x: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        found: tuple[Tensor, Tensor | None] = way(x, value).mass(x, value)
+        return found
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        ctx.set_materialize_grads(False)
         ctx.shapes = [x.shape for x in inputs]
-        ctx.save_for_backward(*inputs)
+        logs = output[1]
+        if logs is not None:
+            ctx.mark_non_differentiable(logs)
+        ctx.save_for_backward(*inputs, logs)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        x, value = ctx.saved_tensors
-        return (*_summed(ctx, *way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad)),)
-
-
-class LogP(Function):
-    """log_softmax(x), by torch's operations; -inf for masked categories."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return by_operations.log_p(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        (logs,) = ctx.saved_tensors
-        return by_operations.log_p_back(logs, g)
-
-
-class Weighted(Function):
-    """sum_k value_k log p_k, by torch's operations: the mass, whose backward pass has the logs."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(logs: Tensor, value: Tensor) -> Tensor:
-        return by_operations.weighted(logs, value)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.shapes = [x.shape for x in inputs]
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        logs, value = ctx.saved_tensors
-        back = by_operations.weighted_back(logs, value, g, ctx.needs_input_grad)
-        return (*_summed(ctx, *back),)
-
-
-def mass(x: Tensor, value: Tensor) -> Tensor:
-    """sum_k value_k log p_k, with its gradient."""
-    if way(x, value) is by_operations:
-        by_ops: Tensor = Weighted.apply(LogP.apply(x), value)
-        return by_ops
-    by_kernel: Tensor = Mass.apply(x, value)
-    return by_kernel
+    def backward(ctx: Any, g: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if g is None:
+            return None, None
+        x, value, logs = ctx.saved_tensors
+        logs = None if torch.is_grad_enabled() else logs  # a second derivative needs its graph
+        found = way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad, logs)
+        return (*map(_summed, found, ctx.shapes),)

@@ -4,7 +4,6 @@ The functions have the signatures of those in ``compiled``. Temperatures are one
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ def _scaled(x: Tensor) -> tuple[Tensor, float]:
 
 
 def draw(
-    x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True, own: Any = None
+    x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
     """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
     scores = _noisy(x, noise)
@@ -65,8 +64,12 @@ def draw_back(
     by_y: Tensor | None,
     by_value: Tensor | None,
     by_t: bool,
+    by_own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t."""
+    """The gradients of ``draw`` by x and, if ``by_t``, by t; ``by_own`` is that by the density."""
+    if by_own is not None:
+        assert y is not None
+        by_y = (0.0 if by_y is None else by_y) - by_own[..., None].expand_as(y)
     if p is None:
         assert y is not None
         p = y.exp()
@@ -85,7 +88,10 @@ def draw_back(
     assert y is not None
     # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
     # which drops out because each row of dx sums to zero.
-    return dx, -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
+    dt = -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
+    if by_own is not None:
+        dt = dt + by_own * ((y > -math.inf).sum(-1).clamp(min=1) - 1) / t
+    return dx, dt
 
 
 def own_density(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
@@ -148,27 +154,28 @@ def log_p_back(logs: Tensor, g: Tensor) -> Tensor:
     return result
 
 
-def weighted(logs: Tensor, value: Tensor) -> Tensor:
-    """sum_k value_k log p_k; -inf where the value is NaN, or has weight on a masked category."""
+def mass(x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_k value_k log p_k, one a row, and log p for the way back.
+
+    The sum is -inf where the value is NaN, or has weight on a masked category.
+    """
+    logs = log_p(x)
     terms = (value * logs).masked_fill_(value == 0, 0.0)
-    return torch.nan_to_num(terms.sum(-1), -math.inf, -math.inf, -math.inf)
+    return torch.nan_to_num(terms.sum(-1), -math.inf, -math.inf, -math.inf), logs
 
 
-def weighted_back(
-    logs: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
+def mass_back(
+    x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool], logs: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``weighted`` by the logs and by the value."""
-    g = g[..., None]
-    # A NaN in the value has no gradient.
-    dlogs = g * torch.nan_to_num(value, 0.0, math.inf, -math.inf) if wanted[0] else None
-    if not wanted[1]:
-        return dlogs, None
-    return dlogs, torch.where(value == value, g * torch.nan_to_num(logs, neginf=0.0), 0.0)
-
-
-def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:
-    """sum_k value_k log p_k, one a row; whether all values are one-hot is not looked at."""
-    return weighted(log_p(x), value), True
+    """The gradients of ``mass`` by x and by the value, from the one by it, g."""
+    logs = log_p(x) if logs is None else logs
+    g, dx, dvalue = g[..., None], None, None
+    if wanted[0]:  # a NaN in the value has no gradient
+        h = g * torch.nan_to_num(value, 0.0, math.inf, -math.inf)
+        dx = log_p_back(logs.expand_as(h), h)  # which needs equal shapes
+    if wanted[1]:
+        dvalue = torch.where(value == value, g * torch.nan_to_num(logs, neginf=0.0), 0.0)
+    return dx, dvalue
 
 
 def binary_draw(
@@ -224,14 +231,3 @@ def binary_density_back(
     by_y = (g * torch.tanh(finite / 2) if unit else 0.0) - t * by_d
     by_y = torch.where(inside & (y.abs() <= -LOWEST), by_y, 0.0)
     return by_d, torch.where(inside, g / t, 0.0) - by_d * finite, by_y
-
-
-def mass_back(
-    x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``mass`` by x and by the value."""
-    logs = log_p(x)
-    dlogs, dvalue = weighted_back(logs, value, g, wanted)
-    if dlogs is None:
-        return None, dvalue
-    return log_p_back(logs.expand_as(dlogs), dlogs), dvalue  # which needs equal shapes

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from .compiled import PLAIN, joint, rows, strides
 from .compiled.load import BY_TRITON
+from .layout import PLAIN, for_density, joint, new, rows, seed_and_noise, strides
 from .seed import Seed
 
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
@@ -87,29 +87,18 @@ def logistic(seed: Seed, like: Tensor) -> Tensor:
     return _noise(seed, like, False)
 
 
-def _given(noise: Tensor | Seed, shape: Size) -> tuple[int, Tensor | None]:
-    """The seed of noise, and noise that has been drawn already."""
-    if isinstance(noise, Seed):
-        return noise.number, None
-    return 0, noise.expand(shape).contiguous()
-
-
-def _new(like: Tensor, shape: Size, wanted: bool = True) -> Tensor | None:
-    return like.new_empty(shape) if wanted else None
-
-
 def draw(
-    x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True, own: Any = None
+    x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
     """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
     k, batch = x.shape[-1], joint(noise.shape[:-1], x.shape[:-1], t.shape)
     shape = Size((*batch, k))
-    (seed, given), x = _given(noise, shape), rows(x, shape)
+    (seed, drawn), x = seed_and_noise(noise, shape), rows(x, shape)
     t = rows(t, batch) if log or not hard else x  # which is then not read
-    y, value = _new(x, shape, log), x.new_empty(shape)
+    y, value = new(x, shape) if log else None, new(x, shape)
     parameters = x, x.numel() // k, t, t.numel()
-    constants = {"GIVEN": given is not None, "HARD": hard, "LOG": log}
-    _by_rows("draw", batch.numel(), k, x, seed, given, *parameters, y, value, **constants)
+    constants = {"GIVEN": drawn is not None, "HARD": hard, "LOG": log}
+    _by_rows("draw", batch.numel(), k, x, seed, drawn, *parameters, y, value, **constants)
     return y, value
 
 
@@ -120,14 +109,16 @@ def draw_back(
     by_y: Tensor | None,
     by_value: Tensor | None,
     by_t: bool,
+    by_own: None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t."""
+    """The gradients of ``draw``, which gives no density here, by x and, if ``by_t``, by t."""
     shape = (y if p is None else p).shape  # type: ignore[union-attr]
     k, batch = shape[-1], shape[:-1]
-    dx, dt, t = t.new_empty(shape), _new(t, batch, by_t), rows(t, batch)
+    dx, t = t.new_empty(shape), rows(t, batch)
+    dt = new(dx, batch) if by_t else None
     gradients: list[Any] = []
     for g in (by_y, by_value):
-        gradients += (None, 0, 0) if g is None else strides(g, 1)
+        gradients += strides(g, 1)
     constants = {"HAS_Y": y is not None, "HAS_P": p is not None, "BY_T": by_t}
     constants |= {"BY_Y": by_y is not None, "BY_V": by_value is not None}
     given = y, p, t, t.numel(), *gradients, dx, dt
@@ -138,8 +129,7 @@ def draw_back(
 def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
     """The log density of log values y, in log space or on the simplex, one a row."""
     k, batch = x.shape[-1], joint(y.shape[:-1], x.shape[:-1], t.shape)
-    shape = Size((*batch, k))
-    x, t, y = rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
+    _, x, t, y = for_density(x, t, y, batch, 1)
     out = x.new_empty(batch)
     parameters = x, x.numel() // k, t, t.numel()
     _by_rows("density", batch.numel(), k, x, *parameters, y, out, SIMPLEX=simplex)
@@ -151,36 +141,35 @@ def density_back(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of ``density`` by x, t and y, those that are wanted, from the one by it, g."""
     k, batch = x.shape[-1], g.shape
-    shape = Size((*batch, k))
-    x, t, y = rows(x, shape), rows(t, batch), y.expand(shape).contiguous()
+    shape, x, t, y = for_density(x, t, y, batch, 1)
     shapes = shape, batch, shape
-    found = [_new(x, s, each) for s, each in zip(shapes, wanted, strict=True)]
-    g, row, _ = strides(g, 0)
-    given = x, x.numel() // k, t, t.numel(), y, g, row, *found
+    found = [new(x, s) if each else None for s, each in zip(shapes, wanted, strict=True)]
+    by_out, row, _ = strides(g, 0)
+    given = x, x.numel() // k, t, t.numel(), y, by_out, row, *found
     constants = dict(zip(("BY_X", "BY_T", "BY_Y"), wanted, strict=True), SIMPLEX=simplex)
     _by_rows("density_back", batch.numel(), k, x, *given, **constants)
     return found[0], found[1], found[2]
 
 
-def mass(x: Tensor, value: Tensor) -> tuple[Tensor, bool]:
-    """sum_k value_k log p_k, one a row; whether all values are one-hot is not looked at."""
+def mass(x: Tensor, value: Tensor) -> tuple[Tensor, None]:
+    """sum_k value_k log p_k, one a row; and no logs, which the way back computes again."""
     k, batch = x.shape[-1], joint(value.shape[:-1], x.shape[:-1])
     shape = Size((*batch, k))
     x, value, out = rows(x, shape), value.expand(shape).contiguous(), x.new_empty(batch)
     _by_rows("mass", batch.numel(), k, x, x, x.numel() // k, value, out)
-    return out, True
+    return out, None
 
 
 def mass_back(
-    x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
+    x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool], logs: None = None
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of ``mass`` by x and by the value."""
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
     x, value = rows(x, shape), value.expand(shape).contiguous()
-    dx, dvalue = _new(x, shape, wanted[0]), _new(x, shape, wanted[1])
-    g, row, _ = strides(g, 0)
-    given = x, x.numel() // k, value, g, row, dx, dvalue
+    dx, dvalue = new(x, shape) if wanted[0] else None, new(x, shape) if wanted[1] else None
+    by_out, row, _ = strides(g, 0)
+    given = x, x.numel() // k, value, by_out, row, dx, dvalue
     _by_rows("mass_back", batch.numel(), k, x, *given, BY_X=wanted[0], BY_V=wanted[1])
     return dx, dvalue
 
@@ -190,12 +179,12 @@ def binary_draw(
 ) -> tuple[Tensor | None, Tensor]:
     """y = (x + noise) / t, and its sigmoid, or 1 where x + noise is positive."""
     shape = joint(noise.shape, x.shape, t.shape)
-    (seed, given), x = _given(noise, shape), rows(x, shape)
+    (seed, drawn), x = seed_and_noise(noise, shape), rows(x, shape)
     t = rows(t, shape) if log or not hard else x  # which is then not read
-    y, value = _new(x, shape, log), x.new_empty(shape)
+    y, value = new(x, shape) if log else None, new(x, shape)
     parameters = x, x.numel(), t, t.numel()
-    constants = {"GIVEN": given is not None, "HARD": hard, "LOG": log}
-    _by_numbers("binary_draw", value.numel(), x, seed, given, *parameters, y, value, **constants)
+    constants = {"GIVEN": drawn is not None, "HARD": hard, "LOG": log}
+    _by_numbers("binary_draw", shape.numel(), x, seed, drawn, *parameters, y, value, **constants)
     return y, value
 
 
@@ -203,10 +192,10 @@ def binary_draw_back(
     y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
-    dx, dt, t = y.new_empty(y.shape), _new(y, y.shape, by_t), rows(t, y.shape)
+    dx, dt, t = torch.empty_like(y), new(y, y.shape) if by_t else None, rows(t, y.shape)
     gradients: list[Any] = []
     for g in (by_y, by_value):
-        gradients += (None, 0) if g is None else strides(g, 0)[:2]
+        gradients += strides(g, 0)[:2]
     constants = {"BY_Y": by_y is not None, "BY_V": by_value is not None, "BY_T": by_t}
     given = y, t, t.numel(), *gradients, dx, dt
     _by_numbers("binary_draw_back", y.numel(), y, *given, **constants)
@@ -215,8 +204,7 @@ def binary_draw_back(
 
 def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
     """The log density of logits y, of the logit or on (0, 1)."""
-    shape = joint(y.shape, x.shape, t.shape)
-    x, t, y = rows(x, shape), rows(t, shape), y.expand(shape).contiguous()
+    shape, x, t, y = for_density(x, t, y, joint(y.shape, x.shape, t.shape), 0)
     out = x.new_empty(shape)
     parameters = x, x.numel(), t, t.numel()
     _by_numbers("binary_density", out.numel(), x, *parameters, y, out, UNIT=unit)
@@ -227,11 +215,10 @@ def binary_density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, unit: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
-    shape = g.shape
-    x, t, y = rows(x, shape), rows(t, shape), y.expand(shape).contiguous()
-    found = [_new(x, shape, each) for each in wanted]
-    g, row, _ = strides(g, 0)
-    given = x, x.numel(), t, t.numel(), y, g, row, *found
+    shape, x, t, y = for_density(x, t, y, g.shape, 0)
+    found = [new(x, shape) if each else None for each in wanted]
+    by_out, row, _ = strides(g, 0)
+    given = x, x.numel(), t, t.numel(), y, by_out, row, *found
     constants = dict(zip(("BY_X", "BY_T", "BY_Y"), wanted, strict=True), UNIT=unit)
     _by_numbers("binary_density_back", shape.numel(), x, *given, **constants)
     return found[0], found[1], found[2]

@@ -21,11 +21,13 @@ from relaxed_dists import _errors
 from .state import unwrapped
 
 _traces = itertools.count()
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def version(value: Tensor) -> int:
     """torch's counter of in-place writes to a tensor; 0 for inference tensors, which have none."""
-    value = unwrapped(value)
+    if _is_wrapped(value):
+        value = unwrapped(value)
     return 0 if value.is_inference() else value._version
 
 

@@ -17,11 +17,17 @@ from relaxed_dists._distributions.from_family import FromFamily
 
 from .autograd import linked
 from .carrier import get_relaxed, keep_relaxed, version
-from .input import real, result_dtype
-from .kernels import look, noise_in_kernel
-from .noise import gumbel, logistic
+from .input import FLOATING, real, result_dtype
+from .kernels import look
+from .noise import gumbel, logistic, seed_for
 from .ops import compute_dtype, ops
 from .state import eager, holds, known, numbers, traced, transformed
+
+_LIMITS = {
+    dtype: (finfo.tiny, finfo.eps, finfo.max)
+    for dtype in FLOATING
+    for finfo in [torch.finfo(dtype)]
+}
 
 
 def tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
@@ -63,8 +69,7 @@ class Torch:
 
     @staticmethod
     def limits(dtype: torch.dtype) -> tuple[float, float, float]:
-        finfo = torch.finfo(dtype)
-        return finfo.tiny, finfo.eps, finfo.max
+        return _LIMITS[dtype]
 
     @staticmethod
     def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -190,10 +195,11 @@ class FromLogits(FromFamily):
         in_kernel: bool,
     ) -> Any:
         """Noise of the shape of a draw, or its seed if it is given to kernels alone."""
-        shape = checked_size(self._name, sample_shape) + self._batch_shape + self._event_shape
-        seed = noise_in_kernel(like, shape, key) if in_kernel else None
+        shape = checked_size(self._name, sample_shape) + self.logits.shape
+        if in_kernel and (seed := seed_for(like, shape, key)) is not None:
+            return seed
         draw = gumbel if self._family.event_dim else logistic
-        return draw(shape, like, key) if seed is None else seed
+        return draw(shape, like, key)
 
     def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
         p, family = self._parameters(), self._family
@@ -205,20 +211,20 @@ class FromLogits(FromFamily):
         if sample is None:
             return value
         if self._family.own_log_prob and sample.requires_grad and eager():
-            sample._drawn_from = self._versions()  # type: ignore[attr-defined]
+            sample._drawn_from = self._origin()  # type: ignore[attr-defined]
         return keep_relaxed(value, sample, self._family.space)
 
-    def _versions(self) -> list[tuple[Tensor, bool, int]]:
-        """The parameters with torch's version counters, which each in-place write increases."""
-        return [(x, x.requires_grad, version(x)) for x in (self.logits, self.temperature)]
+    def _origin(self) -> tuple[Any, ...]:
+        """The parameters, with torch's version counters, which each in-place write increases."""
+        x, t = self.logits, self.temperature
+        return x, t, x.requires_grad, t.requires_grad, version(x), version(t)
 
     def _own(self, sample: Tensor) -> bool:
         """Whether a sample was drawn from these very parameter tensors, unchanged since."""
-        drawn = getattr(sample, "_drawn_from", None)
-        return drawn is not None and all(
-            x is y and note == now
-            for (x, *note), (y, *now) in zip(drawn, self._versions(), strict=True)
-        )
+        drawn: Any = getattr(sample, "_drawn_from", None)
+        if drawn is None or drawn[0] is not self.logits or drawn[1] is not self.temperature:
+            return False
+        return bool(drawn[2:] == self._origin()[2:])
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density of a value, computed from its relaxed sample if the value keeps one.

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from relaxed_dists import _errors
 
-_FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_REAL = FLOATING + _WHOLE
 
 
 def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
@@ -24,13 +25,16 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
             x = torch.as_tensor(np.array(x) if hasattr(x, "__array__") else x, device=device)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise _errors.not_real(name, what, x) from error
-    if x.dtype not in _FLOATING + _WHOLE:
+    if x.dtype not in _REAL:
         raise _errors.not_real(name, what, x)
     return x
 
 
 def result_dtype(*given: Tensor | float) -> torch.dtype:
     """The dtype of torch.result_type, which can't be compiled; the default dtype for integers."""
+    kinds = {x.dtype for x in given if isinstance(x, Tensor)}
+    if len(kinds) == 1 and (dtype := kinds.pop()) in FLOATING:
+        return dtype  # the usual case
     floating = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
     dtypes = {x.dtype for x in floating if x.dim()} or {x.dtype for x in floating}
     return functools.reduce(torch.promote_types, dtypes or {torch.get_default_dtype()})

@@ -10,16 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
 from . import compiled
-from .autograd import EVERYTHING, BinaryDensity, BinaryDraw, Density, Draw, mass, way
-from .noise import seed_for
+from .autograd import (
+    EVERYTHING,
+    BinaryDensity,
+    BinaryDraw,
+    Density,
+    Draw,
+    LinkedDensity,
+    Mass,
+)
 from .ops import ops
 from .seed import Seed, seed
-from .state import eager, known, transformed
+from .state import eager, known, traced, transformed
 
 
 def look(logits: Tensor, one_hot: bool) -> int | None:
@@ -29,18 +36,14 @@ def look(logits: Tensor, one_hot: bool) -> int | None:
     """
     # On a GPU, reading the answer would force a synchronisation. The answer isn't kept for the next
     # call, since a write through .data or NumPy would go unnoticed.
-    if transformed() or not logits.is_cpu or not known(logits) or not logits.numel():
+    if traced() or transformed() or not logits.is_cpu or not logits.numel():
         return None
     if compiled.usable(logits):
         return compiled.look(logits, one_hot)
+    if not known(logits):
+        return None
     low, high = torch.aminmax(logits.detach())
     return 0 if low.item() > -formulas.HUGE and high.item() < formulas.HUGE else None
-
-
-def noise_in_kernel(logits: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
-    """The seed of noise of a shape, if the kernels can make it while they draw."""
-    # eager() comes first, since numel() would fix the batch size of an exported program.
-    return seed_for(logits, shape, key) if eager() and shape.numel() else None
 
 
 def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -84,22 +87,21 @@ def gumbel_softmax(logits: Any, tau: Any, hard: bool, key: torch.Generator | Non
         return None
     if compiled.look(logits, True) == 2:
         return None
-    return _drawn(logits, _number(float(tau)), seed(logits.shape, key), hard, log=False)[1]
+    return _drawn(logits, _number(float(tau)), seed(logits.shape, key, compiled), hard, log=False)[
+        1
+    ]
 
 
 def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool, log: bool = True) -> Any:
     """The log value, or None if it is not wanted and not needed for a gradient, and the value."""
-    if _needs_graph(logits, temperature, noise):
-        if not log:
-            log = hard or temperature.requires_grad
-            return Draw.apply(logits, noise, temperature, hard, log)
-        own: list[compiled.Own] = []
-        y, value = Draw.apply(logits, noise, temperature, hard, True, own)
-        if own:
-            y._own = own[0]  # own_concrete_log_prob reads this
-        return y, value
-    given = None if isinstance(noise, Seed) else noise
-    return way(logits, temperature, given).draw(logits, noise, temperature, hard, log)
+    if not _needs_graph(logits, temperature, noise):
+        return Draw.forward(logits, noise, temperature, hard, log)
+    own = log and isinstance(noise, Seed) and noise.kernels is compiled
+    log = log or hard or temperature.requires_grad
+    y, value, *density = Draw.apply(logits, noise, temperature, hard, log, own)
+    if own:
+        y._own = density[0]  # own_concrete_log_prob reads this
+    return y, value
 
 
 @_kernel(one_hot.concrete)
@@ -113,10 +115,8 @@ def straight_through_concrete(logits: Tensor, temperature: Tensor, gumbel: Any) 
 
 
 def _binary_drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool) -> Any:
-    if _needs_graph(logits, temperature, noise):
-        return BinaryDraw.apply(logits, noise, temperature, hard)
-    given = None if isinstance(noise, Seed) else noise
-    return way(logits, temperature, given).binary_draw(logits, noise, temperature, hard)
+    graph = _needs_graph(logits, temperature, noise)
+    return (BinaryDraw.apply if graph else BinaryDraw.forward)(logits, noise, temperature, hard)
 
 
 @_kernel(bernoulli.binary_concrete)
@@ -147,18 +147,17 @@ def binary_concrete_value(logits: Tensor, temperature: Any, logistic: Any, hard:
 @_kernel(formulas.hard_argmax)
 def hard_argmax(logits: Tensor, noise: Any = None) -> Any:
     noise = torch.zeros_like(logits) if noise is None else noise
-    logits = logits.detach()
-    given = None if isinstance(noise, Seed) else noise.detach()
-    seed_or_noise = noise if given is None else given
-    return way(logits, given).draw(logits, seed_or_noise, _ONE, True, log=False)[1]
+    return _hard(Draw, logits, noise)
 
 
 @_kernel(discrete.hard_sign)
 def hard_sign(logits: Tensor, noise: Any) -> Any:
-    logits = logits.detach()
-    given = None if isinstance(noise, Seed) else noise.detach()
-    seed_or_noise = noise if given is None else given
-    return way(logits, given).binary_draw(logits, seed_or_noise, _ONE, True, log=False)[1]
+    return _hard(BinaryDraw, logits, noise)
+
+
+def _hard(draw: Any, logits: Tensor, noise: Tensor | Seed) -> Any:
+    noise = noise if isinstance(noise, Seed) else noise.detach()
+    return draw.forward(logits.detach(), noise, _ONE, True, False)[1]
 
 
 _ONE = torch.ones((), device="cpu")  # stands for the temperature where none is used
@@ -181,12 +180,14 @@ _register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
 
 @_kernel(one_hot.own_concrete_log_prob)
 def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value: Any = None) -> Any:
+    density = getattr(y, "_own", None)
+    if density is None:
+        density = Density.apply(logits, temperature, y, True, True)
     if value is None or not value.requires_grad:
-        return Density.apply(logits, temperature, y, True, True)
-    drawn = getattr(y, "_own", None)
-    return Density.apply(logits, temperature, y, True, True, value, EVERYTHING, drawn)
+        return density.clone()  # the caller may write to it
+    return LinkedDensity.apply(density, y, value, EVERYTHING, logits, temperature)
 
 
 @_kernel(discrete.categorical_log_prob)
 def categorical_log_prob(logits: Tensor, value: Tensor) -> Any:
-    return mass(logits, value)
+    return Mass.apply(logits, value)[0]

@@ -1,6 +1,7 @@
 """torch's noise: Gumbel and logistic, with exact tails."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -56,15 +57,19 @@ def _single(like: Tensor) -> bool:
 
 def seed_for(like: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
     """The seed of noise of a shape, if kernels can make the noise from it."""
-    usable = by_triton.seeds(key) if by_triton.chosen(like) else compiled.usable(like)
-    return seed(shape, key) if usable and not transformed() and eager() else None
+    # eager() comes first, since numel() would fix the batch size of an exported program.
+    if not eager() or transformed() or not shape.numel():
+        return None
+    kernels: ModuleType = by_triton if by_triton.chosen(like) else compiled
+    usable = by_triton.seeds(key) if kernels is by_triton else compiled.usable(like)
+    return seed(shape, key, kernels) if usable else None
 
 
 def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of like's dtype and device, with an exact upper tail."""
     if (number := seed_for(like, shape, key)) is not None:
-        by_kernel = by_triton.gumbel if by_triton.chosen(like) else compiled.gumbel
-        return by_kernel(number, like)
+        drawn: Tensor = number.kernels.gumbel(number, like)
+        return drawn
     if _single(like):
         return _from_words(_gumbel, shape, like, key)
     if not like.is_cpu and not traced():
@@ -86,8 +91,8 @@ def _gumbel(words: Tensor) -> Tensor:
 def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Tensor:
     """Standard logistic noise of like's dtype and device, with both tails exact."""
     if (number := seed_for(like, shape, key)) is not None:
-        by_kernel = by_triton.logistic if by_triton.chosen(like) else compiled.logistic
-        return by_kernel(number, like)
+        drawn: Tensor = number.kernels.logistic(number, like)
+        return drawn
     if _single(like):
         return _from_words(_logistic, shape, like, key)
     return torch.logit(_double(shape, like, key)).to(like.dtype)

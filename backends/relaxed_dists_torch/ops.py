@@ -254,5 +254,6 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     """The dtype to compute in: at least float32, since float16 and bfloat16 cut off the tails."""
     dtype = torch.float32
     for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
+        if tensor.dtype is not dtype:
+            dtype = torch.promote_types(dtype, tensor.dtype)
     return dtype

@@ -7,6 +7,7 @@ from torch.autograd import forward_ad
 
 _functorch, _tracing_state = torch._C._functorch, torch._C._get_tracing_state
 _number_of_modes = torch._C._len_torch_dispatch_stack
+_transformed = torch._C._are_functorch_transforms_active
 _modes = torch._C._TorchDispatchModeKey
 # The dispatch modes of FakeTensorMode, make_fx and AOTAutograd, under which tensors may have no
 # numbers. Under other modes, such as a profiler's, tensors have numbers.
@@ -51,7 +52,12 @@ def eager() -> bool:
     They can't if torch compiles or traces; nor in forward mode, since they have no jvp; nor in
     torch.func.functionalize, which refuses them.
     """
-    return not (traced() or forward_mode() or (transformed() and _functional()))
+    # Each draw and density asks this, so it calls as few functions as it can.
+    if torch.compiler.is_compiling() or _tracing_state() or forward_ad._current_level >= 0:
+        return False
+    if _number_of_modes() and traced():
+        return False
+    return not (_transformed() and _functional())
 
 
 def _functional() -> bool:
@@ -70,7 +76,7 @@ def transformed() -> bool:
 
     Under vmap, torch can't write a mapped tensor in place into a tensor that isn't mapped.
     """
-    return bool(torch._C._are_functorch_transforms_active())
+    return bool(_transformed())
 
 
 def unwrapped(value: Tensor) -> Tensor:

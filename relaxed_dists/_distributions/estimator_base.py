@@ -47,8 +47,10 @@ def renewed(estimator: Any, change: Callable[[Any], Any]) -> Any:
     """An estimator with ``change`` applied to each of its temperatures; None stays None."""
     if estimator is None or not estimator.temperatures:
         return estimator
-    new = {name: change(getattr(estimator, name)) for name in estimator.temperatures}
-    return replace(estimator, **new)
+    old = {name: getattr(estimator, name) for name in estimator.temperatures}
+    new = {name: change(temperature) for name, temperature in old.items()}
+    same = all(new[name] is temperature for name, temperature in old.items())
+    return estimator if same else replace(estimator, **new)
 
 
 def broadcast(temperature: Any, gumbel: Array) -> Array:

@@ -157,7 +157,11 @@ def both(backend: Backend, formula: Any, masked: bool, seed: int) -> tuple[list[
                 for w, fine, part in zip(weights, where, parts, strict=True)
             )
 
-        return found + backend.grad(backend.compiled(total), *leaves)
+        gradients = backend.grad(backend.compiled(total), *leaves)
+        if formula is one_hot.own_concrete_log_prob:
+            # The way back of the draw that made y leaves out the masked categories.
+            gradients[1] = np.where(np.isfinite(given["y"]), gradients[1], 0.0)
+        return found + gradients
 
     plain = type(backend.private.ops)()  # without kernels
     return all_of(kernel, backend.private.ops), all_of(formula.formula, plain)

@@ -149,3 +149,37 @@ def test_parameters_that_were_written_to_are_refused(name: str) -> None:
         logits += 1.0
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         torch.autograd.grad(total, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LAWS)
+def test_a_density_may_be_written_to_and_asked_for_again(name: str, dtype: Any, seed: int) -> None:
+    """Each call returns numbers of its own, and without a graph where gradients are off."""
+    torch.manual_seed(seed)
+    logits = torch.randn(4, 3, dtype=dtype, requires_grad=True)
+    distribution = getattr(pyro, name)(torch.tensor(T, dtype=dtype), logits=logits)
+    x = distribution.rsample()
+    first = distribution.log_prob(x)
+    expected = first.detach().clone()
+    first += 1.0
+    with torch.no_grad():
+        again = distribution.log_prob(x)
+    assert not again.requires_grad
+    assert torch.equal(again, expected)
+    assert torch.equal(distribution.log_prob(x), expected)
+    (one,) = torch.autograd.grad(first.sum(), logits, retain_graph=True)
+    (other,) = torch.autograd.grad(distribution.log_prob(x).sum(), logits)
+    torch.testing.assert_close(one, other)
+
+
+def test_a_temperature_may_be_a_subclass() -> None:
+    """Its draw has a density and a gradient, as that of a plain temperature."""
+
+    class Temperature(torch.Tensor):
+        """A tensor with another name."""
+
+    t = torch.tensor(T).as_subclass(Temperature)
+    logits = torch.zeros(2, 3, requires_grad=True)
+    distribution = pyro.RelaxedOneHotCategorical(t, logits=logits)
+    distribution.log_prob(distribution.rsample()).sum().backward()
+    assert bool(logits.grad.isfinite().all())

@@ -71,11 +71,11 @@ static void rows(const struct kernels *k, int64_t x_number, int64_t t_number, in
         k->draw(7, g, x, x_number, t, t_number, y, NULL, own, 0, K, begin, end);
         k->draw(7, g, x, x_number, t, t_number, y, value, own, 0, K, begin, end);
     }
-    k->draw_back(y, value, t, t_number, by_all, K, 1, NULL, 0, 0, dx, dt, K, begin, end);
-    k->draw_back(y, NULL, t, t_number, by_column, 0, 1, by_all, K, 1, dx, dt, K, begin, end);
-    k->draw_back(y, value, t, t_number, by_row, 1, 0, by_one, 0, 0, dx, dt, K, begin, end);
-    k->draw_back(NULL, value, t, t_number, NULL, 0, 0, by_column, 0, 1, dx, NULL, K, begin, end);
-    k->draw_back(NULL, value, t, t_number, NULL, 0, 0, apart, 2 * K, 1, dx, NULL, K, begin, end);
+    k->draw_back(y, value, t, t_number, by_all, K, 1, NULL, 0, 0, by_row, 1, dx, dt, K, begin, end);
+    k->draw_back(y, NULL, t, t_number, by_column, 0, 1, by_all, K, 1, by_one, 0, dx, dt, K, begin, end);
+    k->draw_back(y, value, t, t_number, by_row, 1, 0, by_one, 0, 0, NULL, 0, dx, dt, K, begin, end);
+    k->draw_back(NULL, value, t, t_number, NULL, 0, 0, by_column, 0, 1, NULL, 0, dx, NULL, K, begin, end);
+    k->draw_back(NULL, value, t, t_number, NULL, 0, 0, apart, 2 * K, 1, NULL, 0, dx, NULL, K, begin, end);
     for (int simplex = 0; simplex < 2; simplex++)
         for (int i = 0; i < 2; i++) {
             const float *z = i ? given : y;

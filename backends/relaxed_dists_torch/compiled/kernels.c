@@ -378,17 +378,15 @@ INLINE double finite_sum(const float *x, int64_t K) {
 /* Draws: y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax.
  *
  * If `own` is given (then noise is not), it gets the log density of each draw on the simplex: with
- * exponential variables E_k, lgamma(K) + (K - 1) log t + sum log E_k - K log sum E_k - sum y_k.
- * Returns 1 if a category is masked; without `own`, 0. */
+ * exponential variables E_k, lgamma(K) + (K - 1) log t + sum log E_k - K log sum E_k - sum y_k. */
 
-KERNEL(int64_t, draw,
+KERNEL(void, draw,
        (uint64_t seed, const float *noise, const float *x, int64_t x_number, const float *t,
         int64_t t_number, float *y, float *value, float *own, int64_t hard, int64_t K,
         int64_t begin, int64_t end)) {
     float g_buffer[BLOCK], exponential[BLOCK], unmasked[BLOCK];
     double noises[BLOCK], totals[BLOCK], logs[BLOCK];
     normaliser last = {-1.0f, -1.0f, 0.0, 0.0};
-    int64_t masked = 0;
     float score[BLOCK], e[BLOCK], x_buffer[BLOCK], m[BLOCK], factor[BLOCK], log_sum[BLOCK];
     double sum[BLOCK];
     TILES(K, begin, end) {
@@ -455,10 +453,8 @@ KERNEL(int64_t, draw,
             float k = unmasked[q];
             double terms = -noises[q] - (k > 0.0f ? k * log(totals[q]) : 0.0) - logs[q];
             own[r + q] = (float)(terms + normalise(&last, k, *row(t, t_number, r + q, 1)));
-            masked |= k < (float)K;
         }
     }
-    return masked;
 }
 
 /* Add a gradient, times p if that is given, to the tile h. */
@@ -483,21 +479,26 @@ INLINE void add_gradient(float *restrict h, const float *g, int64_t row_stride, 
 }
 
 /* With h = by_y + p by_value: dx = (h - p sum(h)) / t and dt = -sum(dx y). Masked entries have
- * none, whatever the gradients there are. */
+ * none, whatever the gradients there are. The gradient by the density that was computed with the
+ * draw goes through -sum(y) in it, and through (K - 1) log t. */
 KERNEL(void, draw_back,
        (const float *y, const float *p, const float *t, int64_t t_number, const float *by_y,
         int64_t by_y_row, int64_t by_y_column, const float *by_value, int64_t by_value_row,
-        int64_t by_value_column, float *dx, float *dt, int64_t K, int64_t begin, int64_t end)) {
-    float e[BLOCK];
+        int64_t by_value_column, const float *by_own, int64_t by_own_row, float *dx, float *dt,
+        int64_t K, int64_t begin, int64_t end)) {
+    float e[BLOCK], unmasked[BLOCK];
     double sum[BLOCK], total[BLOCK];
     TILES(K, begin, end) {
         start_sum(sum, n);
         start_sum(total, n);
+        start(unmasked, 0.0f, n);
         PARTS(K) {
             const float *z = y ? y + r * K + k : NULL, *f = p ? p + r * K + k : e;
             float *h = dx + r * K + k;
             if (!p) SIMD for (int64_t i = 0; i < n * w; i++) e[i] = exp_of(z[i]);
-            SIMD for (int64_t i = 0; i < n * w; i++) h[i] = 0.0f;
+            if (!by_own) SIMD for (int64_t i = 0; i < n * w; i++) h[i] = 0.0f;
+            for (int64_t q = 0; q < n && by_own; q++)
+                start(h + q * w, -by_own[(r + q) * by_own_row], w);
             if (by_value) add_gradient(h, by_value, by_value_row, by_value_column, f, r, n, k, w, K);
             if (by_y) add_gradient(h, by_y, by_y_row, by_y_column, NULL, r, n, k, w, K);
             if (z)
@@ -521,9 +522,15 @@ KERNEL(void, draw_back,
                 for (int64_t i = 0; i < w; i++)
                     part += pick(z[q * w + i] > -INFINITY, h[q * w + i] * z[q * w + i], 0.0f);
                 total[q] += part;
+                for (int64_t i = 0; i < w && by_own; i++)
+                    unmasked[q] += z[q * w + i] > -INFINITY ? 1.0f : 0.0f;
             }
         }
-        for (int64_t q = 0; q < n && dt; q++) dt[r + q] = (float)-total[q];
+        for (int64_t q = 0; q < n && dt; q++) {
+            float more = by_own && unmasked[q] > 1.0f ? unmasked[q] - 1.0f : 0.0f;
+            double by_t = more ? more * by_own[(r + q) * by_own_row] / *row(t, t_number, r + q, 1) : 0.0;
+            dt[r + q] = (float)(by_t - total[q]);
+        }
     }
 }
 
@@ -712,40 +719,30 @@ INLINE void logits_again(tiles *s, const float *x, int64_t x_number, int64_t r, 
     exponentials(s->e, s->score, s->m, ignored, 1, w);
 }
 
-/* Returns 1 if some value is not one-hot. */
-KERNEL(int64_t, mass,
+KERNEL(void, mass,
        (const float *x, int64_t x_number, const float *value, float *out, int64_t K, int64_t begin,
         int64_t end)) {
     tiles s;
-    float total[BLOCK], ones[BLOCK], other = 0.0f;
+    float total[BLOCK];
     TILES(K, begin, end) {
         softmax_of_logits(&s, x, x_number, r, n, K);
         start(total, 0.0f, n);
-        start(ones, 0.0f, n);
         PARTS(K) {
             logits_again(&s, x, x_number, r, k, w, K);
             for (int64_t q = 0; q < n; q++) {
                 const float *score = s.score + q * w, *v = value + (r + q) * K + k;
-                float part = 0.0f, sum = 0.0f, strange = 0.0f, log_s = s.log_sum[q];
-                _Pragma("omp simd reduction(+ : part, sum, strange)")
+                float part = 0.0f, log_s = s.log_sum[q];
+                _Pragma("omp simd reduction(+ : part)")
                 for (int64_t i = 0; i < w; i++) {
                     float a = v[i], l = score[i] - log_s;
                     int32_t in = (a == a) & (score[i] > -INFINITY);
                     part += pick(a == 0.0f, 0.0f, pick(in, a * l, -INFINITY));
-                    sum += a;
-                    strange += pick((a == 0.0f) | (a == 1.0f), 0.0f, 1.0f);
                 }
                 total[q] += part;
-                ones[q] += sum;
-                other += strange;
             }
         }
-        for (int64_t q = 0; q < n; q++) {
-            out[r + q] = total[q];
-            other += ones[q] == 1.0f ? 0.0f : 1.0f;
-        }
+        for (int64_t q = 0; q < n; q++) out[r + q] = total[q];
     }
-    return other > 0.0f;
 }
 
 KERNEL(void, mass_back,

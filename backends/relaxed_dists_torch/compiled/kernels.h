@@ -12,15 +12,15 @@
     X(int64_t, look, (const float *x, int64_t number, int64_t K))                                  \
     X(void, noise, (uint64_t seed, float *out, int64_t K, int64_t begin, int64_t end))             \
     X(void, logistic, (uint64_t seed, float *out, int64_t begin, int64_t end))                     \
-    X(int64_t, draw,                                                                               \
+    X(void, draw,                                                                                  \
       (uint64_t seed, const float *noise, const float *x, int64_t x_number,                        \
        const float *t, int64_t t_number, float *y, float *value, float *own, int64_t hard,         \
        int64_t K, int64_t begin, int64_t end))                                                     \
     X(void, draw_back,                                                                             \
       (const float *y, const float *p, const float *t, int64_t t_number,                           \
        const float *by_y, int64_t by_y_row, int64_t by_y_column, const float *by_value,            \
-       int64_t by_value_row, int64_t by_value_column, float *dx, float *dt, int64_t K,             \
-       int64_t begin, int64_t end))                                                                \
+       int64_t by_value_row, int64_t by_value_column, const float *by_own, int64_t by_own_row,     \
+       float *dx, float *dt, int64_t K, int64_t begin, int64_t end))                               \
     X(void, density,                                                                               \
       (const float *x, int64_t x_number, const float *t, int64_t t_number,                         \
        const float *y, float *out, int64_t simplex, int64_t K, int64_t begin,                      \
@@ -29,7 +29,7 @@
       (const float *x, int64_t x_number, const float *t, int64_t t_number,                         \
        const float *y, const float *by_out, int64_t by_out_row, float *dx,                         \
        float *dy, float *dt, int64_t simplex, int64_t K, int64_t begin, int64_t end))              \
-    X(int64_t, mass,                                                                               \
+    X(void, mass,                                                                                  \
       (const float *x, int64_t x_number, const float *value, float *out,                           \
        int64_t K, int64_t begin, int64_t end))                                                     \
     X(void, mass_back,                                                                             \

@@ -14,29 +14,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-VERSION = 2  # of levels.c: another version has other signatures
+VERSION = 3  # of levels.c: another version has other signatures
 SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off, "triton" those for a GPU on
 SUFFIX = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 # Python would take a file kernels.so for a module of its own.
 PATH = Path(__file__).with_name(f"kernels.cpu.{SUFFIX}")
 
-_P, _I, _U = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64
-# The result and the arguments of each kernel, in the order of kernels.h.
-SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "look": (_I, _P, _I, _I),
-    "noise": (None, _U, _P, _I, _I, _I),
-    "logistic": (None, _U, _P, _I, _I),
-    "draw": (_I, _U, _P, _P, _I, _P, _I, _P, _P, _P, _I, _I, _I, _I),
-    "draw_back": (None, _P, _P, _P, _I, _P, _I, _I, _P, _I, _I, _P, _P, _I, _I, _I),
-    "density": (None, _P, _I, _P, _I, _P, _P, _I, _I, _I, _I),
-    "density_back": (None, _P, _I, _P, _I, _P, _P, _I, _P, _P, _P, _I, _I, _I, _I),
-    "mass": (_I, _P, _I, _P, _P, _I, _I, _I),
-    "mass_back": (None, _P, _I, _P, _P, _I, _P, _P, _I, _I, _I),
-    "binary_draw": (None, _U, _P, _P, _I, _P, _I, _P, _P, _I, _I, _I),
-    "binary_draw_back": (None, _P, _P, _I, _P, _I, _P, _I, _P, _P, _I, _I),
-    "binary_density": (None, _P, _I, _P, _I, _P, _P, _I, _I, _I),
-    "binary_density_back": (None, _P, _I, _P, _I, _P, _P, _I, _P, _P, _P, _I, _I, _I),
+# The kernels in the order of kernels.h, with their numbers of arguments.
+ARGUMENTS = {
+    "look": 3,
+    "noise": 5,
+    "logistic": 4,
+    "draw": 13,
+    "draw_back": 17,
+    "density": 10,
+    "density_back": 14,
+    "mass": 7,
+    "mass_back": 10,
+    "binary_draw": 11,
+    "binary_draw_back": 11,
+    "binary_density": 9,
+    "binary_density_back": 13,
 }
+MOST = max(ARGUMENTS.values())
 
 Kernels = dict[str, Callable[..., Any]]
 
@@ -54,6 +54,13 @@ def _truncated(path: Path) -> bool:
     return path.stat().st_size < start + size * number
 
 
+def _kernel(call: Callable[[bytes], int], pointer: int, number: int) -> Callable[..., int]:
+    """A function of integers and addresses that calls a kernel with this number of arguments."""
+    # ctypes takes longer to convert the arguments one by one than a kernel takes for a short row.
+    pack = struct.Struct(f"q{number}q{8 * (MOST - number)}x").pack
+    return lambda *arguments: call(pack(pointer, *arguments))
+
+
 def _open(path: Path) -> tuple[Kernels, str]:
     """The kernels of a shared object, and the level of instructions that it chose."""
     if _truncated(path):
@@ -65,14 +72,15 @@ def _open(path: Path) -> tuple[Kernels, str]:
         raise OSError("it has no kernels of relaxed-dists") from None
     if version != VERSION:
         raise OSError(f"it has version {version} of the kernels, where {VERSION} is needed")
-    table.restype = ctypes.c_void_p
+    call = library.relaxed_dists_call
+    table.restype, call.restype = ctypes.c_void_p, ctypes.c_int64
     # At most this level of x86-64; on other machines all are the same table.
     tables = {level: table(level) for level in (2, 3, 4)}
     level = min(level for level in tables if tables[level] == tables[4])
-    pointers = (ctypes.c_void_p * len(SIGNATURES)).from_address(tables[4])
-    kernels: Kernels = {
-        name: ctypes.CFUNCTYPE(*signature)(pointer)
-        for (name, signature), pointer in zip(SIGNATURES.items(), pointers, strict=True)
+    pointers = (ctypes.c_int64 * len(ARGUMENTS)).from_address(tables[4])
+    kernels = {
+        name: _kernel(call, pointer, number)
+        for (name, number), pointer in zip(ARGUMENTS.items(), pointers, strict=True)
     }
     machine = platform.machine()
     return kernels, f"x86-64-v{level}" if machine in ("x86_64", "AMD64") else machine
