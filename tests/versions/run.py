@@ -65,9 +65,9 @@ def lowest() -> str:
 
 
 def interpreter(version: str) -> str:
-    """The path of Python in this version, which is on the PATH or was installed by pyenv."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    installed = [str(path) for path in root.glob(f"versions/{version}.*/bin/python{version}")]
+    """The path of Python in this version: beside this one, as pyenv installs it, or on the PATH."""
+    beside = Path(sys.base_prefix).parent
+    installed = [str(path) for path in beside.glob(f"{version}.*/bin/python{version}")]
     found = installed[-1] if installed else shutil.which(f"python{version}")
     return found or sys.exit(f"Python {version} is missing: install it, or choose another NAME.")
 
