@@ -31,7 +31,7 @@ test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS
 	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules relaxed_dists backends tests $(PYTEST_ARGS)
 
 test-versions: ## Run the tests with older and newer frameworks (options: ARGS="--help")
-	@$(PYTHON) tests/versions/run.py $(ARGS)
+	@$(PYTHON) tests/versions/combinations.py $(ARGS)
 
 # Each run prints a row. With --standalone, torchrun takes a free port.
 distributed: $(STAMP) ## Train in one process and in two, and compare (options: ARGS="--steps 200")

@@ -272,7 +272,7 @@ class Density(Function):
         elif ctx.needs_input_grad[1]:
             # Tensors that are saved raise an error in backward if the user wrote to them in place.
             ctx.save_for_backward(t)
-            ctx.number = (x.abs() < HUGE).sum(-1)
+            ctx.number = (x.abs() < HUGE).sum(-1).clamp(min=1)  # a row of masks counts as one
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
