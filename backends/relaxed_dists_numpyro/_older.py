@@ -8,9 +8,9 @@ from numpyro.handlers import seed
 
 VERSION = tuple(int(number) for number in numpyro.__version__.split(".")[:2])
 
-# Before 0.20, NumPyro checks no distribution unless it is told to. The distributions here check all
+# Before 0.22, NumPyro checks no distribution unless it is told to. The distributions here check all
 # the same, since the loss of a value that has lost its relaxed sample would be wrong.
-DOES_NOT_VALIDATE = VERSION < (0, 20)
+DOES_NOT_VALIDATE = VERSION < (0, 22)
 
 
 def seeded(fn: Any, key: Any) -> Callable[..., Any]:

@@ -215,7 +215,7 @@ def test_validation_is_as_asked_for_or_as_the_framework_is_set(backend: Backend,
     assert cls(**bad, validate_args=False)._validate_args is False
     module = backend.ppl
     if backend.framework == "numpyro" and older.DOES_NOT_VALIDATE:
-        pytest.skip("the global setting of NumPyro below 0.20 is off by default, and ignored")
+        pytest.skip("the global setting of NumPyro below 0.22 is off by default, and ignored")
     switch = module.validation_enabled
     with (switch if backend.framework == "pyro" else _numpyros(module))(False):
         assert cls(**bad)._validate_args is False
