@@ -1,4 +1,4 @@
-"""The functional layer: relaxed samples and their densities as functions, by JAX alone."""
+"""Functions that draw relaxed samples and compute their densities, in JAX alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from .from_logits import FromLogits
 
 
 class _Call(Call, FromLogits):
-    """The logits and the temperature of one call."""
+    """A function's call as a distribution with logits and a temperature."""
 
     _has_temperature = True
 
@@ -33,15 +33,16 @@ def sample_concrete(
     r"""A sample of the Concrete or Gumbel-Softmax distribution, a point of the simplex.
 
     With :math:`G_k` standard Gumbel, :math:`x = \mathrm{softmax}((\theta + G) / \tau)`. The sample
-    keeps its log behind it (while the same object lives), so that :func:`concrete_log_prob` is
-    exact where small entries underflow.
+    also keeps its log (while the same object lives), so that :func:`concrete_log_prob` of the
+    sample is exact even if small entries underflow.
 
     Args:
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
+            category.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
-        hard: Whether the value is the one-hot argmax of x, with the gradient of x. Its density
-            is that of x, which it keeps behind it.
+        hard: Whether the sample is the one-hot argmax of x, with the gradient of x. It then keeps
+            the log of x, and its density is that of x.
         key: A JAX random key.
 
     Returns:
@@ -70,20 +71,23 @@ def concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
 
-    It is exact for a sample of :func:`sample_concrete`, soft or hard, which keeps its log. A copy
-    of such a sample with entries that underflow is refused, since its density is not known: a
-    sample of :func:`sample_exp_concrete` determines its density.
+    The density of a sample of :func:`sample_concrete` is exact, since the sample keeps the log of
+    x. A copy of the sample does not keep this log. A copy with entries that underflow is refused,
+    since its density is not known. Samples of :func:`sample_exp_concrete` can be copied: their
+    numbers determine their density.
 
     Args:
-        value: Points of the simplex, broadcasting with ``batch_shape + (K,)``.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        value: Points of the simplex, of a shape that broadcasts with ``batch_shape + (K,)``.
+        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
+            category.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
 
     Raises:
-        ValueError: If an argument is out of its range, or a value is off the simplex or rounded.
+        ValueError: If an argument is out of its range, or a value is off the simplex, or
+            has entries that underflow and does not keep its log.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3.1; Jang, Gu, Poole,
@@ -111,8 +115,9 @@ def sample_exp_concrete(
     entry of a masked category is -inf.
 
     Args:
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
+            category.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
         key: A JAX random key.
 
@@ -143,9 +148,11 @@ def exp_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Arra
         + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
 
     Args:
-        value: Logs of points of the simplex, broadcasting with ``batch_shape + (K,)``.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        value: Logs of points of the simplex, of a shape that broadcasts with
+            ``batch_shape + (K,)``.
+        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
+            category.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
@@ -177,16 +184,16 @@ def sample_binary_concrete(
 ) -> Array:
     r"""A sample of the binary Concrete distribution, a number in (0, 1).
 
-    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`. The sample keeps
-    its logit behind it (while the same object lives), so that :func:`binary_concrete_log_prob` is
-    exact where the sample rounds to 0 or 1.
+    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`. The sample also
+    keeps its logit (while the same object lives), so that :func:`binary_concrete_log_prob` of the
+    sample is exact even if the sample rounds to 0 or 1.
 
     Args:
-        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
-        hard: Whether the value is x rounded to 0 or 1, with the gradient of x. Its density is
-            that of x, whose logit it keeps behind it.
+        hard: Whether the sample is x rounded to 0 or 1, with the gradient of x. It then keeps the
+            logit of x, and its density is that of x.
         key: A JAX random key.
 
     Returns:
@@ -211,22 +218,24 @@ def sample_binary_concrete(
 def binary_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
     r"""The log density of the binary Concrete distribution at numbers in (0, 1).
 
-    It is that of :func:`logit_concrete_log_prob` at :math:`\log x - \log(1 - x)`, minus
-    :math:`\log x + \log(1 - x)`. It is exact for a sample of :func:`sample_binary_concrete`, soft
-    or hard, which keeps its logit. A copy of such a sample that is rounded to 0 or 1 is refused,
-    since its density is not known: a sample of :func:`sample_logit_concrete` determines its
-    density.
+    The log density of x is that of its logit, :func:`logit_concrete_log_prob` at
+    :math:`\log x - \log(1 - x)`, minus :math:`\log x + \log(1 - x)`. The density of a sample of
+    :func:`sample_binary_concrete` is exact, since the sample keeps the logit of x. A copy of the
+    sample does not keep this logit. A copy that is rounded to 0 or 1 is refused, since its density
+    is not known. Samples of :func:`sample_logit_concrete` can be copied: their numbers determine
+    their density.
 
     Args:
         value: Numbers from 0 to 1, of a shape that broadcasts with the batch shape.
-        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
 
     Raises:
-        ValueError: If an argument is out of its range, or a value is off the interval or rounded.
+        ValueError: If an argument is out of its range, or a value is off the interval, or
+            is 0 or 1 and does not keep its logit.
 
     Reference:
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), appendix B.
@@ -249,13 +258,13 @@ def sample_logit_concrete(
     *,
     key: Array,
 ) -> Array:
-    r"""The logit of a sample of the binary Concrete distribution: logistic, and exact.
+    r"""The logit of a sample of the binary Concrete distribution, exact at every temperature.
 
     With L standard logistic, :math:`y = (\theta + L) / \tau`.
 
     Args:
-        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
         key: A JAX random key.
 
@@ -281,16 +290,17 @@ def sample_logit_concrete(
 def logit_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
     r"""The log density of the logit of a binary Concrete sample.
 
-    With :math:`d = \theta - \tau y`
+    With :math:`d = \theta - \tau y`,
 
     .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
 
-    For an infinite logit, a point mass, it is 0 at the point and -inf elsewhere.
+    With a logit of -inf the distribution is a point mass: the result is 0 at y = -inf, and -inf
+    elsewhere.
 
     Args:
         value: Real numbers of a shape that broadcasts with the batch shape.
-        logits: :math:`\theta`, any real numbers; infinite ones are point masses.
-        temperature: :math:`\tau > 0`: a number, or of a shape that broadcasts with the batch shape.
+        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
+        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.

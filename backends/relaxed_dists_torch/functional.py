@@ -1,4 +1,4 @@
-"""The functional layer: estimators of discrete samples as functions of logits, by torch alone."""
+"""Functions that draw discrete samples with an estimated gradient, in torch alone."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from .ops import ops
 
 
 class _Call(Call, EstimatedFromLogits):
-    """The logits and the estimator of one call."""
+    """A function's call as a distribution with logits and an estimator."""
 
 
 def gumbel_softmax(
@@ -34,18 +34,18 @@ def gumbel_softmax(
 ) -> Tensor:
     r"""A Gumbel-Softmax sample: :math:`\mathrm{softmax}((\theta + G)/\tau)`, G standard Gumbel.
 
-    It takes what ``torch.nn.functional.gumbel_softmax`` takes, by place and by name. It differs in
-    that logits of -inf mask categories, the noise has exact tails, a half is computed in float32,
-    and bad arguments are refused.
+    The arguments are those of ``torch.nn.functional.gumbel_softmax``, and a generator. This
+    function differs from torch's in that logits of -inf mask categories, the noise has exact tails,
+    half precision is computed in float32, and bad arguments are refused.
 
-    A hard value's distribution does not depend on ``tau``, so the gradient by it is 0; torch's
-    function passes on the gradient of the soft value.
+    The distribution of a hard value does not depend on ``tau``, so the gradient with respect to
+    ``tau`` is 0 here. torch's function returns that of the soft value.
 
     Args:
         logits: :math:`\theta`, with the categories on the axis ``dim``; -inf masks a category.
-        tau: The temperature :math:`\tau > 0`: a number, or of a shape that broadcasts with the
-            logits' shape without that axis.
-        hard: Whether the value is the one-hot argmax, with the gradient of the soft one.
+        tau: The temperature :math:`\tau > 0`, a number or numbers that broadcast with the logits'
+            shape without the categories' axis.
+        hard: Whether the value is the one-hot argmax, with the gradient of the soft value.
         eps: Not used, as in torch's function.
         dim: The axis of the categories.
         key: A torch generator; by default torch's global one.
@@ -77,14 +77,14 @@ def gumbel_softmax(
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The hard value forward, the gradient of the soft one backward.
+    """The hard value in the forward pass, the gradient of the soft value in the backward pass.
 
     Args:
         hard: Any tensor; its gradient is not used.
-        soft: A tensor of a shape that broadcasts with it.
+        soft: A tensor of a shape that broadcasts with that of ``hard``.
 
     Returns:
-        Exactly the hard value, with the soft one's gradient.
+        Exactly the hard value, with the gradient of the soft value.
 
     Reference:
         Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
@@ -118,7 +118,8 @@ def sample_one_hot(
         key: A torch generator; by default torch's global one.
 
     Returns:
-        Values of shape ``sample_shape + logits.shape``: one-hot, or soft if the estimator's are.
+        Values of shape ``sample_shape + logits.shape``: one-hot, or soft if the estimator's
+        values are soft.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -150,16 +151,18 @@ def sample_bernoulli(
 ) -> Tensor:
     r"""A sample that is 1 with probability sigmoid(logits), else 0, with an estimator's gradient.
 
-    It is the first entry of :func:`sample_one_hot` for two categories with the logits and 0.
+    The sample is distributed like the first entry of one from :func:`sample_one_hot` for two
+    categories, with the logits :math:`\theta` and 0.
 
     Args:
-        logits: :math:`\theta`, any real numbers; infinite ones are the probabilities 0 and 1.
-        estimator: An estimator, a function, or None, as for :func:`sample_one_hot`.
+        logits: :math:`\theta`, real numbers, or -inf for the probability 0.
+        estimator: An estimator, a function of the user, or None, as for :func:`sample_one_hot`.
         sample_shape: The shape of independent samples.
         key: A torch generator; by default torch's global one.
 
     Returns:
-        Values of shape ``sample_shape + logits.shape``: 0 or 1, or soft if the estimator's are.
+        Values of shape ``sample_shape + logits.shape``: 0 or 1, or soft if the estimator's
+        values are soft.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -178,7 +181,7 @@ def sample_bernoulli(
 
 
 def _call(name: str, family: discrete.OneHot, logits: Any) -> _Call:
-    # Whether arguments are checked is torch's own setting: set_default_validate_args.
+    # torch's own setting, set_default_validate_args, says whether arguments are checked.
     return _Call(name, family, None, logits=logits, validate_args=Distribution._validate_args)
 
 

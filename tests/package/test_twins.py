@@ -65,7 +65,7 @@ OWN = {
         "ModuleNotFoundError:",
         "The enumeration needs funsor",
     ],
-    "gumbel_softmax": ["It takes what", "Args: logits:"],
+    "gumbel_softmax": ["The arguments are", "Args: logits:"],
     "relax": ["Returns: The relaxed model", "The first call with data checks this"],
     ".expand": ["The same distribution with its parameters"],  # torch makes no copy
     ".sample": ["Draw"],  # torch's has no gradient
