@@ -1,9 +1,9 @@
-"""The code that depends on torch alone: operations, kernels, noise, quadrature, and so on.
+"""The code that needs torch but not Pyro: operations, kernels, noise, integrals, and so on.
 
-A kernel is a function that torch calls in place of a formula that both frameworks share. The
-carrier is how a value keeps the relaxed sample that belongs to it.
+A kernel is a faster function for torch, which replaces a formula that both frameworks share. The
+module ``carrier`` keeps a drawn value's relaxed sample, from which the density is computed.
 
-Its public names are functions; import them from :mod:`relaxed_dists.torch`.
+Users import the public functions and the estimators from :mod:`relaxed_dists.torch`.
 """
 
 from relaxed_dists._distributions.estimators import (

@@ -1,10 +1,11 @@
-"""The sample behind a value: the relaxed sample from which the log density is computed.
+"""The sample behind a value: the relaxed sample from which the value's log density is computed.
 
-The sample is a Python attribute of the value's tensor. Beside the sample the attribute has the
-tensor's version, a counter that torch increases at each in-place write: after such a write the
-sample is not used. A write through ``.data``, NumPy or a shallow copy does not change the version,
-so it is not noticed. ``copy``, pickle and files copy the attribute too, but a copy counts its own
-writes anew: so the attribute also says which tensor it belongs to, and is not used for another one.
+The value is a tensor, and the sample is in a Python attribute of it. The attribute also has the
+tensor's version, a counter that torch increases at each in-place write. After such a write the
+sample does not belong to the numbers any more, and is not used. A write through ``.data``, NumPy or
+a shallow copy does not change the version, so it is not noticed. ``copy``, pickle and files copy
+the attribute too, but a copied tensor counts its writes from zero. So the attribute also has a
+reference to its tensor, and is not used for any other one.
 """
 
 import itertools
@@ -37,7 +38,7 @@ def _version(value: Tensor) -> Any:
 
 
 class _Drawn:
-    """The very tensor that was drawn, with its version; deep copies and files lack both."""
+    """A reference to the drawn tensor, and its version; deep copies and files have neither."""
 
     def __init__(self, value: Tensor) -> None:
         self.tensor, self.version = weakref.ref(value), version(value)
@@ -46,7 +47,9 @@ class _Drawn:
         return self.tensor() is value and self.version == version(value)
 
     def __reduce__(self) -> Any:
-        return OrderedDict, ()  # torch.load(weights_only=True) reads no class of this library
+        # A pickle has an empty OrderedDict in place of this object, since
+        # torch.load(weights_only=True) refuses classes of this library.
+        return OrderedDict, ()
 
 
 def _same(numbers: Tensor, value: Tensor) -> Tensor:
@@ -74,18 +77,19 @@ def _trace() -> int:
     return number
 
 
-# The decorator torch.compiler.assume_constant_result sets this attribute too. But the decorator
-# first imports the compiler, which takes a second.
+# torch.compile calls a function with this attribute once, while it traces, and takes the result for
+# a constant. The decorator torch.compiler.assume_constant_result only sets the attribute, but first
+# imports the compiler, which takes a second.
 _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
-    """Keep the sample behind the value, with the name of the sample's space; return the value."""
+    """Keep the sample, and the name of its space such as "logit", with the value; return that."""
     version: Any
     if torch.compiler.is_dynamo_compiling():
         torch._dynamo.comptime.comptime(_note)
-        # The copy is used only if the value leaves the compiled code. Else the compiler removes the
-        # copy as dead code.
+        # A copy of the numbers stands for the version. It is used only if the value leaves the
+        # compiled code; otherwise the compiler removes the copy as dead code.
         version, trace = value.detach().clone(), _trace()
     else:
         version, trace = _version(value) if value.is_inference() else _Drawn(value), None
@@ -94,7 +98,7 @@ def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
 
 
 def get_relaxed(value: Any, space: str) -> Any:
-    """The sample behind the value; None if the value has none, or one of another space."""
+    """The sample kept with the value; None if there is none, or one of another space."""
     if type(value).__name__ == "ProvenanceTensor":  # Pyro's TraceGraph_ELBO wraps values in it
         pyro = sys.modules[type(value).__module__]
         return pyro.track_provenance(get_relaxed(value._t, space), value._provenance)
@@ -104,15 +108,15 @@ def get_relaxed(value: Any, space: str) -> Any:
     if torch.compiler.is_dynamo_compiling():
         if trace == _trace():
             torch._dynamo.comptime.comptime(_check)
-        elif isinstance(version, Tensor):  # a copy of the numbers, from other compiled code
+        elif isinstance(version, Tensor):  # other compiled code has kept a copy of the numbers
             torch._assert_async(_same(version, value), _errors.WRITTEN)
         else:
-            return None  # versions outside compiled code are not comparable with those inside
+            return None  # a version from outside can't be compared with one in compiled code
     elif isinstance(version, Tensor):
         if not _same(version, unwrapped(value)):
             return None
     elif not isinstance(version, _Drawn) or not version.unchanged(value):
         return None
     if isinstance(sample, Tensor) and sample.requires_grad and value.is_leaf:
-        return sample.detach()  # detach_() has detached the value, so its sample is detached too
+        return sample.detach()  # the user has called value.detach_(), so the sample follows
     return sample

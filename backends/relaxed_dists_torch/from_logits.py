@@ -1,7 +1,8 @@
-"""Parameters with their checks, draws and densities, by torch alone. Pyro's adapter adds more.
+"""Distributions from logits, in torch alone: the checks of parameters, draws and densities.
 
-A family is the framework-free object that has the formulas of a distribution. The sample behind a
-value is the relaxed sample that a draw keeps for its log_prob, as an attribute of the value.
+Pyro's adapter makes Pyro's distributions from the classes of this module. A family is an object
+that has the formulas of a distribution, for any framework. A drawn value keeps, in an attribute,
+its relaxed sample: the numbers before rounding, from which ``log_prob`` computes the density.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ def tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
 def expanded(x: Tensor, shape: Size) -> Tensor:
     """x expanded to a shape.
 
-    If x already has the shape, x itself is returned: a view would not notice ``x.data = y``.
+    If x already has the shape, x itself is returned, since a view of x would not notice the
+    assignment ``x.data = y``.
     """
     return x if x.shape == shape else x.expand(shape)
 
@@ -89,7 +91,7 @@ class Torch:
 
 
 class FromLogits(FromFamily):
-    """A family with logits; also with a temperature, unless ``temperature`` is None."""
+    """A distribution made from a family and logits, and from a temperature unless it is None."""
 
     logits: Tensor
     temperature: Any = None
@@ -118,12 +120,13 @@ class FromLogits(FromFamily):
             raise _errors.no_categories(name, what, given.shape)
         all_valid = validate and self._all_valid(given, raw, probs is None)
         if all_valid or (probs is None and look(given, event_dim > 0) in (0, 1)):
-            pass  # such logits are valid, and sanitize_logits would not change them
+            pass  # the logits or probs are valid: sanitize_logits would not change them
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
+        # On a GPU the kernels treat NaN and infinity as masks, which saves sanitize_logits and its
+        # three launches.
         elif given.is_cpu or not (event_dim and self._family.noise_in_kernel and eager()):
             given = formulas.sanitize_logits(ops, given, event_dim > 0)
-        # The kernels take NaN and infinity for a mask, so a GPU is spared three launches.
         if probs is not None:
             log = formulas.log_probs if event_dim else formulas.logit
             given = log(ops, given.to(compute_dtype(given))).to(dtype)
@@ -144,7 +147,11 @@ class FromLogits(FromFamily):
                 raise family.impossible(name, self.logits)
 
     def _all_valid(self, given: Tensor, temperature: Tensor | float, is_logits: bool) -> bool:
-        """Whether the parameters are valid, where one answer for both spares waiting for two."""
+        """Whether logits (or probs) and temperature are valid tensors of one GPU.
+
+        One test of both waits for the GPU once. If it fails, or if the tensors are elsewhere, each
+        parameter is checked by itself.
+        """
         if given.is_cpu or not isinstance(temperature, Tensor) or not temperature.numel():
             return False
         if temperature.device != given.device or not given.numel():
@@ -163,13 +170,14 @@ class FromLogits(FromFamily):
         if isinstance(given, float) and not traced():
             if validate and not low <= given <= high:
                 raise _errors.bad_temperature(self._name, given, field)
-            # torch.as_tensor would wait for a GPU. max takes low in place of NaN.
+            # torch.full is used, since torch.as_tensor would wait for the GPU. If given is NaN,
+            # max returns low.
             within = min(max(low, given), high)
             return torch.full((), within, dtype=compute_dtype(like), device=like.device)
         temperature = tensor(given, compute_dtype(like), like.device)
         if not validate or not known(temperature):
             return torch.nan_to_num(temperature, low, high, low).clamp(low, high)
-        if not temperature.dim():  # a single number, the usual case: four operations fewer
+        if not temperature.dim():  # the usual case, which takes four operations of torch fewer
             fine = low <= temperature.item() <= high
         else:
             fine = bool(((temperature >= low) & (temperature <= high)).all())
@@ -194,7 +202,7 @@ class FromLogits(FromFamily):
         key: torch.Generator | None,
         in_kernel: bool,
     ) -> Any:
-        """Noise of the shape of a draw, or its seed if it is given to kernels alone."""
+        """The noise of a draw; if ``in_kernel``, its seed where kernels can make the noise."""
         shape = checked_size(self._name, sample_shape) + self.logits.shape
         if in_kernel and (seed := seed_for(like, shape, key)) is not None:
             return seed
@@ -215,12 +223,12 @@ class FromLogits(FromFamily):
         return keep_relaxed(value, sample, self._family.space)
 
     def _origin(self) -> tuple[Any, ...]:
-        """The parameters, with torch's version counters, which each in-place write increases."""
+        """The parameters, whether they need gradients, and their counts of in-place writes."""
         x, t = self.logits, self.temperature
         return x, t, x.requires_grad, t.requires_grad, version(x), version(t)
 
     def _own(self, sample: Tensor) -> bool:
-        """Whether a sample was drawn from these very parameter tensors, unchanged since."""
+        """Whether a sample was drawn from these very parameters, which are unchanged since."""
         drawn: Any = getattr(sample, "_drawn_from", None)
         if drawn is None or drawn[0] is not self.logits or drawn[1] is not self.temperature:
             return False
@@ -238,11 +246,11 @@ class FromLogits(FromFamily):
         return self._log_prob(value, *self._found(value), self._is_soft(value))
 
     def _is_soft(self, value: Any) -> bool:
-        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
+        """Whether the value is a soft one of an estimator, which only discrete families have."""
         return False
 
     def _found(self, value: Any) -> tuple[Any, bool]:
-        """The sample behind a value, and whether it was drawn from these very parameters."""
+        """The sample that a value keeps, or None, and whether these very parameters drew it."""
         family = self._family
         sample = get_relaxed(value, family.space) if family.space else None
         if sample is None or family.scores_value:
@@ -271,7 +279,7 @@ class FromLogits(FromFamily):
 
 
 class EstimatedFromLogits(Estimated, FromLogits):
-    """A discrete family with logits, and with an estimator unless ``estimator`` is None."""
+    """A discrete distribution from a family, logits, and an estimator unless that is None."""
 
     def _draw(self, sample_shape: Sequence[int], key: torch.Generator | None = None) -> Tensor:
         estimator, one_hot = self.estimator, self._family.event_dim > 0
@@ -283,13 +291,13 @@ class EstimatedFromLogits(Estimated, FromLogits):
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))
             more = gumbel(torch.Size(shape), logits, key)
         value = estimator_base.value(ops, estimator, one_hot, logits, noise, more)
-        # A binary soft value is the result of exp, whose backward pass needs it unchanged. It is
-        # copied, since users may write to a draw.
+        # A user may write to a draw in place. A binary soft value is the output of torch.exp, whose
+        # backward pass needs the output unchanged, so the draw is a copy of it.
         value = value.to(self.logits.dtype, copy=estimator.soft and not one_hot)
         if estimator.soft:
             return keep_relaxed(value, True, "soft")
         for name in estimator.temperatures:
             temperature = getattr(estimator, name)
-            if temperature.requires_grad:  # gradient 0; else autograd.grad would raise an error
+            if temperature.requires_grad:  # its gradient is 0; without one autograd.grad fails
                 value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
         return value

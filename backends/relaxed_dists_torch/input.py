@@ -15,7 +15,7 @@ _REAL = FLOATING + _WHOLE
 
 
 def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
-    """x as a tensor, on the device of like; a Python number as a float, which fixes no dtype."""
+    """x as a tensor on the device of ``like``; a Python number, which has no dtype, as a float."""
     if not isinstance(x, Tensor):
         device = like.device if isinstance(like, Tensor) else None
         try:
@@ -31,7 +31,10 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
 
 
 def result_dtype(*given: Tensor | float) -> torch.dtype:
-    """The dtype of torch.result_type, which can't be compiled; the default dtype for integers."""
+    """The dtype that torch.result_type gives, which torch.compile can't trace.
+
+    For integers alone it is the default dtype.
+    """
     kinds = {x.dtype for x in given if isinstance(x, Tensor)}
     if len(kinds) == 1 and (dtype := kinds.pop()) in FLOATING:
         return dtype  # the usual case

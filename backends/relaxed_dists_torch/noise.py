@@ -13,23 +13,25 @@ from .state import eager, traced, transformed
 
 
 def _words(bits: Tensor, number: int) -> Tensor:
-    """A word of 32 random bits for each number and one more word, from -2^31 to 2^31."""
+    """Random words of 32 bits, as floats from -2^31 to 2^31: one for each number, and one more."""
     return bits.view(torch.int32)[: number + 1].to(torch.float32)
 
 
 def _minus_uniform(size: Tensor) -> Tensor:
-    """Uniform on (-1, 0), in float32, with all its digits near zero, up to -2^-62."""
-    # The bits of the next word are appended to a word's own. They count where the word is small,
-    # which is rare; but a uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6.
+    """Uniform numbers on (-1, 0) in float32, from the words' sizes, with all digits near zero."""
+    # The bits of the next word are appended to those of a word. They count only where the word is
+    # small, which is rare. Without them the Gumbel tail would end at 21.5, and with torch.rand,
+    # which has a grid of 2^-24, at 16.6. Now the number nearest to zero is -2^-62.
     size = torch.add(size[:-1], size[1:], alpha=2.0**-31).mul_(-(2.0**-31))
-    # log1p(-1) is infinite, so -1 is left out. vmap computes clamp_ row by row, but not clamp.
+    # The lower limit leaves out -1, where log1p is infinite. The clamp isn't in place, since vmap
+    # would compute clamp_ row by row.
     return torch.clamp(size, 2.0**-24 - 1, -(2.0**-62))
 
 
 def _from_words(
     transform: Callable[[Tensor], Tensor], shape: Size, like: Tensor, key: Any
 ) -> Tensor:
-    """Numbers that a transform makes from words of 32 random bits, one word more than numbers."""
+    """Numbers that ``transform`` makes from random words of 32 bits, one word more than numbers."""
     # generator=None isn't passed: torch.compile can't trace that overload with dynamic shapes.
     given: Any = {"device": like.device} | ({} if key is None else {"generator": key})
     number = shape.numel()
@@ -45,10 +47,11 @@ def _double(shape: Size, like: Tensor, key: torch.Generator | None) -> Tensor:
 
 
 def _single(like: Tensor) -> bool:
-    """Whether to make the numbers from words of bits: in float32, eager or under torch.compile.
+    """Whether to make noise in float32 from random words; otherwise it is made from doubles.
 
-    Exporters can't view a tensor as another dtype, and would fix the number of words and so the
-    batch size. On a GPU, double takes a third of the launches.
+    Words serve float32 on a CPU, and under torch.compile. In exported programs they don't, since an
+    exporter can't view a tensor as another dtype, and would fix the number of words and so the
+    batch size. On a GPU, doubles take a third of the launches.
     """
     compiler = torch.compiler
     compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()
@@ -56,8 +59,8 @@ def _single(like: Tensor) -> bool:
 
 
 def seed_for(like: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
-    """The seed of noise of a shape, if kernels can make the noise from it."""
-    # eager() comes first, since numel() would fix the batch size of an exported program.
+    """A new seed, from which kernels make noise of a shape; None if kernels can't be used."""
+    # eager() is asked first, since shape.numel() would fix the batch size of an exported program.
     if not eager() or transformed() or not shape.numel():
         return None
     kernels: ModuleType = by_triton if by_triton.chosen(like) else compiled
@@ -73,13 +76,13 @@ def gumbel(shape: Size, like: Tensor, key: torch.Generator | None = None) -> Ten
     if _single(like):
         return _from_words(_gumbel, shape, like, key)
     if not like.is_cpu and not traced():
-        # The exponential distribution in double, whose numbers near 0 make the upper tail. On a GPU
-        # they are at least 2^-53, never 0.
+        # e are exponential variables in double. Those near 0 make the upper tail of the noise; on a
+        # GPU they are at least 2^-53, never 0.
         given: Any = {} if key is None else {"generator": key}
         e = torch.empty(shape, dtype=torch.float64, device=like.device).exponential_(**given)
         out = torch.empty(shape, dtype=like.dtype, device=like.device)
         return torch.xlogy(-1.0, e, out=out)  # -log(e), in one launch
-    # A double just below 1 rounds to 1 in float32.
+    # A double just below 1 would round to 1 in float32, where log1p(-u) is infinite.
     u = _double(shape, like, key).to(like.dtype).clamp(max=1 - torch.finfo(like.dtype).eps / 2)
     return u.neg_().log1p_().neg_().log_().neg_()
 
@@ -99,7 +102,7 @@ def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> T
 
 
 def _logistic(words: Tensor) -> Tensor:
-    # The size is log((1 - u / 2) / (u / 2)), whose tail is exact because u is exact near zero. The
-    # sign is the word's.
+    # With u uniform on (0, 1), the size is log((1 - u / 2) / (u / 2)). Its tail is exact because u is
+    # exact near zero. The sign is that of the word.
     size = _minus_uniform(words.abs()).reciprocal_().mul_(-2.0).sub_(1.0).log_()
     return size.copysign_(words[:-1])

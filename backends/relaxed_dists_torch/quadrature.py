@@ -1,6 +1,6 @@
 """Kernels for moments, entropies and KL divergences, faster if all rows share one temperature.
 
-A kernel is a function that torch calls in place of the formula of the same name.
+A kernel is a function that is called in place of the formula of the same name.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from .state import forward_mode, known
 
 
 def _shared(temperature: Tensor) -> Tensor:
-    """A single temperature as a scalar, so that one table is made for all rows; else unchanged."""
+    """The temperature, as a scalar if it is one number: one table then serves all rows."""
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
@@ -51,8 +51,8 @@ _register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one
 def _equal(a: Tensor, b: Tensor) -> bool:
     """Whether the temperatures are known to be equal, and need no derivative.
 
-    In forward mode the result for two tensors is False: each may have a tangent that is hidden
-    inside a level of torch.func.
+    In forward mode two different tensors never count as equal: either may have a tangent that is
+    hidden inside a level of torch.func.
     """
     if a is b:
         return True

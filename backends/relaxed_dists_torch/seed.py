@@ -1,4 +1,4 @@
-"""Noise that is not drawn yet: compiled code makes it from a seed, just where it uses the noise."""
+"""Seeds of noise: a kernel makes the noise from its seed, just where the kernel uses the noise."""
 
 import threading
 from typing import Any, NamedTuple
@@ -8,14 +8,15 @@ from torch import Size
 
 
 class Seed(NamedTuple):
-    """The seed of noise of a shape, and the module of kernels that make the noise."""
+    """A seed, the shape of the noise, and the module whose kernels make the noise from the seed."""
 
     number: int
     shape: Size
     kernels: Any = None
 
 
-_local = threading.local()  # has a tensor of each thread: a new one for each seed takes as long
+# Each thread has a tensor for its seeds, since a new tensor would take as long as drawing a seed.
+_local = threading.local()
 
 
 def seed(shape: Size, key: torch.Generator | None, kernels: Any = None) -> Seed:
@@ -23,6 +24,6 @@ def seed(shape: Size, key: torch.Generator | None, kernels: Any = None) -> Seed:
     try:
         number = _local.number
     except AttributeError:
-        with torch.inference_mode(False):  # a tensor of this mode can't be written to outside it
+        with torch.inference_mode(False):  # outside that mode its tensors can't be written to
             number = _local.number = torch.zeros((), dtype=torch.int64, device="cpu")
     return Seed(number.random_(generator=key).item(), shape, kernels)

@@ -1,4 +1,8 @@
-"""torch's kernel of relaxed subsets on a CPU: few passes a round, with the gradient written out."""
+"""torch's kernel for relaxed subsets on a CPU, with its gradient written out.
+
+A relaxed subset is a sum of k rounds of softmax. The kernel goes through memory only a few times in
+each round.
+"""
 
 from typing import Any
 
@@ -11,12 +15,12 @@ from relaxed_dists._distributions import subset
 from .ops import ops
 from .state import eager, transformed
 
-LEAST = 1e-20  # exact if all categories of a row but the largest have this weight together
+LEAST = 1e-20  # the kernel is exact if all categories but the largest weigh more than this in sum
 Round = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _rest(a: Tensor, rows: Tensor, place: Tensor) -> Tensor:
-    """1 - a of the row's largest a, which may round to 1: the sum of the others."""
+    """1 - a for the largest a of each row, which may round to 1: the sum of the other a."""
     others = a[rows]
     others[torch.arange(len(rows)), place] = 0.0
     return others.sum(-1)
@@ -25,10 +29,10 @@ def _rest(a: Tensor, rows: Tensor, place: Tensor) -> Tensor:
 def _rounds(
     scores: Tensor, temperature: Tensor, k: int, keep: bool
 ) -> tuple[Tensor, list[Round]] | None:
-    """The sum of the rounds' softmaxes, and what their gradients need; None if not exact.
+    """The sum of k softmaxes, and intermediate results for its gradient; None if not exact.
 
-    If ``keep``, a round keeps its softmax a, the rows in which 1 - a would lose digits, the place
-    of the largest a there, and 1 - a at this place.
+    If ``keep``, the intermediate results of each round are its softmax a, the rows in which 1 - a
+    would lose digits, the place of the largest a in these rows, and 1 - a at this place.
     """
     y, value, kept = scores / temperature, torch.zeros_like(scores), []
     for last in [False] * (k - 1) + [True]:
@@ -47,7 +51,7 @@ def _rounds(
 
 
 def _complement(a: Tensor, rows: Tensor, place: Tensor, rest: Tensor) -> Tensor:
-    """1 - a, to all digits."""
+    """1 - a, with ``rest`` where the difference would lose digits."""
     found = 1 - a
     found[rows, place] = rest
     return found
@@ -64,7 +68,7 @@ class _Rounds(Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         scores, temperature, *kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # for second derivatives, those of the formula
+        if torch.is_grad_enabled():  # a second derivative needs the gradients of the formula
             given = [x for x, w in zip((scores, temperature), wanted, strict=True) if w]
             value = subset.rounds.formula(ops, ctx.k, scores, temperature)
             found = iter(torch.autograd.grad(value, given, g, create_graph=True))
@@ -72,14 +76,14 @@ class _Rounds(Function):
         by_scores, by_t = torch.zeros_like(scores), torch.zeros_like(temperature)
         for i in reversed(range(0, len(kept), 4)):
             a, rows, place, rest = kept[i : i + 4]
-            # The gradient by log a, and from it that by the scores over the temperature.
-            if i + 4 == len(kept):  # the last round, whose 1 - a is not used
+            # by_log is the gradient with respect to log a, and by_y with respect to scores / t.
+            if i + 4 == len(kept):  # the last round, after which no 1 - a is used
                 by_log = g * a
             else:
                 by_log = by_scores.div(_complement(a, rows, place, rest))
                 by_log = torch.sub(g, by_log, out=by_log).mul_(a)
             by_y = torch.addcmul(by_log, a, by_log.sum(-1, keepdim=True), value=-1)
-            # At the largest a, the difference of two large numbers is written out.
+            # At a largest a near 1 this difference would cancel, so it is computed from 1 - a.
             others = _rest(by_log, rows, place)
             by_y[rows, place] = by_log[rows, place] * rest - a[rows, place] * others
             by_scores.addcdiv_(by_y, temperature)
@@ -90,7 +94,7 @@ class _Rounds(Function):
 
 
 def rounds(_: Any, k: int, scores: Tensor, temperature: Tensor) -> Any:
-    """The formula's sum of k softmaxes; by the formula itself where the kernel is not exact."""
+    """The sum of k softmaxes: by this kernel on a CPU if it is exact, else by the formula."""
     found = None
     if scores.device.type == "cpu" and eager() and not transformed() and scores.numel():
         shape, n = scores.shape, scores.shape[-1]
