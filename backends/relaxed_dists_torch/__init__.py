@@ -1,7 +1,7 @@
 """The code that needs torch but not Pyro: operations, kernels, noise, integrals, and so on.
 
 A kernel is a faster function for torch, which replaces a formula that both frameworks share. The
-module ``carrier`` keeps a drawn value's relaxed sample, from which the density is computed.
+module ``carrier`` attaches to a drawn value the relaxed sample from which its density is computed.
 
 Users import the public functions and the estimators from :mod:`relaxed_dists.torch`.
 """

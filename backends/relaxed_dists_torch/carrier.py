@@ -84,7 +84,10 @@ _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
-    """Keep the sample, and the name of its space such as "logit", with the value; return that."""
+    """Keep the sample with the value, and return the value.
+
+    ``space`` says what the sample is: "logit", for example, if it is the logit of the value.
+    """
     version: Any
     if torch.compiler.is_dynamo_compiling():
         torch._dynamo.comptime.comptime(_note)
@@ -118,5 +121,5 @@ def get_relaxed(value: Any, space: str) -> Any:
     elif not isinstance(version, _Drawn) or not version.unchanged(value):
         return None
     if isinstance(sample, Tensor) and sample.requires_grad and value.is_leaf:
-        return sample.detach()  # the user has called value.detach_(), so the sample follows
+        return sample.detach()  # the user has called value.detach_(): detach the sample too
     return sample

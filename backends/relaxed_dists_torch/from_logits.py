@@ -202,7 +202,7 @@ class FromLogits(FromFamily):
         key: torch.Generator | None,
         in_kernel: bool,
     ) -> Any:
-        """The noise of a draw; if ``in_kernel``, its seed where kernels can make the noise."""
+        """The noise of a draw or, if ``in_kernel`` and kernels can make the noise, its seed."""
         shape = checked_size(self._name, sample_shape) + self.logits.shape
         if in_kernel and (seed := seed_for(like, shape, key)) is not None:
             return seed
@@ -246,11 +246,11 @@ class FromLogits(FromFamily):
         return self._log_prob(value, *self._found(value), self._is_soft(value))
 
     def _is_soft(self, value: Any) -> bool:
-        """Whether the value is a soft one of an estimator, which only discrete families have."""
+        """Whether an estimator made the value soft. Only discrete distributions have estimators."""
         return False
 
     def _found(self, value: Any) -> tuple[Any, bool]:
-        """The sample that a value keeps, or None, and whether these very parameters drew it."""
+        """The sample behind a value, or None, and whether it is drawn from these very parameters."""
         family = self._family
         sample = get_relaxed(value, family.space) if family.space else None
         if sample is None or family.scores_value:
@@ -298,6 +298,6 @@ class EstimatedFromLogits(Estimated, FromLogits):
             return keep_relaxed(value, True, "soft")
         for name in estimator.temperatures:
             temperature = getattr(estimator, name)
-            if temperature.requires_grad:  # its gradient is 0; without one autograd.grad fails
+            if temperature.requires_grad:  # its gradient is 0; autograd.grad fails without one
                 value = value + 0.0 * (temperature[..., None] if one_hot else temperature)
         return value

@@ -18,9 +18,9 @@ def joint(*shapes: Size) -> Size:
 
 
 def rows(x: Tensor, shape: Size) -> Tensor:
-    """x, which broadcasts to ``shape``, as contiguous rows, of which repetitions fill the shape.
+    """x as contiguous rows, which repeated in turn fill a shape that x broadcasts to.
 
-    A kernel repeats all rows in turn, so only leading axes that broadcast need no copy.
+    The kernels repeat the rows themselves, so that leading axes that broadcast need no copy.
     """
     if x.numel() > 1 and x.shape != shape:
         while x.dim() > 1 and (x.stride(0) == 0 or x.shape[0] == 1):

@@ -102,7 +102,7 @@ def logistic(shape: Size, like: Tensor, key: torch.Generator | None = None) -> T
 
 
 def _logistic(words: Tensor) -> Tensor:
-    # With u uniform on (0, 1), the size is log((1 - u / 2) / (u / 2)). Its tail is exact because u is
-    # exact near zero. The sign is that of the word.
+    # With u uniform on (0, 1), the size is log((1 - u / 2) / (u / 2)). Its tail is exact, because u
+    # is exact near zero. The sign is that of the word.
     size = _minus_uniform(words.abs()).reciprocal_().mul_(-2.0).sub_(1.0).log_()
     return size.copysign_(words[:-1])

@@ -16,7 +16,7 @@ from .state import forward_mode, known
 
 
 def _shared(temperature: Tensor) -> Tensor:
-    """The temperature, as a scalar if it is one number: one table then serves all rows."""
+    """The temperature, as a scalar if it is one number: all rows then share one interpolation."""
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
