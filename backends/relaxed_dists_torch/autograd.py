@@ -3,10 +3,10 @@
 Autograd would save a tensor for each operation, and its backward pass would go through memory once
 for each of them. These functions save only their inputs or their outputs.
 
-A drawn value keeps its log (or logit) y behind it. The density is computed from y, and its gradient
-reaches the parameters through y, which stays exact where the value underflows. Autograd then
-doesn't know that the density depends on the value. So the value is an input of these functions
-too, and its gradient is computed only where the user asks for that.
+A drawn value keeps its log y, or its logit y if it is binary. The density is computed from y, which
+stays exact where the value underflows, and through y the density has its gradient with respect to
+the parameters. Autograd then doesn't know that the density depends on the value. So ``Linked`` and
+``LinkedDensity`` have the value as an input, and compute its gradient where the user asks for it.
 """
 
 from types import ModuleType
@@ -28,7 +28,7 @@ class Function(torch.autograd.Function):
 
     @classmethod
     def apply(cls, *given: Any) -> Any:
-        """The value, with the gradient."""
+        """The result of ``forward``, with its gradient."""
         if transformed():
             return super().apply(*given)
         # torch's own apply binds the arguments by inspect.signature, which takes as long as the
@@ -37,7 +37,7 @@ class Function(torch.autograd.Function):
 
 
 def way(*tensors: Tensor | None) -> ModuleType:
-    """The module that computes: compiled or Triton's kernels where they can, else operations."""
+    """The module with kernels that can compute with these tensors, or else by_operations."""
     if BY_TRITON and all(x is None or by_triton.usable(x) for x in tensors):
         return by_operations if transformed() else by_triton
     for x in tensors:
@@ -47,12 +47,12 @@ def way(*tensors: Tensor | None) -> ModuleType:
 
 
 def way_back(*tensors: Tensor | None) -> ModuleType:
-    """The module that computes gradients; those that are differentiated again need operations."""
+    """The module that computes gradients: by_operations if they will be differentiated again."""
     return by_operations if torch.is_grad_enabled() else way(*tensors)
 
 
 def _way_of(noise: Tensor | Seed, *tensors: Tensor) -> ModuleType:
-    """The module that draws: the one that a seed is for, or the one for noise and parameters."""
+    """The module that draws: the seed's if there is a seed, else that for noise and parameters."""
     return noise.kernels if isinstance(noise, Seed) else way(noise, *tensors)
 
 
@@ -64,14 +64,16 @@ def _summed(gradient: Tensor | None, shape: torch.Size, wanted: bool = True) -> 
 
 
 class Draw(Function):
-    """log_softmax((x + noise) / t), and its exponential or, if ``hard``, the one-hot argmax.
+    """A log value y = log_softmax((x + noise) / t), and the value.
 
-    Both values have the gradient of the soft one. If not ``log``, the first is None; the value is
-    then soft, and t has no gradient. If ``own``, a third result is the log density of the draw on
-    the simplex; the noise is then a seed for the compiled kernels.
+    The value is exp(y) or, if ``hard``, the one-hot argmax with the gradient of exp(y). If not
+    ``log``, y is None; then only a soft value has a gradient, and not with respect to t. If
+    ``own``, a third result is the log density of the draw on the simplex; the noise must then be a
+    seed for the compiled kernels.
 
-    The density's scores x - t y are the noise up to a constant per row, so that their gradient by
-    the parameters is zero in total, and what is left is that of the change of variables.
+    This density is log (K - 1)! + (K - 1) log t + sum(log_softmax(x - t y)) - sum(y). Since x - t y
+    is minus the noise, up to a constant per row that log_softmax removes, that sum does not change
+    with the parameters. So the gradient is that of (K - 1) log t - sum(y).
     """
 
     generate_vmap_rule = True
@@ -110,9 +112,10 @@ class Draw(Function):
 
 
 class BinaryDraw(Function):
-    """The logit (x + noise) / t, and its sigmoid or, if ``hard``, 1 where x + noise is positive.
+    """A logit y = (x + noise) / t, and the value.
 
-    Both values have the gradient of the soft one.
+    The value is sigmoid(y) or, if ``hard``, 1 where y is positive and 0 elsewhere, with the
+    gradient of sigmoid(y).
     """
 
     generate_vmap_rule = True
@@ -141,18 +144,19 @@ class BinaryDraw(Function):
         return dx, dn, _summed(dt, t_shape), None, None
 
 
-# This leaf is an input of the functions below, and tells backward() from torch.autograd.grad:
-# backward() runs the nodes of all leaves, torch.autograd.grad only those of the tensors that it is
-# called with. So if this leaf's node will run, backward() is running.
+# This leaf is an input of Linked and LinkedDensity. From it they see whether the user has called
+# backward(), which runs the nodes of all leaves, or torch.autograd.grad, which runs only those of
+# the tensors that it is called with. So if this leaf's node will run, it is backward().
 EVERYTHING = torch.zeros((), device="cpu", requires_grad=True)
 _EVERYTHING_NODE = torch.autograd.graph.get_gradient_edge(EVERYTHING).node
 
 
 def _asked(value: Tensor) -> bool:
-    """Whether the backward pass that is running may be asked for the gradient by a value.
+    """Whether the running backward pass may need the gradient with respect to a value.
 
-    backward() fills only leaves, tensors that retain their gradient, and hooks. What
-    torch.autograd.grad was called with can't be seen, so the answer is then True.
+    backward() hands gradients only to leaves, to tensors that retain their gradient, and to hooks.
+    In torch.autograd.grad the answer is always True, since the tensors that the user has called it
+    with can't be seen.
     """
     return (
         value.is_leaf
@@ -163,11 +167,11 @@ def _asked(value: Tensor) -> bool:
 
 
 def _split(g: Tensor, y: Tensor, value: Tensor, one_hot: bool) -> tuple[Tensor, Tensor]:
-    """Split the gradient g by the log (or logit) y in two: the gradients by y and by the value.
+    """Split g, the gradient with respect to the log (or logit) y, between y and the value.
 
-    The gradient by the value is g / (dvalue / dy), clamped to finite numbers. The value's own graph
-    passes it on to y, multiplied by dvalue / dy. The gradient by y is what is left of g, so that
-    the parameters get g once in total.
+    The value gets g / (dvalue / dy), clamped to finite numbers. The value's own graph passes this
+    gradient on to y, multiplied by dvalue / dy. Here y gets the rest of g, so that in total g
+    reaches the parameters once.
     """
     slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
     finfo = torch.finfo(value.dtype)
@@ -176,7 +180,7 @@ def _split(g: Tensor, y: Tensor, value: Tensor, one_hot: bool) -> tuple[Tensor, 
 
 
 class Linked(Function):
-    """The log (or logit) y behind a value, with a gradient by the value where one is asked for."""
+    """The log (or logit) y of a value, whose gradient also reaches the value if asked for."""
 
     generate_vmap_rule = True
 
@@ -202,30 +206,31 @@ class Linked(Function):
 
 
 def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
-    """The log (or logit) y behind a value, with a gradient by the value if one may be asked for."""
+    """The log (or logit) y of a value, whose gradient also reaches the value if it needs one."""
     if not value.requires_grad:
         return y
     if eager():
         new: Tensor = Linked.apply(y, one_hot, value, EVERYTHING)
         return new
-    # Autograd functions can't be used here. If y has a graph, the gradient goes through y alone; if
-    # y has none, a zero is added that has the gradient by the value.
+    # Autograd functions can't be used here. If y has a graph, the gradient goes through y alone. If
+    # it has none, y plus zero is returned, where the zero has the gradient to the value.
     if y.requires_grad:
         return y
     slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()
-    share = value.to(y.dtype) / slope.clamp(min=torch.finfo(y.dtype).tiny)  # the slope underflows
+    share = value.to(y.dtype) / slope.clamp(min=torch.finfo(y.dtype).tiny)  # a slope may underflow
     return y + (share - share.detach())
 
 
 class LinkedDensity(Function):
-    """The density of an own draw, with a gradient by the value where one is asked for.
+    """The density of a value at the parameters it was drawn with; the value can get a gradient.
 
-    The density's own graph gives the parameters their total gradient. Where the gradient by the
-    value is asked for, the value's graph would add to that total. The gradient by y takes away what
-    it adds.
+    The graph of ``density`` gives the parameters their total gradient. If the gradient with respect
+    to the value is asked for, the value's graph passes that on to the parameters too, in addition
+    to the total. So y gets a gradient that cancels the addition.
     """
 
-    # It has no setup_context, which takes time, since it is not used under torch.func's transforms.
+    # There is no setup_context, since it takes time, and this function is not used under
+    # torch.func's transforms, which alone require it.
     @staticmethod
     def forward(
         ctx: Any, density: Tensor, y: Tensor, value: Tensor, everything: Tensor, x: Any, t: Any
@@ -249,8 +254,8 @@ class LinkedDensity(Function):
 class Density(Function):
     """The log density of log values y, in log space or, if ``simplex``, on the simplex.
 
-    If ``own``, y was drawn with these very x and t. Its gradient is then that of ``Draw``'s
-    density: by y it is the one of the change of variables, and by x there is none.
+    If ``own``, y was drawn with these very x and t. The gradient is then that of the density that
+    ``Draw`` returns: (K - 1) / t for t, -1 for each entry of y, and none for x.
     """
 
     generate_vmap_rule = True
@@ -270,9 +275,11 @@ class Density(Function):
         if not ctx.own:
             ctx.save_for_backward(x, t, y)
         elif ctx.needs_input_grad[1]:
-            # Tensors that are saved raise an error in backward if the user wrote to them in place.
+            # x is not saved, since the backward pass raises an error if the user writes to a saved
+            # tensor in place. It needs only the number of unmasked categories, or 1 if there are
+            # none.
             ctx.save_for_backward(t)
-            ctx.number = (x.abs() < HUGE).sum(-1).clamp(min=1)  # a row of masks counts as one
+            ctx.number = (x.abs() < HUGE).sum(-1).clamp(min=1)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -283,7 +290,7 @@ class Density(Function):
             if wanted[1]:
                 (t,) = ctx.saved_tensors
                 dt = _summed(g * (ctx.number - 1) / t, t_shape)
-            # The way back of the draw, where the gradient by y goes, leaves out masked categories.
+            # Masked entries of y get -1 too: the backward pass of the draw leaves them out.
             return None, dt, -g[..., None].expand(y_shape), None, None
         x, t, y = ctx.saved_tensors
         dx, dt, dy = way_back(x, t, y, g).density_back(x, t, y, g, ctx.simplex, wanted)
@@ -291,7 +298,7 @@ class Density(Function):
 
 
 class BinaryDensity(Function):
-    """The log density of logits y; on (0, 1) if ``unit``."""
+    """The log density at a logit y or, if ``unit``, at the number sigmoid(y) in (0, 1)."""
 
     generate_vmap_rule = True
 
@@ -314,7 +321,7 @@ class BinaryDensity(Function):
 
 
 class Mass(Function):
-    """sum_k value_k log p_k; and log p, without a gradient, if the way back needs it, else None."""
+    """sum_k value_k log p_k, and log p if the backward pass needs it, else None."""
 
     generate_vmap_rule = True
 
@@ -337,6 +344,7 @@ class Mass(Function):
         if g is None:
             return None, None
         x, value, logs = ctx.saved_tensors
-        logs = None if torch.is_grad_enabled() else logs  # a second derivative needs its graph
+        # The saved logs have no graph, so they are computed anew for a second derivative.
+        logs = None if torch.is_grad_enabled() else logs
         found = way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad, logs)
         return (*map(_summed, found, ctx.shapes),)

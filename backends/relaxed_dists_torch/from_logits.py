@@ -250,7 +250,7 @@ class FromLogits(FromFamily):
         return False
 
     def _found(self, value: Any) -> tuple[Any, bool]:
-        """The sample behind a value, or None, and whether it is drawn from these very parameters."""
+        """The sample behind a value or None, and whether these very parameters made the draw."""
         family = self._family
         sample = get_relaxed(value, family.space) if family.space else None
         if sample is None or family.scores_value:

@@ -1,8 +1,8 @@
-"""torch's kernels for the hot formulas: compiled code or few operations, and their gradients.
+"""torch's kernels for the formulas of draws and densities, with their gradients written out.
 
-Each kernel has the name and signature of its formula, and takes masked and infinite logits as it
-does. Where torch compiles, traces or differentiates in forward mode, the formulas are computed as
-they stand.
+A kernel is called in place of the formula of the same name and signature, and treats masked and
+infinite logits in the same way. It calls compiled code, or else few operations of torch. Where
+torch compiles, traces or differentiates in forward mode, the formulas are computed as they stand.
 """
 
 import functools
@@ -30,12 +30,12 @@ from .state import eager, known, traced, transformed
 
 
 def look(logits: Tensor, one_hot: bool) -> int | None:
-    """What is in logits: 0 if all are finite, 1 if some are masked, 2 if some are not allowed.
+    """0 if all logits are finite, 1 if some are -inf, and 2 if some are not allowed.
 
-    None where looking isn't cheap.
+    The result is None if finding out isn't cheap.
     """
     # On a GPU, reading the answer would force a synchronisation. The answer isn't kept for the next
-    # call, since a write through .data or NumPy would go unnoticed.
+    # call, since a write to the logits through .data or NumPy would go unnoticed.
     if traced() or transformed() or not logits.is_cpu or not logits.numel():
         return None
     if compiled.usable(logits):
@@ -75,10 +75,9 @@ def _number(x: float) -> Tensor:
 
 
 def gumbel_softmax(logits: Any, tau: Any, hard: bool, key: torch.Generator | None) -> Tensor | None:
-    """The value in the usual case: plain logits that pass the checks, and one number as tau.
+    """A draw in the usual case of valid logits and one valid number tau; None in other cases.
 
-    None in the other cases. For one row of logits the checks of all cases take three times as long
-    as the draw.
+    For one row of logits, checks that serve all cases would take three times as long as the draw.
     """
     usual = isinstance(tau, int | float) and formulas.COLDEST <= tau <= formulas.HOTTEST
     if not usual or not isinstance(logits, Tensor) or not compiled.usable(logits):
@@ -93,7 +92,7 @@ def gumbel_softmax(logits: Any, tau: Any, hard: bool, key: torch.Generator | Non
 
 
 def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool, log: bool = True) -> Any:
-    """The log value, or None if it is not wanted and not needed for a gradient, and the value."""
+    """The log value, which may be None if not ``log``, and the value of a draw."""
     if not _needs_graph(logits, temperature, noise):
         return Draw.forward(logits, noise, temperature, hard, log)
     own = log and isinstance(noise, Seed) and noise.kernels is compiled
@@ -160,11 +159,11 @@ def _hard(draw: Any, logits: Tensor, noise: Tensor | Seed) -> Any:
     return draw.forward(logits.detach(), noise, _ONE, True, False)[1]
 
 
-_ONE = torch.ones((), device="cpu")  # stands for the temperature where none is used
+_ONE = torch.ones((), device="cpu")  # given as the temperature where no temperature is used
 
 
 def _register_density(formula: formulas.hot, density: Any, bounded: bool) -> None:
-    """Register the density of given values; bounded values are on the simplex or in (0, 1)."""
+    """Register the kernel of a density, on the simplex or (0, 1) if ``bounded``."""
     more = (bounded, False) if density is Density else (bounded,)
 
     @_kernel(formula)
@@ -184,7 +183,7 @@ def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value:
     if density is None:
         density = Density.apply(logits, temperature, y, True, True)
     if value is None or not value.requires_grad:
-        return density.clone()  # the caller may write to it
+        return density.clone()  # a copy, since the caller may write to the result
     return LinkedDensity.apply(density, y, value, EVERYTHING, logits, temperature)
 
 

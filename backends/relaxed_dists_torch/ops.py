@@ -1,4 +1,4 @@
-"""The operations of torch with which the shared formulas compute."""
+"""torch's array operations, with which the formulas for both frameworks compute."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -14,12 +14,14 @@ from .autograd import Function
 from .by_operations import one_hot
 from .state import compiling, forward_mode
 
-CHUNK = 2**15  # elements of an integral's temporaries; malloc returns larger ones to the system
+# The most elements of an integral's temporary arrays. malloc would return larger ones to the system
+# each time, which is slow.
+CHUNK = 2**15
 
 
 class _TorchOps:
     def __init__(self) -> None:
-        self.kernels: dict[str, Callable[..., Any]] = {}  # filled by kernels.py and quadrature.py
+        self.kernels: dict[str, Callable[..., Any]] = {}  # kernels.py and others add theirs
 
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
@@ -86,7 +88,7 @@ class _TorchOps:
     def integrate(
         self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
     ) -> list[Tensor]:
-        # A chunk of points fits into the cache, and the memory does not grow with their number.
+        # A chunk of points fits into the cache, and memory does not grow with the number of points.
         size = len(points) if compiling() else 1 + CHUNK // (1 + like.numel())
         t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
         totals: list[Tensor] = []
@@ -105,7 +107,8 @@ class _TorchOps:
         return x.sum(-2, keepdim=True)
 
     def dot(self, x: Tensor, y: Tensor) -> Tensor:
-        # The product is in double: a user's setting may round float32 products to bfloat16 or TF32.
+        # The product is in double, since the user's settings may let torch round the factors of a
+        # product in float32 to bfloat16 or TF32.
         return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
@@ -115,7 +118,7 @@ class _TorchOps:
             outs.append(out)
         if outs[0] is None:
             return start, None
-        # If there are values, the loop started at the last one, so outs are reversed.
+        # If there are values, the loop went from the last to the first: outs gets their order.
         return start, torch.stack(outs if values is None else outs[::-1])
 
     def with_gradient(
@@ -143,7 +146,7 @@ def _take(table: Tensor, index: Tensor) -> Tensor:
 
 
 class _WithGradient(Function):
-    """A value whose gradients the forward pass computes too; the backward pass multiplies."""
+    """A value whose gradients the forward pass computes; the backward pass only multiplies."""
 
     generate_vmap_rule = True
 
@@ -174,7 +177,10 @@ class _WithGradient(Function):
 
 
 class _Slope(Function):
-    """Zeros whose derivative by the logits is diag(p) - p p^T; a second derivative is an error."""
+    """Zeros whose derivative with respect to the logits is diag(p) - p p^T.
+
+    A second derivative is an error.
+    """
 
     generate_vmap_rule = True
 

@@ -1,4 +1,4 @@
-"""torch's state: whether torch compiles, traces or maps, and whether a tensor has numbers."""
+"""torch's state: whether it compiles, traces or transforms, and whether a tensor has numbers."""
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ def compiling() -> bool:
 
 
 def traced() -> bool:
-    """Whether torch compiles, traces or computes with shapes alone, for tensors of any kind."""
+    """Whether torch compiles, traces or computes with shapes alone: no tensor has numbers then."""
     if torch.compiler.is_compiling() or _tracing_state():
         return True
     return _number_of_modes() > 0 and any(
@@ -29,13 +29,13 @@ def traced() -> bool:
 
 
 def known(x: Tensor) -> bool:
-    """Whether a tensor's numbers can be read: not those of a traced, mapped, fake or meta tensor.
+    """Whether a tensor's numbers can be read; not if it is traced, fake, meta, or mapped by vmap.
 
     A fake tensor has no numbers even after its FakeTensorMode has ended.
     """
     if traced():
         return False
-    while _functorch.is_gradtrackingtensor(x):  # below grad's wrapper there may be vmap's
+    while _functorch.is_gradtrackingtensor(x):  # vmap's wrapper may be inside that of grad
         x = _functorch.get_unwrapped(x)
     fake = type(x) is not Tensor and hasattr(x, "fake_mode")
     return not (fake or x.is_meta or _functorch.is_batchedtensor(x))
@@ -49,10 +49,10 @@ def holds(condition: Tensor) -> bool:
 def eager() -> bool:
     """Whether this library's autograd Functions can be used.
 
-    They can't if torch compiles or traces; nor in forward mode, since they have no jvp; nor in
+    They can't if torch compiles or traces; nor in forward mode, since most have no jvp; nor in
     torch.func.functionalize, which refuses them.
     """
-    # Each draw and density asks this, so it calls as few functions as it can.
+    # Each draw and each density calls this function, so it calls as few others as possible.
     if torch.compiler.is_compiling() or _tracing_state() or forward_ad._current_level >= 0:
         return False
     if _number_of_modes() and traced():
@@ -74,7 +74,7 @@ def forward_mode() -> bool:
 def transformed() -> bool:
     """Whether a transform of torch.func is active, such as grad or vmap.
 
-    Under vmap, torch can't write a mapped tensor in place into a tensor that isn't mapped.
+    In-place writes may fail then: vmap can't write a mapped tensor into one that isn't mapped.
     """
     return bool(_transformed())
 
@@ -82,11 +82,11 @@ def transformed() -> bool:
 def unwrapped(value: Tensor) -> Tensor:
     """The tensor inside the wrappers of torch.func's transforms."""
     while _functorch.is_functorch_wrapped_tensor(value):
-        value = _functorch.get_unwrapped(value)  # vmap's writes change only the inner version
+        value = _functorch.get_unwrapped(value)  # in vmap, writes count in the inner version
     return value
 
 
 def numbers(x: Tensor) -> np.ndarray:
-    """The numbers of a tensor as a NumPy array in double; they must be known."""
+    """The numbers of a tensor, which must be ``known``, as a NumPy array in double."""
     with torch._C._DisableFuncTorch():  # else torch.func.grad would wrap each result again
         return unwrapped(x).detach().double().cpu().numpy()
