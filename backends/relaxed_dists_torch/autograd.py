@@ -71,9 +71,10 @@ class Draw(Function):
     ``own``, a third result is the log density of the draw on the simplex; the noise must then be a
     seed for the compiled kernels.
 
-    This density is log (K - 1)! + (K - 1) log t + sum(log_softmax(x - t y)) - sum(y). Since x - t y
-    is minus the noise, up to a constant per row that log_softmax removes, that sum does not change
-    with the parameters. So the gradient is that of (K - 1) log t - sum(y).
+    With K unmasked categories, this density is
+    log (K - 1)! + (K - 1) log t + sum(log_softmax(x - t y)) - sum(y). Since x - t y is minus the
+    noise, up to a constant per row that log_softmax removes, the first sum does not change with the
+    parameters. So the gradient is that of (K - 1) log t - sum(y).
     """
 
     generate_vmap_rule = True

@@ -1,6 +1,7 @@
-"""The hot formulas by few operations of torch, for any dtype and device, all differentiable.
+"""Draws and densities by few operations of torch, for any dtype and device, all differentiable.
 
-The functions have the signatures of those in ``compiled``. Temperatures are one a row.
+The functions have the names and signatures of those in ``compiled``. The logits x, log values y and
+their gradients have one row for each event, and there is one temperature t for each row.
 """
 
 import math
@@ -23,15 +24,15 @@ def one_hot(x: Tensor) -> Tensor:
 
 
 def _noisy(x: Tensor, noise: Tensor) -> Tensor:
-    """The scores x + noise; -inf where x is NaN or counts as infinite."""
+    """The scores x + noise; -inf where x is NaN, infinite, or so large that it counts as that."""
     scaled, scale = _scaled(x)
     return torch.add(noise, scaled, alpha=1 / scale)
 
 
 def _scaled(x: Tensor) -> tuple[Tensor, float]:
-    """x times a scale, and the scale; -inf where x is NaN or counts as infinite."""
-    # The scaled numbers overflow exactly where x is HUGE or more. This takes two launches on a GPU,
-    # where abs, a comparison and torch.where with a number take four.
+    """x times a scale, with -inf where abs(x) is HUGE or more or NaN; and the scale."""
+    # The scale is such that these numbers overflow, and nan_to_num replaces them. That takes two
+    # launches on a GPU, where abs, a comparison and torch.where with a number take four.
     scale = 2.0 ** (104 if x.dtype is torch.float32 else 1000)
     return torch.nan_to_num(x * scale, -math.inf, -math.inf, -math.inf), scale
 
@@ -39,10 +40,13 @@ def _scaled(x: Tensor) -> tuple[Tensor, float]:
 def draw(
     x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
-    """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
+    """A log value y = log_softmax((x + noise) / t), or None if not ``log``, and the value.
+
+    The value is exp(y) or, if ``hard``, the one-hot argmax of x + noise.
+    """
     scores = _noisy(x, noise)
     value = _where_above(one_hot(scores), scores, -math.inf) if hard else None
-    if log:  # nan_to_num is for the rows in which all categories are masked
+    if log:  # nan_to_num is for rows in which all categories are masked
         y = torch.log_softmax(scores / t[..., None], -1)
         y = torch.nan_to_num(y, -math.inf, math.inf, -math.inf)
         return y, y.exp() if value is None else value
@@ -52,7 +56,7 @@ def draw(
 
 
 def _where_above(x: Tensor, test: Tensor, threshold: float) -> Tensor:
-    """x where ``test`` is above a threshold or NaN, and 0 elsewhere, by one launch on a GPU."""
+    """x where ``test`` is above a threshold or NaN, and 0 elsewhere; it is one launch on a GPU."""
     result: Tensor = torch.ops.aten.threshold_backward(x, test, threshold)
     return result
 
@@ -66,14 +70,18 @@ def draw_back(
     by_t: bool,
     by_own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t; ``by_own`` is that by the density."""
+    """The gradients of a draw with respect to x and, if ``by_t``, with respect to t.
+
+    p is exp(y). ``by_y``, ``by_value`` and ``by_own`` are the gradients with respect to y, to the
+    value, and to the log density that is computed with the draw.
+    """
     if by_own is not None:
         assert y is not None
         by_y = (0.0 if by_y is None else by_y) - by_own[..., None].expand_as(y)
     if p is None:
         assert y is not None
         p = y.exp()
-    # Masked categories have no gradient, whatever the gradients by their values are.
+    # Masked categories have no gradient, whatever the gradients of their values are.
     if by_y is None:
         h = torch.zeros_like(p) if by_value is None else _where_above(by_value, p, 0.0)
         dx = torch.ops.aten._softmax_backward_data(h, p, -1, p.dtype)
@@ -86,8 +94,8 @@ def draw_back(
     if not by_t:
         return dx, None
     assert y is not None
-    # The scores (x + noise) / t would stand here for y: they equal y up to a constant per row,
-    # which drops out because each row of dx sums to zero.
+    # The derivative is with the scores (x + noise) / t, but y can stand for them: it equals them up
+    # to a constant per row, which drops out because each row of dx sums to zero.
     dt = -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
     if by_own is not None:
         dt = dt + by_own * ((y > -math.inf).sum(-1).clamp(min=1) - 1) / t
@@ -96,8 +104,8 @@ def draw_back(
 
 def own_density(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
     """The log density on the simplex of log values y that were drawn with x and t."""
-    # Exactly the masked categories have y = -inf. Their scores x - t y are infinite or NaN; their
-    # terms are NaN, which the sum leaves out.
+    # Exactly the masked categories have y = -inf. Their scores x - t y are infinite or NaN, and
+    # become -inf, so that their terms -inf + inf are NaN. nansum leaves these terms out.
     scores = torch.addcmul(x, t[..., None], y, value=-1)
     scores = torch.nan_to_num(scores, -math.inf, -math.inf, -math.inf)
     total = torch.nansum(torch.log_softmax(scores, -1) - y, -1)
@@ -106,14 +114,14 @@ def own_density(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
 
 
 def _scores(x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which entries count, log values that are finite, and the scores x - t y."""
+    """Which entries are unmasked and finite; y, made finite; and the scores x - t y."""
     inside = (x.abs() < HUGE) & (y.abs() < math.inf)
     y = torch.where(inside, y, 0.0).clamp(LOWEST, -LOWEST)
     return inside, y, torch.where(inside, x, FAR) - t[..., None] * y
 
 
 def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
-    """The log density of log values y, in log space or on the simplex, one a row."""
+    """The log density of each row of log values y, in log space or, if ``simplex``, of exp(y)."""
     inside, finite, scores = _scores(x, t, y)
     terms = torch.log_softmax(scores, -1)
     # Outside the face that the unmasked categories span, and on its boundary, the density is zero.
@@ -126,7 +134,7 @@ def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
 def density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, simplex: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of ``density`` by x, t and y; g is the gradient by it."""
+    """The gradients with respect to x, t and y, from the gradient g of ``density``."""
     inside, finite, scores = _scores(x, t, y)
     k = inside.sum(-1).to(x.dtype)
     inside = inside & ~((x.abs() < HUGE) & ~inside).any(-1, keepdim=True)
@@ -148,14 +156,14 @@ def log_p(x: Tensor) -> Tensor:
 
 
 def log_p_back(logs: Tensor, g: Tensor) -> Tensor:
-    """The gradient of ``log_p`` by x."""
+    """The gradient with respect to x, from the gradient g of ``log_p``."""
     h = _where_above(g, logs, -math.inf)
     result: Tensor = torch.ops.aten._log_softmax_backward_data(h, logs, -1, logs.dtype)
     return result
 
 
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """sum_k value_k log p_k, one a row, and log p for the way back.
+    """The log mass sum_k value_k log p_k of each row, and log p for the backward pass.
 
     The sum is -inf where the value is NaN, or has weight on a masked category.
     """
@@ -167,12 +175,12 @@ def mass(x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 def mass_back(
     x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool], logs: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``mass`` by x and by the value, from the one by it, g."""
+    """The gradients with respect to x and the value, from the gradient g of ``mass``."""
     logs = log_p(x) if logs is None else logs
     g, dx, dvalue = g[..., None], None, None
     if wanted[0]:  # a NaN in the value has no gradient
         h = g * torch.nan_to_num(value, 0.0, math.inf, -math.inf)
-        dx = log_p_back(logs.expand_as(h), h)  # which needs equal shapes
+        dx = log_p_back(logs.expand_as(h), h)  # log_p_back needs equal shapes
     if wanted[1]:
         dvalue = torch.where(value == value, g * torch.nan_to_num(logs, neginf=0.0), 0.0)
     return dx, dvalue
@@ -181,7 +189,10 @@ def mass_back(
 def binary_draw(
     x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
-    """y = (x + noise) / t, and its sigmoid, or 1 where x + noise is positive."""
+    """A logit y = (x + noise) / t, or None if hard and not ``log``, and the value.
+
+    The value is sigmoid(y) or, if ``hard``, 1 where x + noise is positive and 0 elsewhere.
+    """
     scores = x + noise
     if hard and not log:
         return None, torch.where(scores > 0, 1.0, 0.0)
@@ -193,7 +204,7 @@ def binary_draw(
 def binary_draw_back(
     y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
+    """The gradients of a binary draw with respect to x and, if ``by_t``, with respect to t."""
     finite = y.abs() < math.inf
     slope = y.sigmoid() * (-y).sigmoid()
     zero = y.new_zeros(())
@@ -203,7 +214,7 @@ def binary_draw_back(
 
 
 def _difference(x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where logits and values are finite, finite values, and d = x - t y."""
+    """Where x and y are finite; y, made finite; and d = x - t y."""
     finite = x.abs() < HUGE
     inside = finite & (y.abs() < math.inf)
     y = torch.where(inside, y, 0.0).clamp(LOWEST, -LOWEST)
@@ -211,9 +222,9 @@ def _difference(x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
-    """The log density of logits y, of the logit or on (0, 1)."""
+    """The log density of the logits y or, if ``unit``, of sigmoid(y) in (0, 1)."""
     inside, finite, d = _difference(x, t, y)
-    # Above torch's default threshold of 20, softplus(d) is d: in double off by 2e-9.
+    # Above its default threshold of 20, torch's softplus(d) returns d, wrong by 2e-9 in double.
     total = torch.log(t) + d - 2 * softplus(d, threshold=40)
     if unit:
         total = total + (2 * softplus(finite, threshold=40) - finite)
@@ -225,7 +236,7 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
 def binary_density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, unit: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of ``binary_density`` by x, t and y; g is the gradient by it."""
+    """The gradients with respect to x, t and y, from the gradient g of ``binary_density``."""
     inside, finite, d = _difference(x, t, y)
     by_d = torch.where(inside, -g * torch.tanh(d / 2), 0.0)
     by_y = (g * torch.tanh(finite / 2) if unit else 0.0) - t * by_d

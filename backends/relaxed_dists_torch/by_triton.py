@@ -1,9 +1,9 @@
-"""The hot formulas in Triton, for float32 on a GPU: a call of each on tensors.
+"""Draws and densities by kernels in Triton, for float32 on a GPU.
 
-``triton_kernels`` has the kernels themselves. The functions here have the names and the signatures
-of those in ``compiled`` and ``by_operations``. Each is one launch. They are used only where the
-environment variable RELAXED_DISTS_KERNELS is "triton"; under TRITON_INTERPRET=1, which runs
-Triton's kernels without a GPU, for tensors on a CPU too.
+``triton_kernels`` has the kernels, and the functions of this module launch them on tensors, each
+with one launch. The functions have the names and the signatures of those in ``compiled`` and
+``by_operations``. They are used only if the environment variable RELAXED_DISTS_KERNELS is "triton";
+and for tensors on a CPU if TRITON_INTERPRET=1 is set too, which runs the kernels without a GPU.
 """
 
 import importlib
@@ -18,8 +18,9 @@ from .layout import PLAIN, for_density, joint, new, rows, seed_and_noise, stride
 from .seed import Seed
 
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
-BLOCK = 4096  # numbers of a row that a program has at once, at most
-TILE = 512  # numbers that a program has at once where rows are short
+# A program is Triton's word for a group of threads that run a kernel together.
+BLOCK = 4096  # the most numbers of a row that a program holds at once
+TILE = 512  # the numbers that a program holds at once if rows are short
 
 
 def usable(x: Tensor) -> bool:
@@ -35,14 +36,17 @@ def chosen(x: Tensor) -> bool:
 
 
 def seeds(key: torch.Generator | None) -> bool:
-    """Whether a seed from a generator would not make the host wait, or be fixed in a CUDA graph."""
+    """Whether a generator can give a seed: without a wait for the GPU, and not in a CUDA graph.
+
+    A CUDA graph would repeat the same seed at each run.
+    """
     if key is not None and key.device.type != "cpu":
         return False
     return not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
 
 
 def _launch(name: str, programs: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
-    """Launch a kernel, on the device of a tensor. Pointers that are not used may be any tensor."""
+    """Launch a kernel on the device of x. It does not read arguments of None, so they become x."""
     if not programs:
         return
     kernel = getattr(importlib.import_module("relaxed_dists_torch.triton_kernels"), name)
@@ -55,7 +59,7 @@ def _launch(name: str, programs: int, x: Tensor, *arguments: Any, **constants: A
 
 
 def _by_rows(name: str, number: int, k: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
-    """Launch a kernel that computes a number of rows of length k."""
+    """Launch a kernel on ``number`` rows of length k."""
     block = min(1 << (k - 1).bit_length(), BLOCK)
     tile = max(TILE // block, 1)
     constants |= {"ROWS": tile, "BLOCK": block}
@@ -63,7 +67,7 @@ def _by_rows(name: str, number: int, k: int, x: Tensor, *arguments: Any, **const
 
 
 def _by_numbers(name: str, number: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
-    """Launch a kernel that computes a number of numbers."""
+    """Launch a kernel on flat tensors of ``number`` elements."""
     constants |= {"BLOCK": 2 * TILE}
     _launch(name, -(-number // (2 * TILE)), x, *arguments, number, **constants)
 
@@ -78,23 +82,26 @@ def _noise(given: Seed, like: Tensor, one_hot: bool) -> Tensor:
 
 
 def gumbel(seed: Seed, like: Tensor) -> Tensor:
-    """Standard Gumbel noise."""
+    """Standard Gumbel noise from a seed."""
     return _noise(seed, like, True)
 
 
 def logistic(seed: Seed, like: Tensor) -> Tensor:
-    """Standard logistic noise."""
+    """Standard logistic noise from a seed."""
     return _noise(seed, like, False)
 
 
 def draw(
     x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
-    """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
+    """A log value y = log_softmax((x + noise) / t), or None if not ``log``, and the value.
+
+    The value is exp(y) or, if ``hard``, the one-hot argmax of x + noise.
+    """
     k, batch = x.shape[-1], joint(noise.shape[:-1], x.shape[:-1], t.shape)
     shape = Size((*batch, k))
     (seed, drawn), x = seed_and_noise(noise, shape), rows(x, shape)
-    t = rows(t, batch) if log or not hard else x  # which is then not read
+    t = rows(t, batch) if log or not hard else x  # the kernel does not read t then
     y, value = new(x, shape) if log else None, new(x, shape)
     parameters = x, x.numel() // k, t, t.numel()
     constants = {"GIVEN": drawn is not None, "HARD": hard, "LOG": log}
@@ -111,7 +118,10 @@ def draw_back(
     by_t: bool,
     by_own: None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw``, which gives no density here, by x and, if ``by_t``, by t."""
+    """The gradients of a draw with respect to x and, if ``by_t``, with respect to t.
+
+    ``by_own`` is None, since ``draw`` does not compute a density here.
+    """
     shape = (y if p is None else p).shape  # type: ignore[union-attr]
     k, batch = shape[-1], shape[:-1]
     dx, t = t.new_empty(shape), rows(t, batch)
@@ -127,7 +137,7 @@ def draw_back(
 
 
 def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
-    """The log density of log values y, in log space or on the simplex, one a row."""
+    """The log density of each row of log values y, in log space or, if ``simplex``, of exp(y)."""
     k, batch = x.shape[-1], joint(y.shape[:-1], x.shape[:-1], t.shape)
     _, x, t, y = for_density(x, t, y, batch, 1)
     out = x.new_empty(batch)
@@ -139,7 +149,7 @@ def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
 def density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, simplex: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of ``density`` by x, t and y, those that are wanted, from the one by it, g."""
+    """The wanted gradients with respect to x, t and y, from the gradient g of ``density``."""
     k, batch = x.shape[-1], g.shape
     shape, x, t, y = for_density(x, t, y, batch, 1)
     shapes = shape, batch, shape
@@ -152,7 +162,7 @@ def density_back(
 
 
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, None]:
-    """sum_k value_k log p_k, one a row; and no logs, which the way back computes again."""
+    """The log mass sum_k value_k log p_k of each row; log p is None: ``mass_back`` computes it."""
     k, batch = x.shape[-1], joint(value.shape[:-1], x.shape[:-1])
     shape = Size((*batch, k))
     x, value, out = rows(x, shape), value.expand(shape).contiguous(), x.new_empty(batch)
@@ -163,7 +173,7 @@ def mass(x: Tensor, value: Tensor) -> tuple[Tensor, None]:
 def mass_back(
     x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool], logs: None = None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``mass`` by x and by the value."""
+    """The wanted gradients with respect to x and the value, from the gradient g of ``mass``."""
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
     x, value = rows(x, shape), value.expand(shape).contiguous()
@@ -177,10 +187,13 @@ def mass_back(
 def binary_draw(
     x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
-    """y = (x + noise) / t, and its sigmoid, or 1 where x + noise is positive."""
+    """A logit y = (x + noise) / t, or None if not ``log``, and the value.
+
+    The value is sigmoid(y) or, if ``hard``, 1 where x + noise is positive and 0 elsewhere.
+    """
     shape = joint(noise.shape, x.shape, t.shape)
     (seed, drawn), x = seed_and_noise(noise, shape), rows(x, shape)
-    t = rows(t, shape) if log or not hard else x  # which is then not read
+    t = rows(t, shape) if log or not hard else x  # the kernel does not read t then
     y, value = new(x, shape) if log else None, new(x, shape)
     parameters = x, x.numel(), t, t.numel()
     constants = {"GIVEN": drawn is not None, "HARD": hard, "LOG": log}
@@ -191,7 +204,7 @@ def binary_draw(
 def binary_draw_back(
     y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
+    """The gradients of a binary draw with respect to x and, if ``by_t``, with respect to t."""
     dx, dt, t = torch.empty_like(y), new(y, y.shape) if by_t else None, rows(t, y.shape)
     gradients: list[Any] = []
     for g in (by_y, by_value):
@@ -203,7 +216,7 @@ def binary_draw_back(
 
 
 def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
-    """The log density of logits y, of the logit or on (0, 1)."""
+    """The log density of the logits y or, if ``unit``, of sigmoid(y) in (0, 1)."""
     shape, x, t, y = for_density(x, t, y, joint(y.shape, x.shape, t.shape), 0)
     out = x.new_empty(shape)
     parameters = x, x.numel(), t, t.numel()
@@ -214,7 +227,7 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
 def binary_density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, unit: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
+    """The wanted gradients with respect to x, t and y, from the gradient g of the density."""
     shape, x, t, y = for_density(x, t, y, g.shape, 0)
     found = [new(x, shape) if each else None for each in wanted]
     by_out, row, _ = strides(g, 0)

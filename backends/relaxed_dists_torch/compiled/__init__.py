@@ -1,7 +1,8 @@
-"""The hot formulas compiled to machine code, for float32 on a CPU: a call of each on tensors.
+"""Draws and densities by kernels in C, for float32 on a CPU.
 
-``load`` has the kernels themselves. The functions here have the names and the signatures of those
-in ``by_operations``, which computes the same by torch's operations, for any dtype and device.
+``load`` loads the kernels, and the functions of this module call them on tensors. The functions
+have the names and the signatures of those in ``by_operations``, which compute the same by torch's
+operations, for any dtype and device.
 """
 
 import os
@@ -15,8 +16,8 @@ from ..layout import PLAIN, for_density, joint, new, rows, seed_and_noise, strid
 from ..seed import Seed
 from .load import KERNELS
 
-BLOCK = 2048  # of kernels.c, where a block of rows has its own random numbers
-SHARE = 2**16  # for fewer numbers, waking a thread takes longer than the work it takes over
+BLOCK = 2048  # the numbers of a block, as in kernels.c: each block has its own random generators
+SHARE = 2**16  # the fewest numbers for a thread: waking it takes as long as computing so many
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -31,12 +32,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable(x: Tensor) -> bool:
-    """Whether a tensor's numbers can be handed to the kernels."""
+    """Whether the kernels can read a tensor."""
     return KERNELS is not None and x.dtype is torch.float32 and x.is_cpu and type(x) in PLAIN
 
 
 def _run(name: str, number: int, width: int, *arguments: int) -> None:
-    """Call a kernel for a number of rows, shared by torch's number of threads."""
+    """Call a kernel on ``number`` rows, in parts for as many threads as torch would use."""
     assert KERNELS is not None
     kernel, size = KERNELS[name], number * width
     threads = min(torch.get_num_threads(), size // SHARE) if size >= 2 * SHARE else 1
@@ -46,7 +47,7 @@ def _run(name: str, number: int, width: int, *arguments: int) -> None:
     global _pool
     if _pool is None or _pool._max_workers < threads:
         _pool = ThreadPoolExecutor(threads)
-    block = max(BLOCK // max(width, 1), 1)  # rows of a block
+    block = max(BLOCK // max(width, 1), 1)  # rows in a block
     step = -(-number // (threads * block)) * block
     starts = range(0, number, step)
     parts = [_pool.submit(kernel, *arguments, i, min(i + step, number)) for i in starts]
@@ -60,14 +61,14 @@ def _pointer(x: Tensor | None) -> int:
 
 
 def look(x: Tensor, one_hot: bool) -> int:
-    """What is in logits: 0 if all are finite, 1 if some are masked, 2 if some are not allowed."""
+    """0 if all logits are finite, 1 if some are -inf, and 2 if some are not allowed."""
     assert KERNELS is not None
     x = x.contiguous()
     return KERNELS["look"](x.data_ptr(), x.numel(), x.shape[-1] if one_hot else 0)
 
 
 def gumbel(seed: Seed, like: Any = None) -> Tensor:
-    """Standard Gumbel noise."""
+    """Standard Gumbel noise from a seed."""
     out = torch.empty(seed.shape, dtype=torch.float32, device="cpu")
     k = seed.shape[-1] if seed.shape else 1
     _run("noise", out.numel() // max(k, 1), k, seed.number, out.data_ptr(), k)
@@ -75,7 +76,7 @@ def gumbel(seed: Seed, like: Any = None) -> Tensor:
 
 
 def logistic(seed: Seed, like: Any = None) -> Tensor:
-    """Standard logistic noise."""
+    """Standard logistic noise from a seed."""
     out = torch.empty(seed.shape, dtype=torch.float32, device="cpu")
     _run("logistic", out.numel(), 1, seed.number, out.data_ptr())
     return out
@@ -84,16 +85,16 @@ def logistic(seed: Seed, like: Any = None) -> Tensor:
 def draw(
     x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True, own: bool = False
 ) -> tuple[Any, ...]:
-    """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise.
+    """A log value y = log_softmax((x + noise) / t), and the value.
 
     Args:
         x: Logits of shape ``(..., K)``; -inf masks a category.
-        noise: Noise of that shape, or the seed that it is made from.
-        t: The temperatures, one a row.
-        hard: Whether the value is the argmax.
-        log: Whether y is wanted; else it is None.
+        noise: Gumbel noise of that shape, or a seed from which the kernel makes the noise.
+        t: The temperatures, one for each row.
+        hard: Whether the value is the one-hot argmax of x + noise; otherwise it is exp(y).
+        log: Whether y is wanted; if not, it is None.
         own: Whether the log density of the draw on the simplex is wanted too, as a third result.
-            The noise is then a seed, and y is wanted.
+            The noise must then be a seed, and y be wanted.
     """
     k, shape = x.shape[-1], x.shape
     if noise.shape != shape or t.dim():
@@ -119,23 +120,24 @@ def draw_back(
     by_t: bool,
     by_own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t.
+    """The gradients of a draw with respect to x and, if ``by_t``, with respect to t.
 
     Args:
         y: The log value; it may be None if p is given and ``by_t`` is false.
-        p: The softmax, or None if it is to be made from y.
+        p: exp(y), or None if it is to be computed from y.
         t: The temperatures.
-        by_y: The gradient by y, or None.
-        by_value: The gradient by the value, or None.
-        by_t: Whether the gradient by t is wanted.
-        by_own: The gradient by the density, or None.
+        by_y: The gradient with respect to y, or None.
+        by_value: The gradient with respect to the value, or None.
+        by_t: Whether the gradient with respect to t is wanted.
+        by_own: The gradient with respect to the log density of the draw, or None.
     """
     some = y if p is None else p
     assert some is not None
     k, batch = some.shape[-1], some.shape[:-1]
     dx, t = torch.empty_like(some), rows(t, batch)
     dt = new(dx, batch) if by_t else None
-    # A copy of a gradient must live as long as its pointer is used, so it keeps its name.
+    # strides may copy a gradient. The copies get the gradients' names, so that they live as long as
+    # the kernel uses their pointers.
     (by_y, y_row, y_column), (by_value, row, column) = strides(by_y, 1), strides(by_value, 1)
     by_own, own_row, _ = strides(by_own, 0)
     given = _pointer(y), _pointer(p), t.data_ptr(), t.numel(), _pointer(by_y), y_row, y_column
@@ -145,7 +147,7 @@ def draw_back(
 
 
 def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
-    """The log density of log values y, in log space or on the simplex, one a row."""
+    """The log density of each row of log values y, in log space or, if ``simplex``, of exp(y)."""
     k, batch = x.shape[-1], joint(y.shape[:-1], x.shape[:-1], t.shape)
     _, x, t, y = for_density(x, t, y, batch, 1)
     out = x.new_empty(batch)
@@ -157,7 +159,7 @@ def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
 def density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, simplex: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of ``density`` by x, t and y, those that are wanted, from the one by it, g."""
+    """The wanted gradients with respect to x, t and y, from the gradient g of ``density``."""
     k, batch = x.shape[-1], g.shape
     shape, x, t, y = for_density(x, t, y, batch, 1)
     dx, dt, dy = (
@@ -173,7 +175,7 @@ def density_back(
 
 
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, None]:
-    """sum_k value_k log p_k, one a row; and no logs, which the way back computes again."""
+    """The log mass sum_k value_k log p_k of each row; log p is None: ``mass_back`` computes it."""
     k, batch = x.shape[-1], joint(value.shape[:-1], x.shape[:-1])
     shape = Size((*batch, k))
     x, value = rows(x, shape), value.expand(shape).contiguous()
@@ -186,7 +188,7 @@ def mass(x: Tensor, value: Tensor) -> tuple[Tensor, None]:
 def mass_back(
     x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool], logs: None = None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``mass`` by x and by the value."""
+    """The wanted gradients with respect to x and the value, from the gradient g of ``mass``."""
     k, batch = x.shape[-1], g.shape
     shape = Size((*batch, k))
     x, value = rows(x, shape), value.expand(shape).contiguous()
@@ -200,9 +202,11 @@ def mass_back(
 def binary_draw(
     x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
-    """y = (x + noise) / t, and its sigmoid, or 1 where x + noise is positive.
+    """A logit y = (x + noise) / t, and the value.
 
-    Args as those of ``draw``; each logit has its own noise, and infinite ones are point masses.
+    The value is sigmoid(y) or, if ``hard``, 1 where x + noise is positive and 0 elsewhere. An
+    infinite logit x makes y equal to x. The arguments are otherwise those of ``draw``, with
+    logistic noise.
     """
     shape = joint(noise.shape, x.shape, t.shape)
     (seed, drawn), x, t = seed_and_noise(noise, shape), rows(x, shape), rows(t, shape)
@@ -217,7 +221,7 @@ def binary_draw(
 def binary_draw_back(
     y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
+    """The gradients of a binary draw with respect to x and, if ``by_t``, with respect to t."""
     dx, dt, t = torch.empty_like(y), new(y, y.shape) if by_t else None, rows(t, y.shape)
     (by_y, y_row, _), (by_value, row, _) = strides(by_y, 0), strides(by_value, 0)
     given = y.data_ptr(), t.data_ptr(), t.numel(), _pointer(by_y), y_row, _pointer(by_value), row
@@ -226,7 +230,7 @@ def binary_draw_back(
 
 
 def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
-    """The log density of logits y, of the logit or on (0, 1)."""
+    """The log density of the logits y or, if ``unit``, of sigmoid(y) in (0, 1)."""
     batch = joint(y.shape, x.shape, t.shape)
     shape, x, t, y = for_density(x, t, y, batch, 0)
     out = x.new_empty(shape)
@@ -238,7 +242,7 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
 def binary_density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, unit: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
+    """The wanted gradients with respect to x, t and y, from the gradient g of the density."""
     shape, x, t, y = for_density(x, t, y, g.shape, 0)
     dx, dt, dy = (new(x, shape) if each else None for each in wanted)
     by_out, row, _ = strides(g, 0)
