@@ -1,10 +1,11 @@
-"""The hot formulas in Triton, for tiles of rows (long: each has its gradient written out).
+"""Draws and densities in Triton, for tiles of rows (long: each has its gradient written out).
 
-They are the kernels of ``compiled/kernels.c``, with its elementary functions, so that rounding
-errors do not depend on the device. ``by_triton`` imports this module when it launches the first
-kernel. A program computes a tile of ROWS rows. Rows longer than BLOCK are read part by part, once
-for their maximum and sum and once for the results; their noise is made twice, since what one thread
-of a program stores another can't read at once.
+The kernels are those of ``compiled/kernels.c``, with the same elementary functions, so that rounding
+errors are alike on a GPU and a CPU. ``by_triton`` imports this module when it launches the first
+kernel. A program, Triton's word for a group of threads, computes a tile of ROWS rows. It reads rows
+longer than BLOCK part by part, first for their maximum and sum, and again for the results. It makes
+their noise twice too, since one thread can't at once read from memory what another thread of the
+program has stored there.
 """
 
 # ruff: noqa: SIM108, E501
@@ -13,7 +14,7 @@ of a program stores another can't read at once.
 try:
     import triton
     import triton.language as tl
-except ImportError:  # nothing calls the kernels then, but the module can be imported
+except ImportError:  # then nothing calls the kernels, but the module can still be imported
 
     class triton:
         """Stands for Triton where it is not installed."""
@@ -25,7 +26,7 @@ except ImportError:  # nothing calls the kernels then, but the module can be imp
 
 HUGE = tl.constexpr(2.0**24)  # a logit of this size or more counts as infinite
 LOWEST = tl.constexpr(-87.3)  # the exponential of a lower number is subnormal
-LARGEST = tl.constexpr(1e30)  # a log value is moved to this size at most before it is used
+LARGEST = tl.constexpr(1e30)  # finite log values are clamped to this size, against overflows
 INF = tl.constexpr(float("inf"))
 NEAR_1 = tl.constexpr(1.0 - 2.0**-24)  # the largest float32 below 1
 
@@ -51,7 +52,7 @@ def _log_from(f, k):
 
 @triton.jit
 def _parts(x):
-    """The mantissa of a positive number, from sqrt(1/2) to sqrt(2), and its exponent."""
+    """m from sqrt(1/2) to sqrt(2), and an integer k, with m 2^k = x, for a positive x."""
     bits = x.to(tl.int32, bitcast=True)
     k = (bits - 0x3F3504F3) >> 23
     return (bits - k * 0x800000).to(tl.float32, bitcast=True), k
@@ -59,7 +60,7 @@ def _parts(x):
 
 @triton.jit
 def _log(x):
-    """log of a positive normal number; of 0, -inf."""
+    """The log of a positive normal number; -inf for 0."""
     m, k = _parts(x)
     return tl.where(x > 0.0, _log_from(m - 1.0, k), -INF)
 
@@ -73,7 +74,7 @@ def _minus_log1p(u):
 
 @triton.jit
 def _exp(x):
-    """exp of a number up to 0; 0 where it would be subnormal, as in kernels.c."""
+    """The exponential of a number up to 0; 0 where the result would be subnormal."""
     c = tl.where(x > LOWEST, x, LOWEST)
     k = (c * 1.44269504088896341 - 0.5).to(tl.int32)  # rounds to the nearest, as c is not positive
     n = k.to(tl.float32)
@@ -117,7 +118,7 @@ def _tanh_half(x):
 
 @triton.jit
 def _log_factorial(k):
-    """log (k - 1)! of whole numbers from 1 in double: Stirling's series, at k + 8."""
+    """log (k - 1)! in double for whole numbers k >= 1, by Stirling's series at k + 8."""
     shift = tl.log(k)
     for i in tl.static_range(1, 8):
         shift += tl.log(k + i)
@@ -127,7 +128,8 @@ def _log_factorial(k):
     return (z - 0.5) * tl.log(z) - z + 0.91893853320467274178 + series - shift
 
 
-# Noise: two words of Philox (Salmon et al. 2011) for each number, from its row and column.
+# Noise: each number is made from two words of the generator Philox (Salmon et al. 2011), whose
+# counter is the number's row and column.
 
 
 @triton.jit
@@ -141,7 +143,8 @@ def _words(seed, row, column):
         zero,
     )
     a, b = a.to(tl.int32, bitcast=True), b.to(tl.int32, bitcast=True)
-    # Uniform on (0, 1), all digits exact down to 2^-63: a word's bits, and the other's below them.
+    # u is uniform on (0, 1), with all digits exact down to 2^-63: it has the bits of the word a, and
+    # below them those of b.
     low = (((b >> 1) & 0x7FFFFFFF).to(tl.float32) + 0.5) * 2.0**-31
     u = (((a >> 1) & 0x7FFFFFFF).to(tl.float32) + low) * 2.0**-31
     return tl.where(u < NEAR_1, u, NEAR_1), a & 1
@@ -156,11 +159,11 @@ def _gumbel(seed, row, column):
 @triton.jit
 def _logistic(seed, row, column):
     u, sign = _words(seed, row, column)
-    size = _log(2.0 / u - 1.0)  # the sign is the bit that u does not have
+    size = _log(2.0 / u - 1.0)  # the sign is the bit of the word that u does not use
     return tl.where(sign == 1, -size, size)
 
 
-# Tiles.
+# Functions on tiles: arrays of ROWS rows and BLOCK columns.
 
 
 @triton.jit
@@ -180,7 +183,7 @@ def _moved(y):
 
 @triton.jit
 def _finite_top(top):
-    """The maximum of a row's scores, or 0 where no category is left."""
+    """The maximum of a row's scores, or 0 where all categories are masked."""
     return tl.where(top == -INF, 0.0, top)
 
 
@@ -191,7 +194,7 @@ def _total(x):
 
 @triton.jit
 def _more(top, total, s, slope):
-    """The maximum of scores and the sum of exp((score - maximum) * slope), with one more part."""
+    """A row's maximum and sum of exp((score - maximum) * slope), updated with more scores s."""
     new = tl.maximum(top, tl.max(s, 1)[:, None])
     at = _finite_top(new)
     total = total * _exp((_finite_top(top) - at) * slope) + _total(_exp((s - at) * slope))
@@ -200,7 +203,7 @@ def _more(top, total, s, slope):
 
 @triton.jit
 def _log_total(total):
-    """log(sum), and 1 / sum. Where no category is left, the sum of 0 is taken for 1."""
+    """log(total) and 1 / total, where a total of 0 (all categories are masked) counts as 1."""
     total = tl.where(total > 0.0, total, 1.0)
     return _log(total), 1.0 / total
 
@@ -221,7 +224,7 @@ def draw(
     GIVEN: tl.constexpr, HARD: tl.constexpr, LOG: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax."""
+    """The log value y = log_softmax((x + noise) / t), and exp(y) or the one-hot argmax."""
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     slope = tl.full((ROWS, 1), 1.0, tl.float32)
     if LOG or not HARD:
@@ -269,7 +272,7 @@ def noise(seed, out, number, K, BLOCK: tl.constexpr, GUMBEL: tl.constexpr):
 @triton.jit
 def _gradient(y, p, by_y, y_row, y_column, by_value, v_row, v_column, row, column, inside, K,
               HAS_Y: tl.constexpr, HAS_P: tl.constexpr, BY_Y: tl.constexpr, BY_V: tl.constexpr):  # fmt: skip
-    """The log value (or 0), p, and by_y + p by_value where the category is unmasked."""
+    """The log value or 0, its exponential p, and by_y + p by_value or, where masked, 0."""
     place = row * K + column
     z = (
         tl.load(y + place, mask=inside, other=-INF)
@@ -296,7 +299,7 @@ def draw_back(
     HAS_Y: tl.constexpr, HAS_P: tl.constexpr, BY_Y: tl.constexpr, BY_V: tl.constexpr,
     BY_T: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """With h = by_y + p by_value: dx = (h - p sum(h)) / t and dt = -sum(dx y)."""
+    """The gradients of a draw: dx = (h - p sum(h)) / t with h = by_y + p by_value, -sum(dx y)."""
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     slope = 1.0 / tl.load(t + row % t_rows, mask=row < number, other=1.0)
     total = tl.full((ROWS, 1), 0.0, tl.float64)
@@ -323,7 +326,7 @@ def draw_back(
 
 @triton.jit
 def _density_part(x, x_rows, temperature, y, row, column, inside, K):
-    """Scores, log values moved to finite ones, the unmasked, and whether the value is off them."""
+    """Scores x - t y; y, clamped; which categories are unmasked; and where the density is zero."""
     logits = tl.load(x + row % x_rows * K + column, mask=inside, other=-INF)
     z = tl.load(y + row * K + column, mask=inside, other=-INF)
     unmasked, finite = tl.abs(logits) < HUGE, tl.abs(z) < INF
@@ -356,7 +359,7 @@ def density(
     x, x_rows, t, t_rows, y, out, number, K,
     SIMPLEX: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The log density of log values, in log space or on the simplex."""
+    """The log density of log values y or, if SIMPLEX, of exp(y) on the simplex."""
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     temperature = tl.load(t + row % t_rows, mask=row < number, other=1.0)
     top, log_total, _, count, off = _density_sums(
@@ -382,7 +385,10 @@ def density_back(
     BY_X: tl.constexpr, BY_T: tl.constexpr, BY_Y: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """With p the softmax of the scores, d = g (1 - K' p) is the gradient by the scores."""
+    """The gradients of the density: that of the scores is g (1 - K' p), with p their softmax.
+
+    K' is the number of unmasked categories.
+    """
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     temperature = tl.load(t + row % t_rows, mask=row < number, other=1.0)
     top, _, factor, count, off = _density_sums(
@@ -427,7 +433,7 @@ def _mass_sums(x, x_rows, row, columns, number, K, ROWS: tl.constexpr, BLOCK: tl
 
 @triton.jit
 def mass(x, x_rows, value, out, number, K, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """sum_k value_k log p_k."""
+    """The log mass sum_k value_k log p_k."""
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     top, log_total, _ = _mass_sums(x, x_rows, row, columns, number, K, ROWS, BLOCK)
     total = tl.full((ROWS, 1), 0.0, tl.float64)
@@ -447,7 +453,7 @@ def mass_back(
     x, x_rows, value, by_out, out_row, dx, dvalue, number, K,
     BY_X: tl.constexpr, BY_V: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of the mass by the logits and by the value."""
+    """The gradients of the log mass with respect to the logits and the value."""
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     top, log_total, factor = _mass_sums(x, x_rows, row, columns, number, K, ROWS, BLOCK)
     g = tl.load(by_out + row * out_row, mask=row < number, other=0.0)
@@ -472,7 +478,7 @@ def mass_back(
             tl.store(dvalue + row * K + column, d, mask=inside)
 
 
-# Binary distributions: numbers in place of rows.
+# Binary distributions, for flat arrays of numbers in place of rows.
 
 
 @triton.jit
@@ -480,7 +486,7 @@ def binary_draw(
     seed, noise, x, x_number, t, t_number, y, value, number,
     GIVEN: tl.constexpr, HARD: tl.constexpr, LOG: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The logit (x + noise) / t, and its sigmoid, or 1 where x + noise is positive."""
+    """The logit y = (x + noise) / t, and sigmoid(y) or, if HARD, 1 where x + noise > 0."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < number
     logits = tl.load(x + i % x_number, mask=inside, other=0.0)
@@ -505,7 +511,7 @@ def binary_draw_back(
     y, t, t_number, by_y, y_stride, by_value, v_stride, dx, dt, number,
     BY_Y: tl.constexpr, BY_V: tl.constexpr, BY_T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of the draw by x and t."""
+    """The gradients of the draw with respect to x and t."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < number
     z = tl.load(y + i, mask=inside, other=0.0)
@@ -528,7 +534,7 @@ def binary_draw_back(
 def binary_density(
     x, x_number, t, t_number, y, out, number, UNIT: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """The log density of logits, of the logit or on (0, 1)."""
+    """The log density of the logits y or, if UNIT, of sigmoid(y) in (0, 1)."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < number
     logits = tl.load(x + i % x_number, mask=inside, other=0.0)
@@ -550,7 +556,7 @@ def binary_density_back(
     x, x_number, t, t_number, y, by_out, out_stride, dx, dt, dy, number, UNIT: tl.constexpr,
     BY_X: tl.constexpr, BY_T: tl.constexpr, BY_Y: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of the density by the logits, the temperature and the value's logit."""
+    """The gradients of the density with respect to the logits x, the temperature t and y."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < number
     logits = tl.load(x + i % x_number, mask=inside, other=0.0)

@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# Infinities and NaN have their meaning in the kernels, so -ffast-math must never stand here. The
-# options -fno-* are those that vectors of divisions and conditions need.
+# Infinities and NaN have their meaning in the kernels, so -ffast-math must never be one of these
+# options. With -fno-math-errno and the next two, compilers can vectorise divisions and conditions.
 OPTIONS = shlex.split(
     "-O3 -g0 -std=gnu11 -fPIC -fvisibility=hidden -fopenmp-simd "
     "-fno-math-errno -fno-trapping-math -fno-signed-zeros"
 )
-# The machines for which `make build` makes wheels, and what zig calls them: glibc 2.17 and macOS 11
-# are the oldest of each that Python 3.11 and NumPy run on.
+# The machines for which `make build` makes wheels, and zig's names for them. glibc 2.17 and macOS
+# 11 are the oldest versions on which Python 3.11 and NumPy run.
 TARGETS = {
     "linux-x86_64": "x86_64-linux-gnu.2.17",
     "linux-aarch64": "aarch64-linux-gnu.2.17",
@@ -36,17 +36,17 @@ TARGETS = {
 
 
 class CannotCompile(Exception):
-    """No compiler is there, or none of those that are there compiles the kernels."""
+    """There is no compiler, or none that compiles the kernels."""
 
 
 def this_machine() -> str:
-    """The system and the processor, as the keys of ``TARGETS`` name them."""
+    """The name of this machine's system and processor, in the form of the keys of ``TARGETS``."""
     system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
     return f"{system}-{platform.machine().replace('AMD64', 'x86_64')}"
 
 
 def compilers(target: str) -> list[list[str]]:
-    """The commands to try in turn; a named target is for zig alone."""
+    """The compilers to try in turn; if a target is named, only zig, which compiles for others."""
     names = [] if target else [os.environ.get("CC", ""), "cc", "gcc", "clang"]
     found = [shlex.split(name) for name in names if name and shutil.which(shlex.split(name)[0])]
     if importlib.util.find_spec("ziglang"):
@@ -57,7 +57,7 @@ def compilers(target: str) -> list[list[str]]:
 def commands(
     compiler: Sequence[str], target: str, into: Path, options: Sequence[str] = ()
 ) -> list[list[str]]:
-    """What compiles the kernels, once for each level of instructions, and what links them."""
+    """The commands that compile the kernels, once for each instruction set, and link them."""
     system, machine = (target or this_machine()).split("-", 1)
     zig = "ziglang" in compiler
     start = [*compiler, *OPTIONS, *options]
@@ -65,16 +65,17 @@ def commands(
         start += ["-target", TARGETS[target]]
     if zig and not options:  # zig's default makes undefined behaviour a trap
         start += ["-fno-sanitize=undefined"]
-    if system == "windows":  # where all code can be moved
+    if system == "windows":  # where all code is position-independent
         start.remove("-fPIC")
     if system == "macos" and not zig:
         start += ["-mmacosx-version-min=11.0"]
-    oldest = ["-mcpu=baseline"] if zig else []  # zig's default is the processor that compiles
+    oldest = ["-mcpu=baseline"] if zig else []  # zig's default is the processor it runs on
     levels = {"base": oldest}
     if machine == "x86_64":
         march = "-mcpu=x86_64_" if zig else "-march=x86-64-"
         levels = {level: [f"{march}{level}"] for level in ("v2", "v3", "v4")}
-        # clang is fastest with 512 bits everywhere, gcc in some loops: see WIDE in kernels.c.
+        # clang's code is fastest with vectors of 512 bits everywhere, that of gcc only in the
+        # functions marked WIDE in kernels.c.
         clang = zig or "clang" in compiler[0]
         levels["v4"] += [f"-mprefer-vector-width={512 if clang else 256}"]
     jobs = {level: ["kernels.c", f"-DLEVEL={level}", *more] for level, more in levels.items()}
@@ -86,7 +87,7 @@ def commands(
     suffix = {"macos": "dylib", "windows": "dll"}.get(system, "so")
     name = f"kernels.cpu.{suffix}"
     link = [*start, "-shared", *(command[-1] for command in made), "-lm"]
-    if system == "macos":  # whose linker would write the path of `into` there
+    if system == "macos":  # its linker would otherwise write the folder's path into the library
         link += ["-install_name", f"@rpath/{name}"]
     return [*made, [*link, "-o", str(into / name)]]
 
@@ -99,11 +100,11 @@ def compile_kernels(into: Path, target: str = "") -> Path:
         target: A key of ``TARGETS``, or "" for this machine.
 
     Raises:
-        CannotCompile: It says what each compiler said.
+        CannotCompile: If no compiler succeeds. The message has the output of each compiler.
     """
     if sys.maxsize < 2**32:
         raise CannotCompile("Python has 32 bits here, and the compilers may have 64")
-    for old in into.glob("kernels.cpu.*"):  # it may be loaded somewhere, so it is not written over
+    for old in into.glob("kernels.cpu.*"):  # removed, not overwritten, since a process may use it
         old.unlink()
     said = []
     for compiler in compilers(target):
@@ -119,7 +120,7 @@ def compile_kernels(into: Path, target: str = "") -> Path:
 
 
 def platform_tag(shared: Path, target: str = "") -> str:
-    """The wheel's platform tag; on Linux it names the newest glibc of which a symbol is needed."""
+    """The wheel's platform tag; on Linux it names the oldest glibc that has all needed symbols."""
     system, machine = (target or this_machine()).split("-", 1)
     needed = [int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", shared.read_bytes())]
     if system == "linux" and needed:

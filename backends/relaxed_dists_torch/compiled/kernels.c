@@ -1,9 +1,10 @@
-/* The hot formulas of relaxed_dists, for float32 on a CPU.
+/* Draws and densities of relaxed_dists, for float32 on a CPU.
  *
- * The numbers of a block of rows stay in the first cache, and each loop over numbers is one that
- * the compiler turns into vector instructions: no call of libm, no branch. Infinities and NaN have
- * their meaning here, so the compiler must not assume that there are none (-ffast-math); only the
- * loops that are marked "omp simd" may add their numbers in another order. */
+ * The numbers of a block of rows stay in the first-level cache. The compiler can turn each loop
+ * over these numbers into vector instructions, since the loop has no branch and calls no function
+ * of libm. Infinities and NaN have their meaning here, so the compiler must not assume that there
+ * are none, as with -ffast-math. Only loops marked "omp simd reduction" may add numbers in another
+ * order. */
 
 #include "kernels.h"
 
@@ -15,24 +16,24 @@
 #define KERNEL(result, name, arguments) result JOIN(name, LEVEL) arguments
 #define INLINE static inline __attribute__((always_inline))
 #define SIMD _Pragma("omp simd")
-/* Long loops take AVX-512's registers of 512 bits. The others take 256 bits, since the rows of few
- * categories would not fill more. */
+/* In a function marked WIDE, whose loops are long, gcc uses vectors of 512 bits. Elsewhere it uses
+ * 256 bits (see build.py), since rows of few categories would not fill more. */
 #if defined(__AVX512F__) && !defined(__clang__)
 #define WIDE static __attribute__((noinline, target("prefer-vector-width=512")))
 #else
 #define WIDE static __attribute__((noinline))
 #endif
 
-#define BLOCK 2048    /* numbers of a block: 8 KiB, of which a kernel holds up to four */
-#define LANES 16      /* generators of random words side by side */
+#define BLOCK 2048    /* numbers of a block, which take 8 KiB */
+#define LANES 16      /* random generators, or partial maxima, that are computed side by side */
 #define HUGE_ 0x1p24f /* a logit of this size or more counts as infinite */
 #define LOWEST -87.3f   /* the exponential of a lower number is subnormal */
-#define LARGEST 1e30f /* a log value is moved to this size at most before it is used */
+#define LARGEST 1e30f /* finite log values are clamped to this size, against overflows */
 
 INLINE float as_float(int32_t i) { float f; memcpy(&f, &i, 4); return f; }
 INLINE int32_t as_int(float f) { int32_t i; memcpy(&i, &f, 4); return i; }
-/* a where the condition (0 or 1) holds, else b: by bits, since the compiler may make a branch of the
- * ternary operator, and then no vectors of the loop around it. */
+/* a if the condition is 1, and b if it is 0. The bits are selected, since the compiler may turn the
+ * ternary operator into a branch, and then can't vectorise the loop around it. */
 INLINE float pick(int32_t condition, float a, float b) {
     int32_t mask = -condition;
     return as_float((as_int(a) & mask) | (as_int(b) & ~mask));
@@ -62,7 +63,7 @@ INLINE float log_from(float f, int32_t k) {
 INLINE int32_t exponent(float x) { return (as_int(x) - 0x3f3504f3) >> 23; }
 INLINE float mantissa(float x, int32_t k) { return as_float(as_int(x) - k * (1 << 23)); }
 
-/* log of a positive normal number; of 0, -inf. */
+/* The log of a positive normal number; -inf for 0. */
 INLINE float log_of(float x) {
     int32_t k = exponent(x);
     return pick(x > 0.0f, log_from(mantissa(x, k) - 1.0f, k), -INFINITY);
@@ -75,10 +76,10 @@ INLINE float minus_log1p(float u) {
     return -log_from(pick(k == 0, -u, mantissa(v, k) - 1.0f), k);
 }
 
-/* exp of a number up to 0; 0 where it would be subnormal, which is slow. */
+/* The exponential of a number up to 0; 0 where the result would be subnormal, which is slow. */
 INLINE float exp_of(float x) {
     float c = pick(x > LOWEST, x, LOWEST), n = c * 1.44269504088896341f;
-    int32_t k = (int32_t)(n - 0.5f); /* rounds to the nearest, as n is not positive */
+    int32_t k = (int32_t)(n - 0.5f); /* rounds to the nearest integer, since n is not positive */
     float r = c - (float)k * 0.693359375f;
     r -= (float)k * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -91,7 +92,7 @@ INLINE float exp_of(float x) {
     return pick(x > LOWEST, p * as_float((k + 127) << 23), 0.0f);
 }
 
-/* log(1 + e) for e from 0 to 1. The last term is what rounding 1 + e has lost. */
+/* log(1 + e) for e from 0 to 1. The last term corrects the rounding of 1 + e. */
 INLINE float log1p_of(float e) {
     float u = 1.0f + e;
     return log_of(u) + (e - (u - 1.0f)) / u;
@@ -118,8 +119,9 @@ INLINE float tanh_half(float x) {
     return pick(a < 1.25f, near_0, pick(x < 0.0f, -far, far));
 }
 
-/* Noise: xoshiro128++ (Blackman, Vigna 2021). Each block has its own generators, seeded from the
- * seed and the block's number by splitmix64, so that the numbers do not depend on the threads. */
+/* Noise, from the generator xoshiro128++ (Blackman, Vigna 2021). Each block has its own generators.
+ * splitmix64 makes their states from the seed and the block's number, so that the noise does not
+ * depend on the number of threads. */
 
 static uint64_t mixed(uint64_t z) {
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -149,14 +151,14 @@ INLINE void words(uint64_t seed, uint64_t block, uint32_t *restrict out, int64_t
         }
 }
 
-/* Uniform on (0, 1), all digits exact down to 2^-63. The next word's bits are appended to a word's
- * own; a uniform on a grid of 2^-24 would cut the Gumbel tail at 16.6. */
+/* A uniform number on (0, 1), with all digits exact down to 2^-63: the bits of the next word are
+ * appended to those of a word. A grid of 2^-24 would cut the Gumbel tail at 16.6. */
 INLINE float uniform(float word, float next) {
     float u = (word + (next + 0.5f) * 0x1p-31f) * 0x1p-31f;
     return pick(u < 1.0f - 0x1p-24f, u, 1.0f - 0x1p-24f);
 }
 
-/* Exponential variables, and Gumbel variables: minus their logarithms. */
+/* Exponential variables, and minus their logarithms, which are Gumbel variables. */
 WIDE void gumbel_block(uint64_t seed, uint64_t block, float *restrict exponential,
                        float *restrict out, int64_t number) {
     uint32_t w[BLOCK + 2 * LANES];
@@ -172,13 +174,13 @@ WIDE void logistic_block(uint64_t seed, uint64_t block, float *restrict out, int
     float f[BLOCK + 2 * LANES];
     words(seed, block, w, number + 1);
     SIMD for (int64_t i = 0; i <= number; i++) f[i] = (float)(int32_t)(w[i] >> 1);
-    SIMD for (int64_t i = 0; i < number; i++) { /* the size; the sign is the bit not yet used */
+    SIMD for (int64_t i = 0; i < number; i++) { /* the sign is the bit that f leaves out */
         float size = log_of(2.0f / uniform(f[i], f[i + 1]) - 1.0f);
         out[i] = as_float(as_int(size) | (int32_t)(w[i] << 31));
     }
 }
 
-/* How many rows a block has, and how many blocks a row. */
+/* The number of rows in a block, and the number of blocks in a row. */
 INLINE int64_t rows_of(int64_t K) { return K < BLOCK ? BLOCK / K : 1; }
 INLINE int64_t blocks_of(int64_t K) { return (K + BLOCK - 1) / BLOCK; }
 
@@ -203,8 +205,8 @@ KERNEL(void, logistic, (uint64_t seed, float *out, int64_t begin, int64_t end)) 
         logistic_block(seed, i / BLOCK, out + i, least(BLOCK, end - i));
 }
 
-/* What is in logits: 0 where all are finite; 1 where categories are masked (or, if K is 0, numbers
- * infinite); 2 where there is NaN, plus infinity, or a row without a category. */
+/* 0 if all logits are finite; 1 if some are -inf; and 2 if there is NaN, plus infinity, or a row in
+ * which all are -inf. K is 0 for binary distributions, which have no rows. */
 KERNEL(int64_t, look, (const float *x, int64_t number, int64_t K)) {
     int32_t other = 0, bad = 0;
     SIMD for (int64_t i = 0; i < number; i++) other |= !(fabsf(x[i]) < HUGE_);
@@ -239,7 +241,7 @@ INLINE float largest(const float *x, int64_t K, float m) {
     return m;
 }
 
-/* Where a row has a number that it has. */
+/* The first place of the number m in a row, which must have it. */
 INLINE int64_t first(const float *x, int64_t K, float m) {
     int64_t k = 0;
     for (; k + LANES <= K; k += LANES) {
@@ -252,7 +254,8 @@ INLINE int64_t first(const float *x, int64_t K, float m) {
     return k;
 }
 
-/* In double, but for the parts of 128 numbers, whose rounding errors do not matter yet. */
+/* The sum of a row, in double, so that long rows lose no digits. Parts of 128 numbers are summed in
+ * float32, whose rounding errors are still small. */
 INLINE double sum_of(const float *x, int64_t K) {
     double total = 0.0;
     for (int64_t k = 0; k < K; k += 128) {
@@ -267,14 +270,14 @@ INLINE double sum_of(const float *x, int64_t K) {
 
 INLINE float finite_or(float x, float otherwise) { return pick(fabsf(x) < HUGE_, x, otherwise); }
 
-/* A tile is n whole rows of fewer than BLOCK numbers, or a part of one longer row: w columns from
- * column k. Loops over all its numbers at once are the fast ones. */
+/* A tile has at most BLOCK numbers: n whole rows from row r, or w columns of one longer row, from
+ * column k. One loop over all numbers of a tile is faster than a loop for each row. */
 
 #define TILES(K, begin, end)                                                                       \
     for (int64_t r = begin, n; r < end && (n = least(rows_of(K), end - r)); r += n)
 #define PARTS(K) for (int64_t k = 0, w; k < K && (w = least(BLOCK, K - k)); k += BLOCK)
 
-/* The tile of a parameter: where it lies, or copied into the buffer. */
+/* A pointer to a tile of a parameter, copied into the buffer unless its rows lie side by side. */
 INLINE const float *tile(const float *x, int64_t number, int64_t r, int64_t n, int64_t k, int64_t w,
                          int64_t K, float *buffer) {
     if (n == 1) return row(x, number, r, K) + k;
@@ -295,8 +298,8 @@ INLINE void spread_rows(float *restrict out, const float *t, int64_t number, int
     }
 }
 
-/* Replace scores by exp(score - maximum), and add their sums. Where no category is left, the
- * maximum is -inf, and the exponentials are 0. */
+/* Subtract the maxima m from the scores, write the exponentials e, and add their sums to `sum`. If
+ * all categories of a row are masked, its maximum is -inf, and its exponentials are 0. */
 INLINE void exponentials(float *restrict e, float *restrict score, const float *m,
                          double *restrict sum, int64_t n, int64_t w) {
     for (int64_t q = 0; q < n; q++) {
@@ -307,7 +310,7 @@ INLINE void exponentials(float *restrict e, float *restrict score, const float *
     for (int64_t q = 0; q < n; q++) sum[q] += sum_of(e + q * w, w);
 }
 
-/* log(sum), and 1 / sum. Where no category is left, the sum of 0 is taken for 1. */
+/* log(sum) and 1 / sum, where a sum of 0 (all categories of a row are masked) counts as 1. */
 INLINE void logarithms(float *restrict log_sum, float *restrict factor, const double *restrict sum,
                        int64_t n) {
     SIMD for (int64_t q = 0; q < n; q++) {
@@ -326,7 +329,8 @@ INLINE void start_sum(double *restrict x, int64_t n) {
     for (int64_t q = 0; q < n; q++) x[q] = 0.0;
 }
 
-/* The normaliser of a density, lgamma(K) + (K - 1) log t, from the last one if that is the same. */
+/* The normaliser of a density, lgamma(K) + (K - 1) log t. The last terms are kept, since rows often
+ * have the same temperature t and number K of unmasked categories. */
 typedef struct {
     float unmasked, t;
     double log_factorial, log_t;
@@ -341,8 +345,8 @@ INLINE double normalise(normaliser *last, float unmasked, float t) {
     return last->log_factorial + (unmasked > 1.0f ? unmasked - 1.0 : 0.0) * last->log_t;
 }
 
-/* Add up what the density of a draw is made of: its unmasked categories, the sums of their noise
- * and of the exponential variables. */
+/* Add up a part of what the density of a draw is computed from: the number of unmasked categories,
+ * and the sums of their Gumbel noise and of the exponential variables that made it. */
 INLINE void add_noise(const float *x, const float *g, const float *exponential, int64_t w,
                       float *unmasked, double *noise, double *total) {
     float number = 0.0f;
@@ -375,10 +379,11 @@ INLINE double finite_sum(const float *x, int64_t K) {
     return total;
 }
 
-/* Draws: y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax.
+/* A draw: y = log_softmax((x + noise) / t), and as the value exp(y) or, if `hard`, its argmax.
  *
- * If `own` is given (then noise is not), it gets the log density of each draw on the simplex: with
- * exponential variables E_k, lgamma(K) + (K - 1) log t + sum log E_k - K log sum E_k - sum y_k. */
+ * If `own` is given, the log density of each draw on the simplex is written there. The noise must
+ * then be made here, from exponential variables E_k, and the log density is
+ * lgamma(K) + (K - 1) log t + sum log E_k - K log sum E_k - sum y_k. */
 
 KERNEL(void, draw,
        (uint64_t seed, const float *noise, const float *x, int64_t x_number, const float *t,
@@ -390,7 +395,7 @@ KERNEL(void, draw,
     float score[BLOCK], e[BLOCK], x_buffer[BLOCK], m[BLOCK], factor[BLOCK], log_sum[BLOCK];
     double sum[BLOCK];
     TILES(K, begin, end) {
-        float *whole = y ? y + r * K : hard ? NULL : value + r * K; /* keeps a long row's scores */
+        float *whole = y ? y + r * K : hard ? NULL : value + r * K; /* where scores of a long row are kept */
         int64_t best = -1;
         start(m, -INFINITY, n);
         start_sum(sum, n);
@@ -428,7 +433,7 @@ KERNEL(void, draw,
                 float top = m[q] == -INFINITY ? 0.0f : m[q], slope = 1.0f / *row(t, t_number, r + q, 1);
                 SIMD for (int64_t i = 0; i < w; i++) s[q * w + i] = (s[q * w + i] - top) * slope;
             }
-            if (f == s) { /* the value alone: its row holds the scores */
+            if (f == s) { /* without y, the row of the value holds the scores */
                 SIMD for (int64_t i = 0; i < w; i++) f[i] = exp_of(f[i]);
             } else
                 SIMD for (int64_t i = 0; i < n * w; i++) f[i] = exp_of(s[i]);
@@ -457,7 +462,7 @@ KERNEL(void, draw,
     }
 }
 
-/* Add a gradient, times p if that is given, to the tile h. */
+/* Add a gradient g, or p g if p is given, to the tile h. */
 INLINE void add_gradient(float *restrict h, const float *g, int64_t row_stride, int64_t column,
                          const float *restrict p, int64_t r, int64_t n, int64_t k, int64_t w,
                          int64_t K) {
@@ -478,9 +483,9 @@ INLINE void add_gradient(float *restrict h, const float *g, int64_t row_stride, 
     }
 }
 
-/* With h = by_y + p by_value: dx = (h - p sum(h)) / t and dt = -sum(dx y). Masked entries have
- * none, whatever the gradients there are. The gradient by the density that was computed with the
- * draw goes through -sum(y) in it, and through (K - 1) log t. */
+/* The gradients of a draw: with h = by_y + p by_value, dx = (h - p sum(h)) / t and dt = -sum(dx y).
+ * Masked entries get no gradient, whatever h is there. The gradient by_own, of the log density that
+ * was computed with the draw, reaches y through -sum(y), and t also through (K - 1) log t. */
 KERNEL(void, draw_back,
        (const float *y, const float *p, const float *t, int64_t t_number, const float *by_y,
         int64_t by_y_row, int64_t by_y_column, const float *by_value, int64_t by_value_row,
@@ -534,7 +539,7 @@ KERNEL(void, draw_back,
     }
 }
 
-/* Densities. The score of an unmasked category is x - t y; of a masked one, -inf. */
+/* Densities. The score of an unmasked category is x - t y, and that of a masked one is -inf. */
 
 INLINE float moved(float y) {
     return pick(fabsf(y) > LARGEST, pick(y > 0.0f, LARGEST, -LARGEST), y);
@@ -549,8 +554,8 @@ INLINE void scores(float *restrict score, const float *restrict x, const float *
     }
 }
 
-/* Count the unmasked categories of a row, and whether the value is off the face of the simplex that
- * they span: that count is then above 0. */
+/* Count the unmasked categories of a row, and the entries that put the value off the face of the
+ * simplex that these categories span. If `off` is above 0, the density is zero. */
 INLINE void count(const float *x, const float *y, int64_t w, float *unmasked, float *off) {
     float number = 0.0f, out = 0.0f;
     _Pragma("omp simd reduction(+ : number, out)")
@@ -563,8 +568,9 @@ INLINE void count(const float *x, const float *y, int64_t w, float *unmasked, fl
     *off += out;
 }
 
-/* The scores of a tile's rows, their maxima and the sums of exp(score - maximum). The scores and
- * exponentials of the last part are left in the buffers, with the maxima subtracted. */
+/* The scores of a tile, with the maxima m of its rows subtracted; their exponentials e; and for
+ * each row the sum of e, its logarithm and its inverse, the factor. For a row of several parts,
+ * scores and exponentials are those of the part that was computed last. */
 typedef struct {
     float score[BLOCK], e[BLOCK], x[BLOCK], t[BLOCK];
     float m[BLOCK], factor[BLOCK], log_sum[BLOCK], unmasked[BLOCK], off[BLOCK];
@@ -642,8 +648,8 @@ KERNEL(void, density,
     }
 }
 
-/* With p the softmax of the scores, d = g (1 - K' p) is the gradient by the scores of the K'
- * unmasked categories. A density of zero has no gradient. */
+/* The gradients of the density. With p the softmax of the scores, the gradient with respect to the
+ * scores of the K' unmasked categories is d = g (1 - K' p). A density of zero has no gradient. */
 KERNEL(void, density_back,
        (const float *x, int64_t x_number, const float *t, int64_t t_number, const float *y,
         const float *by_out, int64_t by_out_row, float *dx, float *dy, float *dt, int64_t simplex,
@@ -689,7 +695,7 @@ KERNEL(void, density_back,
     }
 }
 
-/* The mass of one-hot values. */
+/* The log mass of one-hot values, sum_k value_k log p_k. */
 
 INLINE void softmax_of_logits(tiles *s, const float *x, int64_t x_number, int64_t r, int64_t n,
                               int64_t K) {
@@ -709,7 +715,7 @@ INLINE void softmax_of_logits(tiles *s, const float *x, int64_t x_number, int64_
     logarithms(s->log_sum, s->factor, s->sum, n);
 }
 
-/* Of a long row, the scores and exponentials of a part once more. */
+/* Compute the scores and exponentials of a part of a long row again. */
 INLINE void logits_again(tiles *s, const float *x, int64_t x_number, int64_t r, int64_t k,
                          int64_t w, int64_t K) {
     double ignored[1];
@@ -787,8 +793,10 @@ KERNEL(void, mass_back,
     }
 }
 
-/* Binary distributions: numbers in place of rows. A block's parameters are copied side by side,
- * unless they lie so already. */
+/* Binary distributions, for flat arrays of numbers in place of rows. */
+
+/* A pointer to n numbers of a parameter, from number i on. They are copied into the buffer if the
+ * parameter has fewer numbers and repeats them. */
 
 INLINE const float *spread(const float *x, int64_t number, int64_t i, int64_t n, float *buffer) {
     if (number >= i + n) return x + i;

@@ -1,10 +1,11 @@
 /* The kernels' signatures. kernels.c is compiled once for each instruction set (a level), and
- * levels.c chooses one of them when the library is loaded.
+ * levels.c chooses the level of the machine when the library is loaded.
  *
- * All arrays are contiguous and of float32. A result has rows of K numbers (binary distributions:
- * any rows); a call computes the rows from `begin` to `end`, so that several threads can share the
- * work. A parameter may have fewer rows than the result: row r of the result reads the parameter's
- * row r % number. A gradient is read with the strides of its rows and its columns. */
+ * All arrays are contiguous and of float32. A result has rows of K numbers; for binary
+ * distributions a row is one number. A call computes the rows from `begin` to `end`, so that
+ * several threads can share the work. A parameter may have fewer rows than the result: row r of the
+ * result is computed from the parameter's row r % number. A gradient (by_...) comes with the
+ * strides from row to row and from column to column, which are 0 where the gradient is expanded. */
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-/* Chooses the kernels of the highest instruction set that the machine has, and exports them. */
+/* Chooses the kernels for the highest instruction set that the machine has, and exports them. */
 
 #include "kernels.h"
 
@@ -13,7 +13,7 @@
 
 extern const struct kernels kernels_v2, kernels_v3, kernels_v4;
 
-/* The registers that the operating system saves: bits 1 and 2 for AVX, 5 to 7 for AVX-512. */
+/* Which registers the operating system saves: bits 1 and 2 are for AVX, and 5 to 7 for AVX-512. */
 static uint32_t saved(void) {
     uint32_t low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -46,9 +46,9 @@ static const struct kernels *chosen(int at_most) { return &kernels_base; }
 /* The table of kernels, in the order of kernels.h. */
 EXPORT const struct kernels *relaxed_dists_kernels(int at_most) { return chosen(at_most); }
 
-/* Call a kernel with arguments that lie side by side, which spares Python to convert each of them.
- * All arguments are pointers and integers of 64 bits, which C passes alike, and a function ignores
- * those after its last one. */
+/* Call a kernel with arguments from an array: a[0] is the kernel's address. Python packs the array
+ * faster than it would convert each argument. All arguments are pointers and integers of 64 bits,
+ * which C passes alike, and a kernel with fewer parameters ignores the surplus arguments. */
 typedef int64_t any_kernel(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                            int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                            int64_t);
@@ -58,5 +58,5 @@ EXPORT int64_t relaxed_dists_call(const int64_t *a) {
                                           a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17]);
 }
 
-/* A number that changes with the signatures. */
+/* A number that changes whenever the signatures change. */
 EXPORT int relaxed_dists_version(void) { return 3; }

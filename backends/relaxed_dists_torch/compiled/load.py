@@ -1,4 +1,4 @@
-"""The compiled kernels, loaded once by ctypes: one shared object serves all versions of Python.
+"""The compiled kernels, loaded by ctypes, so that one library serves all versions of Python.
 
 :data:`KERNELS` has them by name, and is None where torch's operations compute everything.
 """
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-VERSION = 3  # of levels.c: another version has other signatures
+VERSION = 3  # the number in levels.c: a library with another number has other signatures
 SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off, "triton" those for a GPU on
 SUFFIX = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
-# Python would take a file kernels.so for a module of its own.
+# Python would take a file with the name kernels.so for an extension module.
 PATH = Path(__file__).with_name(f"kernels.cpu.{SUFFIX}")
 
 # The kernels in the order of kernels.h, with their numbers of arguments.
@@ -44,7 +44,7 @@ Kernels = dict[str, Callable[..., Any]]
 def _truncated(path: Path) -> bool:
     """Whether an ELF file ends before its last table does.
 
-    Linux maps such a file all the same, and the process dies when it reads what is missing.
+    Linux loads such a file all the same, and the process dies when it reads the missing part.
     """
     with path.open("rb") as file:
         head = file.read(64)
@@ -56,7 +56,8 @@ def _truncated(path: Path) -> bool:
 
 def _kernel(call: Callable[[bytes], int], pointer: int, number: int) -> Callable[..., int]:
     """A function of integers and addresses that calls a kernel with this number of arguments."""
-    # ctypes takes longer to convert the arguments one by one than a kernel takes for a short row.
+    # The arguments are packed into bytes. To convert them one by one, ctypes would take longer than
+    # a kernel takes for a short row.
     pack = struct.Struct(f"q{number}q{8 * (MOST - number)}x").pack
     return lambda *arguments: call(pack(pointer, *arguments))
 
@@ -74,7 +75,8 @@ def _open(path: Path) -> tuple[Kernels, str]:
         raise OSError(f"it has version {version} of the kernels, where {VERSION} is needed")
     call = library.relaxed_dists_call
     table.restype, call.restype = ctypes.c_void_p, ctypes.c_int64
-    # At most this level of x86-64; on other machines all are the same table.
+    # table(level) gives the kernels for the machine's level of x86-64, but at most of the given
+    # level. On machines that aren't x86-64 it always gives the same kernels.
     tables = {level: table(level) for level in (2, 3, 4)}
     level = min(level for level in tables if tables[level] == tables[4])
     pointers = (ctypes.c_int64 * len(ARGUMENTS)).from_address(tables[4])
@@ -87,7 +89,7 @@ def _open(path: Path) -> tuple[Kernels, str]:
 
 
 def _load() -> tuple[Kernels | None, str]:
-    """The kernels, or None, and what :func:`status` says."""
+    """The kernels, or None if they can't be used; and the text that :func:`status` returns."""
     switch = os.environ.get(SWITCH, "1")
     if switch not in ("0", "1", "triton"):
         raise ValueError(
@@ -135,5 +137,5 @@ BY_TRITON = _by_triton()
 
 
 def status() -> str:
-    """Which way computes, the compiled kernels or torch's operations, and why."""
+    """Whether the compiled kernels or torch's operations compute, and why."""
     return f"{_STATUS}; on a GPU, kernels of Triton" if BY_TRITON else _STATUS
