@@ -1,9 +1,9 @@
-"""The code that depends on JAX alone: operations, kernels, noise, quadrature, and so on.
+"""The code that needs JAX but not NumPyro: operations, kernels, noise, integrals, and so on.
 
-A kernel is a function that JAX calls in place of a formula that both frameworks share. The carrier
-is how a value keeps the relaxed sample that belongs to it.
+A kernel is a faster function for JAX, which replaces a formula that both frameworks share. The
+module ``carrier`` finds for a drawn value the relaxed sample from which its density is computed.
 
-Its public names are functions; import them from :mod:`relaxed_dists.jax`.
+Users import the public functions and the estimators from :mod:`relaxed_dists.jax`.
 """
 
 from relaxed_dists._distributions.estimators import (

@@ -1,9 +1,9 @@
-"""What several devices ask for: formulas by shape, and arrays whose types say how they are sharded.
+"""Computations on several devices, where arrays may be sharded over a mesh.
 
-JAX knows of three kinds of axes of a mesh. Along an automatic axis XLA decides how an array is
-sharded. Along an explicit axis the array's type says it, and each operation has to derive the type
-of its result. Inside jax.shard_map an axis is manual, and the type says along which axes an array
-varies.
+The axes of a mesh are of three kinds. Along an automatic axis XLA decides how an array is sharded.
+Along an explicit axis the array's type says how, and each operation has to derive the type of its
+result. Inside jax.shard_map an axis is manual: each device runs the code on its own part, and an
+array's type says along which axes it varies.
 """
 
 import functools
@@ -23,20 +23,21 @@ from . import older
 def several() -> bool:
     """Whether there are several devices, so that arrays may be sharded.
 
-    On one device a formula is faster with its axes merged into one, since XLA's loop over a short
-    last axis is slow on a CPU. A sharded array can't be merged without a gather.
+    On one device a formula is faster on flat arrays, since XLA's loop over a short last axis is
+    slow on a CPU. But a sharded array can't be made flat without a gather from all devices.
     """
     return jax.device_count() > 1
 
 
 def alike(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arrays, typed as varying along all manual axes along which one of them varies.
+    """The arrays with one type: each varies along all manual axes along which any of them varies.
 
-    The carry of a loop and the branches of a cond must have one type from the start.
+    The carry of a loop must have the same type at the start as at the end, and the branches of a
+    cond must have the same type.
     """
     if not older.HAS_TYPED_MESHES or not jax.sharding.get_abstract_mesh().manual_axes:
         return arrays
-    # A result varies as all operands of an operation do.
+    # The result of an operation varies along each axis along which one of its operands varies.
     found = [jnp.zeros_like(x, bool, ()) for x in arrays if isinstance(x, Array)]
     varying = functools.reduce(jnp.logical_or, found)
     return tuple(lax.select(varying, x, x) if isinstance(x, Array) else x for x in arrays)
@@ -45,18 +46,18 @@ def alike(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 def on_automatic_axes(
     function: Callable[..., Any], event_dim: int, given: tuple[Any, ...], lead: Any = 0
 ) -> Any:
-    """function(*given), computed on automatic axes where the mesh of the context has explicit ones.
+    """function(*given), computed on automatic axes where the mesh has explicit axes.
 
-    So XLA decides how intermediate arrays are sharded. The results are sharded as the arguments
-    are, which JAX's own rules for operations on all of them tell.
+    So XLA decides how intermediate arrays are sharded. The results are sharded like an array that
+    JAX's own rules derive from all arguments, by an operation on them.
 
     Args:
-        function: A function of parameters and values that returns arrays, of a value's shape or
-            with the batch shape first.
+        function: A function of parameters and values that returns arrays. Their shape is that of a
+            value, or the batch shape followed by other axes.
         event_dim: How many of the last axes of a value are one event.
         given: The arguments.
-        lead: The number of axes that a result has before the batch shape of the arguments; for
-            several results one number, or as many.
+        lead: The number of axes that a result has before the batch shape of the arguments. For
+            several results it may be one number for all, or one for each.
     """
     mesh = jax.sharding.get_abstract_mesh() if older.HAS_TYPED_MESHES else None
     if mesh is None or not mesh.explicit_axes:
@@ -83,9 +84,9 @@ def on_automatic_axes(
 
 
 def _of_all(event_dim: int, given: tuple[Any, ...]) -> Array:
-    """A result of all parameters and values, of which only shape and sharding are asked for.
+    """An array made from all parameters and values, whose shape and sharding a result gets.
 
-    It is boolean, since arrays of different dtypes may not be added under strict promotion.
+    The array is boolean, since strict promotion refuses to add arrays of different dtypes.
     """
     total = jnp.zeros((), bool)
     for x in given:
@@ -95,5 +96,6 @@ def _of_all(event_dim: int, given: tuple[Any, ...]) -> Array:
                 high = x.temperature > 0
                 total = total | high.reshape(high.shape + (1,) * event_dim)
         elif isinstance(x, Array) and jnp.issubdtype(x.dtype, jnp.floating):
-            return total | (x > 0)  # a sample behind a value comes after it, or has its shape
+            # x is the value, or a sample of the value's shape. Other arguments add no axes.
+            return total | (x > 0)
     return total

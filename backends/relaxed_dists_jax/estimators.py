@@ -1,4 +1,4 @@
-"""Registers the estimators as pytrees: temperatures are leaves, other fields are static."""
+"""Registers the estimators as pytrees: temperatures are leaves, and other fields are static."""
 
 import dataclasses
 from typing import Any

@@ -1,7 +1,9 @@
-"""Parameters with their checks, draws and densities, by JAX alone. NumPyro's adapter adds more.
+"""Distributions from logits, in JAX alone: the checks of parameters, draws and densities.
 
-A family is the framework-free object that has the formulas of a distribution. The sample behind a
-value is the relaxed sample that a draw keeps for its log_prob, in a map by the value's identity.
+NumPyro's adapter makes NumPyro's distributions from the classes of this module. A family is an
+object that has the formulas of a distribution, for any framework. A map finds, for the object that
+was drawn, its relaxed sample: the numbers before rounding, from which ``log_prob`` computes the
+density.
 """
 
 import functools
@@ -68,7 +70,7 @@ class Jax:
 
 
 class FromLogits(FromFamily):
-    """A family with logits; also with a temperature, unless ``temperature`` is None."""
+    """A distribution made from a family and logits, and from a temperature unless it is None."""
 
     logits: Array
     temperature: Any = None
@@ -98,7 +100,7 @@ class FromLogits(FromFamily):
             if validate and known(given) and given.size:
                 (self._check_logits if probs is None else self._check_probs)(given)
             else:
-                # In float16, HUGE would overflow, with which sanitize_logits compares.
+                # sanitize_logits compares with HUGE, which would overflow in float16.
                 wide = given.astype(compute_dtype(given))
                 given = formulas.sanitize_logits(ops, wide, event_dim > 0).astype(dtype)
         if probs is not None:
@@ -109,7 +111,8 @@ class FromLogits(FromFamily):
         if temperature is not None:
             self.temperature = self._checked_temperature(raw, given, validate)
             batch_shape = self._joint_shape(self.temperature.shape, batch_shape)
-            # The temperature gets the batch shape, so that vmap can map over it as over the logits.
+            # The temperature gets the batch shape, so that jax.vmap over a distribution can map
+            # over the same axis of temperature and logits.
             self.temperature = jnp.broadcast_to(self.temperature, batch_shape)
         self.logits = jnp.broadcast_to(given, batch_shape + event_shape)
         self._validate_args = validate
@@ -132,7 +135,8 @@ class FromLogits(FromFamily):
                 raise _errors.bad_temperature(self._name, given, field)
         return temperature
 
-    # The shapes are computed from the logits, whose shape changes in vmap over a distribution.
+    # These shapes are not stored but computed from the logits, since jax.vmap over a distribution
+    # changes the shape of the logits.
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -154,14 +158,15 @@ class FromLogits(FromFamily):
     def _draw(
         self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True
     ) -> tuple[Array, list[Any]]:
-        """A value, and in a list the sample behind it if the family keeps one."""
+        """A value, and a list with the relaxed sample behind it; empty if the family keeps none."""
         lead = checked_shape(self._name, sample_shape)
 
         def draw(p: Parameters, key: Any) -> Any:
             return self._family.draw(ops, p, self._noise(key, lead, p.logits))
 
         given = self._parameters(), checked_key(key)
-        # The masses of HardConcrete belong to the parameters, and do not have the sample shape.
+        # HardConcrete keeps the masses of its end points. They depend on the parameters alone, so
+        # they do not have the sample shape.
         leads = len(lead), 0 if self._family.space == "masses" else len(lead)
         value, sample = on_automatic_axes(draw, self._family.event_dim, given, leads)
         value = self._keep(value if gradient else lax.stop_gradient(value), sample)
@@ -176,7 +181,7 @@ class FromLogits(FromFamily):
         return keep_relaxed(value, sample, self._family.space)
 
     def _own(self, sample: Any) -> bool:
-        """Whether a sample was drawn from the very arrays or tracers that are the parameters."""
+        """Whether a sample was drawn from these very parameters: the same arrays or tracers."""
         drawn = get_relaxed(sample, "parameters") or (None, None)
         return drawn[0] is self.logits and drawn[1] is self.temperature
 
@@ -222,7 +227,7 @@ class EstimatedFromLogits(Estimated, FromLogits):
     def _draw(
         self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True
     ) -> tuple[Array, list[Any]]:
-        """A value, and [True] if the value is soft."""
+        """A value, and a list: [True] if an estimator made the value soft, else empty."""
         estimator, one_hot = self.estimator, self._family.event_dim > 0
         if estimator is None:
             return super()._draw(key, sample_shape, gradient)

@@ -22,19 +22,20 @@ def holds(condition: Any) -> bool:
 
 
 def at_once(x: Any) -> AbstractContextManager[Any]:
-    """A context in which JAX computes with a constant x at once: jit can't hide its numbers.
+    """A context in which JAX computes with a constant x at once, also inside jit.
 
-    If x is a tracer, the context does nothing: the transformation that traces x computes with it.
+    So the numbers that are computed from x can be checked. If x is a tracer, the context does
+    nothing.
     """
     return jax.ensure_compile_time_eval() if known(x) else nullcontext()
 
 
 def real(x: Any, name: str, what: str) -> Array | float:
-    """x as an array; a Python number as a float, which fixes no dtype."""
+    """x as an array; a Python number, which has no dtype, as a float."""
     try:
         if isinstance(x, int | float):
             return float(x)
-        if isinstance(x, str):  # JAX would read the string as a dtype's name
+        if isinstance(x, str):  # JAX would take the string for the name of a dtype
             raise TypeError("a string")
         array = jnp.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
@@ -47,6 +48,6 @@ def real(x: Any, name: str, what: str) -> Array | float:
 
 
 def result_dtype(x: Array | float, y: Array | float) -> Any:
-    """The dtype to which JAX promotes x and y; if not floating, the default floating dtype."""
+    """The dtype to which JAX promotes x and y, or the default floating dtype for integers."""
     dtype = jnp.result_type(x, y)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)

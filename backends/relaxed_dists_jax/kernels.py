@@ -1,8 +1,8 @@
-"""JAX's kernels of softmaxes, and of elementwise formulas, which compute on flat arrays.
+"""JAX's kernels for elementwise formulas, and for formulas with a softmax.
 
-A kernel is a function that JAX calls in place of the formula of the same name, which is written
-once for both frameworks. A softmax and its logarithm share an exponential, and their gradients are
-written out.
+A kernel is a function that is called in place of the formula of the same name, which is written
+once for both frameworks. Elementwise kernels compute on flat arrays. In the other kernels a softmax
+and its logarithm share an exponential, and their gradients are written out.
 """
 
 import functools
@@ -22,7 +22,10 @@ from .ops import LGAMMA, ops
 
 
 def _flatten(formula: hot) -> None:
-    """Compute a formula on flat arrays: XLA's loop over a short last axis takes 5 times as long."""
+    """Let a kernel compute the formula on flat arrays.
+
+    On a CPU, XLA's loop over a short last axis would take 5 times as long.
+    """
 
     def call(ops: Any, *arrays: Array | float) -> Any:
         if several():
@@ -44,7 +47,7 @@ for _formula in (
 
 
 def _shifted(scores: Array, temperature: Array) -> tuple[Array, Array, Array]:
-    """The scores over the temperature, less their maximum, their exponential, and its sum."""
+    """scores / temperature minus its maximum, the exponential of that, and the sum of those."""
     z = (scores - scores.max(-1, keepdims=True)) / temperature
     exponential = jnp.exp(z)
     return z, exponential, exponential.sum(-1, keepdims=True)
@@ -52,9 +55,10 @@ def _shifted(scores: Array, temperature: Array) -> tuple[Array, Array, Array]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _softmaxes(scores: Array, temperature: Array, hard: bool) -> tuple[Array, Array]:
-    """log_softmax(scores / temperature), and its exponential, or, if hard, its argmax.
+    """The log value log_softmax(scores / temperature), and the value.
 
-    The argmax, one-hot, has the gradient of the exponential.
+    The value is the exponential of the log value or, if ``hard``, the one-hot argmax, with the
+    gradient of that exponential.
     """
     z, exponential, total = _shifted(scores, temperature)
     if hard:
@@ -70,7 +74,11 @@ def _softmaxes(scores: Array, temperature: Array, hard: bool) -> tuple[Array, Ar
 def _tangent(
     scores: Array, temperature: Array, log_value: Array, by_scores: Any, by_temperature: Any
 ) -> Array:
-    """The tangent of scores / temperature, up to a number per row; 0 at a masked category."""
+    """The tangent of scores / temperature, up to a constant per row that drops out of a softmax.
+
+    ``by_scores`` and ``by_temperature`` are the tangents of scores and temperature. The result is 0
+    at masked categories.
+    """
     total = jnp.zeros_like(log_value)
     if not isinstance(by_scores, custom_derivatives.SymbolicZero):
         total += by_scores / temperature
@@ -91,7 +99,11 @@ def _softmaxes_jvp(hard: bool, primals: tuple[Array, Array], tangents: tuple[Any
 
 @jax.custom_jvp
 def _own_terms(scores: Array, temperature: Array, gumbel: Array, unmasked: Array) -> Array:
-    """The sum of log_softmax(-gumbel) - log_softmax(scores / temperature) where unmasked."""
+    """The sum of log_softmax(-gumbel) - log_softmax(scores / temperature), without masked terms.
+
+    The first is the part of a draw's log density on the simplex that depends on the noise alone;
+    the second is the drawn log value.
+    """
     z, _, total = _shifted(scores, temperature)
     # exp(-gumbel) is an exponential variable, for which no maximum must be subtracted.
     other = jnp.where(unmasked, jnp.exp(-gumbel), 0.0).sum(-1)
@@ -115,11 +127,13 @@ def _count(unmasked: Array, like: Array) -> Array:
 
 def _concrete(hard: bool, logits: Array, temperature: Array, gumbel: Array) -> tuple[Array, Array]:
     unmasked, temperature = abs(logits) < HUGE, temperature[..., None]
-    # At LOWEST the exponential is exactly 0 at any temperature.
+    # Masked categories get the score LOWEST, whose softmax is exactly 0 at any temperature.
     scores = jnp.where(unmasked, logits, LOWEST) + gumbel
     log_value, value = _softmaxes(scores, temperature, hard)
     log_value, value = jnp.where(unmasked, log_value, -jnp.inf), jnp.where(unmasked, value, 0.0)
-    if not known(log_value):  # otherwise nothing would remove what the density does not need
+    # In compiled code XLA computes only once what a draw and its density share. Elsewhere nothing
+    # would be shared, and ``own`` would only keep its arrays alive.
+    if not known(log_value):
 
         def own() -> tuple[Array, Array]:
             terms = _own_terms(scores, temperature, gumbel, unmasked)

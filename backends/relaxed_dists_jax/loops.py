@@ -1,6 +1,6 @@
-"""JAX's kernels of formulas with loops, which are compiled as a whole.
+"""JAX's kernels for formulas with loops, which are compiled as a whole.
 
-A kernel is a function that JAX calls in place of the formula of the same name.
+A kernel is a function that is called in place of the formula of the same name.
 """
 
 import functools
@@ -19,10 +19,11 @@ _STATIC = {"k", "hard", "iterations", "stretch"}
 
 
 def _compile(formula: hot) -> None:
-    """Compile a formula as a whole; outside of jit, each call would compile its loops anew.
+    """Register a kernel that compiles the formula once.
 
-    The compiled formula calls other formulas without their kernels, but for softmaxes, since flat
-    arrays would take a tenth more memory.
+    Without it, each call outside of jit would compile the formula's loops anew. The compiled
+    formula calls no other kernel than that of softmaxes: kernels on flat arrays would take a tenth
+    more memory.
     """
     plain = type(ops)()
     plain.kernels[softmaxes.name] = ops.kernels[softmaxes.name]

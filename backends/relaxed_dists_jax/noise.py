@@ -1,4 +1,4 @@
-"""Gumbel and logistic noise of JAX, with exact tails."""
+"""JAX's noise: Gumbel and logistic, with exact tails."""
 
 import functools
 import math
@@ -13,8 +13,8 @@ from relaxed_dists import _errors
 from . import older
 from .devices import several
 
-FEW = 64  # up to this number of words, JAX's own primitive is called: its loop is cheap then
-MOST = 2**32  # the number of counters that one word of 32 bits can count
+FEW = 64  # up to so many words JAX's own primitive makes them: its loop takes little time then
+MOST = 2**32  # how many counters one word of 32 bits can tell apart
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def _implementation(key: Any) -> tuple[str, bool]:
 
 
 def _rounds(key: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """Threefry-2x32 with 20 rounds (Salmon et al., 2011), unrolled: two words of each counter."""
+    """Two random words for each counter (x, y): Threefry-2x32 (Salmon et al., 2011), unrolled."""
     keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
     x, y = x + keys[0], y + keys[1]
     for i in range(5):
@@ -48,7 +48,7 @@ def _rounds(key: Array, x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def checked_key(key: Any) -> Any:
-    """A random key; an error if it is none."""
+    """The key, if it is a random key, and otherwise an error."""
     _implementation(key)
     return key
 
@@ -59,8 +59,8 @@ def _threefry(key: Array, number: int) -> Array:
 
     Each counter yields two words, and both are used; jax.random.bits uses only one.
     """
-    # The counters of jax.random are (0, i) for fewer than 2^32 numbers. Those here are (i, 1), so
-    # that they yield other words.
+    # The counters here are (i, 1). Those of jax.random are (0, i) for fewer than 2^32 numbers, so
+    # they yield other words.
     x = lax.iota(jnp.uint32, (number + 1) // 2)
     y = jnp.full_like(x, 1)
     # Under jax.export the number may be symbolic, so that it can't be compared with FEW. Both
@@ -78,8 +78,9 @@ def _threefry(key: Array, number: int) -> Array:
 def _threefry_by_place(key: Array, shape: tuple[int, ...]) -> Array:
     """The words of ``_threefry`` in a shape, each computed from its place alone.
 
-    So each device makes its own words of a sharded array, however it is sharded. Concatenating
-    halves would gather the words of all devices. One of a counter's two words is used.
+    So each device makes its own words of a sharded array, however the array is sharded. To
+    concatenate the two words of all counters, as in ``_threefry``, XLA would gather the words of
+    all devices. Here each place computes both words of its counter, and uses one of them.
     """
     place, row = jnp.zeros(shape, jnp.uint32), jnp.ones(shape, jnp.uint32)
     number, rows = 1, 1
@@ -99,8 +100,8 @@ def _threefry_by_place(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _bits(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, int]:
-    # The numbers are made from integer bits, since jax.random.uniform has a grid of 2^-23, which
-    # cuts the Gumbel tail at 15.9. On one device the bits are drawn flat, since XLA's loop over a
+    # Noise is made from random bits, since jax.random.uniform has a grid of 2^-23, which cuts the
+    # Gumbel tail at 15.9. On one device the bits are drawn as a flat array, since XLA's loop over a
     # short last axis takes twice the time.
     (implementation, typed), number = _implementation(key), math.prod(shape)
     by_place = several() or (isinstance(number, int) and number > MOST)
@@ -125,8 +126,8 @@ def gumbel(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
 
 
 def logistic(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Standard logistic noise with exact tails: one bit is the sign, the others make the size."""
+    """Standard logistic noise with exact tails: one bit makes the sign, the others the size."""
     bits, width = _bits(key, shape, dtype)
-    u = ((bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)  # twice the smaller tail probability
+    u = ((bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)  # twice the tail probability
     size = jnp.log(2.0 / u - 1.0)
     return jnp.where((bits & 1) == 1, size, -size)

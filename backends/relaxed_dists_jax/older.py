@@ -1,4 +1,4 @@
-"""What older versions of JAX do otherwise, and up to which version they do."""
+"""Code for older versions of JAX, with the version from which it is not needed any more."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ HAS_TYPED_MESHES = hasattr(jax, "set_mesh")
 
 def key_impl(key: Any) -> str:
     """The name of a key's generator."""
-    found = jax.random.key_impl(key)  # before JAX 0.4.38, an object with the name in it
+    found = jax.random.key_impl(key)  # a name; before JAX 0.4.38, an object that has the name
     return found if isinstance(found, str) else str(found._impl.name)

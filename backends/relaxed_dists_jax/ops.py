@@ -1,4 +1,4 @@
-"""The operations of JAX with which the shared formulas compute."""
+"""JAX's array operations, with which the formulas for both frameworks compute."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
 
 class _JaxOps:
     def __init__(self) -> None:
-        self.kernels: dict[str, Callable[..., Any]] = {}  # filled by kernels.py and quadrature.py
+        self.kernels: dict[str, Callable[..., Any]] = {}  # kernels.py and others add theirs
 
     exp = staticmethod(jnp.exp)
     log = staticmethod(jnp.log)
@@ -34,8 +34,9 @@ class _JaxOps:
         return _slope(logits, p)
 
     def lgamma(self, x: Array) -> Array:
-        # The values at small integers come from a table. XLA's lgamma is wrong by 4 ulp at 10, and
-        # by 5e-7 at 1 and 2, where the exact value is 0: log_prob of a point mass would not be 0.
+        # x is a number of categories, so a table has the values at small x. XLA's lgamma is wrong by
+        # 4 ulp at 10, and by 5e-7 at 1 and 2, where the exact value is 0: without the table,
+        # log_prob of a point mass would not be 0.
         table = jnp.asarray(LGAMMA, x.dtype)[jnp.clip(x, 0, len(LGAMMA) - 1).astype(int)]
         return jnp.where(x < len(LGAMMA), table, lax.lgamma(x))
 
@@ -68,7 +69,7 @@ class _JaxOps:
         return (place == first).astype(x.dtype)
 
     def top(self, x: Array, k: int) -> Array:
-        if several():  # XLA gathers the argument of lax.top_k, but not that of a sort
+        if several():  # XLA gathers a sharded argument of lax.top_k, but not that of a sort
             place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
             places = lax.sort_key_val(-x, place)[1][..., :k]
         else:
@@ -120,7 +121,7 @@ class _JaxOps:
             parts = f(point[0])
             return [a + point[1] * b for a, b in zip(totals, parts, strict=True)], None
 
-        # f is called for the types of its results; XLA drops the values, which nothing uses.
+        # This call of f only tells the shapes and types of its results; XLA drops the numbers.
         totals = [jnp.zeros_like(x) for x in f(t[0])]
         return lax.scan(step, totals, (t, w))[0]
 

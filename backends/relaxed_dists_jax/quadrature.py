@@ -1,10 +1,10 @@
 """Kernels for moments, entropies and KL divergences, faster if all rows share one temperature.
 
-A kernel is a function that JAX calls in place of the formula of the same name. Temperatures have
+A kernel is a function that is called in place of the formula of the same name. Temperatures have
 the batch's shape, and whether all of them are equal is known only at run time: lax.cond then
-chooses the faster formula. This module defines the derivatives of that choice. JAX's own
-derivatives of a branch would be wrong for the temperatures (see _derived_from), and slow for the
-logits.
+chooses the faster formula. This module defines the derivatives of that choice. JAX would
+differentiate the chosen branch, which is wrong for the temperatures (see _derived_from), and slow
+for the logits.
 """
 
 import functools
@@ -42,7 +42,7 @@ def _first(temperatures: _Arrays) -> tuple[Array, _Arrays]:
 
 
 def _shared(formula: Callable[..., Any], x: Array, t: Array) -> Any:
-    """formula(x, t), with a single number for t if all its entries are equal, which is faster."""
+    """formula(x, t), with a single number as t if all entries of t are equal, which is faster."""
     shared, (first,) = _first((t,))
     return lax.cond(shared, lambda x: formula(x, first), lambda x: formula(x, t), x)
 
@@ -50,10 +50,11 @@ def _shared(formula: Callable[..., Any], x: Array, t: Array) -> Any:
 def _derived_from(general: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
     """A function that computes its values by ``fast`` and its derivatives from ``general``.
 
-    ``fast`` and ``general`` are the same function, but ``fast`` chooses a branch by the
-    temperatures. A branch's derivatives by the temperatures are wrong. The branch for two equal
-    temperatures does not contain them, so its derivative is 0. The branch for rows with one
-    temperature contains only the first row's, which would get the derivatives of all rows.
+    ``fast`` has the same values as ``general``, but chooses a branch that depends on the
+    temperatures. A branch has wrong derivatives with respect to the temperatures: the branch for a
+    pair of equal temperatures does not contain them, so its derivative is 0, and the branch for
+    rows with one temperature contains only that of the first row, which would get the derivatives
+    of all rows.
     """
     chosen = jax.custom_jvp(fast)
     chosen.defjvp(lambda primals, tangents: jax.jvp(general, primals, tangents))
@@ -68,8 +69,8 @@ def _by_temperature(
 ) -> Array:
     """formula(logits, temperatures), faster if all rows have the same temperatures.
 
-    The values and the gradients by the logits are faster; the gradients by the temperatures are
-    not.
+    The values and the gradients with respect to the logits are faster; those with respect to the
+    temperatures are not.
 
     Args:
         formula: The formula for any temperatures, which returns one number per row.
@@ -115,7 +116,7 @@ def _by_temperature(
 
 
 def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], Any]:
-    """A function that returns f, one number per row, and its gradients by the row's logits.
+    """A function that returns the value of f for each row, and its gradients for the row's logits.
 
     Each branch of lax.cond calls such a function. If JAX differentiated lax.cond itself, each
     branch would also return the residuals of the other branch.
@@ -143,7 +144,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
         rule, narrow, offsets = quadrature.moment_places(ops, logits, temperature)
 
         def lookups(offsets: Array, narrow: Array) -> Any:
-            """moment_functions at all nodes, and their derivatives by the offsets."""
+            """moment_functions at all nodes, and their derivatives with respect to the offsets."""
             functions = quadrature.moment_functions(ops, rule, narrow)
             ones = jnp.ones_like(offsets)
 
@@ -157,7 +158,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
         )
 
         def near(logits: Array) -> tuple[Array, Array]:
-            """The moments at logits near the given ones, with tangent lines of the functions."""
+            """The moments for logits near the given ones, from the functions' tangent lines."""
             _, _, here = quadrature.moment_places(ops, logits, temperature)
             moved = here - offsets
             lines = (v + d * moved for v, d in zip(values, slopes, strict=True))
@@ -189,7 +190,7 @@ def _entropy(formula: hot) -> Callable[[Array, Array], Array]:
 
 
 def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
-    """The kernel of a KL divergence, whose parameters have the batch's shape."""
+    """The kernel of a KL divergence between distributions of one batch shape."""
     return lambda logits, t, other, other_t: _by_temperature(
         lambda x, t: formula.formula(ops, x[0], t[0], x[1], t[1]),
         lambda x: equal(ops, *x),

@@ -1,11 +1,11 @@
 """Draws and densities in Triton, for tiles of rows (long: each has its gradient written out).
 
-The kernels are those of ``compiled/kernels.c``, with the same elementary functions, so that rounding
-errors are alike on a GPU and a CPU. ``by_triton`` imports this module when it launches the first
-kernel. A program, Triton's word for a group of threads, computes a tile of ROWS rows. It reads rows
-longer than BLOCK part by part, first for their maximum and sum, and again for the results. It makes
-their noise twice too, since one thread can't at once read from memory what another thread of the
-program has stored there.
+The kernels are those of ``compiled/kernels.c``, with the same elementary functions, so that errors
+from rounding are alike on a GPU and a CPU. ``by_triton`` imports this module when it launches the
+first kernel. A program, Triton's word for a group of threads, computes a tile of ROWS rows. It
+reads rows longer than BLOCK part by part, first for their maximum and sum, and again for the
+results. It makes their noise twice too, since one thread can't at once read from memory what
+another thread of the program has stored there.
 """
 
 # ruff: noqa: SIM108, E501
@@ -143,8 +143,8 @@ def _words(seed, row, column):
         zero,
     )
     a, b = a.to(tl.int32, bitcast=True), b.to(tl.int32, bitcast=True)
-    # u is uniform on (0, 1), with all digits exact down to 2^-63: it has the bits of the word a, and
-    # below them those of b.
+    # u is uniform on (0, 1), with all digits exact down to 2^-63: it has the bits of the word a,
+    # and below them those of b.
     low = (((b >> 1) & 0x7FFFFFFF).to(tl.float32) + 0.5) * 2.0**-31
     u = (((a >> 1) & 0x7FFFFFFF).to(tl.float32) + low) * 2.0**-31
     return tl.where(u < NEAR_1, u, NEAR_1), a & 1
