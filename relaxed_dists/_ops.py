@@ -38,7 +38,7 @@ class Ops(Protocol):
 
     def stop_gradient(self, x: Array, /) -> Array: ...
     def slope(self, logits: Array, p: Array, /) -> Array:
-        """Zeros of p's shape, whose derivative by the logits is J(p) = diag(p) - p p^T.
+        """Zeros of p's shape, with derivative J(p) = diag(p) - p p^T with respect to the logits.
 
         A second derivative raises an error, since no function has the derivative J(p) if p is not
         softmax(logits).

@@ -26,7 +26,7 @@ def keep_relaxed(value: Array, sample: Any, space: str) -> Array:
 
 
 def carried(value: Any) -> bool:
-    """Whether the map has a sample of any space for the value."""
+    """Whether there is a relaxed sample for the value, of whatever kind."""
     return any(get_relaxed(value, space) is not None for space in _SPACES)
 
 

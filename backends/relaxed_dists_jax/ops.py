@@ -34,9 +34,9 @@ class _JaxOps:
         return _slope(logits, p)
 
     def lgamma(self, x: Array) -> Array:
-        # x is a number of categories. A table has the values at small x, since XLA's lgamma is wrong
-        # by 4 ulp at 10, and by 5e-7 at 1 and 2, where the exact value is 0: log_prob of a point
-        # mass would not be 0.
+        # x is a number of categories. A table has the values at small x, since XLA's lgamma has an
+        # error of 4 ulp at 10, and of 5e-7 at 1 and 2, where the exact value is 0: log_prob of a
+        # point mass would not be 0.
         table = jnp.asarray(LGAMMA, x.dtype)[jnp.clip(x, 0, len(LGAMMA) - 1).astype(int)]
         return jnp.where(x < len(LGAMMA), table, lax.lgamma(x))
 

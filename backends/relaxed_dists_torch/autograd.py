@@ -4,9 +4,10 @@ Autograd would save a tensor for each operation, and its backward pass would go 
 for each of them. These functions save only their inputs or their outputs.
 
 A drawn value keeps its log y, or its logit y if it is binary. The density is computed from y, which
-stays exact where the value underflows, and through y the density has its gradient with respect to
-the parameters. Autograd then doesn't know that the density depends on the value. So ``Linked`` and
-``LinkedDensity`` have the value as an input, and compute its gradient where the user asks for it.
+stays exact where the value underflows, and the density's gradient reaches the parameters through y.
+Autograd then doesn't know that the density depends on the value. So ``Linked`` and
+``LinkedDensity`` have the value as an input too, and compute the gradient with respect to the value
+where the user asks for it.
 """
 
 from types import ModuleType
@@ -214,7 +215,7 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
         new: Tensor = Linked.apply(y, one_hot, value, EVERYTHING)
         return new
     # Autograd functions can't be used here. If y has a graph, the gradient goes through y alone. If
-    # it has none, y plus zero is returned, where the zero has the gradient to the value.
+    # it has none, a zero is added that passes the gradient on to the value.
     if y.requires_grad:
         return y
     slope = y.exp() if one_hot else y.sigmoid() * (-y).sigmoid()

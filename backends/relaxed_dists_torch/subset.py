@@ -83,7 +83,7 @@ class _Rounds(Function):
                 by_log = by_scores.div(_complement(a, rows, place, rest))
                 by_log = torch.sub(g, by_log, out=by_log).mul_(a)
             by_y = torch.addcmul(by_log, a, by_log.sum(-1, keepdim=True), value=-1)
-            # At a largest a near 1 this difference would cancel, so it is computed from 1 - a.
+            # Where the largest a is near 1, this difference would cancel: it is made of 1 - a here.
             others = _rest(by_log, rows, place)
             by_y[rows, place] = by_log[rows, place] * rest - a[rows, place] * others
             by_scores.addcdiv_(by_y, temperature)

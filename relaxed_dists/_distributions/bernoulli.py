@@ -167,7 +167,7 @@ class LogitRelaxedBernoulli(_RelaxedBernoulli):
 
 
 class RelaxedBernoulli(_RelaxedBernoulli):
-    """The family of numbers in (0, 1); a draw keeps the logit as the sample behind its value."""
+    """The family of numbers in (0, 1). A draw also keeps its logit, for the density."""
 
     space = "logit"
     noun = "numbers from 0 to 1"
@@ -209,7 +209,7 @@ class RelaxedBernoulli(_RelaxedBernoulli):
 class BernoulliStraightThrough(HardValue, RelaxedBernoulli):
     """The family of values 0 and 1 with the gradient of a number in (0, 1).
 
-    A draw keeps the logit of this number as the sample behind its value.
+    A draw also keeps the logit of this number, from which its density is computed.
     """
 
     needs_sample = True

@@ -24,8 +24,8 @@ from relaxed_dists._distributions.formulas import (
 from relaxed_dists._distributions.quadrature import expected_logsumexp, nodes
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
-# The nodes of ``concrete_kl_at_one_temperature``. They are few, because its integrand R - P cancels
-# in the tails and so falls off fast.
+# The nodes of the integral in ``concrete_kl_at_one_temperature``. Few are needed, because the
+# integrand R - P cancels in the tails and so falls off fast.
 _SINGLE = nodes(22, -12.0, 8.0)  # the relative error of the KL is at most 3e-7
 _DOUBLE = nodes(88, -33.0, 22.0)
 

@@ -61,9 +61,9 @@ def broadcast(temperature: Any, gumbel: Array) -> Array:
 def held(ops: Ops, temperature: Any) -> Any:
     """The temperature as a constant, for hard values.
 
-    The distribution of a hard value does not depend on the temperature, so the exact gradient by
-    the temperature is 0. The gradient through the relaxed sample is not 0 in the mean, and would
-    make a learned temperature drift.
+    The distribution of a hard value does not depend on the temperature, so the exact gradient with
+    respect to the temperature is 0. The gradient through the relaxed sample is not 0 in the mean,
+    and would make a learned temperature drift.
     """
     return ops.stop_gradient(temperature) if hasattr(temperature, "dtype") else temperature
 

@@ -24,8 +24,8 @@ __all__ = [
 class StraightThrough(Estimator):
     r"""A hard sample whose gradient is that of the probabilities.
 
-    The value is a one-hot draw :math:`D`. The gradient of a function of D by the logits
-    :math:`\theta` is :math:`g J(\mathrm{softmax}(\theta))`, with
+    The value is a one-hot draw :math:`D`. The gradient of a function of D with respect to
+    the logits :math:`\theta` is :math:`g J(\mathrm{softmax}(\theta))`, with
     :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the function's gradient at :math:`D`. The
     estimator is biased, except for linear functions.
 
@@ -61,8 +61,8 @@ class GumbelSoftmax(Estimator):
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape. With
-            ``hard=True`` the gradient by the temperature is 0, since the distribution of hard
-            values does not depend on it: a learned temperature then does not change.
+            ``hard=True`` its gradient is 0, since the distribution of hard values does not depend
+            on the temperature: a learned temperature then does not change.
         hard: Whether the value is one-hot.
 
     Raises:
@@ -111,9 +111,9 @@ class DecoupledGumbelSoftmax(Estimator):
 
     Args:
         forward: The temperature of the value: a positive number, or an array that broadcasts with
-            the batch shape. The value has a gradient by ``forward``.
-        backward: The temperature of the gradient: a number or an array, like ``forward``. The
-            gradient by ``backward`` is 0, since no value depends on it.
+            the batch shape. It gets a gradient.
+        backward: The temperature of the gradient: a number or an array, like ``forward``. Its own
+            gradient is 0, since no value depends on it.
 
     Raises:
         ValueError: If a temperature is not a number from 2**-20 to 2**20.
@@ -153,8 +153,8 @@ class GumbelRao(Estimator):
     ``GumbelSoftmax(temperature)``, and less variance.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape; the
-            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:
@@ -191,8 +191,8 @@ class GappedStraightThrough(Estimator):
     the largest one, and lowers the others where they are less than the gap below it.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape; the
-            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
         gap: The least difference between the drawn category's logit and the others, at least 0.
 
     Raises:
@@ -229,16 +229,16 @@ class GappedStraightThrough(Estimator):
 class ReinMax(Estimator):
     r"""A hard sample with a gradient that is exact for quadratic functions.
 
-    The value is a one-hot draw :math:`D`, and the gradient of a function of D by the logits
-    :math:`\theta` is :math:`2 J(\pi_D) g - J(\pi) g / 2`. Here g is the function's gradient at D,
-    :math:`J(p) = \mathrm{diag}(p) - p p^T`, :math:`\pi = \mathrm{softmax}(\theta)` and
+    The value is a one-hot draw :math:`D`, and the gradient of a function of D with respect to the
+    logits :math:`\theta` is :math:`2 J(\pi_D) g - J(\pi) g / 2`. Here g is the function's gradient
+    at D, :math:`J(p) = \mathrm{diag}(p) - p p^T`, :math:`\pi = \mathrm{softmax}(\theta)` and
     :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2` (Heun's method, of second order). The mean
     of the gradient is exact for quadratic functions at temperature 1. A second derivative is an
     error.
 
     Args:
-        temperature: A number of at least 1, or an array that broadcasts with the batch shape; the
-            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A number of at least 1, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
 
     Raises:
         ValueError: If the temperature is not a number from 1 to 2**20.
@@ -281,8 +281,8 @@ class ReinMaxRao(Estimator):
     G is Gumbel noise for which D is the argmax. A second derivative is an error.
 
     Args:
-        temperature: A positive number, or an array that broadcasts with the batch shape; the
-            gradient by it is 0, as for a hard :class:`GumbelSoftmax`.
+        temperature: A positive number, or an array that broadcasts with the batch shape; its
+            gradient is 0, as for a hard :class:`GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:

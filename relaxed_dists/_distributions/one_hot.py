@@ -112,8 +112,8 @@ def own_concrete_log_prob(
     """The log density of a sample that was drawn from these parameters with a gradient to them.
 
     The scores logits - t y are minus the noise plus a constant, which log_softmax removes. So the
-    total gradient of log_softmax by the parameters, directly and through y, is zero, and
-    stop_gradient saves computing it. The log value of an unmasked category is finite.
+    gradient of log_softmax with respect to the parameters, directly and through y, is zero in
+    total, and stop_gradient saves computing it. The log value of an unmasked category is finite.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     y = ops.where(unmasked, log_value, 0.0)
@@ -179,7 +179,7 @@ class ExpRelaxedOneHot(_RelaxedOneHot):
 
 
 class RelaxedOneHot(_RelaxedOneHot):
-    """The family of points of the simplex; a draw keeps the log as the sample behind its value."""
+    """The family of points of the simplex. A draw also keeps its log, for the density."""
 
     space = "log_simplex"
 
@@ -216,7 +216,7 @@ class RelaxedOneHot(_RelaxedOneHot):
 class OneHotStraightThrough(HardValue, RelaxedOneHot):
     """The family of one-hot values with the gradient of a point of the simplex.
 
-    A draw keeps the log of this point as the sample behind its value.
+    A draw also keeps the log of this point, from which its density is computed.
     """
 
     needs_sample = True

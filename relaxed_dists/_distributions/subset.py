@@ -72,9 +72,10 @@ def relaxed(
 
 @hot
 def rounds(ops: QuadratureOps, k: int, scores: Array, temperature: Array) -> Array:
-    """The sum of k rounds of softmax of finite scores; log(1 - a) is added after each softmax a.
+    """The sum of k rounds of softmax of finite scores.
 
-    The last axis of the temperature has length 1.
+    After each round with the softmax a, log(1 - a) is added to the scores. The last axis of the
+    temperature has length 1.
     """
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
@@ -118,7 +119,7 @@ def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:
 
 @hot
 def log_prob(ops: QuadratureOps, k: int, logits: Array, value: Array) -> Array:
-    """The log mass of a k-hot vector, without a gradient by the vector.
+    """The log mass of a k-hot vector, whose gradient does not reach the vector.
 
     With w = exp(logits) and W the sum of w outside the subset S,
     P(S) = int_0^inf exp(-x) prod_S (1 - exp(-x w_i / W)) dx, computed here with x = exp(v). In this

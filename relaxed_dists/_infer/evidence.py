@@ -12,7 +12,9 @@ from relaxed_dists import _errors
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array
 
-CHUNK = 2**23  # the most numbers in all sites of a chunk, if the chunk has several samples
+# The most numbers that all sites of a chunk have together. A chunk is several samples, which are
+# drawn at once; a chunk of a single sample may have more numbers.
+CHUNK = 2**23
 Signed = tuple[str, Any, int]  # a site's name, its message, and its sign in the log weight
 
 

@@ -97,7 +97,7 @@ def _shifted(value: Array, one_hot: bool, real: bool) -> Iterator[Array]:
 
 
 def with_gradient(sites: Sites, messages: Iterable[Any]) -> dict[str, Any]:
-    """The latent sites, by name, whose values carry a gradient by an estimator or a relaxation.
+    """The latent sites, by name, whose values get a gradient from an estimator or a relaxation.
 
     Args:
         sites: The backend's module for distributions of sites.
@@ -160,7 +160,7 @@ def no_gradient(name: str, site: str) -> NoGradient:
 
 
 def zero_gradient(name: str, site: str) -> str:
-    """The warning about a site if all derivatives by its value are 0."""
+    """The warning about a site if all derivatives with respect to its value are 0."""
     return (
         f"{name} got the site {site!r}, on whose value other densities depend, though all their "
         "derivatives by it are 0 at the values that were drawn, as after a rounding: if they are 0 "

@@ -1,4 +1,4 @@
-"""The parts that both AnnealedSVI classes share: temperatures, and functions that need them."""
+"""The parts that both AnnealedSVI classes share: temperatures, and models that accept them."""
 
 import functools
 import inspect

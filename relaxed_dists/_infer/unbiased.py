@@ -2,19 +2,20 @@ r"""Unbiased gradients for discrete sites: leave-one-out REINFORCE, REBAR and RE
 
 For a site with logits theta, with l = log_softmax(theta), p = softmax(theta) and Gumbel noise G,
 let z = l + G be the scores, b = H(z) their one-hot argmax, and s = softmax(z / t) the soft draw.
-REBAR also needs z~, a draw of z given b, and the derivative of z~ by theta, with b and the noise of
-z~ fixed. Here the noise of z~ is chosen such that z~ has the same value as z. Let e = exp(-z_b)
-and, for the other categories, E_k = p_k (exp(-z_k) - e). These are standard exponential variables
-that are independent of b. Then z~_b = -log e and z~_k = -log(e + E_k / p_k) have the distribution
-of z given b, and equal z. Only the derivatives differ: dz_k = dl_k, and
+REBAR also needs z~, a draw of z given b, and the derivative of z~ with respect to theta, with b and
+the noise of z~ fixed. Here the noise of z~ is chosen such that z~ has the same value as z. Let
+e = exp(-z_b) and, for the other categories, E_k = p_k (exp(-z_k) - e). These are standard
+exponential variables that are independent of b. Then z~_b = -log e and z~_k = -log(e + E_k / p_k)
+have the distribution of z given b, and equal z. Only the derivatives differ: dz_k = dl_k, and
 dz~_k = (1 - exp(z_k - z_b)) dl_k. So a control variate c(s) is evaluated once, and its pathwise
 gradient through z minus that through z~ is
 
     dc/ds ds/dz w dl  with  w_k = exp(z_k - z_b).
 
-The gradients by all else that c depends on (parameters of the model) cancel in this difference. The
-estimate of the gradient of E f(b) by the logits is (f(b) - c(s)) (b - p) plus this difference. The
-code of Tucker et al. (2017) relates the noises of z and z~ in the same way for binary variables.
+The gradients with respect to all else that c depends on, such as parameters of the model, cancel in
+this difference. The gradient of E f(b) with respect to the logits is estimated as
+(f(b) - c(s)) (b - p) plus this difference. The code of Tucker et al. (2017) relates the noises of z
+and z~ in the same way for binary variables.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ def less_the_others(f: Array) -> Array:
 
 
 class Relaxation:
-    """The hard and the soft draw of a site with the same noise, and gradients by its logits.
+    """The hard and the soft draw of a site with the same noise, and gradients for its logits.
 
     The value of a binary site is the first entry of a one-hot vector of two categories.
 
@@ -49,7 +50,7 @@ class Relaxation:
     Attributes:
         hard: The discrete draw.
         soft: The relaxed draw with the same noise.
-        score: The gradient of the log mass by the logits.
+        score: The gradient of the log mass with respect to the logits.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class Relaxation:
         return x if self._one_hot else x[..., 0]
 
     def again(self, logits: Array) -> Array:
-        """The relaxed draw with the same noise at other logits, with a gradient by them."""
+        """The relaxed draw with the same noise for other logits, with a gradient to them."""
         two = logits if self._one_hot else formulas.bernoulli_log_probs(self._ops, logits)
         return self._value(self._relaxed(two))
 
     def correction(self, slope: Array) -> Array:
-        """The control variate's gradient by the logits through z, minus that through z~.
+        """The gradient of the control variate through z to the logits, minus that through z~.
 
         The module's docstring defines the scores z, and z~, which is z redrawn given the hard
         value.
 
         Args:
-            slope: The gradient of the control variate by the soft draw.
+            slope: The gradient of the control variate with respect to the soft draw.
         """
         ops = self._ops
         if not self._one_hot:
@@ -98,7 +99,7 @@ class Relaxation:
 
 
 def carrying(ops: Ops, logits: Array, gradient: Array) -> Array:
-    """A number whose gradient by the logits is ``gradient``."""
+    """A number whose gradient with respect to the logits is ``gradient``."""
     unmasked = abs(logits) < formulas.HUGE  # a masked logit has no gradient, and 0 * inf is NaN
     return (ops.where(unmasked, logits, 0.0) * ops.stop_gradient(gradient)).sum()
 

@@ -39,7 +39,7 @@ def _not_continuous(msg: Any) -> bool:
 
 
 class _WithoutEstimators(Messenger):
-    """Removes estimators, with which a support has no transform. get_dependencies needs one."""
+    """Removes estimators: with them a support lacks the transform that get_dependencies needs."""
 
     def process_message(self, msg: Any) -> None:
         if _is_discrete(msg):

@@ -99,7 +99,7 @@ class _WithControlVariate(Unbiased):
         given: dict[str, Array],
         leaves: dict[str, Array],
     ) -> dict[str, tuple[Any, Any]]:
-        """By site of a group: its control variate, and terms to add to its logits' gradient."""
+        """For each site of a group: its control variate, and terms of its logits' gradient."""
         name, guide = type(self).__name__, run.seeded_guide()
         eta = run.params[self.eta] if isinstance(self.eta, str) else self.eta
         fixed = lax.stop_gradient(run.params)

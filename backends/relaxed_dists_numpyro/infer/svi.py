@@ -172,7 +172,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a step only if it is finite. See SVI for Args and Returns."""
+        """Take a step, unless the new state is not finite. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 

@@ -136,7 +136,7 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
             self._check_fixed(lambda: get_dependencies(self.model, args, kwargs))
 
     def _distribution(self, name: str, estimator: Any = None) -> Any:
-        """The distribution of a site: in its plates for the subsample, outside for all elements."""
+        """The distribution of a site: in its plates for the subsample, else for all elements."""
         logits = attrgetter(name)(self.logits)
         if not torch.is_grad_enabled():
             logits = logits.detach()  # so that results under no_grad keep no graph

@@ -149,7 +149,7 @@ def evidence_bounds(
         return True
 
     def chunk_of(size: int) -> Tensor:
-        """The log weights of a chunk, drawn in a plate, or one by one if the plate is wrong."""
+        """The log weights of samples, drawn in a plate if that is correct, else one by one."""
         nonlocal vectorized
         state = rng_state()
         if size > 1 and vectorized:

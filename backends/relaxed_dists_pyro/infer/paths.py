@@ -77,7 +77,7 @@ Change = Callable[[Any], Any]
 
 
 def _run(run: Callable[[], list[Any]], change: Change, hidden: set[str], state: Any) -> list[Any]:
-    """The sites of a run whose values ``change`` replaces, with log densities if not hidden."""
+    """The sites of a run in which ``change`` replaces values; all but the hidden have a density."""
     set_rng_state(state)
     with poutine.block(), _Replaced(change), without_warnings():
         found = run()
@@ -142,8 +142,8 @@ def _zero_slopes(
             total: Any = sum(x.sum() for x in others)
             how: Any = {"retain_graph": True, "allow_unused": True}
             (slope,) = torch.autograd.grad(total, value, **how)
-        # A zero depends on a rank's numbers, and would make it run model and guide more often than
-        # the others, which would wait in vain for the collectives in these runs.
+        # Whether all derivatives are 0 depends on a rank's numbers. A rank that finds zeros would
+        # run model and guide more often than the others, and wait in vain for them in these runs.
         if slope is not None and (several() or (slope != 0).any()):
             continue
         with torch.no_grad():

@@ -85,7 +85,7 @@ class _WithControlVariate(Unbiased):
     def _control(
         self, run: Any, again: "Redraws", args: Any, kwargs: Any, guide_trace: Any, leaves: Any
     ) -> tuple[dict[str, tuple[Any, Any]], list[Tensor]]:
-        """By site of a group: its control variate, and terms to add to its logits' gradient.
+        """For each site of a group: its control variate, and terms of its logits' gradient.
 
         The second result lists the parameters that are trained to make the gradient's second moment
         small.
