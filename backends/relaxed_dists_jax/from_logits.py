@@ -30,7 +30,7 @@ from .ops import compute_dtype, ops
 
 
 def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
-    """A shape that the user passed; an error if it is not one, such as a number."""
+    """The user's shape as a tuple, or an error if it is not a shape but, for example, a number."""
     try:
         return tuple(shape)
     except TypeError as error:

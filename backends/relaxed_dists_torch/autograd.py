@@ -53,7 +53,7 @@ def way_back(*tensors: Tensor | None) -> ModuleType:
 
 
 def _way_of(noise: Tensor | Seed, *tensors: Tensor) -> ModuleType:
-    """The module that draws: the seed's if there is a seed, else that for noise and parameters."""
+    """The module that draws: the seed's module, or the way for noise that is already drawn."""
     return noise.kernels if isinstance(noise, Seed) else way(noise, *tensors)
 
 
@@ -182,7 +182,7 @@ def _split(g: Tensor, y: Tensor, value: Tensor, one_hot: bool) -> tuple[Tensor, 
 
 
 class Linked(Function):
-    """The log (or logit) y of a value, whose gradient also reaches the value if asked for."""
+    """y, the log (or logit) of a value. Its gradient is passed on to the value too if asked for."""
 
     generate_vmap_rule = True
 
@@ -208,7 +208,7 @@ class Linked(Function):
 
 
 def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
-    """The log (or logit) y of a value, whose gradient also reaches the value if it needs one."""
+    """y, the log (or logit) of a value. Its gradient is passed on to the value too if needed."""
     if not value.requires_grad:
         return y
     if eager():
@@ -224,7 +224,7 @@ def linked(y: Tensor, value: Tensor, one_hot: bool) -> Tensor:
 
 
 class LinkedDensity(Function):
-    """The density of a value at the parameters it was drawn with; the value can get a gradient.
+    """The density of a value at the very parameters that it was drawn with.
 
     The graph of ``density`` gives the parameters their total gradient. If the gradient with respect
     to the value is asked for, the value's graph passes that on to the parameters too, in addition

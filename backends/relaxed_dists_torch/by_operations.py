@@ -94,8 +94,8 @@ def draw_back(
     if not by_t:
         return dx, None
     assert y is not None
-    # The derivative is with the scores (x + noise) / t, but y can stand for them: it equals them up
-    # to a constant per row, which drops out because each row of dx sums to zero.
+    # The formula of dt has the scores (x + noise) / t in place of y. They equal y up to a constant
+    # per row, which drops out because each row of dx sums to zero.
     dt = -(dx * torch.nan_to_num(y, neginf=0.0)).sum(-1)
     if by_own is not None:
         dt = dt + by_own * ((y > -math.inf).sum(-1).clamp(min=1) - 1) / t

@@ -46,7 +46,7 @@ def seeds(key: torch.Generator | None) -> bool:
 
 
 def _launch(name: str, programs: int, x: Tensor, *arguments: Any, **constants: Any) -> None:
-    """Launch a kernel on the device of x. It does not read arguments of None, so they become x."""
+    """Launch a kernel on the device of x. Arguments of None, which it won't read, become x."""
     if not programs:
         return
     kernel = getattr(importlib.import_module("relaxed_dists_torch.triton_kernels"), name)

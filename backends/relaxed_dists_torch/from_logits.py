@@ -50,7 +50,7 @@ def expanded(x: Tensor, shape: Size) -> Tensor:
 
 
 def checked_size(name: str, shape: Any) -> Size:
-    """A shape that the user passed; an error if it is not one, such as a number."""
+    """The user's shape as a Size, or an error if it is not a shape but, for example, a number."""
     try:
         return Size(shape)
     except TypeError as error:

@@ -88,7 +88,8 @@ class _TorchOps:
     def integrate(
         self, f: Callable[[Tensor], Sequence[Tensor]], points: Any, weights: Any, like: Tensor
     ) -> list[Tensor]:
-        # A chunk of points fits into the cache, and memory does not grow with the number of points.
+        # The points are taken in chunks that fit into the cache. So memory does not grow with the
+        # number of points.
         size = len(points) if compiling() else 1 + CHUNK // (1 + like.numel())
         t = self.constant(points, like).reshape(-1, *(1,) * like.dim())
         totals: list[Tensor] = []

@@ -299,7 +299,10 @@ def draw_back(
     HAS_Y: tl.constexpr, HAS_P: tl.constexpr, BY_Y: tl.constexpr, BY_V: tl.constexpr,
     BY_T: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of a draw: dx = (h - p sum(h)) / t with h = by_y + p by_value, -sum(dx y)."""
+    """The gradients of a draw: dx = (h - p sum(h)) / t and dt = -sum(dx y).
+
+    Here p is exp(y), and h is by_y + p by_value.
+    """
     row, columns = _rows_of_tile(ROWS), tl.arange(0, BLOCK)[None, :]
     slope = 1.0 / tl.load(t + row % t_rows, mask=row < number, other=1.0)
     total = tl.full((ROWS, 1), 0.0, tl.float64)

@@ -158,8 +158,8 @@ def _excess_by_rows(
     tables = [log_f] + [score] * wanted[0] + [by_narrow] * wanted[1]
 
     def terms(t: Array) -> list[Array]:
-        # The integrand is F - P, where F is the cdf of the category with the offset 0 alone, whose
-        # mean is E V. For a single category F - P is exactly 0.
+        # The integrand is F - P. P is the cdf of the maximum, and F that of the category with the
+        # offset 0 alone, whose mean is E V. For a single category F - P is exactly 0.
         (alone,) = ops.interpolate([log_f], t + 0 * narrow[..., None])
         alone = alone[..., 0]
         logs, *others = ops.interpolate(tables, t - offsets / rule.interval)

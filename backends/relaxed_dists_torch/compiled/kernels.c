@@ -32,8 +32,8 @@
 
 INLINE float as_float(int32_t i) { float f; memcpy(&f, &i, 4); return f; }
 INLINE int32_t as_int(float f) { int32_t i; memcpy(&i, &f, 4); return i; }
-/* a if the condition is 1, and b if it is 0. The bits are selected, since the compiler may turn the
- * ternary operator into a branch, and then can't vectorise the loop around it. */
+/* a if the condition is 1, and b if it is 0. A mask selects the bits, since the compiler may turn
+ * the ternary operator into a branch, and then can't vectorise the loop around it. */
 INLINE float pick(int32_t condition, float a, float b) {
     int32_t mask = -condition;
     return as_float((as_int(a) & mask) | (as_int(b) & ~mask));
