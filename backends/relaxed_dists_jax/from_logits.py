@@ -222,7 +222,7 @@ class FromLogits(FromFamily):
 
 
 class EstimatedFromLogits(Estimated, FromLogits):
-    """A discrete family with logits, and with an estimator unless ``estimator`` is None."""
+    """A discrete distribution from a family, logits, and an estimator unless that is None."""
 
     def _draw(
         self, key: Any, sample_shape: Sequence[int] = (), gradient: bool = True

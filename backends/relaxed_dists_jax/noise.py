@@ -59,8 +59,8 @@ def _threefry(key: Array, number: int) -> Array:
 
     Each counter yields two words, and both are used; jax.random.bits uses only one.
     """
-    # The counters here are (i, 1). Those of jax.random are (0, i) for fewer than 2^32 numbers, so
-    # they yield other words.
+    # The counters here are (i, 1), so that they yield other words than those of jax.random, which
+    # are (0, i) for fewer than 2^32 numbers.
     x = lax.iota(jnp.uint32, (number + 1) // 2)
     y = jnp.full_like(x, 1)
     # Under jax.export the number may be symbolic, so that it can't be compared with FEW. Both

@@ -164,7 +164,7 @@ def _asked(value: Tensor) -> bool:
         value.is_leaf
         or value.retains_grad
         or bool(value._backward_hooks)
-        or not torch._C._will_engine_execute_node(_EVERYTHING_NODE)  # in torch.autograd.grad
+        or not torch._C._will_engine_execute_node(_EVERYTHING_NODE)  # torch.autograd.grad
     )
 
 

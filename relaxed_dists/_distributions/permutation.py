@@ -72,8 +72,8 @@ def relaxed(
     """Sinkhorn's normalisations of (logits + gumbel) / temperature, in log space.
 
     See Mena et al. (2018), section 2. Each round normalises rows, then columns, so that the sums of
-    columns are 1 to rounding. If hard, the value is the matching, with the gradient of these
-    normalisations.
+    columns are 1 to rounding. If hard, the value is the best matching of the scores, with the
+    gradient of these normalisations.
     """
     unmasked, finite = finite_or(ops, logits, FAR)
     scores = ops.where(unmasked, finite + gumbel, FAR)
