@@ -46,9 +46,10 @@ static const struct kernels *chosen(int at_most) { return &kernels_base; }
 /* The table of kernels, in the order of kernels.h. */
 EXPORT const struct kernels *relaxed_dists_kernels(int at_most) { return chosen(at_most); }
 
-/* Call a kernel with arguments from an array: a[0] is the kernel's address. Python packs the array
- * faster than it would convert each argument. All arguments are pointers and integers of 64 bits,
- * which C passes alike, and a kernel with fewer parameters ignores the surplus arguments. */
+/* Call a kernel with arguments from an array, whose first entry is the kernel's address. Python
+ * packs the array faster than it would convert each argument. All arguments are pointers and
+ * integers of 64 bits, which C passes alike, and a kernel ignores those beyond its last
+ * parameter. */
 typedef int64_t any_kernel(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                            int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                            int64_t);
