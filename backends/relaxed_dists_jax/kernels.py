@@ -105,7 +105,8 @@ def _own_terms(scores: Array, temperature: Array, gumbel: Array, unmasked: Array
     the second is the drawn log value.
     """
     z, _, total = _shifted(scores, temperature)
-    # exp(-gumbel) is an exponential variable, for which no maximum must be subtracted.
+    # exp(-gumbel) is an exponential variable and can't overflow, so this sum needs no subtracted
+    # maximum.
     other = jnp.where(unmasked, jnp.exp(-gumbel), 0.0).sum(-1)
     other = jnp.log(jnp.maximum(other, jnp.finfo(other.dtype).tiny))
     terms = jnp.where(unmasked, gumbel + z, 0.0).sum(-1)

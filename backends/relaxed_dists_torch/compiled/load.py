@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 3  # the number in levels.c: a library with another number has other signatures
-SWITCH = "RELAXED_DISTS_KERNELS"  # "0" switches the kernels off, "triton" those for a GPU on
+# An environment variable: "0" switches all kernels off, "triton" switches those for a GPU on.
+SWITCH = "RELAXED_DISTS_KERNELS"
 SUFFIX = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 # Python would take a file with the name kernels.so for an extension module.
 PATH = Path(__file__).with_name(f"kernels.cpu.{SUFFIX}")
