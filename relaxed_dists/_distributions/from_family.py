@@ -140,7 +140,7 @@ class FromFamily:
 
         Args:
             value: The value, as the user passed it.
-            sample: The sample behind the value, or None.
+            sample: What the draw kept behind the value, such as its unrounded log, or None.
             own: Whether the sample was drawn from these very parameters.
             soft: Whether the value is a soft value of an estimator.
         """
