@@ -337,14 +337,14 @@ def test_compositions(backend: Backend, name: str, seed: int, whole: bool) -> No
     """All compositions of one and of two items, and a share of those of three.
 
     In Pyro each composition of three runs with some distribution. NumPyro compiles each, so it runs
-    an eleventh of the pairs, and a third of what Pyro runs of those of three, with an eighth of the
-    scans and a twelfth of the slopes. The flag --whole runs all.
+    a twenty-second of the pairs, and a sixth of what Pyro runs of those of three, with an eighth of
+    the scans and a twelfth of the slopes. The flag --whole runs all.
     """
     at, number = NAMES.index(name) + seed, len(NAMES)
     none, ones, pairs, triples = map(compositions, range(4))
     compiled = backend.framework == "numpyro" and not whole
-    pairs = pairs[at % 11 :: 11] if compiled else pairs
-    step = 3 if compiled else 1
+    pairs = pairs[at % 22 :: 22] if compiled else pairs
+    step = 6 if compiled else 1
     triples = triples if whole else triples[step * at % (step * number) :: step * number]
     cases = none + ones + pairs + triples
     if compiled:
