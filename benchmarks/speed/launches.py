@@ -18,6 +18,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+import torch._dynamo  # reads Tensor's attributes when it is imported: so before as_on_a_gpu
 from torch import Tensor
 from torch.nn.functional import gumbel_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
