@@ -62,7 +62,8 @@ class _TorchOps:
         return torch.zeros_like(x).scatter(-1, x.topk(k).indices, 1.0)
 
     def matching(self, x: Tensor) -> Tensor:
-        return _matching(x)
+        matched: Tensor = _matching(x.detach())
+        return matched
 
     def max(self, x: Tensor) -> Tensor:
         return x.amax(-1)
@@ -239,19 +240,26 @@ class _Once(Function):
         raise NotImplementedError(_errors.NO_SECOND)
 
 
-@torch.library.custom_op("relaxed_dists::matching", mutates_args=())
-def _matching(x: Tensor) -> Tensor:
-    return torch.as_tensor(permutation.assignment(x.detach().cpu().numpy())).to(x)
+def _assigned(x: Tensor) -> Tensor:
+    return torch.as_tensor(permutation.assignment(x.cpu().numpy())).to(x)
 
 
-@_matching.register_fake
-def _matching_fake(x: Tensor) -> Tensor:
+def _assigned_shape(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@_matching.register_vmap
-def _matching_vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
+def _assigned_vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
     return _matching(x.movedim(in_dims[0], 0)), 0
+
+
+# torch.library.custom_op would take several times as long: it reads the source of its caller.
+_library = torch.library.Library("relaxed_dists", "FRAGMENT")
+_library.define("matching(Tensor x) -> Tensor")
+_library.impl("matching", _assigned, "CompositeExplicitAutograd")
+_library.impl("matching", _assigned_shape, "Meta")
+if hasattr(torch.library, "register_vmap"):  # before torch 2.5 vmap takes one row after the other
+    torch.library.register_vmap("relaxed_dists::matching", _assigned_vmap, lib=_library)
+_matching: Any = torch.ops.relaxed_dists.matching
 
 
 ops = _TorchOps()
