@@ -18,10 +18,10 @@ from torch import Tensor
 
 from relaxed_dists._distributions.formulas import HUGE
 
-from . import by_operations, by_triton, compiled
+from . import by_operations, by_operator, by_triton, compiled
 from .compiled.load import BY_TRITON
 from .seed import Seed
-from .state import eager, transformed
+from .state import compiling, eager, transformed
 
 
 class Function(torch.autograd.Function):
@@ -39,6 +39,8 @@ class Function(torch.autograd.Function):
 
 def way(*tensors: Tensor | None) -> ModuleType:
     """The module with kernels that can compute with these tensors, or else by_operations."""
+    if compiling():
+        return by_operator if by_operator.takes(*tensors) else by_operations
     if BY_TRITON and all(x is None or by_triton.usable(x) for x in tensors):
         return by_operations if transformed() else by_triton
     for x in tensors:
@@ -89,16 +91,15 @@ class Draw(Function):
         log: bool = True,
         own: bool = False,
     ) -> tuple[Any, ...]:
-        if own:
-            return compiled.draw(x, noise, t, hard, own=True)
-        found: tuple[Any, ...] = _way_of(noise, x, t).draw(x, noise, t, hard, log)
+        draw, more = _way_of(noise, x, t).draw, {"own": True} if own else {}
+        found: tuple[Any, ...] = draw(x, noise, t, hard, log, **more)
         return found
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         ctx.set_materialize_grads(False)
         x, noise, t, hard = inputs[:4]
-        ctx.shapes = x.shape, noise.shape, t.shape
+        ctx.shapes = x.shape, None if noise is None else noise.shape, t.shape
         ctx.save_for_backward(t, output[0], None if hard else output[1])
 
     @staticmethod
@@ -133,7 +134,7 @@ class BinaryDraw(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.set_materialize_grads(False)
         x, noise, t = inputs[:3]
-        ctx.shapes = x.shape, noise.shape, t.shape
+        ctx.shapes = x.shape, None if noise is None else noise.shape, t.shape
         ctx.save_for_backward(t, output[0])
 
     @staticmethod

@@ -77,10 +77,44 @@ def _trace() -> int:
     return number
 
 
+# The next three tell whether a sample was drawn from these very parameters, unchanged since.
+
+
+def _note_origin(context: Any) -> None:
+    x, t, sample = (context.get_local(name).as_fake() for name in ("x", "t", "sample"))
+    sample._origin = x, t, _version(x), _version(t)
+
+
+_unchanged: list[bool] = []  # the answer of _check_origin, which can't return it to traced code
+
+
+def _check_origin(context: Any) -> None:
+    x, t, sample = (context.get_local(name).as_fake() for name in ("x", "t", "sample"))
+    drawn: Any = getattr(sample, "_origin", None)
+    same = drawn is not None and drawn[0] is x and drawn[1] is t
+    _unchanged[:] = [same and drawn[2:] == (_version(x), _version(t))]
+
+
+def _answer() -> bool:
+    return _unchanged[0]
+
+
 # torch.compile calls a function with this attribute once, while it traces, and takes the result for
 # a constant. The decorator torch.compiler.assume_constant_result only sets the attribute, but first
 # imports the compiler, which takes a second.
 _trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_answer._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def note_origin(x: Tensor, t: Tensor, sample: Tensor) -> None:
+    """While torch.compile traces, note the parameters that a sample was drawn from."""
+    torch._dynamo.comptime.comptime(_note_origin)
+
+
+def from_origin(x: Tensor, t: Tensor, sample: Tensor) -> bool:
+    """Whether the code that torch.compile traces drew a sample from these, unchanged since."""
+    torch._dynamo.comptime.comptime(_check_origin)
+    return _answer()
 
 
 def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:

@@ -14,10 +14,12 @@ from torch import Size, Tensor
 from relaxed_dists import _errors
 from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimated import Estimated
+from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._distributions.from_family import FromFamily
 
+from . import by_operator
 from .autograd import linked
-from .carrier import get_relaxed, keep_relaxed, version
+from .carrier import from_origin, get_relaxed, keep_relaxed, note_origin, version
 from .input import FLOATING, real, result_dtype
 from .kernels import look
 from .noise import gumbel, logistic, seed_for
@@ -123,9 +125,11 @@ class FromLogits(FromFamily):
             pass  # the logits or probs are valid: sanitize_logits would not change them
         elif validate and known(given) and given.numel():
             (self._check_logits if probs is None else self._check_probs)(given)
-        # On a GPU the kernels treat NaN and infinity as masks, which saves sanitize_logits and its
-        # three launches.
-        elif given.is_cpu or not (event_dim and self._family.noise_in_kernel and eager()):
+        # The kernels treat NaN and infinity as masks. On a GPU that saves sanitize_logits and its
+        # three launches, in compiled code memory and passes over the logits and their gradient.
+        elif not (event_dim and self._family.noise_in_kernel) or not (
+            by_operator.usable(given) if given.is_cpu else eager()
+        ):
             given = formulas.sanitize_logits(ops, given, event_dim > 0)
         if probs is not None:
             log = formulas.log_probs if event_dim else formulas.logit
@@ -185,6 +189,13 @@ class FromLogits(FromFamily):
             raise _errors.bad_temperature(self._name, given, field)
         return temperature
 
+    def _for_formulas(self) -> Parameters:
+        # In compiled code __init__ leaves NaN and infinity in the logits, for the kernels.
+        p = self._parameters()
+        if self._family.event_dim and by_operator.usable(p.logits):
+            p = p._replace(logits=formulas.sanitize_logits(ops, p.logits, True))
+        return p
+
     @property
     def batch_shape(self) -> Size:
         """The shape of independent, differently parameterised events."""
@@ -218,8 +229,11 @@ class FromLogits(FromFamily):
         value = self._as_value(value)
         if sample is None:
             return value
-        if self._family.own_log_prob and sample.requires_grad and eager():
-            sample._drawn_from = self._origin()  # type: ignore[attr-defined]
+        if self._family.own_log_prob and sample.requires_grad:
+            if eager():
+                sample._drawn_from = self._origin()  # type: ignore[attr-defined]
+            elif by_operator.usable(sample):
+                note_origin(self.logits, self.temperature, sample)
         return keep_relaxed(value, sample, self._family.space)
 
     def _origin(self) -> tuple[Any, ...]:
@@ -229,6 +243,9 @@ class FromLogits(FromFamily):
 
     def _own(self, sample: Tensor) -> bool:
         """Whether a sample was drawn from these very parameters, which are unchanged since."""
+        if not eager():
+            usable = by_operator.usable(sample)
+            return usable and from_origin(self.logits, self.temperature, sample)
         drawn: Any = getattr(sample, "_drawn_from", None)
         if drawn is None or drawn[0] is not self.logits or drawn[1] is not self.temperature:
             return False
@@ -255,7 +272,7 @@ class FromLogits(FromFamily):
         sample = get_relaxed(value, family.space) if family.space else None
         if sample is None or family.scores_value:
             return sample, False
-        own = family.own_log_prob is not None and eager() and self._own(sample)
+        own = family.own_log_prob is not None and self._own(sample)
         own = own and not (value.requires_grad and transformed())
         return sample if own else linked(sample, value, family.event_dim > 0), own
 
@@ -285,7 +302,8 @@ class EstimatedFromLogits(Estimated, FromLogits):
         estimator, one_hot = self.estimator, self._family.event_dim > 0
         if estimator is None:
             return super()._draw(sample_shape, key)
-        logits = self._parameters().logits
+        p = self._parameters() if estimator.noise_in_kernel else self._for_formulas()
+        logits = p.logits
         noise = more = self._noise(sample_shape, logits, key, estimator.noise_in_kernel)
         if estimator.draws:
             shape = (estimator.draws, *noise.shape, *(() if one_hot else (2,)))

@@ -1,8 +1,9 @@
 """torch's kernels for the formulas of draws and densities, with their gradients written out.
 
 A kernel is called in place of the formula of the same name and signature, and treats masked and
-infinite logits in the same way. It calls compiled code, or else few operations of torch. Where
-torch compiles, traces or differentiates in forward mode, the formulas are computed as they stand.
+infinite logits in the same way. It calls compiled code, or else few operations of torch. Under
+torch.compile it calls operators, where they can be used. Elsewhere where torch traces, and in
+forward mode, the formulas are computed as they stand.
 """
 
 import functools
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
-from . import compiled
+from . import by_operator, by_triton, compiled
 from .autograd import (
     EVERYTHING,
     BinaryDensity,
@@ -26,7 +27,7 @@ from .autograd import (
 )
 from .ops import ops
 from .seed import Seed, seed
-from .state import eager, known, traced, transformed
+from .state import compiling, eager, known, traced, transformed
 
 
 def look(logits: Tensor, one_hot: bool) -> int | None:
@@ -50,7 +51,9 @@ def _kernel(formula: formulas.hot) -> Callable[[Callable[..., Any]], Callable[..
     def register(kernel: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(kernel)
         def call(ops: Any, *given: Any) -> Any:
-            return kernel(*given) if eager() else formula.formula(ops, *given)
+            if eager() or by_operator.usable(*given):
+                return kernel(*given)
+            return formula.formula(ops, *given)
 
         ops.kernels[formula.name] = call
         return call
@@ -63,6 +66,11 @@ def _needs_graph(logits: Tensor, temperature: Tensor, noise: Any) -> bool:
         return False
     needs = logits.requires_grad or temperature.requires_grad
     return needs or (isinstance(noise, Tensor) and noise.requires_grad)
+
+
+def _apply(function: Any, *given: Any) -> Any:
+    """The value of an autograd function. Under torch.compile an operator has the gradient."""
+    return (function.forward if compiling() else function.apply)(*given)
 
 
 def _as_tensor(x: Any, like: Tensor) -> Tensor:
@@ -95,9 +103,9 @@ def _drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool, log: boo
     """The log value, which may be None if not ``log``, and the value of a draw."""
     if not _needs_graph(logits, temperature, noise):
         return Draw.forward(logits, noise, temperature, hard, log)
-    own = log and isinstance(noise, Seed) and noise.kernels is compiled
+    own = log and isinstance(noise, Seed) and noise.kernels is not by_triton
     log = log or hard or temperature.requires_grad
-    y, value, *density = Draw.apply(logits, noise, temperature, hard, log, own)
+    y, value, *density = _apply(Draw, logits, noise, temperature, hard, log, own)
     if own:
         y._own = density[0]  # own_concrete_log_prob reads this
     return y, value
@@ -115,7 +123,9 @@ def straight_through_concrete(logits: Tensor, temperature: Tensor, gumbel: Any) 
 
 def _binary_drawn(logits: Tensor, temperature: Tensor, noise: Any, hard: bool) -> Any:
     graph = _needs_graph(logits, temperature, noise)
-    return (BinaryDraw.apply if graph else BinaryDraw.forward)(logits, noise, temperature, hard)
+    if graph:
+        return _apply(BinaryDraw, logits, noise, temperature, hard)
+    return BinaryDraw.forward(logits, noise, temperature, hard)
 
 
 @_kernel(bernoulli.binary_concrete)
@@ -168,7 +178,7 @@ def _register_density(formula: formulas.hot, density: Any, bounded: bool) -> Non
 
     @_kernel(formula)
     def call(logits: Tensor, temperature: Tensor, y: Tensor) -> Any:
-        return density.apply(logits, temperature, y, *more)
+        return _apply(density, logits, temperature, y, *more)
 
 
 _register_density(one_hot.exp_concrete_log_prob, Density, False)
@@ -181,12 +191,12 @@ _register_density(bernoulli.binary_concrete_log_prob, BinaryDensity, True)
 def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value: Any = None) -> Any:
     density = getattr(y, "_own", None)
     if density is None:
-        density = Density.apply(logits, temperature, y, True, True)
-    if value is None or not value.requires_grad:
+        density = _apply(Density, logits, temperature, y, True, True)
+    if value is None or not value.requires_grad or compiling():
         return density.clone()  # a copy, since the caller may write to the result
     return LinkedDensity.apply(density, y, value, EVERYTHING, logits, temperature)
 
 
 @_kernel(discrete.categorical_log_prob)
 def categorical_log_prob(logits: Tensor, value: Tensor) -> Any:
-    return Mass.apply(logits, value)[0]
+    return _apply(Mass, logits, value)[0]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from . import by_triton, compiled
+from . import by_operator, by_triton, compiled
 from .seed import Seed, seed
 from .state import eager, traced, transformed
 
@@ -61,7 +61,10 @@ def _single(like: Tensor) -> bool:
 def seed_for(like: Tensor, shape: Size, key: torch.Generator | None) -> Seed | None:
     """A new seed, from which kernels make noise of a shape; None if kernels can't be used."""
     # eager() is asked first, since shape.numel() would fix the batch size of an exported program.
-    if not eager() or transformed() or not shape.numel():
+    if not eager():
+        usable = key is None and by_operator.usable(like)
+        return Seed(by_operator.seed(), shape, by_operator) if usable else None
+    if transformed() or not shape.numel():
         return None
     kernels: ModuleType = by_triton if by_triton.chosen(like) else compiled
     usable = by_triton.seeds(key) if kernels is by_triton else compiled.usable(like)

@@ -62,7 +62,7 @@ class _TorchOps:
         return torch.zeros_like(x).scatter(-1, x.topk(k).indices, 1.0)
 
     def matching(self, x: Tensor) -> Tensor:
-        matched: Tensor = _matching(x.detach())
+        matched: Tensor = _matching(x.detach())  # the operator has no gradient
         return matched
 
     def max(self, x: Tensor) -> Tensor:

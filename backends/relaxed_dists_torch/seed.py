@@ -10,7 +10,7 @@ from torch import Size
 class Seed(NamedTuple):
     """A seed, the shape of the noise, and the module whose kernels make the noise from the seed."""
 
-    number: int
+    number: Any  # an integer, or a tensor of one in code that torch.compile makes
     shape: Size
     kernels: Any = None
 

@@ -19,6 +19,14 @@ def compiling() -> bool:
     return torch.compiler.is_compiling()
 
 
+def exporting() -> bool:
+    """Whether torch.export is tracing; to be called outside of the code that is traced."""
+    if hasattr(torch.compiler, "is_exporting"):
+        return torch.compiler.is_exporting()
+    translator = torch._dynamo.symbolic_convert.InstructionTranslator  # torch before 2.7
+    return bool(translator.current_tx().export)
+
+
 def traced() -> bool:
     """Whether torch compiles, traces or computes with shapes alone: no tensor has numbers then."""
     if torch.compiler.is_compiling() or _tracing_state():

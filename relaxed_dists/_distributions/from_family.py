@@ -120,6 +120,10 @@ class FromFamily:
         tiny, eps, _ = self._framework.limits(dtype or self.logits.dtype)
         return Parameters(self._framework.cast(self.logits, compute), temperature, tiny, eps)
 
+    def _for_formulas(self) -> Parameters:
+        """The parameters for formulas that no kernel replaces."""
+        return self._parameters()
+
     def _temperature(self) -> Any:
         return self.temperature
 
@@ -234,7 +238,7 @@ class FromFamily:
 
     def _of(self, what: str) -> Any:
         """The result of the family's method of that name; an error if the family lacks it."""
-        return self._ask(self._family.method(what, self._name), self._parameters())
+        return self._ask(self._family.method(what, self._name), self._for_formulas())
 
     @property
     def probs(self) -> Any:

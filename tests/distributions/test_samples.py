@@ -151,7 +151,7 @@ def test_a_hard_value_is_the_same_at_every_temperature(
 ) -> None:
     """The same noise gives the same hard value, in float32 too, where scores / t would be equal.
 
-    The formulas are what is computed without kernels, as in code that torch.compile makes.
+    The formulas are what is computed without kernels, as in a program that torch.export makes.
     """
     if by_formulas:
         monkeypatch.setattr(backend.private.ops, "kernels", {})

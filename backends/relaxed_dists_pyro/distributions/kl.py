@@ -31,7 +31,7 @@ def _kl(p: Any, q: Any) -> Tensor:
         raise _errors.no_known_kl(p, q)
     check_shapes(p, q)
     dtype = compute_dtype(p.logits, q.logits)
-    first, second = (_cast(x._parameters(), dtype) for x in (p, q))
+    first, second = (_cast(x._for_formulas(), dtype) for x in (p, q))
     return p._family.kl(ops, q._family, first, second)
 
 
