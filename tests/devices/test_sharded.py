@@ -1,6 +1,6 @@
 """On several devices, values are those of one device, and each device computes its own part.
 
-The cases run in one process with four devices, since JAX asks for their number when it starts. A
+The cases run in one process with eight devices, since JAX asks for their number when it starts. A
 test here has the name and the parameters of a function of tests/support/sharding.py, which returns
 what is wrong.
 """
@@ -14,13 +14,13 @@ import pytest
 
 from harness import SUPPORT
 from machinery import EVERY, HARD, NAMES
-from sharding import BY_ROWS, PLACEMENTS, WAYS
+from sharding import BY_CATEGORIES, BY_ROWS, WAYS
 
-MATCHED = ["Permutation", "RelaxedPermutation hard"]  # SciPy computes their draws, on one device
 ONE_HOT = [name for name in NAMES if "OneHot" in name]
 SMOOTH = ["RelaxedOneHotCategorical", "RelaxedBernoulli", "ExpRelaxedOneHotCategorical"]
 INTEGRALS = [*SMOOTH, "HardConcrete", "Subset"]
 FIVE = [WAYS[i] for i in (1, 7, 8, 11, 12)]
+FEW = [("variance", SMOOTH[0], FIVE[0]), ("kl", SMOOTH[1], FIVE[1]), ("rest", SMOOTH[1], FIVE[2])]
 
 
 def case_of(item: Any) -> tuple[str, dict[str, Any]]:
@@ -55,38 +55,26 @@ def wrong(request: pytest.FixtureRequest, found: dict[str, str]) -> str:
 @pytest.mark.turns(lambda name, **_: name in EVERY)
 @pytest.mark.share
 @pytest.mark.parametrize("name", NAMES + HARD)
-@pytest.mark.parametrize("way", WAYS, ids="-".join)
-def test_draws(name: str, way: tuple[str, str], wrong: str) -> None:
-    """Draws, densities and their gradients are those of one device."""
-    assert wrong == ""
-
-
-@pytest.mark.turns(lambda name, **_: name in SMOOTH[:2])
-@pytest.mark.share
-@pytest.mark.parametrize("name", INTEGRALS)
-@pytest.mark.parametrize("way", FIVE, ids="-".join)
-@pytest.mark.parametrize("group", ["moments", "kl", "rest"])
-def test_integrals(group: str, name: str, way: tuple[str, str], wrong: str) -> None:
-    """Moments, entropies, KL divergences and their gradients are those of one device."""
-    assert wrong == ""
-
-
-@pytest.mark.turns(lambda name, **_: name in EVERY)
-@pytest.mark.share
-@pytest.mark.parametrize("name", [name for name in NAMES + HARD if name not in MATCHED])
-@pytest.mark.parametrize("mesh", ["auto", "explicit"])
-@pytest.mark.parametrize("placement", BY_ROWS)
-def test_messages(placement: str, mesh: str, name: str, wrong: str) -> None:
-    """A draw, its density and its gradient need no message between devices that have rows."""
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in BY_CATEGORIES], ids="-".join)
+def test_rows(name: str, way: tuple[str, str], wrong: str) -> None:
+    """Draws, densities and gradients are those of one device, and need no message."""
     assert wrong == ""
 
 
 @pytest.mark.share
 @pytest.mark.parametrize("name", ONE_HOT)
-@pytest.mark.parametrize("mesh", ["auto", "explicit"])
-@pytest.mark.parametrize("placement", [p for p in PLACEMENTS if p not in BY_ROWS])
-def test_reductions(placement: str, mesh: str, name: str, wrong: str) -> None:
-    """Devices that share a row's categories send each other a number a row, mostly a sum."""
+@pytest.mark.parametrize("way", BY_CATEGORIES, ids="-".join)
+def test_categories(name: str, way: tuple[str, str], wrong: str) -> None:
+    """So are those of devices that share a row's categories: they send a number a row."""
+    assert wrong == ""
+
+
+@pytest.mark.turns(lambda group, name, way, **_: (group, name, way) in FEW)
+@pytest.mark.parametrize("name", INTEGRALS)
+@pytest.mark.parametrize("way", FIVE, ids="-".join)
+@pytest.mark.parametrize("group", ["mean", "variance", "kl", "rest"])
+def test_integrals(group: str, name: str, way: tuple[str, str], wrong: str) -> None:
+    """Moments, entropies, KL divergences and their gradients are those of one device."""
     assert wrong == ""
 
 

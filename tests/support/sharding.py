@@ -1,4 +1,4 @@
-"""Sharded computations of every distribution of the table, in a process with four devices.
+"""Sharded computations of every distribution of the table, in a process with eight devices.
 
     python sharding.py < CASES
 
@@ -6,6 +6,7 @@ reads a JSON list of cases, each a check's name and its arguments by name. It pr
 what is wrong in each case, which is empty if nothing is.
 """
 
+import functools
 import itertools
 import json
 import math
@@ -13,7 +14,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,15 @@ import numpy as np
 from harness import BACKENDS, jax, jnp
 from machinery import event_dim, with_logits
 
-DEVICES = 4
-# What part of which axis a device has; the mesh is 2 by 2. Logits have the axes batch, plate and
-# categories.
+MESH = {"i": 4, "j": 2}
+DEVICES = math.prod(MESH.values())
+# What part of which axis a device has. Logits have the axes batch, plate and categories.
 PLACEMENTS: dict[str, tuple[Any, ...]] = {
     "batch": ("i",),
     "batch over both": (("i", "j"),),
-    "plate": (None, "i"),
+    "plate": (None, "j"),
     "batch and plate": ("i", "j"),
-    "categories": (None, None, "i"),
+    "categories": (None, None, "j"),
     "batch and categories": ("i", None, "j"),
 }
 BY_ROWS = list(PLACEMENTS)[:4]
@@ -49,17 +50,20 @@ WAYS = [
     ("shard_map, gradient outside", "plate"),
     ("shard_map unchecked", "batch and plate"),
     ("vmap", "batch"),
-    ("pmap", "batch"),
+    ("pmap", "batch over both"),
 ]
+BY_CATEGORIES = [way for way in WAYS if way[1] not in BY_ROWS]
 COLLECTIVE = re.compile(
     r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
 )
+MATCHED = ["Permutation", "RelaxedPermutation hard"]  # SciPy computes their draws, on one device
 Values = dict[str, Any]
 Program = Callable[..., Values]
-SHAPE = (4, 2)  # the batch
+SHAPE = (8, 2)  # the batch
+CATEGORIES = 12  # of draws; integrals have fewer
 
 
-def logits(name: str, batch: tuple[int, ...] = SHAPE, categories: int = 4) -> np.ndarray:
+def logits(name: str, categories: int, batch: tuple[int, ...] = SHAPE) -> np.ndarray:
     """Logits of a batch shape."""
     shape = batch + (categories,) * event_dim(name)
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -80,26 +84,29 @@ def ask(what: str, f: Callable[[], Any]) -> Values:
 
 
 GROUPS = {
-    "draws": ["draw", "draws", "own density", "density"],
-    "moments": ["mean", "variance"],
+    "draws": ["draw", "own density", "density"],
+    "mean": ["mean"],
+    "variance": ["variance"],
     "rest": ["mode", "probs", "prob_nonzero", "prob_one", "cdf", "icdf", "entropy"],
     "kl": ["kl at one temperature", "kl to one for all"],
 }
 
 
-def values_of(name: str, group: str) -> Program:
+def values_of(name: str, group: str, samples: tuple[int, ...]) -> Program:
     """A function to what a distribution computes, each array with the batch shape first."""
+
+    def behind(x: Any) -> Any:
+        return jnp.moveaxis(x, 0, 2) if samples else x
 
     def program(x: Any, w: Any, t: Any, key: Any) -> Values:
         backend = BACKENDS["numpyro"]()
         d = with_logits(backend, name, x * w, t)
-        value, intermediates = d.sample_with_intermediates(key)
+        value, intermediates = d.sample_with_intermediates(key, samples)
         other = with_logits(backend, name, jnp.ones(x.shape[2:]) / 2, 0.7)
         asked: dict[str, Callable[[], Any]] = {
-            "draw": lambda: value,
-            "draws": lambda: jnp.moveaxis(d.sample(key, (3,)), 0, 2),
-            "own density": lambda: d.log_prob(value, intermediates),
-            "density": lambda: d.log_prob(jax.lax.stop_gradient(other.sample(key, x.shape[:2]))),
+            "draw": lambda: behind(value),
+            "own density": lambda: behind(d.log_prob(value, intermediates)),
+            "density": lambda: behind(d.log_prob(jax.lax.stop_gradient(value))),
             "cdf": lambda: d.cdf(jnp.full(x.shape, 0.3)),
             "icdf": lambda: d.icdf(jnp.full(x.shape, 0.3)),
             "entropy": d.entropy,
@@ -138,10 +145,16 @@ def with_gradients(f: Program, by_all: bool = True) -> Program:
     return program
 
 
+@functools.cache
+def on_one_device(*asked: Any) -> Callable[..., Values]:
+    """The values of ``values_of`` and their gradients, computed on one device."""
+    return jax.jit(with_gradients(values_of(*asked)))
+
+
 def mesh_of(kind: str) -> Any:
-    """A mesh of 2 by 2 devices."""
-    kinds = (getattr(jax.sharding.AxisType, kind),) * 2
-    return jax.make_mesh((2, 2), ("i", "j"), axis_types=kinds)
+    """A mesh of all devices."""
+    kinds = (getattr(jax.sharding.AxisType, kind),) * len(MESH)
+    return jax.make_mesh(tuple(MESH.values()), tuple(MESH), axis_types=kinds)
 
 
 def specs_of(placement: str, name: str) -> tuple[Any, ...]:
@@ -164,69 +177,113 @@ def compiled(f: Program, given: tuple[Any, ...], kind: str, specs: tuple[Any, ..
         return jax.jit(f).lower(*given).compile(), given
 
 
+def parts(axis: Any) -> int:
+    """In how many parts an axis of an array is cut over axes of the mesh."""
+    names = (axis,) if isinstance(axis, str) else axis or ()
+    return math.prod(MESH[name] for name in names)
+
+
 def blocks(placement: str) -> Iterator[tuple[slice, slice]]:
     """The part of the batch of each device."""
-    sizes = {None: 1, "i": 2, "j": 2, ("i", "j"): 4}
-    parts = [sizes[axis] for axis in (*PLACEMENTS[placement], None)[:2]]
+    axes = (*PLACEMENTS[placement], None)[:2]
     cuts = [
-        [slice(i * n // k, (i + 1) * n // k) for i in range(k)]
-        for n, k in zip(SHAPE, parts, strict=True)
+        [slice(i * n // parts(axis), (i + 1) * n // parts(axis)) for i in range(parts(axis))]
+        for n, axis in zip(SHAPE, axes, strict=True)
     ]
     return itertools.product(*cuts)
 
 
-def sharded(name: str, group: str, way: str, placement: str, given: tuple[Any, ...]) -> Values:
-    """The values and gradients of a distribution, computed on several devices."""
-    f, specs = values_of(name, group), specs_of(placement, name)
-    if way in ("auto", "explicit"):
-        program, given = compiled(with_gradients(f), given, way.capitalize(), specs)
-        return program(*given)
+def sharded(
+    f: Program, specs: tuple[Any, ...], way: str, given: tuple[Any, ...], names: list[str]
+) -> tuple[Values, list[tuple[str, str]]]:
+    """The values and gradients, by their names, computed on several devices, and what they send."""
     if way in ("vmap", "pmap"):
         over = getattr(jax, way)(with_gradients(f), in_axes=(0, None, 0, None), axis_name="i")
-        x, w, t, key = given
-        cut = x.reshape(2, 2, *x.shape[1:]), w, t.reshape(2, 2, *t.shape[1:]), key
+        (x, w, t, key), n = given, parts(specs[0][0])
+        cut = x.reshape(n, -1, *x.shape[1:]), w, t.reshape(n, -1, *t.shape[1:]), key
         found = (jax.jit(over) if way == "vmap" else over)(*cut)
         found["by 1"] = found["by 1"].sum(0)
         merged = {k: v if k == "by 1" else v.reshape(-1, *v.shape[2:]) for k, v in found.items()}
-        return merged
+        return merged, []
+    if way in ("auto", "explicit"):
+        program, given = compiled(with_gradients(f), given, way.capitalize(), specs)
+        return program(*given), sent(program)
     rows, everywhere = specs[2], specs[1]
     outside = way.endswith("outside")
     checked = way != "shard_map unchecked"
     inner = f if outside else with_gradients(f, by_all=checked)
-    names = jax.eval_shape(inner, *given)
-    out = {k: everywhere if k == "by 1" else rows for k in names}
-    over = jax.shard_map(
-        inner, mesh=mesh_of("Auto"), in_specs=specs, out_specs=out, check_vma=checked
-    )
-    return jax.jit(with_gradients(over) if outside else over)(*given)
+    by = ["by 0", "by 1", "by 2"] if outside else [] if checked else ["by 1"]
+    out = {k: everywhere if k == "by 1" else rows for k in names if k not in by}
+    mesh = mesh_of("Auto")
+    over = jax.shard_map(inner, mesh=mesh, in_specs=specs, out_specs=out, check_vma=checked)
+    program, given = compiled(with_gradients(over) if outside else over, given, "Auto", specs)
+    return program(*given), sent(program)
 
 
-def integrals(group: str, name: str, way: list[str]) -> str:
-    """Whether the values of a group, and their gradients, are those of one device."""
-    x, (how, placement) = logits(name), way
+def samples_of(how: str) -> tuple[int, ...]:
+    """The sample shape of a draw: () under the simplest way only, since each is compiled anew."""
+    return () if how == "auto" else (3,)
+
+
+def compared(group: str, name: str, way: list[str], categories: int) -> list[tuple[str, str]]:
+    """Compare the values of a group, and their gradients, with one device's; what devices send."""
+    x, (how, placement) = logits(name, categories), way
     w = np.ones(x.shape[2:], np.float32)
-    t = np.linspace(0.4, 0.9, 8).reshape(SHAPE).astype(np.float32)
-    key = jax.random.key(1)
+    t = np.linspace(0.4, 0.9, math.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
+    key, samples = jax.random.key(1), samples_of(how)
     whole = how in ("auto", "explicit")
-    one = jax.jit(with_gradients(values_of(name, group)))
     expected: dict[str, np.ndarray] = {}
     cuts = [(slice(None), slice(None))] if whole else list(blocks(placement))
     for cut in cuts:
-        for k, part in one(x[cut], w, t[cut], key).items():
+        for k, part in on_one_device(name, group, samples)(x[cut], w, t[cut], key).items():
             if k == "by 1":
                 expected[k] = expected.get(k, 0) + np.asarray(part)
             else:
                 expected.setdefault(k, np.zeros(SHAPE + part.shape[2:]))[cut] = part
-    found = sharded(name, group, how, placement, (x, w, t, key))
+    f, given = values_of(name, group, samples), (x, w, t, key)
+    found, messages = sharded(f, specs_of(placement, name), how, given, list(expected))
     assert set(found) >= set(expected) - {"by 1"}
     for k, y in found.items():
         np.testing.assert_allclose(y, expected[k], rtol=1e-4, atol=1e-4, err_msg=k)
+    return messages
+
+
+def integrals(group: str, name: str, way: list[str]) -> str:
+    """Whether moments or divergences are those of one device."""
+    compared(group, name, way, 4)
     return ""
 
 
-def draws(name: str, way: list[str]) -> str:
-    """Whether draws, densities and their gradients are those of one device."""
-    return integrals("draws", name, way)
+def rows(name: str, way: list[str]) -> str:
+    """What devices with rows of their own send, but for the gradient of what all have."""
+    found, most = compared("draws", name, way, CATEGORIES), CATEGORIES ** event_dim(name)
+    wrong = [x for x in found if x[0] != "all-reduce" or largest(x[1]) > most]
+    return "" if name in MATCHED else told(wrong)
+
+
+def categories(name: str, way: list[str]) -> str:
+    """What devices that share a row's categories send, but for a number a row."""
+    found, (how, placement) = compared("draws", name, way, CATEGORIES), way
+    numbers = math.prod(SHAPE) // parts(PLACEMENTS[placement][0]) * math.prod(samples_of(how))
+    # Some estimators draw two samples a row. The gradient of what all rows have is gathered.
+    most = {"all-gather": CATEGORIES, "all-reduce": max(CATEGORIES, 2 * numbers)}
+    return told(x for x in found if largest(x[1]) > most.get(x[0], 2 * numbers))
+
+
+def sent(program: Any) -> list[tuple[str, str]]:
+    """The messages between devices in a compiled program: what is sent, and the shapes."""
+    return [(what, shapes) for shapes, what in COLLECTIVE.findall(program.as_text())]
+
+
+def largest(shapes: str) -> int:
+    """The size of the largest array of a message."""
+    found = re.findall(r"\[([\d,]+)\]", shapes)
+    return max((math.prod(map(int, x.split(","))) for x in found), default=0)
+
+
+def told(found: Iterable[tuple[str, str]]) -> str:
+    """Messages in words."""
+    return "; ".join(f"{what} of {shapes}" for what, shapes in found)
 
 
 def elbo_term(name: str) -> Callable[..., Any]:
@@ -242,45 +299,19 @@ def elbo_term(name: str) -> Callable[..., Any]:
     return lambda x, key: jax.grad(term, has_aux=True)(x, key)
 
 
-def compiled_term(placement: str, mesh: str, name: str, batch: tuple[int, ...], k: int) -> Any:
-    """The compiled elbo_term of logits of a batch shape with k categories."""
-    x, key, specs = logits(name, batch, k), jax.random.key(1), specs_of(placement, name)
-    return compiled(elbo_term(name), (x, key), mesh.capitalize(), (specs[0], specs[1]))[0]
-
-
-def sent(program: Any) -> list[tuple[str, str]]:
-    """The messages between devices in a compiled program: what is sent, and the shapes."""
-    return [(what, shapes) for shapes, what in COLLECTIVE.findall(program.as_text())]
-
-
-def messages(placement: str, mesh: str, name: str) -> str:
-    """Whether devices that have rows of their own send each other nothing."""
-    found = sent(compiled_term(placement, mesh, name, (8, 4), 12))
-    return "; ".join(f"{what} of {shapes}" for what, shapes in found)
-
-
-def reductions(placement: str, mesh: str, name: str) -> str:
-    """Whether devices that share a row's categories send no more than a number a row."""
-    rows, wrong = 8 * 4 * 2, []  # some estimators draw two samples a row
-    for what, shapes in sent(compiled_term(placement, mesh, name, (8, 4), 12)):
-        sizes = [math.prod(map(int, x.split(","))) for x in re.findall(r"\[([\d,]+)\]", shapes)]
-        if what == "all-gather" or max(sizes, default=0) > rows:
-            wrong.append(f"{what} of {shapes}")
-    return "; ".join(wrong)
-
-
 def memory(placement: str, mesh: str, name: str) -> str:
     """Whether each device needs a share of the memory that one device would need."""
-    one = jax.jit(elbo_term(name)).lower(logits(name, (64, 16), 12), jax.random.key(1)).compile()
-    each = compiled_term(placement, mesh, name, (64, 16), 12)
+    given, specs = (logits(name, 12, (64, 16)), jax.random.key(1)), specs_of(placement, name)
+    one = jax.jit(elbo_term(name)).lower(*given).compile()
+    each, _ = compiled(elbo_term(name), given, mesh.capitalize(), specs[:2])
     sizes = [program.memory_analysis() for program in (one, each)]
     whole, part = (s.temp_size_in_bytes + s.output_size_in_bytes for s in sizes)
-    parts = math.prod(2 if isinstance(axis, str) else 4 for axis in PLACEMENTS[placement] if axis)
-    return "" if part < 1.3 * whole / parts else f"{part} bytes of {whole}"
+    share = whole / math.prod(map(parts, PLACEMENTS[placement]))
+    return "" if part < 1.3 * share else f"{part} bytes of {whole}"
 
 
 def concatenated_noise(name: str) -> str:
-    """The result of ``messages`` if the noise is made of concatenated halves."""
+    """What devices send in a draw if its noise is made of concatenated halves."""
     noise = BACKENDS["numpyro"]().noises
     right = noise._threefry_by_place
     noise._threefry_by_place = lambda key, shape: noise._threefry(key, math.prod(shape)).reshape(
@@ -288,7 +319,8 @@ def concatenated_noise(name: str) -> str:
     )
     jax.clear_caches()
     try:
-        return messages("batch", "auto", name)
+        given, specs = (logits(name, 12), jax.random.key(1)), specs_of("batch", name)
+        return told(sent(compiled(elbo_term(name), given, "Auto", specs[:2])[0]))
     finally:
         noise._threefry_by_place = right
         jax.clear_caches()
@@ -307,5 +339,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={DEVICES}"
+    flags += f" --xla_force_host_platform_device_count={DEVICES}"
+    # Small programs compile faster in one piece.
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_parallel_codegen_split_count=1"
     main()
