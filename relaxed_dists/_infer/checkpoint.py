@@ -158,12 +158,11 @@ def other_rank(source: str, got: Any, rank: int) -> ValueError:
     )
 
 
-def sharded(name: str) -> ValueError:
-    """The error about a parameter of which each process holds only a part."""
+def sharded(name: str, holder: str, advice: str) -> ValueError:
+    """The error about an array of which each process holds only a part."""
     return ValueError(
-        f"AnnealedSVI.save got the parameter {name!r}, of which each rank holds a part (a "
-        "DTensor); expected whole tensors. Let all ranks write state_dict() by "
-        "torch.distributed.checkpoint.save. No file was written."
+        f"AnnealedSVI.save got {name!r}, of which each {holder} holds a part; expected all of it "
+        f"in each. {advice}. No file was written."
     )
 
 

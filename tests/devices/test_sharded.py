@@ -87,6 +87,12 @@ def test_memory(placement: str, mesh: str, name: str, wrong: str) -> None:
     assert wrong == ""
 
 
+@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+def test_svi(mesh: str, wrong: str) -> None:
+    """A training over a mesh ends with one device's parameters, and goes on from a checkpoint."""
+    assert wrong == ""
+
+
 @pytest.mark.parametrize("name", ["RelaxedOneHotCategorical", "Bernoulli"])
 def test_concatenated_noise(name: str, wrong: str) -> None:
     """Noise made of concatenated halves would be gathered by all devices."""

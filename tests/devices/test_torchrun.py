@@ -111,8 +111,8 @@ def test_a_file_with_a_part_of_each_parameter_is_refused(folder: Path) -> None:
     """AnnealedSVI.save refuses sharded parameters and writes nothing."""
     for found in results(folder, "two", 2):
         assert found["sharded"] == (
-            "AnnealedSVI.save got the parameter 'encoder$$$0.weight', of which each rank holds "
-            "a part (a DTensor); expected whole tensors. Let all ranks write state_dict() by "
+            "AnnealedSVI.save got 'encoder$$$0.weight', of which each rank holds a part; expected "
+            "all of it in each. Let all ranks write state_dict() by "
             "torch.distributed.checkpoint.save. No file was written."
         )
         assert not found["written"]

@@ -43,6 +43,9 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
     _check(svi_state)
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
+        if not getattr(leaf, "is_fully_addressable", True) and not leaf.is_fully_replicated:
+            advice = "Give the state to jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, P()))"
+            raise checkpoint.sharded(name, "process", advice)
         impl = key_impl(leaf) if _is_key(leaf) else None
         array = np.asarray(jax.random.key_data(leaf) if impl else leaf)
         weak = not hasattr(leaf, "dtype") or getattr(leaf, "weak_type", False)
@@ -74,6 +77,14 @@ def _array(value: Any, weak: bool) -> Any:
     return jnp.asarray(value)
 
 
+def _placed(value: Any, like: Any) -> Any:
+    """The value on the devices of another array, which may belong to other processes."""
+    if _is_key(value):  # jax.device_put sends no keys to devices of other processes
+        data = _placed(jax.random.key_data(value), jax.random.key_data(like))
+        return jax.random.wrap_key_data(data, impl=key_impl(value))
+    return jax.device_put(value, like.sharding)
+
+
 def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
     """Read a state, which must have the structure of svi_state, from a file."""
     _check(svi_state)
@@ -98,6 +109,6 @@ def load(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> Any:
         checkpoint.check_like(source, name, values[name], place)
         made = _array(values[name], header["leaves"][name]["weak"])
         if getattr(place, "committed", False):
-            made = jax.device_put(made, place.sharding)
+            made = _placed(made, place)
         leaves.append(made)
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(svi_state), leaves)

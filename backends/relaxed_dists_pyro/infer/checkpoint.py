@@ -138,7 +138,8 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
             raise checkpoint.unsaved_constraint(name, constraint)
     for name, tensor in {**state["params"]["params"], **state["rest"]}.items():
         if hasattr(tensor, "full_tensor"):  # a DTensor, whose class takes long to import
-            raise checkpoint.sharded(name)
+            advice = "Let all ranks write state_dict() by torch.distributed.checkpoint.save"
+            raise checkpoint.sharded(name, "rank", advice)
 
     def write(file: BinaryIO) -> None:
         try:
