@@ -12,8 +12,8 @@ from hypothesis import settings
 from harness import BACKENDS, Backend
 from languages import Language
 
-# torchrun starts this program, with the folder of the examples that it imports on its path.
-collect_ignore = ["support/torchrunning.py"]
+# Programs that tests start in several processes; each imports one of the frameworks.
+collect_ignore = ["support/torchrunning.py", "support/jaxrunning.py"]
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("varied", deadline=None, max_examples=100)

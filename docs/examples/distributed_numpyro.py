@@ -137,26 +137,27 @@ def train(steps: int, folder: Path | None = None, every: int = 100) -> Any:
     return parameters
 
 
-def start(processes: int) -> None:
-    """Start this program in several processes, and end all of them once one has failed."""
+def start(program: list[str], processes: int) -> None:
+    """Start a program in several processes, and end all of them once one has failed."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    command = [sys.executable, *sys.argv, "--coordinator", address, "--process"]
+    command = [sys.executable, *program, "--coordinator", address, "--process"]
     running = [subprocess.Popen([*command, str(i)]) for i in range(processes)]
-    codes = [None] * processes
+    codes: list[int | None] = [None] * processes
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("The processes were ended."))
     try:
         while None in codes and not any(codes):
             time.sleep(0.1)
             codes = [process.poll() for process in running]
+        if any(codes):
+            number, code = next((i, code) for i, code in enumerate(codes) if code)
+            time.sleep(1)  # until the others have told what they saw
+            sys.exit(f"Process {number} ended with exit code {code}, so all were ended.")
     finally:
         for process in running:
-            process.kill()
+            process.kill()  # JAX catches SIGTERM, and waits for the others for a minute
             process.wait()
-    if any(codes):
-        number, code = next((i, code) for i, code in enumerate(codes) if code)
-        sys.exit(f"Process {number} ended with exit code {code}, so all were ended.")
 
 
 if __name__ == "__main__":
@@ -173,7 +174,7 @@ if __name__ == "__main__":
         # XLA's devices of one CPU wait for each other's threads if they also wait for a message.
         parser.error("expected --processes or --devices, since a CPU in several processes is one")
     if given.processes > 1 and given.process is None:
-        start(given.processes)
+        start(sys.argv, given.processes)
     else:
         flags = os.environ.get("XLA_FLAGS", "")
         count = f"--xla_force_host_platform_device_count={given.devices}"
