@@ -21,6 +21,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
+from distributed_row import peak, row, sent_in_torch
 from relaxed_dists.pyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical, evidence_bounds
 from relaxed_dists.schedules import exponential
 
@@ -101,8 +102,8 @@ def spread() -> float:
     return max(float((other - flat).abs().max()) for other in everyone)
 
 
-def train(steps: int, folder: Path | None = None, every: int = 100) -> None:
-    """Train in the processes of a group, and print a row of a table."""
+def train(steps: int, folder: Path | None = None, every: int = 100, count: bool = False) -> None:
+    """Train in the processes of a group, and print a row of a table; count messages if asked."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
@@ -124,8 +125,9 @@ def train(steps: int, folder: Path | None = None, every: int = 100) -> None:
     pyro.set_rng_seed(0)
     how = {"temperature": 0.3, "num_samples": 20, "progress_bar": False}
     loss = -evidence_bounds(svi.model, svi.guide, rows, **how).elbo / ROWS  # of the discrete model
+    sent = sent_in_torch(lambda: svi.step(own[: BATCH // ranks])) if count else "-"
     if rank == 0:
-        print(f"| distributed_pyro | {ranks} | {loss:.5f} | {apart:.1e} | {rate:.0f} |")
+        row("distributed_pyro", ranks, ranks, loss, apart, sent, peak(), rate)
 
 
 if __name__ == "__main__":
@@ -135,5 +137,5 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    train(**vars(parser.parse_args()))
+    train(**vars(parser.parse_args()), count=True)
     dist.destroy_process_group()

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 
+from distributed_row import peak, row, sent_in_torch
 from relaxed_dists.schedules import exponential
 from relaxed_dists.torch import gumbel_softmax
 
@@ -43,8 +44,8 @@ class Autoencoder(nn.Module):
         return self.decode(z.flatten(-2))
 
 
-def train(steps: int) -> None:
-    """Train in the processes of a group, and print a row of a table."""
+def train(steps: int, count: bool = False) -> None:
+    """Train in the processes of a group, and print a row of a table; count messages if asked."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)
     patterns = torch.rand(20, PIXELS).round()
@@ -59,23 +60,28 @@ def train(steps: int) -> None:
     mine = range(rank, PARTS, ranks)
     keys = [Generator().manual_seed(1 + part) for part in mine]  # other noise in each part
 
-    start = time.perf_counter()
-    for step in range(steps):
+    def step(number: int) -> Tensor:
         batch = rows[torch.randperm(ROWS, generator=order)[:BATCH]].chunk(PARTS)
         x = torch.cat([batch[part] for part in mine])
-        loss = binary_cross_entropy_with_logits(net(x, schedule(step), keys), x)
+        loss = binary_cross_entropy_with_logits(net(x, schedule(number), keys), x)
         optim.zero_grad()
         loss.backward()  # averages the gradients of all processes
         optim.step()
+        return loss.detach()
+
+    start = time.perf_counter()
+    for number in range(steps):
+        loss = step(number)
     rate = steps / (time.perf_counter() - start)
 
     flat = torch.cat([p.detach().flatten() for p in net.parameters()])
     everyone = [torch.empty_like(flat) for _ in range(ranks)]
     dist.all_gather(everyone, flat)
     apart = max(float((other - flat).abs().max()) for other in everyone)
-    dist.all_reduce(loss := loss.detach())
+    dist.all_reduce(loss)
+    sent = sent_in_torch(lambda: step(steps)) if count else "-"
     if rank == 0:
-        print(f"| distributed_torch | {ranks} | {loss / ranks:.5f} | {apart:.1e} | {rate:.0f} |")
+        row("distributed_torch", ranks, ranks, float(loss) / ranks, apart, sent, peak(), rate)
 
 
 if __name__ == "__main__":
@@ -84,5 +90,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # in float32, rounding grows to 2 % in 1,000 steps
     dist.init_process_group("gloo")
-    train(**vars(parser.parse_args()))
+    train(**vars(parser.parse_args()), count=True)
     dist.destroy_process_group()

@@ -164,7 +164,7 @@ def test_a_checkpoint_cut_short_is_refused(folder: Path) -> None:
 
 def test_the_example_has_the_same_numbers_in_any_number_of_processes(folder: Path) -> None:
     """The example in torch ends at the same loss in one process, in two and in four."""
-    row = r"\| distributed_torch \| (\d) \| ([\d.]+) \| 0.0e"
+    row = r"\| distributed_torch \| (\d) \| \1 \| ([\d.]+) \| 0.0e"
     rows = re.findall(row, (folder / "rows").read_text())
     assert sorted(number for number, _ in rows) == ["1", "2", "4"]
     assert len({loss for _, loss in rows}) == 1
