@@ -33,17 +33,8 @@ test: $(STAMP) ## Run the tests and the docstring examples (options: PYTEST_ARGS
 test-versions: ## Run the tests with older and newer frameworks (options: ARGS="--help")
 	@$(PYTHON) tests/versions/combinations.py $(ARGS)
 
-# Each run prints a row. With --standalone, torchrun takes a free port.
-distributed: export KINETO_LOG_LEVEL = 6
 distributed: $(STAMP) ## Train in one process and in two, and compare (options: ARGS="--steps 200")
-	@$(BIN)/python docs/examples/distributed_row.py
-	@for example in torch pyro; do for ranks in 1 2; do \
-		$(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $$ranks \
-			docs/examples/distributed_$$example.py $(ARGS) || exit 1; \
-	done; done
-	@for how in "" "--devices 2" "--processes 2"; do \
-		$(BIN)/python docs/examples/distributed_numpyro.py $$how $(ARGS) || exit 1; \
-	done
+	@$(BIN)/python docs/examples/distributed_table.py $(ARGS)
 
 torture: $(STAMP) ## Run all laws to their limits, beside the peers (options: ARGS=--quick)
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."

@@ -30,7 +30,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpyro.distributions import Normal
 from numpyro.infer import TraceMeanField_ELBO
 
-from distributed_row import row, size
+from distributed_table import row, size
 from relaxed_dists.numpyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical, evidence_bounds
 from relaxed_dists.schedules import exponential
 

@@ -21,7 +21,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
-from distributed_row import peak, row, sent_in_torch
+from distributed_table import peak, row, sent_in_torch
 from relaxed_dists.pyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical, evidence_bounds
 from relaxed_dists.schedules import exponential
 

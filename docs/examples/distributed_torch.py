@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 
-from distributed_row import peak, row, sent_in_torch
+from distributed_table import peak, row, sent_in_torch
 from relaxed_dists.schedules import exponential
 from relaxed_dists.torch import gumbel_softmax
 

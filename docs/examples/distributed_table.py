@@ -1,8 +1,19 @@
-"""The table of `make distributed`: its head, and a row that each example prints at its end."""
+"""Runs the examples of training in several processes, and prints a table of them.
+
+python docs/examples/distributed_table.py --steps 200
+
+Each example ends in a row. This module also has what the rows are made of.
+"""
 
 import math
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
 
 HEAD = (
     "example",
@@ -55,6 +66,28 @@ def sent_in_torch(step: Callable[[], object]) -> str:
     return f"{len(found)} of {size(numbers * torch.get_default_dtype().itemsize)}"
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Run each example with a few numbers of processes and devices, and print its row."""
     print("|", *(f"{cell} |" for cell in HEAD))
-    print("|", *(f"{'---' if cell == 'example' else '---:'} |" for cell in HEAD))
+    print("|", *(f"{'---' if cell == 'example' else '---:'} |" for cell in HEAD), flush=True)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    commands = [
+        [*torchrun, str(ranks), str(HERE / f"distributed_{example}.py")]
+        for example in ("torch", "pyro")
+        for ranks in (1, 2)
+    ]
+    for how in ([], ["--devices", "2"], ["--processes", "2"]):
+        commands.append([str(HERE / "distributed_numpyro.py"), *how])
+    # torch's profiler tells when it starts and stops, unless told not to.
+    env = {**os.environ, "KINETO_LOG_LEVEL": "6"}
+    for command in commands:
+        run = [sys.executable, *command, *arguments]
+        done = subprocess.run(run, env=env, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(done.returncode)
+        # Gloo says in lines of its own that processes have found each other.
+        print(*re.findall(r"^\|.*\n", done.stdout, re.MULTILINE), sep="", end="", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
