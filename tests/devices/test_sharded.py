@@ -20,7 +20,7 @@ ONE_HOT = [name for name in NAMES if "OneHot" in name]
 SMOOTH = ["RelaxedOneHotCategorical", "RelaxedBernoulli", "ExpRelaxedOneHotCategorical"]
 INTEGRALS = [*SMOOTH, "HardConcrete", "Subset"]
 FIVE = [WAYS[i] for i in (1, 7, 8, 11, 12)]
-FEW = [("variance", SMOOTH[0], FIVE[0]), ("kl", SMOOTH[1], FIVE[1]), ("rest", SMOOTH[1], FIVE[2])]
+FEW = [("mean", SMOOTH[0], FIVE[0]), ("kl", SMOOTH[1], FIVE[1]), ("rest", SMOOTH[1], FIVE[2])]
 
 
 def case_of(item: Any) -> tuple[str, dict[str, Any]]:

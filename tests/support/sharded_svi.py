@@ -1,6 +1,7 @@
 """A categorical autoencoder, trained by AnnealedSVI on a batch that is sharded over a mesh."""
 
 import contextlib
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from relaxed_dists.schedules import linear
 
 ROWS, PIXELS, CODES, CLASSES, STEPS = 16, 6, 3, 4, 3
 SCHEDULE = linear(1.0, 0.4, 6)
+DATA = np.random.default_rng(0).normal(size=(ROWS, PIXELS)).astype(np.float32)
 
 
 def coder() -> Any:
@@ -42,14 +44,21 @@ def coder() -> Any:
     return names.AnnealedSVI(model, guide, ppl.optim.Adam(0.01), loss, temperature=SCHEDULE)
 
 
-def trained(svi: Any, x: Any, everywhere: Any = None) -> tuple[Any, Any]:
-    """The state after some steps, and the compiled step."""
+def trained(svi: Any, x: Any, everywhere: Any = None) -> tuple[Any, Any, Any]:
+    """The first state, the state after some steps, and the compiled step."""
     how = {"out_shardings": everywhere} if everywhere else {}
-    state = jax.jit(svi.init, **how)(jax.random.key(0), x)
+    state = start = jax.jit(svi.init, **how)(jax.random.key(0), x)
     step = jax.jit(svi.update, **how).lower(state, x).compile()
     for _ in range(STEPS):
         state, _ = step(state, x)
-    return state, step
+    return start, state, step
+
+
+@functools.cache
+def on_one_device() -> tuple[Any, Any]:
+    """An AnnealedSVI, and its state after some steps."""
+    svi = coder()
+    return svi, trained(svi, DATA)[1]
 
 
 def close(svi: Any, state: Any, expected: Any) -> None:
@@ -60,30 +69,26 @@ def close(svi: Any, state: Any, expected: Any) -> None:
 
 def compare(mesh: Any) -> Any:
     """Compare a training over a mesh with one device's, and return the compiled step."""
-    x = np.random.default_rng(0).normal(size=(ROWS, PIXELS)).astype(np.float32)
-    one = coder()
-    expected, _ = trained(one, x)
+    one, expected = on_one_device()
     explicit = mesh.axis_types[0] == jax.sharding.AxisType.Explicit
     by_rows, everywhere = (
         jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
         for axes in ((mesh.axis_names,), ())
     )
     with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
-        several, x = coder(), jax.device_put(x, by_rows)
-        state, step = trained(several, x, everywhere)
+        several, x = coder(), jax.device_put(DATA, by_rows)
+        start, state, step = trained(several, x, everywhere)
         close(one, state, expected)
         np.testing.assert_allclose(several.current_temperature(state), SCHEDULE(STEPS), rtol=1e-6)
         with tempfile.TemporaryDirectory() as folder:
             several.save(Path(folder) / "state", state)
-            fresh = jax.jit(several.init, out_shardings=everywhere)(jax.random.key(9), x)
-            loaded = several.load(Path(folder) / "state", fresh)
+            loaded = several.load(Path(folder) / "state", start)
             alone = one.load(Path(folder) / "state", expected)
-        assert jax.tree.map(lambda x: x.sharding, loaded) == jax.tree.map(
-            lambda x: x.sharding, state
-        )
+        places = [[leaf.sharding for leaf in jax.tree.leaves(x)] for x in (loaded, state)]
+        assert places[0] == places[1]
         then, (again, _) = step(loaded, x), step(state, x)
         close(one, then[0], again)
         close(one, alone, state)
-        run = several.run(jax.random.key(0), STEPS, x, progress_bar=False)
+        run = several.run(jax.random.key(0), STEPS, x, init_state=start, progress_bar=False)
         close(one, run.state, expected)
     return step
