@@ -145,7 +145,7 @@ def start(program: list[str], processes: int) -> None:
     command = [sys.executable, *program, "--coordinator", address, "--process"]
     running = [subprocess.Popen([*command, str(i)]) for i in range(processes)]
     codes: list[int | None] = [None] * processes
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("The processes were ended."))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("The processes were ended."))
     try:
         while None in codes and not any(codes):
             time.sleep(0.1)
@@ -158,6 +158,7 @@ def start(program: list[str], processes: int) -> None:
         for process in running:
             process.kill()  # JAX catches SIGTERM, and waits for the others for a minute
             process.wait()
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":
@@ -171,15 +172,15 @@ if __name__ == "__main__":
     parser.add_argument("--coordinator", help="the address of process 0, as HOST:PORT")
     given = parser.parse_args()
     if given.processes > 1 and given.devices > 1:
-        # XLA's devices of one CPU wait for each other's threads if they also wait for a message.
-        parser.error("expected --processes or --devices, since a CPU in several processes is one")
+        # A CPU's devices share threads: with JAX 0.10.2 they wait for other processes for ever.
+        parser.error("got --processes and --devices; expected one of them")
     if given.processes > 1 and given.process is None:
         start(sys.argv, given.processes)
     else:
         flags = os.environ.get("XLA_FLAGS", "")
         count = f"--xla_force_host_platform_device_count={given.devices}"
         os.environ["XLA_FLAGS"] = f"{flags} {count}"
-        jax.config.update("jax_enable_x64", True)  # in float32, rounding grows over 1,000 steps
+        jax.config.update("jax_enable_x64", True)  # so that rounding stays invisible
         if given.processes > 1:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
             jax.distributed.initialize(given.coordinator, given.processes, given.process)

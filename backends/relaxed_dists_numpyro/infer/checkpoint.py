@@ -44,7 +44,7 @@ def save(svi: Any, path: str | os.PathLike[str], svi_state: Any) -> None:
     arrays, kinds = {}, {}
     for name, leaf in _leaves(svi_state).items():
         if not getattr(leaf, "is_fully_addressable", True) and not leaf.is_fully_replicated:
-            advice = "Give the state to jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, P()))"
+            advice = "Gather it by jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, P()))"
             raise checkpoint.sharded(name, "process", advice)
         impl = key_impl(leaf) if _is_key(leaf) else None
         array = np.asarray(jax.random.key_data(leaf) if impl else leaf)
