@@ -88,6 +88,16 @@ class QuadratureOps(Ops, Protocol):
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int, /) -> Any:
         """jax.lax.scan: over values in reverse order, or, if values is None, ``number`` steps."""
 
+    def sums(self, basis: Any, a: Array, v: Array, /) -> Array:
+        """basis.sums(self, a, v), with derivatives that hold no term of the basis in memory.
+
+        With the functions B_m and the matrix D of the basis, the derivative of B_m is
+        sum_n D_mn B_n. The sums are sum_k v_k B_m(a_k), over the first axis of a and v.
+        """
+
+    def series(self, basis: Any, a: Array, c: Array, /) -> Array:
+        """basis.series(self, a, c), with such derivatives: sum_m c_m B_m(a_k) for each a_k."""
+
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array
     ) -> Array:

@@ -140,6 +140,26 @@ class _JaxOps:
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
         return lax.scan(step, start, values, number, reverse=values is not None)
 
+    def sums(self, basis: Any, a: Array, v: Array) -> Array:
+        def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+            (a, v), (da, dv) = primals, tangents
+            derivative = self.constant(basis.derivative, a)
+            return sums(a, v), sums(a, dv) + self.dot(derivative, sums(a, v * da))
+
+        sums: Any = jax.custom_jvp(functools.partial(basis.sums, self))
+        sums.defjvp(jvp)
+        return sums(a, v)
+
+    def series(self, basis: Any, a: Array, c: Array) -> Array:
+        def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+            (a, c), (da, dc) = primals, tangents
+            slope = self.dot(self.constant(basis.derivative.T, a), c)
+            return series(a, c), series(a, dc) + series(a, slope) * da
+
+        series: Any = jax.custom_jvp(functools.partial(basis.series, self))
+        series.defjvp(jvp)
+        return series(a, c)
+
     def with_gradient(
         self, function: Callable[..., list[Array | None]], *arguments: Array
     ) -> Array:

@@ -135,40 +135,21 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
 
+    def general(logits: Array, temperature: Array, tangent: Array) -> Any:
+        return jax.jvp(lambda x: formula(x, temperature), (logits,), (tangent,))
+
+    def fast(logits: Array, temperature: Array, tangent: Array) -> Any:
+        # The formula is computed anew for its derivative, so each branch returns nothing else.
+        once_more = jax.checkpoint(formula)
+        return jax.jvp(lambda x: _shared(once_more, x, temperature), (logits,), (tangent,))
+
+    along = _derived_from(general, fast)
     chosen = jax.custom_jvp(functools.partial(_shared, formula))
 
     def jvp(primals: Any, tangents: Any) -> Any:
         if not _is_zero(tangents[1]):
             return jax.jvp(formula, primals, tuple(map(_dense, tangents, primals)))
-        logits, temperature = primals
-        rule, narrow, offsets = quadrature.moment_places(ops, logits, temperature)
-
-        def lookups(offsets: Array, narrow: Array) -> Any:
-            """moment_functions at all nodes, and their derivatives with respect to the offsets."""
-            functions = quadrature.moment_functions(ops, rule, narrow)
-            ones = jnp.ones_like(offsets)
-
-            def at(t: Array) -> Any:
-                return jax.jvp(functools.partial(functions, t), (offsets,), (ones,))
-
-            return lax.map(at, ops.constant(rule.outer, offsets))
-
-        values, slopes = _derived_from(lookups, functools.partial(_shared, lookups))(
-            offsets, narrow
-        )
-
-        def near(logits: Array) -> tuple[Array, Array]:
-            """The moments for logits near the given ones, from the functions' tangent lines."""
-            _, _, here = quadrature.moment_places(ops, logits, temperature)
-            moved = here - offsets
-            lines = (v + d * moved for v, d in zip(values, slopes, strict=True))
-            steps = ops.constant(rule.steps, logits)
-            terms = quadrature.moment_terms(ops, *lines)
-            return quadrature.moments_from(
-                ops, temperature, *(jnp.tensordot(steps, x, 1, precision="highest") for x in terms)
-            )
-
-        return jax.jvp(near, (logits,), (_dense(tangents[0], logits),))
+        return along(*primals, _dense(tangents[0], primals[0]))
 
     chosen.defjvp(jvp, symbolic_zeros=True)
     return cast(tuple[Array, Array], chosen(logits, temperature))

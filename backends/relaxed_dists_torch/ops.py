@@ -123,6 +123,16 @@ class _TorchOps:
         # If there are values, the loop went from the last to the first: outs gets their order.
         return start, torch.stack(outs if values is None else outs[::-1])
 
+    def sums(self, basis: Any, a: Tensor, v: Tensor) -> Tensor:
+        if compiling() or forward_mode():  # these differentiate the loop itself
+            return cast(Tensor, basis.sums(self, a, v))
+        return _Sums.apply(basis, a, v)
+
+    def series(self, basis: Any, a: Tensor, c: Tensor) -> Tensor:
+        if compiling() or forward_mode():
+            return cast(Tensor, basis.series(self, a, c))
+        return _Series.apply(basis, a, c)
+
     def with_gradient(
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
@@ -176,6 +186,58 @@ class _WithGradient(Function):
             part = (g if i else g[..., None]) * gradient if wanted[i] else None
             totals.append(None if part is None else part.sum_to_size(argument.shape))
         return tuple(totals)
+
+
+class _Sums(Function):
+    """The sums of a basis, whose derivatives are series; see QuadratureOps.sums."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(basis: Any, a: Tensor, v: Tensor) -> Tensor:
+        return cast(Tensor, basis.sums(ops, a, v))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, Tensor, Tensor], output: Tensor) -> None:
+        ctx.basis = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        basis, (a, v) = ctx.basis, ctx.saved_tensors
+        _, by_a, by_v = ctx.needs_input_grad
+        slope = ops.dot(ops.constant(basis.derivative.T, g), g) if by_a else g
+        return (
+            None,
+            v * ops.series(basis, a, slope) if by_a else None,
+            ops.series(basis, a, g) if by_v else None,
+        )
+
+
+class _Series(Function):
+    """The series of a basis, whose derivatives are sums and series; see QuadratureOps.series."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(basis: Any, a: Tensor, c: Tensor) -> Tensor:
+        return cast(Tensor, basis.series(ops, a, c))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, Tensor, Tensor], output: Tensor) -> None:
+        ctx.basis = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        basis, (a, c) = ctx.basis, ctx.saved_tensors
+        _, by_a, by_c = ctx.needs_input_grad
+        slope = ops.dot(ops.constant(basis.derivative.T, c), c) if by_a else c
+        return (
+            None,
+            g * ops.series(basis, a, slope) if by_a else None,
+            ops.sums(basis, a, g) if by_c else None,
+        )
 
 
 class _Slope(Function):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import derivation_references as expected
-from relaxed_dists._distributions import one_hot, quadrature
+from relaxed_dists._distributions import one_hot, quadrature, tables
 
 INF = np.inf
 SEED = 0
@@ -85,15 +85,15 @@ def own_samples() -> Group:
 
 def line(quick: bool) -> Group:
     """H + r G by the library's tables; H and G are independent standard Gumbel variables."""
-    rule, points = quadrature._DOUBLE, np.array([-2.0, 0.5, 6.0])
+    rule, points = tables.DOUBLE, np.array([-2.0, 0.5, 6.0])
     r = np.array([1, 0.3]) if quick else np.array([1, 0.3, 4, -0.5, -1, -4])
     wide = np.maximum(1, abs(r))
     narrow = np.where(wide > 1, 1 / wide, r)
     position = (points / wide[:, None] - rule.points[0].mean()) / rule.interval
 
     def library(f: Framework) -> list[Any]:
-        tables = quadrature._tables(f.ops, rule, f.array(narrow), f.array(r) < -1)[:3]
-        log_f, score, slope = f.ops.interpolate(tables, f.array(position))
+        found = tables.tabulate(f.ops, rule, f.array(narrow), f.array(r) < -1)[:3]
+        log_f, score, slope = f.ops.interpolate(found, f.array(position))
         cdf, scale = f.ops.exp(log_f), f.array(wide)[:, None]
         return [cdf, cdf * score / scale, cdf * slope / scale**2, cdf[0], (cdf * score)[0]]
 

@@ -21,7 +21,8 @@ from relaxed_dists._distributions.formulas import (
     hot,
     normaliser,
 )
-from relaxed_dists._distributions.quadrature import expected_logsumexp, nodes
+from relaxed_dists._distributions.quadrature import expected_logsumexp
+from relaxed_dists._distributions.tables import nodes
 from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 # The nodes of the integral in ``concrete_kl_at_one_temperature``. Few are needed, because the

@@ -23,14 +23,8 @@ from typing import Any
 import numpy as np
 
 from relaxed_dists._distributions.formulas import EULER, count, finite_or, hot
-from relaxed_dists._distributions.quadrature import (
-    _DOUBLE,
-    _SINGLE,
-    _centred,
-    _excess,
-    _Rule,
-    _tables,
-)
+from relaxed_dists._distributions.quadrature import _centred, _excess
+from relaxed_dists._distributions.tables import DOUBLE, SINGLE, Rule, tabulate
 from relaxed_dists._ops import Array, QuadratureOps
 
 THIRD = 2.4041138063191885  # the third central moment of a Gumbel variable, 2 zeta(3)
@@ -39,7 +33,7 @@ VARIANCE = math.pi**2 / 6  # the variance of a Gumbel variable
 
 
 @functools.cache
-def _running(rule: _Rule) -> tuple[Any, Any, Any]:
+def _running(rule: Rule) -> tuple[Any, Any, Any]:
     """Arrays that integrate a function given at the points of a table's intervals.
 
     The first array gives the integral over an interval up to each of its points, the second one
@@ -55,7 +49,7 @@ def _running(rule: _Rule) -> tuple[Any, Any, Any]:
     return from_left(place).T, from_left(np.array([0.5]))[0], np.tri(intervals, k=-1).T
 
 
-def _part(ops: QuadratureOps, rule: _Rule, narrow: Array, high: Array) -> Array:
+def _part(ops: QuadratureOps, rule: Rule, narrow: Array, high: Array) -> Array:
     """A table of E (G - gamma) [V < u] with V = H + narrow G if high, and else G + narrow H.
 
     ``high`` is true at temperatures above 1. The function's derivative is integrated from the
@@ -99,7 +93,7 @@ def exp_concrete_moments(
     ops: QuadratureOps, logits: Array, temperature: Array
 ) -> tuple[Array, Array]:
     """Mean and variance of log_softmax((logits + G) / temperature), G standard Gumbel noise."""
-    rule, high = _DOUBLE if ops.is_double(logits) else _SINGLE, temperature > 1
+    rule, high = DOUBLE if ops.is_double(logits) else SINGLE, temperature > 1
     scale = ops.where(high, temperature, 1.0)
     narrow = ops.where(high, 1 / scale, temperature)
     unit = ops.where(high, 1.0, temperature)[..., None]  # the integrals are moments of unit * y
@@ -107,7 +101,7 @@ def exp_concrete_moments(
     of_g = ops.where(high, narrow, 1.0)[..., None]
     _, offsets = _centred(ops, logits, scale)
     excess = _excess(ops, offsets, narrow, narrow < 0)
-    (log_f, *_), part = _tables(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, high)
+    (log_f, *_), part = tabulate(ops, rule, narrow, narrow < 0), _part(ops, rule, narrow, high)
     near = offsets > NEAR
 
     def terms(t: Array) -> list[Array]:

@@ -105,6 +105,12 @@ class NumpyOps:
             return start, None
         return start, np.stack(outs if values is None else outs[::-1])
 
+    def sums(self, basis: Any, a: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return basis.sums(self, a, v)
+
+    def series(self, basis: Any, a: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return basis.series(self, a, c)
+
     def with_gradient(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function([False] * len(arguments), *arguments)[0]
 
