@@ -3,16 +3,18 @@
 A kernel is a function that is called in place of the formula of the same name.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from relaxed_dists._distributions import divergences, log_moments, quadrature
 from relaxed_dists._distributions.formulas import hot
 
 from .ops import ops
-from .state import forward_mode, known
+from .state import compiling, forward_mode, known
 
 
 def _shared(temperature: Tensor) -> Tensor:
@@ -20,18 +22,58 @@ def _shared(temperature: Tensor) -> Tensor:
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
+def _by_chunks(
+    way: Callable[..., Any], logits: tuple[Tensor, ...], temperatures: tuple[Tensor, ...], k: int
+) -> Any:
+    """way(*logits, *temperatures), in chunks of rows.
+
+    Args:
+        way: A function that returns a tensor, or several, with the batch's shape first.
+        logits: Logits of k categories on the last axis; numbers, if k is 0.
+        temperatures: As many temperatures, perhaps none, single or of the batch's shape.
+        k: The number of categories.
+    """
+    temperatures = tuple(map(_shared, temperatures))
+    event = logits[0].shape[len(logits[0].shape) - bool(k) :]
+    batch = torch.broadcast_shapes(
+        *(x.shape[: x.dim() - len(event)] for x in logits), *(t.shape for t in temperatures)
+    )
+    rows, shared = batch.numel(), all(not t.dim() for t in temperatures)
+    size = quadrature.rows_of_chunk(rows, k or 2, shared)
+    if rows <= size or compiling():
+        return way(*logits, *temperatures)
+    parts = [x.expand(*batch, *event).reshape(rows, *event).split(size) for x in logits]
+    for t in temperatures:
+        each = t.expand(batch).reshape(rows).split(size) if t.dim() else [t] * len(parts[0])
+        parts.append(tuple(map(_shared, each)))
+    found = [way(*some) for some in zip(*parts, strict=True)]
+    if isinstance(found[0], Tensor):
+        return torch.cat(found).reshape(batch + found[0].shape[1:])
+    return tuple(
+        torch.cat(each).reshape(batch + each[0].shape[1:]) for each in zip(*found, strict=True)
+    )
+
+
 def _register(formula: hot) -> None:
+    binary = formula.name.split(".")[1].startswith("binary")
+
     def call(ops: Any, logits: Tensor, temperature: Tensor) -> Any:
-        return formula.formula(ops, logits, _shared(temperature))
+        way = functools.partial(formula.formula, ops)
+        return _by_chunks(way, (logits,), (temperature,), 0 if binary else logits.shape[-1])
 
     ops.kernels[formula.name] = call
 
 
-def _register_kl(formula: hot, at_one_temperature: Callable[..., Any]) -> None:
+def _register_kl(formula: hot, at_one_temperature: Callable[..., Any], binary: bool) -> None:
+    def general(ops: Any, p: Tensor, q: Tensor, t: Tensor, other_t: Tensor) -> Any:
+        return formula.formula(ops, p, t, q, other_t)
+
     def call(ops: Any, logits: Tensor, t: Tensor, other: Tensor, other_t: Tensor) -> Any:
+        k = 0 if binary else logits.shape[-1]
         if _equal(t, other_t):
-            return at_one_temperature(ops, logits, other)
-        return formula.formula(ops, logits, _shared(t), other, _shared(other_t))
+            way = functools.partial(at_one_temperature, ops)
+            return _by_chunks(way, (logits, other), (), k) if k else way(logits, other)
+        return _by_chunks(functools.partial(general, ops), (logits, other), (t, other_t), k)
 
     ops.kernels[formula.name] = call
 
@@ -44,8 +86,8 @@ for _formula in (
     divergences.binary_concrete_entropy,
 ):
     _register(_formula)
-_register_kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature)
-_register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature)
+_register_kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature, False)
+_register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature, True)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -13,6 +13,8 @@ Everything is divided by max(1, abs(r)). A category's offset is then its a_k min
 One of the two Gumbel variables has scale 1, and smooths the other variable, whose scale ``narrow``
 is at most 1, so that few nodes suffice at every temperature. At each temperature log F is a
 function of one variable, which each call tabulates once, as polynomials on intervals.
+
+A large batch is computed in chunks of rows: see ``rows_of_chunk``.
 """
 
 import functools
@@ -23,6 +25,27 @@ from relaxed_dists._distributions import low_rank
 from relaxed_dists._distributions.formulas import EULER, LOWEST, finite_or, hot
 from relaxed_dists._distributions.tables import DOUBLE, QUICK, SINGLE, tabulate
 from relaxed_dists._ops import Array, QuadratureOps
+
+CHUNK = 2**16  # elements of a chunk: with float32, its arrays fit into a processor's cache
+TABLE = 2000  # elements of a row's own table, or fewer
+SUMS = 64  # elements of a row beside a shared table: few, so that small rows make few chunks
+MANY = 2**11  # categories: with more, a table for each row costs less than sharing it saves
+
+
+def rows_of_chunk(rows: int, k: int, shared: bool) -> int:
+    """How many rows of k categories to integrate over at once.
+
+    A chunk has at most CHUNK elements, or is one row. The integrals hold at most 20 arrays of its
+    size. A chunk of one row has a single temperature, for which the integrals are faster.
+
+    Args:
+        rows: The number of rows.
+        k: The number of categories.
+        shared: Whether all rows are known to have one temperature.
+    """
+    if k >= MANY and not shared:
+        return 1
+    return min(rows, max(CHUNK // max(k, SUMS if shared else TABLE), 1))
 
 
 def _excess(ops: QuadratureOps, offsets: Array, narrow: Array, flipped: Array) -> Array:
