@@ -8,6 +8,7 @@ for the logits.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from jax import Array, custom_derivatives, lax
 from relaxed_dists._distributions import divergences, log_moments, quadrature
 from relaxed_dists._distributions.formulas import hot
 
-from .devices import alike
+from .devices import alike, several
 from .ops import ops
 
 _Arrays = tuple[Array, ...]
@@ -180,24 +181,70 @@ def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
     )
 
 
-def _register(formula: hot, way: Callable[..., Any]) -> None:
-    compiled = jax.jit(lambda *arrays: way(*alike(arrays)))
+def _by_chunks(way: Callable[..., Any], k: int, least: int, arrays: _Arrays) -> Any:
+    """way(*arrays), in chunks of rows.
+
+    Arrays on several devices are not chunked: a loop over a sharded axis would gather it.
+
+    Args:
+        way: A function that returns an array, or several, with the batch's shape first.
+        k: The number of categories; 0 for a formula of numbers.
+        least: The least number of rows in a chunk.
+        arrays: Logits of the batch's shape and, unless k is 0, k categories; and temperatures.
+    """
+    batch = arrays[-1].shape
+    if several() or not all(isinstance(n, int) for n in (*batch, k)):
+        return way(*arrays)
+    rows = math.prod(batch)
+    size = max(least, quadrature.rows_of_chunk(rows, k or 2, False))
+    if rows <= size:
+        return way(*arrays)
+    number, lead = -(-rows // size), len(batch)
+
+    def split(x: Array) -> Array:
+        x = x.reshape(rows, *x.shape[lead:])
+        if number * size > rows:  # copies of the first rows fill the last chunk
+            x = jnp.concatenate([x, x[: number * size - rows]])
+        return x.reshape(number, *([size] if size > 1 else []), *x.shape[1:])
+
+    def join(x: Array) -> Array:
+        x = x.reshape(number * size, *x.shape[2 if size > 1 else 1 :])
+        return x[:rows].reshape(batch + x.shape[1:])
+
+    # A chunk is computed anew for its derivatives, so that the loop keeps nothing else.
+    once_more = jax.checkpoint(way)
+    found = lax.map(lambda some: once_more(*some), tuple(map(split, arrays)))
+    return jax.tree.map(join, found)
+
+
+def _register(formula: hot, way: Callable[..., Any], least: int) -> None:
+    binary = "binary" in formula.name or "logit" in formula.name
+
+    def chunked(*arrays: Array) -> Any:
+        return _by_chunks(way, 0 if binary else arrays[0].shape[-1], least, alike(arrays))
+
+    compiled = jax.jit(chunked)
     ops.kernels[formula.name] = lambda ops, *arrays: compiled(*arrays)
 
 
-_register(quadrature.concrete_moments, _moments)
+_register(quadrature.concrete_moments, _moments, 1)
 _register(
     quadrature.binary_concrete_moments,
     functools.partial(quadrature.binary_concrete_moments.formula, ops),
+    1,
 )
-_register(log_moments.exp_concrete_moments, _log_moments)
+_register(log_moments.exp_concrete_moments, _log_moments, 1)
+# On a CPU, XLA makes vector instructions for sums over categories only along the rows.
+LANES = 8
 for _formula in (divergences.concrete_entropy, divergences.binary_concrete_entropy):
-    _register(_formula, _entropy(_formula))
+    _register(_formula, _entropy(_formula), LANES)
 _register(
     divergences.concrete_kl,
     _kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature),
+    LANES,
 )
 _register(
     divergences.logit_concrete_kl,
     _kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature),
+    LANES,
 )

@@ -33,7 +33,7 @@ def peak_bytes(backend: Backend, f: Callable[..., Any], *arrays: Any) -> int:
             if not self.held[key]:
                 self.now -= size
 
-        def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(self, op: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
             found = op(*args, **kwargs or {})
             given = {x.untyped_storage()._cdata for x in arrays}
             for x in tree_leaves(found):
