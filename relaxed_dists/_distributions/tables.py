@@ -1,4 +1,4 @@
-"""Quadrature rules, and tables of the functions that the integrals of ``quadrature`` are made of."""
+"""Quadrature rules, and tables of the functions in the integrals of ``quadrature``."""
 
 from typing import Any
 
