@@ -114,9 +114,16 @@ class _TorchOps:
         return torch.tensordot(x.double(), y.double(), 1).to(x.dtype)
 
     def scan(self, step: Callable[..., Any], start: Any, values: Any, number: int) -> Any:
-        outs = []
+        outs: list[Any] = []
+        room: Any = None
         for i in reversed(range(number)):
             start, out = step(start, None if values is None else values[i])
+            if out is not None and not out.requires_grad:
+                # Small tensors that live on would split the memory that large ones leave, and the
+                # next large ones wouldn't fit into it: malloc would take 100 times as much.
+                if room is None:
+                    room = out.new_empty((number, *out.shape))
+                out = room[len(outs)].copy_(out)
             outs.append(out)
         if outs[0] is None:
             return start, None

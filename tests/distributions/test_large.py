@@ -11,6 +11,7 @@ from harness import Backend
 from memory import peak_bytes
 from quadratures import grouped_moments
 from relaxed_dists._distributions import quadrature
+from relaxed_dists._infer import evidence
 
 K = 50_257
 
@@ -109,3 +110,10 @@ def test_limits_of_a_vocabulary(backend: Backend, seed: int) -> None:
     np.testing.assert_allclose(found, p, rtol=1e-3, atol=1e-9)
     assert found[1].std() < 1e-6 * found[1].mean()
     np.testing.assert_allclose(backend.kl(relaxed(t, logits=x), relaxed(t, logits=x)), 0, atol=1e-3)
+
+
+def test_chunks_of_samples() -> None:
+    """evidence_bounds holds at most 2^23 numbers in a chunk, unless one sample has more."""
+    assert evidence.chunk(1000, None, 8 * K) == 20 == 2**23 // (8 * K)
+    assert evidence.chunk(1000, None, 2**24) == 1
+    assert evidence.chunk(1000, 30, 8 * K) == 30
