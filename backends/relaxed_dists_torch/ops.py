@@ -221,19 +221,12 @@ class _Sums(Function):
         )
 
 
-class _Series(Function):
+class _Series(_Sums):
     """The series of a basis, whose derivatives are sums and series; see QuadratureOps.series."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(basis: Any, a: Tensor, c: Tensor) -> Tensor:
         return cast(Tensor, basis.series(ops, a, c))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, Tensor, Tensor], output: Tensor) -> None:
-        ctx.basis = inputs[0]
-        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

@@ -61,7 +61,7 @@ def evidence_bounds(
         num_samples: The number S of samples.
         chunk_size: The number of samples to draw at once; 1 adds no plate. By default, as many as
             have at most 2^23 numbers at all sites, or one. At 8 x 50,257 categories the default
-            needs about 100 MB in float32, and one sample at once 5 to 10 MB.
+            needs about 100 MB in float32.
         progress_bar: Whether to show a progress bar.
         kwargs: The keyword arguments of model and guide. ``temperature`` is passed to each only if
             its signature takes it. If no temperature is given, both are called at an arbitrary one,
