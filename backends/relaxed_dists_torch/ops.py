@@ -212,13 +212,9 @@ class _Sums(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         basis, (a, v) = ctx.basis, ctx.saved_tensors
-        _, by_a, by_v = ctx.needs_input_grad
-        slope = ops.dot(ops.constant(basis.derivative.T, g), g) if by_a else g
-        return (
-            None,
-            v * ops.series(basis, a, slope) if by_a else None,
-            ops.series(basis, a, g) if by_v else None,
-        )
+        slope = ops.dot(ops.constant(basis.derivative.T, g), g)
+        by_v = ops.series(basis, a, g) if ctx.needs_input_grad[2] else None
+        return None, v * ops.series(basis, a, slope), by_v
 
 
 class _Series(_Sums):
@@ -231,13 +227,9 @@ class _Series(_Sums):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         basis, (a, c) = ctx.basis, ctx.saved_tensors
-        _, by_a, by_c = ctx.needs_input_grad
-        slope = ops.dot(ops.constant(basis.derivative.T, c), c) if by_a else c
-        return (
-            None,
-            g * ops.series(basis, a, slope) if by_a else None,
-            ops.sums(basis, a, g) if by_c else None,
-        )
+        slope = ops.dot(ops.constant(basis.derivative.T, c), c)
+        by_c = ops.sums(basis, a, g) if ctx.needs_input_grad[2] else None
+        return None, g * ops.series(basis, a, slope), by_c
 
 
 class _Slope(Function):
