@@ -1,0 +1,113 @@
+"""The table and the picture, from the JSONs of the runs alone."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.table1.runs import ESTIMATORS, FRAMEWORKS, ROWS, paper
+from benchmarks.tables import show
+
+Result = dict[str, Any]
+
+
+def results(folder: Path) -> list[Result]:
+    """The finished runs in a folder."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def cell(found: Sequence[Result]) -> str:
+    """The mean over seeds and its standard error; with one seed, that of the choice of images."""
+    bounds = np.array([result["test"]["bound"] for result in found])
+    if len(bounds) == 1:
+        return f"{bounds[0]:.1f} ± {found[0]['test']['error']:.1f}, one seed"
+    error = bounds.std(ddof=1) / len(bounds) ** 0.5
+    return f"{bounds.mean():.1f} ± {error:.1f}, {len(bounds)} seeds"
+
+
+def table(found: Iterable[Result], markdown: bool) -> None:
+    """Print a row for each model and estimator: the paper's number beside ours."""
+    cells: dict[tuple[str, str, int], dict[str, list[Result]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for result in found:
+        if "test" in result:
+            key = (result["row"], result["estimator"], result["steps"])
+            cells[key][result["framework"]].append(result)
+    rows = []
+    for row, model in ROWS.items():
+        for estimator, name in ESTIMATORS.items():
+            for key in sorted(key for key in cells if key[:2] == (row, estimator)):
+                frameworks = cells[key]
+                number = paper(row, estimator)
+                first = next(iter(frameworks.values()))[0]
+                texts = [cell(frameworks[f]) if f in frameworks else "" for f in FRAMEWORKS]
+                given = "" if number is None else f"{number:.1f}"
+                numbers = [given, f"{model.best:.1f}", *texts, f"{first['rate']:g}", f"{key[2]:,}"]
+                rows.append([f"{model.task.upper()} {model.about}", name, *numbers])
+    header = ["model", "estimator", "paper", "paper's best", *FRAMEWORKS.values(), "step size"]
+    title = "Nats an image, of the discrete model on the test images; lower is better"
+    show(title, [*header, "steps"], rows, markdown)
+
+
+def rates(found: Iterable[Result], markdown: bool) -> None:
+    """Print the validation bound of each step size that was tried."""
+    rows = [
+        [r["row"], ESTIMATORS[r["estimator"]], FRAMEWORKS[r["framework"]], f"{r['steps']:,}"]
+        + [f"{r['rate']:g}", str(r["seed"]), f"{r['validation']['bound']:.2f}"]
+        + [f"{r['milliseconds_a_step']:.2f}"]
+        for r in found
+    ]
+    header = ["model", "estimator", "framework", "steps", "step size", "seed", "validation"]
+    show("Validation bound, 100 samples", [*header, "ms a step"], rows, markdown)
+
+
+def chosen(found: Iterable[Result], row: str, estimator: str) -> float | None:
+    """The step size with the best validation bound among the NumPyro runs of one length."""
+    tried = [r for r in found if (r["row"], r["estimator"]) == (row, estimator)]
+    tried = [r for r in tried if r["seed"] == 0 and r["steps"] == ROWS[row].steps // 3]
+    tried = [r for r in tried if r["framework"] == "numpyro"]
+    return min(tried, key=lambda r: r["validation"]["bound"])["rate"] if tried else None
+
+
+def picture(found: Iterable[Result], path: Path) -> None:
+    """Draw the validation bound along the training, a panel for each model."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    full = [r for r in found if "test" in r]
+    names = [row for row in ROWS if any(r["row"] == row for r in full)]
+    figure, axes = plt.subplots(2, max(-(-len(names) // 2), 1), figsize=(11, 7), squeeze=False)
+    colours = dict(zip(ESTIMATORS, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
+    for axis, row in zip(axes.flat, names, strict=False):
+        runs = [r for r in full if r["row"] == row]
+        longest = max(r["steps"] for r in runs)
+        for r in runs:
+            if r["steps"] == longest:
+                steps, bounds = zip(*((p["step"], p["validation"]) for p in r["curve"]), strict=True)
+                line = "-" if r["framework"] == "numpyro" else "--"
+                axis.plot(steps, bounds, line, color=colours[r["estimator"]])
+        for estimator in {r["estimator"] for r in runs}:
+            if (number := paper(row, estimator)) is not None:
+                axis.axhline(number, color=colours[estimator], linestyle=":")
+        last = min(r["curve"][-1]["validation"] for r in runs)
+        axis.set(title=row, xlabel="step", ylim=(last - 4, last + 20))
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    axes[0, 0].set_ylabel("nats a validation image")
+    lines = [plt.Line2D([], [], color=colours[e], label=ESTIMATORS[e]) for e in ESTIMATORS]
+    lines += [
+        plt.Line2D([], [], color="grey", linestyle=style, label=label)
+        for style, label in (("-", "NumPyro"), ("--", "Pyro"), (":", "paper, test images"))
+    ]
+    figure.legend(handles=lines, loc="lower center", ncols=len(lines))
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.savefig(path, dpi=100)
+    print(f"The picture is in {path}")
+
+
