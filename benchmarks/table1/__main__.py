@@ -45,8 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help=f"of a run, a multiple of {EPOCH}")
     parser.add_argument("--rate", nargs="+", type=float, help="step sizes of Adam")
-    parser.add_argument("--quick", action="store_true", help="NumPyro, a seed, a third of the steps")
+    parser.add_argument(
+        "--quick", action="store_true", help="NumPyro, a seed, a third of the steps"
+    )
     parser.add_argument("--choose", action="store_true", help="try step sizes, without a test")
+    parser.add_argument("--keep", action="store_true", help="train nothing, keep the parameters")
     parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     parser.add_argument("--list", action="store_true", help="train nothing, list the runs")
     parser.add_argument("--markdown", action="store_true", help="print tables of Markdown")
@@ -58,15 +61,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.quick or options.choose:
         options.framework, options.seed = ["numpyro"], options.seed[:1]
     options.results.mkdir(parents=True, exist_ok=True)
-    missing = [r for r in planned(options) if not (options.results / f"{r.name}.json").exists()]
+    runs = planned(options)
+    missing = [run for run in runs if not (options.results / f"{run.name}.json").exists()]
     if options.list:
         print(*(run.name for run in missing), sep="\n")
-    elif missing and not options.table:
+    elif options.keep or (missing and not options.table):
         from benchmarks import machine
         from benchmarks.table1 import data, train
 
         machine.pin(1)
         images = data.load()
+        if options.keep:
+            for run in runs:
+                train.keep(run, images, options.results)
+            return
         for number, run in enumerate(missing, 1):
             print(f"Run {number} of {len(missing)}: {run.name}", flush=True)
             train.train(run, images, options.results, test=not options.choose)

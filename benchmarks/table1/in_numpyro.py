@@ -12,7 +12,7 @@ import optax
 from numpyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from benchmarks.table1.data import Images
-from benchmarks.table1.runs import CLASSES, EPOCH, PIXELS, SAMPLES, UNITS, Array, Run
+from benchmarks.table1.runs import CLASSES, PIXELS, UNITS, Array, Run
 from relaxed_dists.numpyro import (
     AnnealedSVI,
     Bernoulli,
@@ -64,7 +64,7 @@ class Network:
     def pixels(self, h: jax.Array, x: jax.Array) -> None:
         """The last pixels of an image, as many as x has; at first around the mean image."""
         bias = jax.scipy.special.logit(self.mean[-x.shape[-1] :])
-        logits = dense("pixels", h, x.shape[-1], bias)
+        logits = dense("output", h, x.shape[-1], bias)
         numpyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
 
 
@@ -107,30 +107,45 @@ class VAE(Network):
             self.pixels(h, images)
 
 
+def network(run: Run, frequencies: Array) -> Any:
+    """The run's model and guide."""
+    return (SBN if run.model.task == "sbn" else VAE)(run, frequencies)
+
+
+def bounds_of(
+    run: Run, frequencies: Array, params: dict[str, Any], images: Array, samples: int
+) -> EvidenceBounds:
+    """The bounds of the discrete model with the given parameters, summed over the images."""
+    made, x = network(run, frequencies), jnp.asarray(images, float)
+    how = {"num_samples": samples, "progress_bar": False}
+    return evidence_bounds(jax.random.key(0), params, made.model, made.guide, x, **how)
+
+
 class Training:
     """A training on images that stay on the device, a compiled epoch at a time."""
 
     def __init__(self, run: Run, images: Images) -> None:
-        network: Any = (SBN if run.model.task == "sbn" else VAE)(run, images.frequencies())
-        self.model, self.guide = network.model, network.guide
+        self.run, self.frequencies = run, images.frequencies()
+        made = network(run, self.frequencies)
         loss: Any = Trace_ELBO() if run.model.task == "sbn" else TraceMeanField_ELBO()
         if run.estimator == "loo":
             loss = LeaveOneOut_ELBO(2, vectorize_particles=True)
         sbn = run.model.task == "sbn"
         self.schedule = constant(1.0) if sbn else exponential(1.0, rate=1e-4, floor=0.5, every=500)
         optim = optax.adam(optax.cosine_decay_schedule(run.rate, run.steps))
-        self.svi = AnnealedSVI(self.model, self.guide, optim, loss, self.schedule)
+        self.svi = AnnealedSVI(made.model, made.guide, optim, loss, self.schedule)
         self.images = jnp.asarray(images.train)
-        self.state = self.svi.init(jax.random.key(run.seed), self._batch(jnp.arange(2)))
+        start = jnp.asarray(images.train[:2], float)
+        self.state = self.svi.init(jax.random.key(run.seed), start)
 
+        @jax.jit
         def epoch(state: Any, images: jax.Array, order: jax.Array) -> Any:
-            step = lambda state, rows: self.svi.update(state, images[rows].astype(float))  # noqa: E731
+            def step(state: Any, rows: jax.Array) -> Any:
+                return self.svi.update(state, images[rows].astype(float))
+
             return jax.lax.scan(step, state, order)
 
-        self._epoch = jax.jit(epoch)
-
-    def _batch(self, rows: jax.Array) -> jax.Array:
-        return self.images[rows].astype(float)
+        self._epoch = epoch
 
     @property
     def steps(self) -> int:
@@ -142,11 +157,10 @@ class Training:
         self.state, losses = self._epoch(self.state, self.images, order)
         return float(losses.mean()) / order.shape[1]
 
-    def bounds(self, images: Array, samples: int = SAMPLES) -> EvidenceBounds:
+    def bounds(self, images: Array, samples: int) -> EvidenceBounds:
         """The bounds of the discrete model, summed over the images."""
-        params, x = self.svi.get_params(self.state), jnp.asarray(images, float)
-        how = {"num_samples": samples, "progress_bar": False}
-        return evidence_bounds(jax.random.key(0), params, self.model, self.guide, x, **how)
+        params = self.svi.get_params(self.state)
+        return bounds_of(self.run, self.frequencies, params, images, samples)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint."""

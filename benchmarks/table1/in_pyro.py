@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 from benchmarks.table1.data import Images
-from benchmarks.table1.runs import CLASSES, EPOCH, PIXELS, SAMPLES, UNITS, Array, Run
+from benchmarks.table1.runs import BATCH, CLASSES, PIXELS, UNITS, Array, Run
 from relaxed_dists.pyro import (
     AnnealedSVI,
     Bernoulli,
@@ -65,12 +65,12 @@ class SBN(Network):
 
     def __init__(self, run: Run, frequencies: Array) -> None:
         super().__init__(run, frequencies, UNITS, PIXELS // 2)
-        self.hidden = nn.ModuleList([nn.Linear(PIXELS // 2, UNITS), nn.Linear(UNITS, UNITS)])
+        self.h1, self.h2 = nn.Linear(PIXELS // 2, UNITS), nn.Linear(UNITS, UNITS)
 
     def layers(self, images: Tensor, temperature: Any) -> Tensor:
         """The two layers, which are the guide: the paper draws them from the model itself."""
         h = images[:, : PIXELS // 2] - self.mean[: PIXELS // 2]
-        for name, linear in zip(("h1", "h2"), self.hidden, strict=True):
+        for name, linear in (("h1", self.h1), ("h2", self.h2)):
             h = self.layer(name, linear(h), self.estimator(temperature))
         return h
 
@@ -94,7 +94,7 @@ class VAE(Network):
         super().__init__(run, frequencies, run.model.hidden or UNITS, PIXELS)
         self.encoder = nn.Linear(PIXELS, UNITS)
         hidden = run.model.hidden
-        self.decoder = nn.Sequential(nn.Linear(UNITS, hidden), nn.Tanh()) if hidden else None
+        self.decoder = nn.Linear(UNITS, hidden) if hidden else None
 
     def guide(self, images: Tensor, temperature: Any) -> None:
         """The code of an image."""
@@ -107,7 +107,33 @@ class VAE(Network):
         pyro.module("network", self)
         with pyro.plate("images", len(images)):
             h = self.layer("z", torch.zeros(UNITS))
-            self.pixels(self.decoder(h) if self.decoder else h, images)
+            if self.decoder:
+                h = torch.tanh(self.decoder(h))
+            self.pixels(h, images)
+
+
+def network(run: Run, frequencies: Array) -> Any:
+    """The run's model and guide."""
+    return (SBN if run.model.task == "sbn" else VAE)(run, frequencies)
+
+
+def bounds(made: Any, images: Array, samples: int) -> EvidenceBounds:
+    """The bounds of the discrete model, summed over the images."""
+    x, how = torch.as_tensor(images).float(), {"num_samples": samples, "progress_bar": False}
+    with torch.random.fork_rng():  # so that the training's noise doesn't depend on this call
+        pyro.set_rng_seed(0)
+        return evidence_bounds(made.model, made.guide, x, **how)
+
+
+def bounds_of(
+    run: Run, frequencies: Array, params: dict[str, Array], images: Array, samples: int
+) -> EvidenceBounds:
+    """The bounds of the discrete model with parameters that NumPyro has trained."""
+    pyro.clear_param_store()
+    made = network(run, frequencies)
+    # A weight of torch has the shape (outputs, inputs).
+    made.load_state_dict({name: torch.as_tensor(x.T) for name, x in params.items()})
+    return bounds(made, images, samples)
 
 
 class Training:
@@ -117,16 +143,18 @@ class Training:
         torch.set_num_threads(1)
         pyro.clear_param_store()
         pyro.set_rng_seed(run.seed)
-        network: Any = (SBN if run.model.task == "sbn" else VAE)(run, images.frequencies())
-        self.model, self.guide = network.model, network.guide
+        self.network = network(run, images.frequencies())
         loss: Any = Trace_ELBO() if run.model.task == "sbn" else TraceMeanField_ELBO()
         if run.estimator == "loo":
             loss = LeaveOneOut_ELBO(2, vectorize_particles=True)
         sbn = run.model.task == "sbn"
         self.schedule = constant(1.0) if sbn else exponential(1.0, rate=1e-4, floor=0.5, every=500)
+        size = len(images.train) // BATCH  # steps an epoch
         how = {"optimizer": torch.optim.Adam, "optim_args": {"lr": run.rate}}
-        self.optim = pyro.optim.CosineAnnealingLR({**how, "T_max": run.steps // EPOCH})
-        self.svi = AnnealedSVI(self.model, self.guide, self.optim, loss, self.schedule)
+        self.optim = pyro.optim.CosineAnnealingLR({**how, "T_max": run.steps // size})
+        self.svi = AnnealedSVI(
+            self.network.model, self.network.guide, self.optim, loss, self.schedule
+        )
         self.images = torch.as_tensor(images.train)
 
     @property
@@ -140,12 +168,9 @@ class Training:
         self.optim.step()  # the step size changes once an epoch
         return sum(losses) / order.size
 
-    def bounds(self, images: Array, samples: int = SAMPLES) -> EvidenceBounds:
+    def bounds(self, images: Array, samples: int) -> EvidenceBounds:
         """The bounds of the discrete model, summed over the images."""
-        x, how = torch.as_tensor(images).float(), {"num_samples": samples, "progress_bar": False}
-        with torch.random.fork_rng():
-            pyro.set_rng_seed(0)
-            return evidence_bounds(self.model, self.guide, x, **how)
+        return bounds(self.network, images, samples)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint."""

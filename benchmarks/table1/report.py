@@ -56,9 +56,11 @@ def table(found: Iterable[Result], markdown: bool) -> None:
 def rates(found: Iterable[Result], markdown: bool) -> None:
     """Print the validation bound of each step size that was tried."""
     rows = [
-        [r["row"], ESTIMATORS[r["estimator"]], FRAMEWORKS[r["framework"]], f"{r['steps']:,}"]
-        + [f"{r['rate']:g}", str(r["seed"]), f"{r['validation']['bound']:.2f}"]
-        + [f"{r['milliseconds_a_step']:.2f}"]
+        [
+            *(r["row"], ESTIMATORS[r["estimator"]], FRAMEWORKS[r["framework"]]),
+            *(f"{r['steps']:,}", f"{r['rate']:g}", str(r["seed"])),
+            *(f"{r['validation']['bound']:.2f}", f"{r['milliseconds_a_step']:.2f}"),
+        ]
         for r in found
     ]
     header = ["model", "estimator", "framework", "steps", "step size", "seed", "validation"]
@@ -89,7 +91,9 @@ def picture(found: Iterable[Result], path: Path) -> None:
         longest = max(r["steps"] for r in runs)
         for r in runs:
             if r["steps"] == longest:
-                steps, bounds = zip(*((p["step"], p["validation"]) for p in r["curve"]), strict=True)
+                steps, bounds = zip(
+                    *((p["step"], p["validation"]) for p in r["curve"]), strict=True
+                )
                 line = "-" if r["framework"] == "numpyro" else "--"
                 axis.plot(steps, bounds, line, color=colours[r["estimator"]])
         for estimator in {r["estimator"] for r in runs}:
@@ -109,5 +113,3 @@ def picture(found: Iterable[Result], path: Path) -> None:
     figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(path, dpi=100)
     print(f"The picture is in {path}")
-
-

@@ -7,7 +7,7 @@ import numpy as np
 Array = np.ndarray
 
 BATCH = 100  # images a step
-EPOCH = 500  # steps: one pass over the 50,000 training images
+EPOCH = 500  # steps of an epoch, one pass over the 50,000 training images
 UNITS = 200  # binary units of a layer, or 20 one-hot variables with 10 classes
 CLASSES = 10
 PIXELS = 784
@@ -85,10 +85,10 @@ class Run:
         """The run's model."""
         return ROWS[self.row]
 
-    def order(self, epoch: int) -> Array:
+    def order(self, epoch: int, images: int) -> Array:
         """The images of each step of an epoch, a row of indices a step; the same in Pyro."""
         rng = np.random.default_rng((self.seed, epoch))
-        return rng.permutation(EPOCH * BATCH).reshape(EPOCH, BATCH)
+        return rng.permutation(images).reshape(-1, BATCH)
 
 
 def default_rate(row: str, estimator: str) -> float:

@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,99 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.table1.data import Images
-from benchmarks.table1.runs import EPOCH, SAMPLES, Run
+from benchmarks.table1.runs import BATCH, SAMPLES, Array, Run
 
 POINTS = 12  # of the curve
 SHORT = (1000, 10)  # images and samples of the bound in the curve
 VALIDATION = 100  # samples of the bound by which a step size is chosen
-PART = 1000  # images that are evaluated together
+PART = 1000  # images that are scored together
+KEPT = 50  # test images that are kept with the parameters
+PACKAGES = {"numpyro": ("jax", "numpyro", "optax"), "pyro": ("torch", "pyro-ppl")}
+
+Point = dict[str, float]
 
 
-def bound(training: Any, images: np.ndarray, samples: int, title: str) -> dict[str, float]:
+def started(run: Run, images: Images) -> Any:
+    """The run's training, before its first step."""
+    module = importlib.import_module(f"benchmarks.table1.in_{run.framework}")
+    return module.Training(run, images)
+
+
+def fit(run: Run, images: Images, training: Any, folder: Path) -> Iterator[Point]:
+    """Train, from the checkpoint in the folder if there is one; yield the points of the curve.
+
+    Each point is saved with a checkpoint before it is yielded.
+    """
+    checkpoint, saved = (folder / f"{run.name}.{kind}" for kind in ("checkpoint", "curve"))
+    curve: list[Point] = []
+    if checkpoint.exists():
+        training.load(checkpoint)
+        # The points are written first, so that there may be one more of them.
+        curve = [p for p in json.loads(saved.read_text()) if p["step"] <= training.steps]
+        yield from curve
+    seconds = curve[-1]["seconds"] if curve else 0.0  # of training alone
+    size = len(images.train) // BATCH  # steps
+    epochs, start = run.steps // size, training.steps // size
+    every, losses = max(epochs // POINTS, 1), []
+    with tqdm(range(start, epochs), run.name, epochs, initial=start, unit="epoch") as bar:
+        for epoch in bar:
+            began = time.process_time()  # other programs lengthen it less than the time of day
+            losses.append(training.epoch(run.order(epoch, len(images.train))))
+            seconds += time.process_time() - began
+            bar.set_postfix(loss=f"{losses[-1]:.2f}")
+            if (epoch + 1) % every and epoch + 1 < epochs:
+                continue
+            some, samples = images.validation[: SHORT[0]], SHORT[1]
+            point = {
+                "step": training.steps,
+                "temperature": float(training.schedule(training.steps - 1)),
+                "loss": float(np.mean(losses)),
+                "validation": -training.bounds(some, samples).importance_weighted / len(some),
+                "seconds": seconds,
+            }
+            curve.append(point)
+            losses.clear()
+            saved.write_text(json.dumps(curve))
+            training.save(checkpoint)
+            yield point
+
+
+def bound(training: Any, images: Array, samples: int, title: str) -> dict[str, Any]:
     """Minus the importance-weighted bound of an image, with two standard errors.
 
     `error` is that of the choice of images, from the means of the parts; `sampling_error` is that
     of the samples.
     """
-    bounds = [
-        training.bounds(images[start : start + PART], samples)
-        for start in tqdm(range(0, len(images), PART), title, leave=False)
-    ]
-    parts = -np.array([b.importance_weighted for b in bounds]) / PART
-    sampling = [b.importance_weighted_error / PART for b in bounds]
+    parts = np.array_split(images, max(len(images) // PART, 1))
+    bounds = [training.bounds(part, samples) for part in tqdm(parts, title, leave=False)]
+    sizes = np.array([len(part) for part in parts])
+    means = -np.array([b.importance_weighted for b in bounds]) / sizes
+    sampling = np.linalg.norm([b.importance_weighted_error for b in bounds]) / sizes.sum()
     return {
-        "bound": float(parts.mean()),
-        "error": float(parts.std(ddof=1) / np.sqrt(len(parts))),
-        "sampling_error": float(np.linalg.norm(sampling) / len(parts)),
-        "elbo": float(-np.mean([b.elbo for b in bounds]) / PART),
+        "bound": float(np.average(means, weights=sizes)),
+        "error": float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else None,
+        "sampling_error": float(sampling),
+        "elbo": float(-sum(b.elbo for b in bounds) / sizes.sum()),
         "samples": samples,
     }
+
+
+def keep(run: Run, images: Images, folder: Path) -> None:
+    """Write the parameters of a finished NumPyro run, and the bound of the first test images.
+
+    The file has what a test needs to compute this bound without MNIST.
+    """
+    training, some = started(run, images), images.test[:KEPT]
+    training.load(folder / f"{run.name}.checkpoint")
+    bounds = training.bounds(some, SAMPLES)
+    np.savez_compressed(
+        folder / f"{run.name}.npz",
+        images=np.packbits(some),
+        frequencies=images.frequencies(),
+        bound=-bounds.importance_weighted / KEPT,
+        error=bounds.importance_weighted_error / KEPT,
+        **{name: np.asarray(x) for name, x in training.svi.get_params(training.state).items()},
+    )
 
 
 def train(run: Run, images: Images, folder: Path, test: bool) -> dict[str, Any]:
@@ -48,47 +115,19 @@ def train(run: Run, images: Images, folder: Path, test: bool) -> dict[str, Any]:
     Args:
         run: The run.
         images: The images.
-        folder: Where the JSON goes. Until the end a checkpoint is beside it.
+        folder: Where the JSON goes, and beside it the last checkpoint.
         test: Whether to compute the bound of the test images.
+
+    Returns:
+        What the JSON has.
     """
-    training = importlib.import_module(f"benchmarks.table1.in_{run.framework}").Training(
-        run, images
-    )
-    checkpoint, sidecar = folder / f"{run.name}.checkpoint", folder / f"{run.name}.curve"
-    curve: list[dict[str, float]] = []
-    if checkpoint.exists():
-        training.load(checkpoint)
-        curve = [p for p in json.loads(sidecar.read_text()) if p["step"] <= training.steps]
-    seconds = curve[-1]["seconds"] if curve else 0.0  # of training alone
-    epochs, start = run.steps // EPOCH, training.steps // EPOCH
-    every, losses = max(epochs // POINTS, 1), []
-    with tqdm(range(start, epochs), run.name, epochs, initial=start, unit="epoch") as bar:
-        for epoch in bar:
-            began = time.process_time()  # other programs lengthen it less than the time of day
-            losses.append(training.epoch(run.order(epoch)))
-            seconds += time.process_time() - began
-            bar.set_postfix(loss=f"{losses[-1]:.2f}")
-            if (epoch + 1) % every and epoch + 1 < epochs:
-                continue
-            some, samples = SHORT
-            found = training.bounds(images.validation[:some], samples)
-            point = {
-                "step": training.steps,
-                "temperature": float(training.schedule(training.steps - 1)),
-                "loss": float(np.mean(losses)),
-                "validation": -found.importance_weighted / some,
-                "seconds": seconds,
-            }
-            curve.append(point)
-            losses.clear()
-            sidecar.write_text(json.dumps(curve))
-            training.save(checkpoint)
-    packages = {"numpyro": ("jax", "numpyro", "optax"), "pyro": ("torch", "pyro-ppl")}
+    training = started(run, images)
+    curve = list(fit(run, images, training, folder))
     result: dict[str, Any] = {
         **vars(run),
         "command": shlex.join(["python", "-m", "benchmarks.table1", *sys.argv[1:]]),
         "machine": machine.processor(),
-        "versions": machine.versions("relaxed-dists", *packages[run.framework], "numpy"),
+        "versions": machine.versions("relaxed-dists", *PACKAGES[run.framework], "numpy"),
         "seconds": curve[-1]["seconds"],
         "milliseconds_a_step": 1e3 * curve[-1]["seconds"] / run.steps,
         "curve": curve,
@@ -97,6 +136,4 @@ def train(run: Run, images: Images, folder: Path, test: bool) -> dict[str, Any]:
     if test:
         result["test"] = bound(training, images.test, SAMPLES, "test")
     (folder / f"{run.name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    for file in (checkpoint, sidecar):
-        file.unlink()
     return result

@@ -1,0 +1,103 @@
+"""The table of Jang et al.: its trainings, and its results beside the page that shows them."""
+
+import importlib
+import io
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.table1 import __main__ as table1
+from benchmarks.table1 import data, report, train
+from benchmarks.table1.runs import Run
+from harness import Backend
+
+PAGE = Path(__file__).parents[2] / "docs/table1.md"
+RESULTS = sorted(table1.FOLDER.glob("*.json"))
+KEPT = sorted(table1.FOLDER.glob("*.npz"))
+
+
+@pytest.fixture(autouse=True)
+def _needs() -> None:
+    for package in ("optax", "rich", "tqdm"):
+        pytest.importorskip(package)
+
+
+def test_a_cut_training_goes_on(backend: Backend, tmp_path: Path) -> None:
+    """A training that was cut after a point ends as one that was not, and learns something."""
+    rng = np.random.default_rng(0)
+    on = rng.beta(0.1, 0.1, (2, 784))[rng.integers(2, size=240)]  # two kinds of images
+    images = data.Images(*np.split(rng.random(on.shape) < on, [200, 220]))
+    run = Run(backend.framework, "vae-categorical", "soft", steps=4, rate=1e-2, seed=0)
+    (tmp_path / "cut").mkdir()
+    whole = train.train(run, images, tmp_path, test=True)
+    next(iter(train.fit(run, images, train.started(run, images), tmp_path / "cut")))
+    cut = train.train(run, images, tmp_path / "cut", test=True)
+    for result in (whole, cut):
+        for point in result["curve"]:
+            point.pop("seconds")
+        assert [point["step"] for point in result["curve"]] == [2, 4]
+    assert cut["curve"] == whole["curve"]
+    assert cut["test"] == whole["test"]
+    assert whole["curve"][-1]["loss"] < whole["curve"][0]["loss"] - 1
+    written = json.loads((tmp_path / f"{run.name}.json").read_text())
+    assert written["test"] == whole["test"]
+    assert written["test"]["bound"] <= written["test"]["elbo"]
+
+
+def test_the_file_of_data_runs_no_code() -> None:
+    """A pickle that names a function is refused."""
+    with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print; expected arrays alone"):
+        data._Arrays(io.BytesIO(pickle.dumps(print))).load()
+
+
+def test_bad_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number of steps that is not one of whole epochs is refused before any training."""
+    with pytest.raises(SystemExit):
+        table1.main(["--steps", "600"])
+    assert "--steps got 600; expected a multiple of 500" in capsys.readouterr().err
+
+
+def test_a_cell_is_the_mean_of_its_seeds() -> None:
+    """Three seeds give the mean and its standard error."""
+    found = [{"test": {"bound": x, "error": 0.4}} for x in (99.0, 100.0, 104.0)]
+    assert report.cell(found) == "101.0 ± 1.5, 3 seeds"  # the deviation is 2.65
+    assert report.cell(found[:1]) == "99.0 ± 0.4, one seed"
+
+
+def test_results_have_the_names_of_their_runs() -> None:
+    """A JSON's name is that of the run whose settings it has."""
+    assert RESULTS
+    for path in RESULTS:
+        result = json.loads(path.read_text())
+        run = Run(**{name: result[name] for name in Run.__dataclass_fields__})
+        assert run.name == path.stem
+        assert result["curve"][-1]["step"] == run.steps
+
+
+def test_the_page_has_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page shows the tables that the command prints from the JSONs."""
+    table1.main(["--table", "--markdown"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(rows) > 4
+    shown = PAGE.read_text().splitlines()
+    assert [row for row in rows if row not in shown] == []
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_a_result_is_computed_again(backend: Backend, path: Path) -> None:
+    """Each framework finds the bound that NumPyro found for the parameters it had trained."""
+    kept = dict(np.load(path))
+    result = json.loads(path.with_suffix(".json").read_text())
+    run = Run(**{name: result[name] for name in Run.__dataclass_fields__})
+    bound, error = float(kept.pop("bound")), float(kept.pop("error"))
+    frequencies = kept.pop("frequencies")
+    images = np.unpackbits(kept.pop("images")).reshape(-1, frequencies.size)
+    module = importlib.import_module(f"benchmarks.table1.in_{backend.framework}")
+    again = module.bounds_of(run, frequencies, kept, images, samples=1000)
+    found = -again.importance_weighted / len(images)
+    deviation = np.hypot(error, again.importance_weighted_error / len(images))
+    assert abs(found - bound) < 4 * deviation
+    assert 4 * deviation < 0.5
