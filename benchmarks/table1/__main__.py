@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--choose", action="store_true", help="try step sizes, without a test")
     parser.add_argument("--keep", action="store_true", help="train nothing, keep the parameters")
+    parser.add_argument("--time", action="store_true", help="train nothing, time the steps")
     parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     parser.add_argument("--list", action="store_true", help="train nothing, list the runs")
     parser.add_argument("--markdown", action="store_true", help="print tables of Markdown")
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     missing = [run for run in runs if not (options.results / f"{run.name}.json").exists()]
     if options.list:
         print(*(run.name for run in missing), sep="\n")
-    elif options.keep or (missing and not options.table):
+    elif options.keep or options.time or (missing and not options.table):
         from benchmarks import machine
         from benchmarks.table1 import data, train
 
@@ -74,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if options.keep:
             for run in runs:
                 train.keep(run, images, options.results)
+            return
+        if options.time:
+            report.times({run: train.timed(run, images) for run in runs}, options.markdown)
             return
         for number, run in enumerate(missing, 1):
             print(f"Run {number} of {len(missing)}: {run.name}", flush=True)

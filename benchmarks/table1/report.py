@@ -2,13 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.table1.runs import ESTIMATORS, FRAMEWORKS, ROWS, paper
+from benchmarks.table1.runs import ESTIMATORS, FRAMEWORKS, ROWS, Run, paper
 from benchmarks.tables import show
 
 Result = dict[str, Any]
@@ -65,6 +65,20 @@ def rates(found: Iterable[Result], markdown: bool) -> None:
     ]
     header = ["model", "estimator", "framework", "steps", "step size", "seed", "validation"]
     show("Validation bound, 100 samples", [*header, "ms a step"], rows, markdown)
+
+
+def times(measured: Mapping[Run, float], markdown: bool) -> None:
+    """Print the milliseconds of a step of each run, and the minutes of the training."""
+    rows = [
+        [
+            *(run.row, ESTIMATORS[run.estimator], FRAMEWORKS[run.framework]),
+            *(f"{ms:.2f}", f"{run.steps:,}", f"{ms * run.steps / 60_000:.1f}"),
+        ]
+        for run, ms in measured.items()
+    ]
+    hours = sum(ms * run.steps for run, ms in measured.items()) / 3.6e6
+    header = ["model", "estimator", "framework", "ms a step", "steps", "minutes"]
+    show(f"The processor's time, {hours:.1f} hours in all", header, rows, markdown)
 
 
 def chosen(found: Iterable[Result], row: str, estimator: str) -> float | None:
