@@ -1,7 +1,6 @@
 """The discrete families, one-hot and Bernoulli, whose values may come from an estimator.
 
-A family has the formulas of a distribution, for any framework. A Bernoulli distribution is the
-two-category case of the same formulas.
+A family has the formulas of a distribution, for any framework.
 """
 
 import math
@@ -13,7 +12,7 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import quadrature
 from relaxed_dists._distributions.family import Family, Parameters
 from relaxed_dists._distributions.formulas import (
-    bernoulli_log_probs,
+    finite_or,
     hard_argmax,
     hot,
     log_p,
@@ -38,6 +37,20 @@ def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
     return ops.sum(ops.where(unmasked & number, ops.where(number, value, 0.0) * logs, off))
 
 
+def bernoulli_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
+    """value log p + (1 - value) log(1 - p); -inf for a NaN, or for weight on a value of mass 0."""
+    finite, odds = finite_or(ops, logits)
+    number = value == value  # not NaN
+    weight = ops.where(number, value, 0.0)
+    likely = weight >= 0.5
+    # log p - log(1 - p) is the logit, so one softplus is enough: that of the likelier value, whose
+    # log probability would cancel in the other's sum with the logit.
+    signed = ops.where(likely, odds, -odds)
+    rest = ops.where(likely, 1 - weight, weight)
+    certain = ops.where(value == ops.where(logits > 0, 1.0, 0.0), 0.0 * odds, -math.inf)
+    return ops.where(finite & number, -ops.softplus(-signed) - rest * signed, certain)
+
+
 def categorical_entropy(ops: Ops, logits: Array) -> Array:
     """The entropy, -sum p log p."""
     unmasked, logs = log_p(ops, logits)
@@ -51,6 +64,27 @@ def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
     # The infinity is a constant, since exp(log p) * inf would be NaN where exp(log p) underflows.
     terms = ops.where(q_unmasked, ops.exp(logs) * (logs - log_q), math.inf)
     return ops.sum(ops.where(unmasked, terms, 0.0))
+
+
+def bernoulli_entropy(ops: Ops, logits: Array) -> Array:
+    """The entropy, -p log p - (1 - p) log(1 - p)."""
+    finite, odds = finite_or(ops, logits)
+    terms = ops.sigmoid(odds) * ops.softplus(-odds) + ops.sigmoid(-odds) * ops.softplus(odds)
+    return ops.where(finite, terms, 0.0)
+
+
+def bernoulli_kl(ops: Ops, logits: Array, other: Array) -> Array:
+    """The KL, sum p (log p - log q) over both values; inf if q excludes a value that p does not."""
+    finite, odds = finite_or(ops, logits)
+    q_finite, q_odds = finite_or(ops, other)
+    # With the log odds a of p and b of q, the KL is log p - log q + (1 - p) (b - a). They are those
+    # of p's likelier value, since log p would cancel at the other one.
+    one = logits > 0
+    p_odds, q_odds = ops.where(one, odds, -odds), ops.where(one, q_odds, -q_odds)
+    log_q = -ops.softplus(-q_odds)
+    terms = -ops.softplus(-p_odds) - log_q + ops.sigmoid(-p_odds) * (q_odds - p_odds)
+    possible = ops.where(finite | (one != (other > 0)), math.inf, 0.0 * odds)
+    return ops.where(q_finite, ops.where(finite, terms, -log_q), possible)
 
 
 class OneHot(Family):
@@ -115,8 +149,7 @@ class Bernoulli(OneHot):
         return hard_sign(ops, p.logits, noise), None
 
     def log_prob(self, ops: Ops, p: Parameters, value: Array, sample: Any = None) -> Array:
-        two = bernoulli_log_probs(ops, p.logits)
-        return categorical_log_prob(ops, two, ops.stack(value, 1 - value))
+        return bernoulli_log_prob(ops, p.logits, value)
 
     def valid(self, ops: Ops, value: Array, slack: float, soft: bool = False) -> Array:
         return (value >= 0) & (value <= 1) if soft else (value == 0) | (value == 1)
@@ -141,12 +174,10 @@ class Bernoulli(OneHot):
         return ops.where(p.logits > 0, 1.0, 0.0)
 
     def entropy(self, ops: Ops, p: Parameters) -> Array:
-        return categorical_entropy(ops, bernoulli_log_probs(ops, p.logits))
+        return bernoulli_entropy(ops, p.logits)
 
     def kl(self, ops: Ops, other: Family, p: Parameters, q: Parameters) -> Array:
-        return categorical_kl(
-            ops, bernoulli_log_probs(ops, p.logits), bernoulli_log_probs(ops, q.logits)
-        )
+        return bernoulli_kl(ops, p.logits, q.logits)
 
 
 # The classes below are the discrete counterparts of families in log space and in logit space.
