@@ -16,7 +16,16 @@ from itertools import product
 from pathlib import Path
 
 from benchmarks.table1 import report
-from benchmarks.table1.runs import COLUMNS, EPOCH, ESTIMATORS, FRAMEWORKS, ROWS, Run, default_rate
+from benchmarks.table1.runs import (
+    COLUMNS,
+    EPOCH,
+    ESTIMATORS,
+    FRAMEWORKS,
+    ROWS,
+    SAMPLES,
+    Run,
+    default_rate,
+)
 
 FOLDER = Path(__file__).parent / "results"
 RATES = (1e-3, 3e-3)
@@ -45,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help=f"of a run, a multiple of {EPOCH}")
     parser.add_argument("--rate", nargs="+", type=float, help="step sizes of Adam")
+    parser.add_argument("--samples", type=int, help="of the test bound; 1,000, or 100 with --quick")
     parser.add_argument(
         "--quick", action="store_true", help="NumPyro, a seed, a third of the steps"
     )
@@ -61,12 +71,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--steps got {options.steps}; expected a multiple of {EPOCH}")
     if options.quick or options.choose:
         options.framework, options.seed = ["numpyro"], options.seed[:1]
+    if options.samples is None:
+        options.samples = 100 if options.quick else SAMPLES
+    if options.choose:
+        options.samples = 0
     options.results.mkdir(parents=True, exist_ok=True)
     runs = planned(options)
     missing = [run for run in runs if not (options.results / f"{run.name}.json").exists()]
     if options.list:
         print(*(run.name for run in missing), sep="\n")
-    elif options.keep or options.time or (missing and not options.table):
+        return
+    if options.keep or options.time or (missing and not options.table):
         from benchmarks import machine
         from benchmarks.table1 import data, train
 
@@ -81,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         for number, run in enumerate(missing, 1):
             print(f"Run {number} of {len(missing)}: {run.name}", flush=True)
-            train.train(run, images, options.results, test=not options.choose)
+            train.train(run, images, options.results, options.samples)
     found = report.results(options.results)
     report.rates(found, options.markdown)
     report.table(found, options.markdown)

@@ -30,27 +30,25 @@ def cell(found: Sequence[Result]) -> str:
 
 def table(found: Iterable[Result], markdown: bool) -> None:
     """Print a row for each model and estimator: the paper's number beside ours."""
-    cells: dict[tuple[str, str, int], dict[str, list[Result]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    cells: dict[tuple[Any, ...], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in found:
         if "test" in result:
-            key = (result["row"], result["estimator"], result["steps"])
+            settings = result["rate"], result["steps"], result["test"]["samples"]
+            key = (result["row"], result["estimator"], *settings)
             cells[key][result["framework"]].append(result)
     rows = []
     for row, model in ROWS.items():
         for estimator, name in ESTIMATORS.items():
+            number = paper(row, estimator)
+            given = ["" if number is None else f"{number:.1f}", f"{model.best:.1f}"]
             for key in sorted(key for key in cells if key[:2] == (row, estimator)):
-                frameworks = cells[key]
-                number = paper(row, estimator)
-                first = next(iter(frameworks.values()))[0]
-                texts = [cell(frameworks[f]) if f in frameworks else "" for f in FRAMEWORKS]
-                given = "" if number is None else f"{number:.1f}"
-                numbers = [given, f"{model.best:.1f}", *texts, f"{first['rate']:g}", f"{key[2]:,}"]
-                rows.append([f"{model.task.upper()} {model.about}", name, *numbers])
+                ours = [cell(cells[key][f]) if f in cells[key] else "" for f in FRAMEWORKS]
+                rate, *numbers = key[2:]
+                settings = [f"{rate:g}", *(f"{number:,}" for number in numbers)]
+                rows.append([f"{model.task.upper()} {model.about}", name, *given, *ours, *settings])
     header = ["model", "estimator", "paper", "paper's best", *FRAMEWORKS.values(), "step size"]
     title = "Nats an image, of the discrete model on the test images; lower is better"
-    show(title, [*header, "steps"], rows, markdown)
+    show(title, [*header, "steps", "samples"], rows, markdown)
 
 
 def rates(found: Iterable[Result], markdown: bool) -> None:

@@ -118,14 +118,14 @@ def keep(run: Run, images: Images, folder: Path) -> None:
     )
 
 
-def train(run: Run, images: Images, folder: Path, test: bool) -> dict[str, Any]:
+def train(run: Run, images: Images, folder: Path, samples: int) -> dict[str, Any]:
     """Train, or go on where a run of the same name was cut, and write the run's JSON.
 
     Args:
         run: The run.
         images: The images.
         folder: Where the JSON goes, and beside it the last checkpoint.
-        test: Whether to compute the bound of the test images.
+        samples: The number of samples of the bound of the test images; with 0 it is left out.
 
     Returns:
         What the JSON has.
@@ -142,7 +142,7 @@ def train(run: Run, images: Images, folder: Path, test: bool) -> dict[str, Any]:
         "curve": curve,
         "validation": bound(training, images.validation, VALIDATION, "validation"),
     }
-    if test:
-        result["test"] = bound(training, images.test, SAMPLES, "test")
+    if samples:
+        result["test"] = bound(training, images.test, samples, "test")
     (folder / f"{run.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     return result

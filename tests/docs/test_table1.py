@@ -32,9 +32,9 @@ def test_a_cut_training_goes_on(backend: Backend, tmp_path: Path) -> None:
     images = data.Images(*np.split(rng.random(on.shape) < on, [200, 220]))
     run = Run(backend.framework, "vae-categorical", "soft", steps=4, rate=1e-2, seed=0)
     (tmp_path / "cut").mkdir()
-    whole = train.train(run, images, tmp_path, test=True)
+    whole = train.train(run, images, tmp_path, samples=50)
     next(iter(train.fit(run, images, train.started(run, images), tmp_path / "cut")))
-    cut = train.train(run, images, tmp_path / "cut", test=True)
+    cut = train.train(run, images, tmp_path / "cut", samples=50)
     for result in (whole, cut):
         for point in result["curve"]:
             point.pop("seconds")
