@@ -94,34 +94,35 @@ def picture(found: Iterable[Result], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    full = [r for r in found if "test" in r]
+    full = [r for r in found if r["steps"] == ROWS[r["row"]].steps and "test" in r]
     names = [row for row in ROWS if any(r["row"] == row for r in full)]
-    figure, axes = plt.subplots(2, max(-(-len(names) // 2), 1), figsize=(11, 7), squeeze=False)
+    columns = min(len(names), 3)
+    size = (4 * columns, 3.5 * -(-len(names) // columns) + 0.5)
+    figure, axes = plt.subplots(-(-len(names) // columns), columns, figsize=size, squeeze=False)
     colours = dict(zip(ESTIMATORS, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
-    for axis, row in zip(axes.flat, names, strict=False):
-        runs = [r for r in full if r["row"] == row]
-        longest = max(r["steps"] for r in runs)
-        for r in runs:
-            if r["steps"] == longest:
-                steps, bounds = zip(
-                    *((p["step"], p["validation"]) for p in r["curve"]), strict=True
-                )
-                line = "-" if r["framework"] == "numpyro" else "--"
-                axis.plot(steps, bounds, line, color=colours[r["estimator"]])
-        for estimator in {r["estimator"] for r in runs}:
-            if (number := paper(row, estimator)) is not None:
-                axis.axhline(number, color=colours[estimator], linestyle=":")
-        last = min(r["curve"][-1]["validation"] for r in runs)
-        axis.set(title=row, xlabel="step", ylim=(last - 4, last + 20))
+    styles = dict(zip(FRAMEWORKS, ("-", "--"), strict=True))
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
+    for axis, row in zip(axes.flat, names, strict=False):
+        runs = [r for r in full if r["row"] == row]
+        for r in runs:
+            steps, bounds = np.array([(p["step"], p["validation"]) for p in r["curve"]]).T
+            axis.plot(steps, bounds, styles[r["framework"]], color=colours[r["estimator"]])
+        best = min(r["curve"][-1]["validation"] for r in runs)
+        axis.set(title=row, xlabel="step", ylim=(best - 1, best + 12))
     axes[0, 0].set_ylabel("nats a validation image")
-    lines = [plt.Line2D([], [], color=colours[e], label=ESTIMATORS[e]) for e in ESTIMATORS]
-    lines += [
-        plt.Line2D([], [], color="grey", linestyle=style, label=label)
-        for style, label in (("-", "NumPyro"), ("--", "Pyro"), (":", "paper, test images"))
+    used = {r["estimator"] for r in full}, {r["framework"] for r in full}
+    lines = [
+        plt.Line2D([], [], color=colour, label=ESTIMATORS[name])
+        for name, colour in colours.items()
+        if name in used[0]
     ]
-    figure.legend(handles=lines, loc="lower center", ncols=len(lines))
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    lines += [
+        plt.Line2D([], [], color="grey", linestyle=style, label=FRAMEWORKS[name])
+        for name, style in styles.items()
+        if name in used[1]
+    ]
+    figure.legend(handles=lines, loc="lower center", ncols=4)
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
     figure.savefig(path, dpi=100)
     print(f"The picture is in {path}")
