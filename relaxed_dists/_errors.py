@@ -6,7 +6,7 @@ from typing import Any
 
 def is_number(x: Any) -> bool:
     """Whether x is an int, a float, or an array without dimensions."""
-    return isinstance(x, int | float) or getattr(x, "shape", None) == ()
+    return isinstance(x, (int, float)) or getattr(x, "shape", None) == ()
 
 
 def one_of(name: str, probs: Any, logits: Any) -> None:

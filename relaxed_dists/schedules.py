@@ -46,7 +46,7 @@ def _schedule(temperature: Callable[[Any, Any], Any]) -> Schedule:
     """Make a schedule from a function of the array library and the step."""
 
     def schedule(step: Any) -> Any:
-        if isinstance(step, int | float):
+        if isinstance(step, (int, float)):
             return float(temperature(np, np.float64(step)))
         return temperature(_library(step), step)
 
@@ -72,7 +72,7 @@ def _rate(rate: float) -> None:
 
 def _since(step: Any, start: float) -> Any:
     """The number of steps since the step ``start``; 0 before that step."""
-    if isinstance(step, int | float):
+    if isinstance(step, (int, float)):
         return max(step - start, 0)
     return _library(step).where(step < start, 0, step - start)
 
@@ -279,7 +279,7 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
         )
 
     def schedule(step: Any) -> Any:
-        if isinstance(step, int | float):
+        if isinstance(step, (int, float)):
             place = bisect_right(boundaries, step)
             return schedules[place](step - starts[place])
         now = schedules[0](step)

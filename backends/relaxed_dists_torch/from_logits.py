@@ -229,7 +229,7 @@ class FromLogits(FromFamily):
         value = self._as_value(value)
         if sample is None:
             return value
-        if self._family.own_log_prob and sample.requires_grad:
+        if self._family.own_log_prob is not None and sample.requires_grad:
             if eager():
                 sample._drawn_from = self._origin()  # type: ignore[attr-defined]
             elif by_operator.usable(sample):

@@ -19,7 +19,8 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
     if not isinstance(x, Tensor):
         device = like.device if isinstance(like, Tensor) else None
         try:
-            if isinstance(x, int | float):
+            # Not int | float, which torch.compile can't trace in torch 2.9.
+            if isinstance(x, (int, float)):
                 return float(x)
             # NumPy arrays are copied: torch refuses negative strides and warns of read-only arrays.
             x = torch.as_tensor(np.array(x) if hasattr(x, "__array__") else x, device=device)

@@ -5,7 +5,7 @@ from torch import Size, Tensor
 
 from .seed import Seed
 
-PLAIN = {Tensor, torch.nn.Parameter}  # tensors of other types, such as fake ones, may lack numbers
+PLAIN = (Tensor, torch.nn.Parameter)  # tensors of other types, such as fake ones, may lack numbers
 
 
 def joint(*shapes: Size) -> Size:

@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from . import by_operator, by_triton, compiled
 from .seed import Seed, seed
-from .state import eager, traced, transformed
+from .state import eager, exporting, traced, transformed
 
 
 def _words(bits: Tensor, number: int) -> Tensor:
@@ -53,8 +53,7 @@ def _single(like: Tensor) -> bool:
     exporter can't view a tensor as another dtype, and would fix the number of words and so the
     batch size. On a GPU, doubles take a third of the launches.
     """
-    compiler = torch.compiler
-    compiles = compiler.is_dynamo_compiling() and not compiler.is_exporting()
+    compiles = torch.compiler.is_dynamo_compiling() and not exporting()
     return like.dtype == torch.float32 and (compiles or (like.is_cpu and not traced()))
 
 

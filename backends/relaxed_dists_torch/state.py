@@ -20,11 +20,15 @@ def compiling() -> bool:
 
 
 def exporting() -> bool:
-    """Whether torch.export is tracing; to be called outside of the code that is traced."""
+    """Whether torch.export is tracing."""
     if hasattr(torch.compiler, "is_exporting"):
         return torch.compiler.is_exporting()
     translator = torch._dynamo.symbolic_convert.InstructionTranslator  # torch before 2.7
     return bool(translator.current_tx().export)
+
+
+# torch.compile calls such a function while it traces, and takes the result as a constant.
+exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def traced() -> bool:

@@ -90,7 +90,7 @@ class Estimator:
         # Arrays are checked by the distribution, which knows their framework.
         for name in self.temperatures:
             t = getattr(self, name)
-            fine = not isinstance(t, int | float) or formulas.COLDEST <= t <= formulas.HOTTEST
+            fine = not isinstance(t, (int, float)) or formulas.COLDEST <= t <= formulas.HOTTEST
             if t is None or not fine:
                 raise _errors.bad_temperature(type(self).__name__, t, name)
         samples = getattr(self, "samples", 1)

@@ -259,7 +259,7 @@ class ReinMax(Estimator):
         super().__post_init__()
         # At temperatures below 1, the bias was larger for every function that was measured, and the
         # variance was not smaller.
-        if isinstance(self.temperature, int | float) and self.temperature < 1:
+        if isinstance(self.temperature, (int, float)) and self.temperature < 1:
             raise _errors.too_cold(self.temperature)
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:

@@ -41,8 +41,8 @@ class Stretch(NamedTuple):
 def stretch(name: str, low: Any, high: Any) -> Stretch:
     """The Stretch of the interval from low to high; an error if an end is out of its range."""
     if not (
-        isinstance(low, int | float)
-        and isinstance(high, int | float)
+        isinstance(low, (int, float))
+        and isinstance(high, (int, float))
         and NEAREST <= -low <= FARTHEST
         and NEAREST <= high - 1 <= FARTHEST
     ):
