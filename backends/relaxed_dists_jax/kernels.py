@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, custom_derivatives, lax
 
-from relaxed_dists._distributions import bernoulli, one_hot
+from relaxed_dists._distributions import bernoulli, one_hot, subset
 from relaxed_dists._distributions.formulas import HUGE, LOWEST, hot, softmaxes
 
 from .carrier import get_relaxed, keep_relaxed
@@ -168,3 +168,53 @@ def _own_log_prob(
 
 
 ops.kernels[one_hot.own_concrete_log_prob.name] = _own_log_prob
+
+
+@jax.custom_jvp
+def _one_round(scores: Array, temperature: Array) -> Any:
+    # The formula's sum for the largest score would take as long as a round of the paper's loop.
+    top, largest = ops.one_hot_argmax(scores) > 0, scores.max(-1, keepdims=True)
+    return subset.apart(ops, scores, temperature, top, largest)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _round_tangents(
+    signed: Array, rest: Array, temperature: Array, by_scores: Array, shift: Array | None
+) -> tuple[Array, Array, Array, Array]:
+    """The tangents of a round; ``signed`` is the softmax of the others, with -1 for the largest a.
+
+    A gradient's loop over rounds takes most of its time to store arrays and to read them. So of
+    each round only ``signed`` is stored, and the checkpoint computes the others from it.
+    """
+    top = signed < 0
+    part = jnp.where(top, 0.0, signed)
+    d = by_scores / temperature
+    if shift is not None:
+        d -= shift
+    of_top = jnp.where(top, d, 0.0).sum(-1, keepdims=True)
+    of_others = (part * d).sum(-1, keepdims=True)
+    # The tangent of log(1 - a) for the largest a. That of a itself is made of it, since the
+    # difference d - sum(a d) would cancel where a is near 1.
+    by_top = (1 - rest) * (of_others - of_top)
+    a = part * rest
+    by_a = jnp.where(top, -rest * by_top, a * (d - of_top - rest * (of_others - of_top)))
+    return by_a, jnp.where(top, by_top, by_a / (a - 1)), part * (d - of_others), rest * by_top
+
+
+@functools.partial(_one_round.defjvp, symbolic_zeros=True)
+def _one_round_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> Any:
+    (scores, temperature), (by_scores, by_temperature) = primals, tangents
+    a, log_left, part, rest = _one_round(scores, temperature)
+    shift = None
+    if not isinstance(by_temperature, custom_derivatives.SymbolicZero):
+        # The scores are shifted by their maximum, which drops out of the softmax.
+        z = (scores - lax.stop_gradient(scores.max(-1, keepdims=True))) / temperature
+        shift = z * (by_temperature / temperature)
+    if isinstance(by_scores, custom_derivatives.SymbolicZero):
+        by_scores = jnp.zeros_like(scores)
+    signed = jnp.where(ops.one_hot_argmax(scores) > 0, -1.0, part)
+    found = _round_tangents(signed, rest, temperature, by_scores, shift)
+    return (a, log_left, part, rest), found
+
+
+ops.kernels[subset.one_round.name] = lambda ops, *given: _one_round(*given)

@@ -11,10 +11,11 @@ import jax
 from relaxed_dists._distributions import hard_concrete, permutation, subset
 from relaxed_dists._distributions.formulas import hot, softmaxes
 
-from . import kernels  # noqa: F401 (it registers the kernel of softmaxes)
+from . import kernels  # noqa: F401 (it registers the kernels of INNER)
 from .devices import alike
 from .ops import ops
 
+INNER = (softmaxes, subset.one_round)
 _STATIC = {"k", "hard", "iterations", "stretch"}
 
 
@@ -22,11 +23,11 @@ def _compile(formula: hot) -> None:
     """Register a kernel that compiles the formula once.
 
     Without it, each call outside of jit would compile the formula's loops anew. The compiled
-    formula calls no other kernel than that of softmaxes: kernels on flat arrays would take a tenth
+    formula calls no other kernels than those of INNER: kernels on flat arrays would take a tenth
     more memory.
     """
     plain = type(ops)()
-    plain.kernels[softmaxes.name] = ops.kernels[softmaxes.name]
+    plain.kernels.update((inner.name, ops.kernels[inner.name]) for inner in INNER)
     static = [name for name in inspect.signature(formula.formula).parameters if name in _STATIC]
     compiled = jax.jit(functools.partial(formula.formula, plain), static_argnames=static)
     ops.kernels[formula.name] = lambda ops, *given: compiled(*alike(given))

@@ -20,7 +20,6 @@ from relaxed_dists._distributions.formulas import (
     finite_or,
     hot,
     softmax,
-    softmaxes,
     straight_through,
 )
 from relaxed_dists._distributions.permutation import no_transform
@@ -29,6 +28,7 @@ from relaxed_dists._ops import Array, Ops, QuadratureOps
 
 LIMIT = 2**20  # the largest number of subsets that is enumerated
 WORK = 2**14  # roughly the most numbers that inclusion's arrays have for each event
+BELOW = -1e25  # lower than all scores; divided by COLDEST^2 (a gradient) it doesn't overflow
 SMALL = -9.0  # if log t < SMALL, log((1 - exp(-t)) / t) is -t / 2 + t^2 / 24 to rounding
 
 
@@ -80,26 +80,44 @@ def rounds(ops: QuadratureOps, k: int, scores: Array, temperature: Array) -> Arr
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
         scores, taken = carry
-        log_a, a = softmaxes(ops, scores, temperature)
-        return (scores + _log1m(ops, log_a, a), taken + a), None
+        a, log_left, _, _ = one_round(ops, scores, temperature)
+        return (scores + log_left, taken + a), None
 
     (_, value), _ = ops.scan(take, (scores, 0.0 * scores), None, k)
     return value
 
 
+@hot
+def one_round(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array, Array, Array]:
+    """A round's softmax a and log(1 - a), both exact where the largest a rounds to 1.
+
+    Also two parts of a: the softmax of all but the largest score, with 0 in its place, and the sum
+    of their a. The product is a, but for the largest score.
+    """
+    top = ops.one_hot_argmax(scores) > 0
+    # A maximum would split its gradient among equal scores.
+    largest = ops.sum(ops.where(top, scores, 0.0))[..., None]
+    return apart(ops, scores, temperature, top, largest)
+
+
+def apart(
+    ops: Ops, scores: Array, temperature: Array, top: Array, largest: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The results of ``one_round``, given where the largest score is, and this score."""
+    others = ops.where(top, BELOW, scores)
+    second = ops.stop_gradient(ops.max(others))[..., None]
+    weight = ops.where(top, 0.0, ops.exp((others - second) / temperature))
+    total = ops.clip(ops.sum(weight), 1e-30, math.inf)[..., None]  # at least 1 if there are others
+    logit = ops.log(total) + (second - largest) / temperature
+    rest = ops.sigmoid(logit)  # the sum of the others' a, which is 1 - a for the largest a
+    small = weight * (rest / total)
+    a = ops.where(top, ops.exp(-ops.softplus(logit)), small)
+    # Any other a is at most 1/2, so log1p(-a) is exact.
+    return a, ops.where(top, -ops.softplus(-logit), ops.log1p(-small)), weight / total, rest
+
+
 def _number(ops: QuadratureOps, unmasked: Array) -> Array:
     return ops.sum(ops.where(unmasked, 1.0, 0.0))[..., None]
-
-
-def _log1m(ops: QuadratureOps, log_a: Array, a: Array) -> Array:
-    """log(1 - a); for the largest a, which may round to 1, the log of the sum of the others."""
-    top = ops.one_hot_argmax(log_a) > 0
-    others = ops.where(top, LOWEST, log_a)
-    largest = ops.stop_gradient(ops.max(others))[..., None]
-    rest = ops.where(top, 0.0, ops.exp(others - largest))
-    log_rest = largest + ops.log(ops.clip(ops.sum(rest), 1e-30, math.inf))[..., None]
-    # Any other a is at most 1/2, so log1p(-a) is exact.
-    return ops.where(top, log_rest, ops.log1p(-ops.where(top, 0.0, a)))
 
 
 def _rule(k: int, double: bool) -> tuple[Any, Any, Any]:

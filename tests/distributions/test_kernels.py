@@ -80,6 +80,7 @@ CASES: dict[Any, tuple[Any, ...]] = {
     subset.largest: ("logits", "gumbel", 2),
     subset.relaxed: (2, False, *LOGITS, "gumbel"),
     subset.rounds: (2, "gumbel", "t[]"),
+    subset.one_round: ("gumbel", "t[]"),
     subset.log_prob: (2, "logits", "two"),
     subset.inclusion: (2, "logits"),
     subset.entropy: (2, "logits", "every"),
@@ -102,7 +103,7 @@ NO_GRADIENT = {
     subset.largest,
 }
 # The kernels of JAX that are more than the compiled formulas.
-WRITTEN = ("bernoulli.", "one_hot.", "formulas.softmaxes")
+WRITTEN = ("bernoulli.", "one_hot.", "formulas.softmaxes", "subset.one_round")
 BY_NAME = {formula.name: formula for formula in CASES}
 
 
