@@ -172,9 +172,7 @@ ops.kernels[one_hot.own_concrete_log_prob.name] = _own_log_prob
 
 @jax.custom_jvp
 def _one_round(scores: Array, temperature: Array) -> Any:
-    # The formula's sum for the largest score would take as long as a round of the paper's loop.
-    top, largest = ops.one_hot_argmax(scores) > 0, scores.max(-1, keepdims=True)
-    return subset.apart(ops, scores, temperature, top, largest)
+    return subset.one_round.formula(ops, scores, temperature)
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
@@ -212,7 +210,7 @@ def _one_round_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> A
         shift = z * (by_temperature / temperature)
     if isinstance(by_scores, custom_derivatives.SymbolicZero):
         by_scores = jnp.zeros_like(scores)
-    signed = jnp.where(ops.one_hot_argmax(scores) > 0, -1.0, part)
+    signed = jnp.where(subset.largest_score(ops, scores)[0], -1.0, part)
     found = _round_tangents(signed, rest, temperature, by_scores, shift)
     return (a, log_left, part, rest), found
 

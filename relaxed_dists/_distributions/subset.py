@@ -91,29 +91,28 @@ def rounds(ops: QuadratureOps, k: int, scores: Array, temperature: Array) -> Arr
 def one_round(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array, Array, Array]:
     """A round's softmax a and log(1 - a), both exact where the largest a rounds to 1.
 
-    Also two parts of a: the softmax of all but the largest score, with 0 in its place, and the sum
-    of their a. The product is a, but for the largest score.
+    Also two parts of a: the softmax of all scores but the largest, with 0 in its place, and the sum
+    of their a. The product is a, but for the largest score. If several scores are the largest, none
+    is left out.
     """
-    top = ops.one_hot_argmax(scores) > 0
-    # A maximum would split its gradient among equal scores.
-    largest = ops.sum(ops.where(top, scores, 0.0))[..., None]
-    return apart(ops, scores, temperature, top, largest)
-
-
-def apart(
-    ops: Ops, scores: Array, temperature: Array, top: Array, largest: Array
-) -> tuple[Array, Array, Array, Array]:
-    """The results of ``one_round``, given where the largest score is, and this score."""
+    top, single = largest_score(ops, scores)
     others = ops.where(top, BELOW, scores)
     second = ops.stop_gradient(ops.max(others))[..., None]
     weight = ops.where(top, 0.0, ops.exp((others - second) / temperature))
     total = ops.clip(ops.sum(weight), 1e-30, math.inf)[..., None]  # at least 1 if there are others
-    logit = ops.log(total) + (second - largest) / temperature
-    rest = ops.sigmoid(logit)  # the sum of the others' a, which is 1 - a for the largest a
+    logit = ops.log(total) + (second - ops.max(scores)[..., None]) / temperature
+    rest = ops.where(single, ops.sigmoid(logit), 1.0)  # 1 - a for the largest a
     small = weight * (rest / total)
     a = ops.where(top, ops.exp(-ops.softplus(logit)), small)
     # Any other a is at most 1/2, so log1p(-a) is exact.
     return a, ops.where(top, -ops.softplus(-logit), ops.log1p(-small)), weight / total, rest
+
+
+def largest_score(ops: Ops, scores: Array) -> tuple[Array, Array]:
+    """Where a single score is the largest, and whether there is one."""
+    largest = scores == ops.max(scores)[..., None]
+    single = ops.sum(ops.where(largest, 1.0, 0.0))[..., None] == 1
+    return largest & single, single
 
 
 def _number(ops: QuadratureOps, unmasked: Array) -> Array:
