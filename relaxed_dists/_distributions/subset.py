@@ -95,24 +95,26 @@ def one_round(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array
     of their a. The product is a, but for the largest score. If several scores are the largest, none
     is left out.
     """
-    top, single = largest_score(ops, scores)
+    top, single, largest = largest_score(ops, scores)
     others = ops.where(top, BELOW, scores)
     second = ops.stop_gradient(ops.max(others))[..., None]
-    weight = ops.where(top, 0.0, ops.exp((others - second) / temperature))
-    total = ops.clip(ops.sum(weight), 1e-30, math.inf)[..., None]  # at least 1 if there are others
-    logit = ops.log(total) + (second - ops.max(scores)[..., None]) / temperature
+    weight = ops.exp((others - second) / temperature)
+    total = ops.sum(weight)[..., None]  # at least 1
+    logit = ops.log(total) + (second - largest) / temperature
     rest = ops.where(single, ops.sigmoid(logit), 1.0)  # 1 - a for the largest a
-    small = weight * (rest / total)
+    part = weight / total
+    small = part * rest
     a = ops.where(top, ops.exp(-ops.softplus(logit)), small)
     # Any other a is at most 1/2, so log1p(-a) is exact.
-    return a, ops.where(top, -ops.softplus(-logit), ops.log1p(-small)), weight / total, rest
+    return a, ops.where(top, -ops.softplus(-logit), ops.log1p(-small)), part, rest
 
 
-def largest_score(ops: Ops, scores: Array) -> tuple[Array, Array]:
-    """Where a single score is the largest, and whether there is one."""
-    largest = scores == ops.max(scores)[..., None]
-    single = ops.sum(ops.where(largest, 1.0, 0.0))[..., None] == 1
-    return largest & single, single
+def largest_score(ops: Ops, scores: Array) -> tuple[Array, Array, Array]:
+    """Where a single score is the largest, whether there is one, and the largest score."""
+    largest = ops.max(scores)[..., None]
+    is_largest = scores == largest
+    single = ops.sum(ops.where(is_largest, 1.0, 0.0))[..., None] == 1
+    return is_largest & single, single, largest
 
 
 def _number(ops: QuadratureOps, unmasked: Array) -> Array:
