@@ -93,7 +93,7 @@ def one_round(ops: Ops, scores: Array, temperature: Array) -> tuple[Array, Array
 
     Also two parts of a: the softmax of all scores but the largest, with 0 in its place, and the sum
     of their a. The product is a, but for the largest score. If several scores are the largest, none
-    is left out.
+    is left out: none of their a is above 1/2, and a maximum would split its gradient among them.
     """
     top, single, largest = largest_score(ops, scores)
     others = ops.where(top, BELOW, scores)
