@@ -99,6 +99,7 @@ class Draw(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         ctx.set_materialize_grads(False)
         x, noise, t, hard = inputs[:4]
+        # An operator that makes its noise from a seed gets None in place of noise.
         ctx.shapes = x.shape, None if noise is None else noise.shape, t.shape
         ctx.save_for_backward(t, output[0], None if hard else output[1])
 
@@ -117,7 +118,7 @@ class Draw(Function):
 class BinaryDraw(Function):
     """A logit y = (x + noise) / t, and the value.
 
-    The value is sigmoid(y) or, if ``hard``, 1 where y is positive and 0 elsewhere, with the
+    The value is sigmoid(y) or, if ``hard``, 1 where x + noise is positive and 0 elsewhere, with the
     gradient of sigmoid(y).
     """
 

@@ -1,4 +1,4 @@
-"""The hot formulas by operators, in code that torch.compile makes, for float32 on a CPU.
+"""Draws and densities by operators, in code that torch.compile makes, for float32 on a CPU.
 
 The functions have the names and the signatures of those in ``compiled``, whose kernels the
 operators call.
@@ -20,7 +20,7 @@ _ops: Any = torch.ops.relaxed_dists
 
 
 def _ready() -> bool:
-    """Whether operators have all that is asked of them here; they are defined at the first use.
+    """Whether the operators can be used here; the first call defines them.
 
     They have no rule for vmap and none for forward mode, and an exported program would not run
     where this library is not imported.
@@ -43,27 +43,27 @@ def usable(*given: Any) -> bool:
 
 
 def takes(*tensors: Tensor | None) -> bool:
-    """Whether the operators can take tensors of any class, as those in a gradient's trace."""
+    """Whether the operators can take tensors of any class, such as those that trace a gradient."""
     fit = (x is None or (x.dtype is torch.float32 and x.is_cpu) for x in tensors)
     return _ready() and all(fit)
 
 
 def seed() -> Tensor:
-    """The number of a new seed, from torch's generator each time that the compiled code runs."""
-    # torch.compile refuses random_, makes the numbers of torch.randint in its own way, and would
-    # merge two calls of an operator of ours that have the same arguments.
+    """A new seed, drawn from torch's generator each time that the compiled code runs."""
+    # torch.compile refuses random_, and makes other numbers than eager code for torch.randint. It
+    # would merge two calls of one of this library's operators that have the same arguments.
     number: Tensor = torch.ops.aten.random(torch.empty((), dtype=torch.int64, device="cpu"))
     return number
 
 
 def gumbel(seed: Seed, like: Any = None) -> Tensor:
-    """Standard Gumbel noise."""
+    """Standard Gumbel noise from a seed."""
     found: Tensor = _ops.noise(seed.number, seed.shape, True)
     return found
 
 
 def logistic(seed: Seed, like: Any = None) -> Tensor:
-    """Standard logistic noise."""
+    """Standard logistic noise from a seed."""
     found: Tensor = _ops.noise(seed.number, seed.shape, False)
     return found
 
@@ -80,7 +80,11 @@ def _seed_and_noise(noise: Tensor | Seed) -> tuple[Any, Any]:
 def draw(
     x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True, own: bool = False
 ) -> tuple[Any, ...]:
-    """y = log_softmax((x + noise) / t), and its exponential or the one-hot argmax of x + noise."""
+    """A log value y = log_softmax((x + noise) / t), or None if not ``log``, and the value.
+
+    The value is exp(y) or, if ``hard``, the one-hot argmax of x + noise. If ``own``, a third result
+    is the log density of the draw on the simplex.
+    """
     shape = (*joint(noise.shape[:-1], x.shape[:-1], t.shape), x.shape[-1])
     seed, drawn = _seed_and_noise(noise)
     y, value, density = _ops.draw(x, drawn, t, hard, log, own, seed, shape)
@@ -97,13 +101,13 @@ def draw_back(
     by_t: bool,
     by_own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``draw`` by x and, if ``by_t``, by t."""
+    """The gradients of a draw with respect to x and, if ``by_t``, with respect to t."""
     dx, dt = _ops.draw_back(y, p, t, by_y, by_value, by_t, by_own)
     return dx, dt if by_t else None
 
 
 def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
-    """The log density of log values y, in log space or on the simplex, one a row."""
+    """The log density of each row of log values y, in log space or, if ``simplex``, of exp(y)."""
     found: Tensor = _ops.density(x, t, y, simplex)
     return found
 
@@ -111,7 +115,7 @@ def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
 def density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, simplex: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of ``density`` by x, t and y, those that are wanted."""
+    """The wanted gradients with respect to x, t and y, from the gradient g of ``density``."""
     return _wanted(_ops.density_back(x, t, y, g, simplex, wanted), wanted)
 
 
@@ -120,21 +124,24 @@ def _wanted(found: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> tuple[Tensor
 
 
 def mass(x: Tensor, value: Tensor) -> tuple[Tensor, None]:
-    """sum_k value_k log p_k, one a row; and no logs, which the way back computes again."""
+    """The log mass sum_k value_k log p_k of each row; log p is None: ``mass_back`` computes it."""
     return _ops.mass(x, value), None
 
 
 def mass_back(
     x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool], logs: None = None
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of ``mass`` by x and by the value."""
+    """The wanted gradients with respect to x and the value, from the gradient g of ``mass``."""
     return _wanted(_ops.mass_back(x, value, g, wanted), wanted)
 
 
 def binary_draw(
     x: Tensor, noise: Tensor | Seed, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
-    """y = (x + noise) / t, and its sigmoid, or 1 where x + noise is positive."""
+    """A logit y = (x + noise) / t, or None if not ``log``, and the value.
+
+    The value is sigmoid(y) or, if ``hard``, 1 where x + noise is positive and 0 elsewhere.
+    """
     seed, drawn = _seed_and_noise(noise)
     shape = joint(noise.shape, x.shape, t.shape)
     y, value = _ops.binary_draw(x, drawn, t, hard, log, seed, shape)
@@ -144,13 +151,13 @@ def binary_draw(
 def binary_draw_back(
     y: Tensor, t: Tensor, by_y: Tensor | None, by_value: Tensor | None, by_t: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of ``binary_draw`` by x and, if ``by_t``, by t."""
+    """The gradients of a binary draw with respect to x and, if ``by_t``, with respect to t."""
     dx, dt = _ops.binary_draw_back(y, t, by_y, by_value, by_t)
     return dx, dt if by_t else None
 
 
 def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
-    """The log density of logits y, of the logit or on (0, 1)."""
+    """The log density of the logits y or, if ``unit``, of sigmoid(y) in (0, 1)."""
     found: Tensor = _ops.binary_density(x, t, y, unit)
     return found
 
@@ -158,5 +165,5 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
 def binary_density_back(
     x: Tensor, t: Tensor, y: Tensor, g: Tensor, unit: bool, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of ``binary_density`` by x, t and y, those that are wanted."""
+    """The wanted gradients with respect to x, t and y, from the gradient g of the density."""
     return _wanted(_ops.binary_density_back(x, t, y, g, unit, wanted), wanted)

@@ -1,8 +1,8 @@
 """The compiled kernels as operators of torch.library, which torch.compile leaves as they are.
 
-``by_operator`` calls them, and imports this module when torch first compiles, since it takes time
-to register them. They return new tensors, of which those that are not wanted are empty. Their
-gradients are those of the functions in ``autograd``.
+``by_operator`` calls the operators. It imports this module when torch first compiles, since to
+register them takes time. An operator returns new tensors, and an empty one for each result that is
+not wanted. The gradients are those of the functions in ``autograd``.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Outputs = tuple[Tensor, ...]
 
 
 def _define(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]) -> str:
-    """Define an operator by its schema, its kernel and the shapes of its results; its name."""
+    """Define an operator by its schema, its kernel and its results' shapes, and return its name."""
     name = schema.split("(", 1)[0]
     _library.define(schema)
     _library.impl(name, kernel, "CPU")
@@ -40,7 +40,7 @@ def _filled(like: Tensor, found: tuple[Tensor | None, ...]) -> Outputs:
 
 
 def _shapes(like: Tensor, *shapes: Any) -> Outputs:
-    """New tensors of these shapes; of no number for None."""
+    """New tensors of these shapes; an empty one for None."""
     return (*(like.new_empty((0,) if shape is None else shape) for shape in shapes),)
 
 
