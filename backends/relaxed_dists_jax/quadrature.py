@@ -181,22 +181,24 @@ def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
     )
 
 
-def _by_chunks(way: Callable[..., Any], k: int, least: int, arrays: _Arrays) -> Any:
+def _by_chunks(way: Callable[..., Any], least: int, arrays: _Arrays) -> Any:
     """way(*arrays), in chunks of rows.
 
-    Arrays on several devices are not chunked: a loop over a sharded axis would gather it.
+    Arrays on several devices are not chunked, since a loop over a sharded axis would gather it, and
+    neither are arrays of symbolic shapes.
 
     Args:
         way: A function that returns an array, or several, with the batch's shape first.
-        k: The number of categories; 0 for a formula of numbers.
         least: The least number of rows in a chunk.
-        arrays: Logits of the batch's shape and, unless k is 0, k categories; and temperatures.
+        arrays: Logits, with or without a last axis of categories, and temperatures of the batch's
+            shape. The first array has logits, and the last one temperatures.
     """
     batch = arrays[-1].shape
+    k = arrays[0].shape[-1] if arrays[0].ndim > len(batch) else 2  # a number counts as a pair
     if several() or not all(isinstance(n, int) for n in (*batch, k)):
         return way(*arrays)
     rows = math.prod(batch)
-    size = max(least, quadrature.rows_of_chunk(rows, k or 2, False))
+    size = max(least, quadrature.rows_of_chunk(rows, k, False))
     if rows <= size:
         return way(*arrays)
     number, lead = -(-rows // size), len(batch)
@@ -218,10 +220,8 @@ def _by_chunks(way: Callable[..., Any], k: int, least: int, arrays: _Arrays) -> 
 
 
 def _register(formula: hot, way: Callable[..., Any], least: int) -> None:
-    binary = "binary" in formula.name or "logit" in formula.name
-
     def chunked(*arrays: Array) -> Any:
-        return _by_chunks(way, 0 if binary else arrays[0].shape[-1], least, alike(arrays))
+        return _by_chunks(way, least, alike(arrays))
 
     compiled = jax.jit(chunked)
     ops.kernels[formula.name] = lambda ops, *arrays: compiled(*arrays)

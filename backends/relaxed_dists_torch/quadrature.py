@@ -18,7 +18,7 @@ from .state import compiling, forward_mode, known
 
 
 def _shared(temperature: Tensor) -> Tensor:
-    """The temperature, as a scalar if it is one number: all rows then share one interpolation."""
+    """The temperature, as a scalar if it is one number: all rows then share one table."""
     return temperature.reshape(()) if temperature.numel() == 1 else temperature
 
 
@@ -34,7 +34,7 @@ def _by_chunks(
         k: The number of categories.
     """
     temperatures = tuple(map(_shared, temperatures))
-    event = logits[0].shape[len(logits[0].shape) - bool(k) :]
+    event: tuple[int, ...] = (k,) if k else ()
     batch = torch.broadcast_shapes(
         *(x.shape[: x.dim() - len(event)] for x in logits), *(t.shape for t in temperatures)
     )
@@ -54,9 +54,7 @@ def _by_chunks(
     )
 
 
-def _register(formula: hot) -> None:
-    binary = formula.name.split(".")[1].startswith("binary")
-
+def _register(formula: hot, binary: bool) -> None:
     def call(ops: Any, logits: Tensor, temperature: Tensor) -> Any:
         way = functools.partial(formula.formula, ops)
         return _by_chunks(way, (logits,), (temperature,), 0 if binary else logits.shape[-1])
@@ -65,27 +63,25 @@ def _register(formula: hot) -> None:
 
 
 def _register_kl(formula: hot, at_one_temperature: Callable[..., Any], binary: bool) -> None:
-    def general(ops: Any, p: Tensor, q: Tensor, t: Tensor, other_t: Tensor) -> Any:
-        return formula.formula(ops, p, t, q, other_t)
-
     def call(ops: Any, logits: Tensor, t: Tensor, other: Tensor, other_t: Tensor) -> Any:
+        def general(logits: Tensor, other: Tensor, t: Tensor, other_t: Tensor) -> Any:
+            return formula.formula(ops, logits, t, other, other_t)
+
         k = 0 if binary else logits.shape[-1]
-        if _equal(t, other_t):
-            way = functools.partial(at_one_temperature, ops)
-            return _by_chunks(way, (logits, other), (), k) if k else way(logits, other)
-        return _by_chunks(functools.partial(general, ops), (logits, other), (t, other_t), k)
+        if not _equal(t, other_t):
+            return _by_chunks(general, (logits, other), (t, other_t), k)
+        if binary:  # a closed form without an integral
+            return at_one_temperature(ops, logits, other)
+        return _by_chunks(functools.partial(at_one_temperature, ops), (logits, other), (), k)
 
     ops.kernels[formula.name] = call
 
 
-for _formula in (
-    quadrature.concrete_moments,
-    quadrature.binary_concrete_moments,
-    log_moments.exp_concrete_moments,
-    divergences.concrete_entropy,
-    divergences.binary_concrete_entropy,
-):
-    _register(_formula)
+_register(quadrature.concrete_moments, False)
+_register(quadrature.binary_concrete_moments, True)
+_register(log_moments.exp_concrete_moments, False)
+_register(divergences.concrete_entropy, False)
+_register(divergences.binary_concrete_entropy, True)
 _register_kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature, False)
 _register_kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature, True)
 

@@ -27,9 +27,9 @@ from relaxed_dists._distributions.tables import DOUBLE, QUICK, SINGLE, tabulate
 from relaxed_dists._ops import Array, QuadratureOps
 
 CHUNK = 2**16  # elements of a chunk: with float32, its arrays fit into a processor's cache
-TABLE = 2000  # elements of a row's own table, or fewer
-SUMS = 64  # elements of a row beside a shared table: few, so that small rows make few chunks
-MANY = 2**11  # categories: with more, a table for each row costs less than sharing it saves
+TABLE = 2000  # elements that a row counts for, at least, if it has a table: a table has fewer
+SUMS = 64  # elements that a row counts for, at least, if all rows share one table
+MANY = 2**11  # a row of so many categories is a chunk: this saves more time than its table takes
 
 
 def rows_of_chunk(rows: int, k: int, shared: bool) -> int:
