@@ -115,6 +115,13 @@ def peak() -> int:
     return found if sys.platform == "darwin" else 1024 * found
 
 
+def reset_peak() -> int:
+    """Reset the peak, which imports raised, if the system is Linux; return the peak so far."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
 def point(framework: str, what: str, number: int) -> tuple[float, int]:
     """The median seconds of a call, and the bytes that it needs at most."""
     clock = machine.pin(1)
@@ -123,9 +130,7 @@ def point(framework: str, what: str, number: int) -> tuple[float, int]:
     step = make(shapes.get(what), number)
     # A small step first, so that the framework's set-up is not measured.
     make((1, 10) if what in shapes else None, 1)()
-    with contextlib.suppress(OSError):  # on Linux this resets the peak, which imports raised
-        Path("/proc/self/clear_refs").write_text("5")
-    before = peak()
+    before = reset_peak()
     step()
     times: list[float] = []
     while sum(times) < 0.3 or (len(times) < 3 and sum(times) < 5):

@@ -2,23 +2,21 @@
 
     python -m benchmarks.speed.large [--markdown]
 
-In float32, on one thread. Each line has its own process, so that the process's peak of memory is
-its own. The memory is what a call needs beside its arguments, its results included.
+In float32, on one thread. Each call has its own process, so that the process's peak of memory is
+the call's. The memory is what a call needs beside its arguments, with its results.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.speed.growth import FRAMEWORKS, MB, peak
+from benchmarks.speed.growth import FRAMEWORKS, MB, peak, reset_peak
 from benchmarks.tables import show
 
 CASES = {
@@ -49,7 +47,7 @@ def torch_call(what: str, shape: tuple[int, int]) -> Callable[[], object]:
         with pyro.plate("rows", shape[0]):
             pyro.sample("z", OneHotCategorical(logits=x))
 
-    return calls(what, p, q, z, torch.distributions.kl_divergence, p.sample).get(what) or (
+    return calls(p, q, z, torch.distributions.kl_divergence, p.sample).get(what) or (
         lambda: evidence_bounds(model, guide, x, y, **evidence(what))
     )
 
@@ -80,14 +78,14 @@ def jax_call(what: str, shape: tuple[int, int]) -> Callable[[], object]:
 
     def call(x: jax.Array, y: jax.Array, z: jax.Array) -> Any:
         p, q = RelaxedOneHotCategorical(0.5, logits=x), RelaxedOneHotCategorical(0.7, logits=y)
-        return calls(what, p, q, z, dist.kl_divergence, lambda: p.sample(key))[what]()
+        return calls(p, q, z, dist.kl_divergence, lambda: p.sample(key))[what]()
 
     z = RelaxedOneHotCategorical(0.5, logits=x).sample(key)
     compiled = jax.jit(call).lower(x, y, z).compile()
     return lambda: jax.block_until_ready(compiled(x, y, z))
 
 
-def calls(what: str, p: Any, q: Any, z: Any, kl: Any, draw: Any) -> dict[str, Any]:
+def calls(p: Any, q: Any, z: Any, kl: Any, draw: Any) -> dict[str, Any]:
     """The call of each name."""
     return {
         "mean": lambda: p.mean,
@@ -113,18 +111,16 @@ def logits(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def point(framework: str, what: str, shape: tuple[int, int]) -> tuple[float, int]:
-    """The seconds of the faster of two calls, and the bytes that the first needs at most."""
+    """The seconds of the faster of two calls, and the bytes that they need at most."""
+    clock, times = machine.pin(1), []
     make = torch_call if framework == "torch" else jax_call
     make(what, (2, 100))()  # the framework's set-up is not measured
     step = make(what, shape)
-    reset, times = Path("/proc/self/clear_refs"), []
-    if reset.exists():
-        reset.write_text("5")
-    before = peak()
+    before = reset_peak()
     for _ in range(2):
-        start = time.perf_counter()
+        start = clock()
         step()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return min(times), peak() - before
 
 

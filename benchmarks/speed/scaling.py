@@ -159,10 +159,10 @@ def rows(name: str, found: dict[str, float], link: Link) -> list[list[str]]:
             "latency": 2 * math.log2(n) * link.latency * found["reduces"],
         }
         total = sum(parts.values())
-        alone = found["seconds"] / link.faster / share
         cells = [f"{1e3 * x:,.2f}" for x in (*parts.values(), total)]
         largest = max(parts, key=lambda part: parts[part])
-        lines.append([name, link.name, str(n), *cells, f"{100 * alone / total:.0f}", largest])
+        efficiency = f"{100 * parts['compute'] / total:.0f}"
+        lines.append([name, link.name, str(n), *cells, efficiency, largest])
     return lines
 
 
