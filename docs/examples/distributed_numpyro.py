@@ -35,7 +35,10 @@ from relaxed_dists.numpyro import AnnealedSVI, GumbelSoftmax, OneHotCategorical,
 from relaxed_dists.schedules import exponential
 
 ROWS, BATCH = 1200, 120  # of all devices together
-COLLECTIVE = r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\("
+COLLECTIVE = (
+    r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)"
+    r"(?:-start)?\("  # a GPU's collectives start and end
+)
 
 
 def dense(name: str, x: jax.Array, width: int) -> jax.Array:

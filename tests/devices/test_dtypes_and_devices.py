@@ -160,7 +160,7 @@ def jax_backend(backend: Backend) -> Backend:
 def test_float64_switched_on_and_off(jax_backend: Backend, name: str) -> None:
     """Numbers in float32 are the same before, inside and after the context; float64 is precise.
 
-    All caches of compiled programs so have an entry of each dtype.
+    So each cache of compiled programs gets an entry for each dtype.
     """
     import jax
 

@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
 
 
 def killed(command: list[str]) -> tuple[str, str]:
-    """Start both processes, and kill process 1 when it waits; what process 0 printed."""
+    """Start both processes, kill process 1 when it waits, and return what process 0 printed."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         command = [*command, "--coordinator", f"localhost:{free.getsockname()[1]}", "--process"]

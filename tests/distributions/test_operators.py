@@ -29,7 +29,7 @@ Function = Callable[..., Any]
 
 
 def compiled(f: Function) -> tuple[Function, list[str]]:
-    """The function as one compiled graph, and a list of the operators in its graphs, to be."""
+    """The function as one compiled graph, and a list that gets the operators in its graphs."""
     from functorch.compile import make_boxed_func
     from torch._dynamo.backends.common import aot_autograd
 
