@@ -77,7 +77,8 @@ def _trace() -> int:
     return number
 
 
-# The next three tell whether a sample was drawn from these very parameters, unchanged since.
+# The next three functions tell whether a sample was drawn from these very parameters, which are
+# unchanged since.
 
 
 def _note_origin(context: Any) -> None:

@@ -120,6 +120,7 @@ def test_a_state_in_parts_is_refused(folder: Path) -> None:
             "expected all of it in each. Gather it by jax.jit(lambda x: x, "
             "out_shardings=NamedSharding(mesh, P())). No file was written."
         )
+        assert not found["written"]
 
 
 def test_the_example_has_the_same_numbers(folder: Path, alone: tuple[Any, str]) -> None:

@@ -45,6 +45,7 @@ def parts() -> str:
 def pause(folder: Path) -> None:
     """The whole training, then one that is saved after every second step until it pauses."""
     found = {"whole": listed(distributed_numpyro.train(END)), "parts": parts()}
+    found["written"] = Path("unwritten").exists()
     write(folder, "pause", found)
     save = distributed_numpyro.save
 
