@@ -258,14 +258,14 @@ def integrals(group: str, name: str, way: list[str]) -> str:
 
 
 def rows(name: str, way: list[str]) -> str:
-    """What devices with rows of their own send, but for the gradient of what all have."""
+    """The messages of devices with whole rows, without the gradient of what all rows share."""
     found, most = compared("draws", name, way, CATEGORIES), CATEGORIES ** event_dim(name)
     wrong = [x for x in found if x[0] != "all-reduce" or largest(x[1]) > most]
     return "" if name in MATCHED else told(wrong)
 
 
 def categories(name: str, way: list[str]) -> str:
-    """What devices that share a row's categories send, but for a number a row."""
+    """The messages of devices with parts of rows, without those of a number for each row."""
     found, (how, placement) = compared("draws", name, way, CATEGORIES), way
     numbers = math.prod(SHAPE) // parts(PLACEMENTS[placement][0]) * math.prod(samples_of(how))
     # Some estimators draw two samples a row. The gradient of what all rows have is gathered.
@@ -330,7 +330,7 @@ def concatenated_noise(name: str) -> str:
 
 
 def svi(mesh: str) -> str:
-    """What devices send in a step of a training, but for sums of the gradient of a parameter."""
+    """The messages in a step of a training, without the sums of parameters' gradients."""
     program = sharded_svi.compare(mesh_of(mesh.capitalize()))
     most = sharded_svi.PIXELS * sharded_svi.CODES * sharded_svi.CLASSES
     return told(x for x in sent(program) if x[0] != "all-reduce" or largest(x[1]) > most)
