@@ -65,7 +65,7 @@ def test_rows(name: str, way: tuple[str, str], wrong: str) -> None:
 @pytest.mark.parametrize("name", ONE_HOT)
 @pytest.mark.parametrize("way", BY_CATEGORIES, ids="-".join)
 def test_categories(name: str, way: tuple[str, str], wrong: str) -> None:
-    """Devices that share a row's categories have these values too, and send a number for each row."""
+    """Devices that share a row's categories have these values too: they send a number a row."""
     assert wrong == ""
 
 
