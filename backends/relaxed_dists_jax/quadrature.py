@@ -23,6 +23,9 @@ from .devices import alike, several
 from .ops import ops
 
 _Arrays = tuple[Array, ...]
+# The least number of rows in a chunk of an entropy or a divergence: on a CPU, XLA makes vector
+# instructions for sums over categories only along the rows.
+LANES = 8
 
 
 def _is_zero(x: Any) -> bool:
@@ -130,11 +133,27 @@ def _value_and_gradients(f: Callable[[_Arrays], Array]) -> Callable[[_Arrays], A
     return both
 
 
+def _by_rows(formula: hot) -> Callable[[_Arrays, _Arrays], Any]:
+    """A formula as a function of the logits and of the temperatures of all its distributions."""
+
+    def call(logits: _Arrays, temperatures: _Arrays) -> Any:
+        pairs = zip(logits, temperatures, strict=True)
+        return formula.formula(ops, *(x for pair in pairs for x in pair))
+
+    return call
+
+
+def _chunked(formula: hot) -> Callable[[Array, Array], Any]:
+    """A formula of one distribution of categories, in chunks of rows."""
+    by_rows = _by_rows(formula)
+    return lambda logits, temperature: _by_chunks(by_rows, 1, 1, (logits,), (temperature,))
+
+
 def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     """Mean and variance on the simplex, faster if all rows share one temperature."""
-    formula = functools.partial(quadrature.concrete_moments.formula, ops)
+    formula = _chunked(quadrature.concrete_moments)
     if 0 in temperature.shape or not temperature.ndim:
-        return formula(logits, temperature)
+        return cast(tuple[Array, Array], formula(logits, temperature))
 
     def general(logits: Array, temperature: Array, tangent: Array) -> Any:
         return jax.jvp(lambda x: formula(x, temperature), (logits,), (tangent,))
@@ -158,50 +177,60 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
 
 def _log_moments(logits: Array, temperature: Array) -> Any:
     """Mean and variance in log space, faster if all rows share one temperature."""
-    formula = functools.partial(log_moments.exp_concrete_moments.formula, ops)
+    formula = _chunked(log_moments.exp_concrete_moments)
     if 0 in temperature.shape or not temperature.ndim:
         return formula(logits, temperature)
     return _derived_from(formula, functools.partial(_shared, formula))(logits, temperature)
 
 
-def _entropy(formula: hot) -> Callable[[Array, Array], Array]:
-    """The kernel of the entropy on the simplex, or on (0, 1)."""
-    return lambda logits, temperature: _by_temperature(
-        lambda x, t: formula.formula(ops, x[0], t[0]), None, (logits,), (temperature,)
-    )
+def _entropy(formula: hot, event: int) -> Callable[[Array, Array], Array]:
+    """The kernel of the entropy on the simplex or, if ``event`` is 0, on (0, 1)."""
+    chunked = functools.partial(_by_chunks, _by_rows(formula), event, LANES)
+    return lambda logits, temperature: _by_temperature(chunked, None, (logits,), (temperature,))
 
 
-def _kl(formula: hot, equal: Callable[..., Array]) -> Callable[..., Array]:
+def _kl(formula: hot, equal: Callable[..., Array], event: int) -> Callable[..., Array]:
     """The kernel of a KL divergence between distributions of one batch shape."""
+    chunked = functools.partial(_by_chunks, _by_rows(formula), event, LANES)
+
+    def same(logits: _Arrays) -> Any:
+        if not event:  # a closed form without an integral
+            return equal(ops, *logits)
+        return _by_chunks(lambda logits, _: equal(ops, *logits), event, LANES, logits, ())
+
     return lambda logits, t, other, other_t: _by_temperature(
-        lambda x, t: formula.formula(ops, x[0], t[0], x[1], t[1]),
-        lambda x: equal(ops, *x),
-        (logits, other),
-        (t, other_t),
+        chunked, same, (logits, other), (t, other_t)
     )
 
 
-def _by_chunks(way: Callable[..., Any], least: int, arrays: _Arrays) -> Any:
-    """way(*arrays), in chunks of rows.
+def _by_chunks(
+    way: Callable[[_Arrays, _Arrays], Any],
+    event: int,
+    least: int,
+    logits: _Arrays,
+    temperatures: _Arrays,
+) -> Any:
+    """way(logits, temperatures), in chunks of rows.
 
     Arrays on several devices are not chunked, since a loop over a sharded axis would gather it, and
     neither are arrays of symbolic shapes.
 
     Args:
         way: A function that returns an array, or several, with the batch's shape first.
+        event: 1 for logits of categories, which are on the last axis; 0 for single logits.
         least: The least number of rows in a chunk.
-        arrays: Logits, with or without a last axis of categories, and temperatures of the batch's
-            shape. The first array has logits, and the last one temperatures.
+        logits: Logits of one batch shape.
+        temperatures: As many temperatures, or none: single, or of the batch's shape.
     """
-    batch = arrays[-1].shape
-    k = arrays[0].shape[-1] if arrays[0].ndim > len(batch) else 2  # a number counts as a pair
+    lead = logits[0].ndim - event
+    batch, k = logits[0].shape[:lead], logits[0].shape[-1] if event else 2  # a number is a pair
     if several() or not all(isinstance(n, int) for n in (*batch, k)):
-        return way(*arrays)
-    rows = math.prod(batch)
-    size = max(least, quadrature.rows_of_chunk(rows, k, False))
+        return way(logits, temperatures)
+    rows, shared = math.prod(batch), all(not t.ndim for t in temperatures)
+    size = max(least, quadrature.rows_of_chunk(rows, k, shared))
     if rows <= size:
-        return way(*arrays)
-    number, lead = -(-rows // size), len(batch)
+        return way(logits, temperatures)
+    number = -(-rows // size)
 
     def split(x: Array) -> Array:
         x = x.reshape(rows, *x.shape[lead:])
@@ -215,36 +244,32 @@ def _by_chunks(way: Callable[..., Any], least: int, arrays: _Arrays) -> Any:
 
     # A chunk is computed anew for its derivatives, so that the loop keeps nothing else.
     once_more = jax.checkpoint(way)
-    found = lax.map(lambda some: once_more(*some), tuple(map(split, arrays)))
+    if shared:
+        found = lax.map(lambda some: once_more(some, temperatures), tuple(map(split, logits)))
+    else:
+        parts = tuple(map(split, logits)), tuple(map(split, temperatures))
+        found = lax.map(lambda some: once_more(*some), parts)
     return jax.tree.map(join, found)
 
 
-def _register(formula: hot, way: Callable[..., Any], least: int) -> None:
-    def chunked(*arrays: Array) -> Any:
-        return _by_chunks(way, least, alike(arrays))
-
-    compiled = jax.jit(chunked)
+def _register(formula: hot, way: Callable[..., Any]) -> None:
+    compiled = jax.jit(lambda *arrays: way(*alike(arrays)))
     ops.kernels[formula.name] = lambda ops, *arrays: compiled(*arrays)
 
 
-_register(quadrature.concrete_moments, _moments, 1)
+_register(quadrature.concrete_moments, _moments)
 _register(
     quadrature.binary_concrete_moments,
     functools.partial(quadrature.binary_concrete_moments.formula, ops),
-    1,
 )
-_register(log_moments.exp_concrete_moments, _log_moments, 1)
-# On a CPU, XLA makes vector instructions for sums over categories only along the rows.
-LANES = 8
-for _formula in (divergences.concrete_entropy, divergences.binary_concrete_entropy):
-    _register(_formula, _entropy(_formula), LANES)
+_register(log_moments.exp_concrete_moments, _log_moments)
+_register(divergences.concrete_entropy, _entropy(divergences.concrete_entropy, 1))
+_register(divergences.binary_concrete_entropy, _entropy(divergences.binary_concrete_entropy, 0))
 _register(
     divergences.concrete_kl,
-    _kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature),
-    LANES,
+    _kl(divergences.concrete_kl, divergences.concrete_kl_at_one_temperature, 1),
 )
 _register(
     divergences.logit_concrete_kl,
-    _kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature),
-    LANES,
+    _kl(divergences.logit_concrete_kl, divergences.logit_concrete_kl_at_one_temperature, 0),
 )

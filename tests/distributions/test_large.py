@@ -40,7 +40,7 @@ def test_chunks_change_nothing(backend: Backend, k: int, seed: int) -> None:
         def chunked(logits: Any, t: Any) -> Any:
             if backend.framework == "pyro":
                 return module._by_chunks(way, (logits,), (t,), k)
-            return module._by_chunks(way, 1, (logits, t))
+            return module._by_chunks(lambda x, t: way(*x, *t), 1, 1, (logits,), (t,))
 
         def total(f: Any) -> Any:
             return lambda logits, t: (f(logits, t)[0] ** 3).sum() + (f(logits, t)[1] ** 2).sum()
@@ -52,6 +52,28 @@ def test_chunks_change_nothing(backend: Backend, k: int, seed: int) -> None:
         for mine, expected in zip(*slopes, strict=True):
             np.testing.assert_allclose(mine, expected, 1e-12)
     assert np.prod(shapes[0][:-1]) < 75
+
+
+@pytest.mark.parametrize("what", ["mean", "kl"])
+def test_gradients_in_chunks(backend: Backend, what: str, seed: int) -> None:
+    """With 40 rows, which make chunks, the last 12 have the gradients that they have alone."""
+    rng = np.random.default_rng(seed)
+    logits, other = rng.normal(size=(2, 40, 3))
+    t = rng.uniform(0.3, 2.0, 40)
+
+    def slopes(some: slice) -> np.ndarray:
+        x, y, s = (backend.array(a[some], "float32") for a in (logits, other, t))
+
+        def total(x: Any) -> Any:
+            p = backend.names.RelaxedOneHotCategorical(s, logits=x)
+            if what == "mean":
+                return (p.mean**2).sum()
+            q = backend.names.RelaxedOneHotCategorical(0.7, logits=y)
+            return backend.divergence(p, q).sum()
+
+        return backend.with_gradient(total, x)[1]
+
+    np.testing.assert_allclose(slopes(slice(None))[-12:], slopes(slice(-12, None)), 1e-4, 1e-6)
 
 
 @pytest.mark.parametrize("what", ["mean", "entropy", "kl", "kl at one temperature"])
