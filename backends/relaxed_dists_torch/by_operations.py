@@ -180,7 +180,8 @@ def mass_back(
     g, dx, dvalue = g[..., None], None, None
     if wanted[0]:  # a NaN in the value has no gradient
         h = g * torch.nan_to_num(value, 0.0, math.inf, -math.inf)
-        dx = log_p_back(logs.expand_as(h), h)  # log_p_back needs equal shapes
+        # log_p_back needs equal shapes and dtypes. The value may have a wider dtype than x.
+        dx = log_p_back(logs.expand_as(h), h.to(logs.dtype))
     if wanted[1]:
         dvalue = torch.where(value == value, g * torch.nan_to_num(logs, neginf=0.0), 0.0)
     return dx, dvalue

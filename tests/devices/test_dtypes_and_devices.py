@@ -117,6 +117,20 @@ def test_a_module_moves(torch_backend: Torch, name: str) -> None:
     check_same(torch_backend, quantities(torch_backend, again.double().float()()), before)
 
 
+@pytest.mark.parametrize("name", DISCRETE)
+def test_values_of_a_wider_dtype(backend: Backend, name: str) -> None:
+    """Logits in float32 get the same gradient from values in float64 as from values in float32."""
+    with backend.double():
+        logits = parameters(backend, name, "float32")
+        value = backend.draw(made(backend, name, logits), 0)
+        wide = backend.array(backend.numpy(value))
+
+        def gradient(value: Any) -> np.ndarray:
+            return backend.grad(lambda x: made(backend, name, x).log_prob(value).sum(), logits)[0]
+
+        np.testing.assert_allclose(gradient(wide), gradient(value), rtol=1e-6, atol=1e-6)
+
+
 def accelerator(kind: str) -> Any:
     """torch's device of a kind; without one the test is skipped."""
     import torch
