@@ -73,7 +73,7 @@ _DOUBLE = LowRank(
     reach=36.0, terms=248, inner=80, outer=140, low=-36.5, high=36.5, interval=0.5, order=12
 )
 _SINGLE = LowRank(
-    reach=24.0, terms=96, inner=40, outer=50, low=-18.0, high=24.0, interval=0.25, order=4
+    reach=24.0, terms=96, inner=40, outer=50, low=-18.0, high=24.0, interval=0.25, order=5
 )
 
 

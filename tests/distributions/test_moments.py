@@ -86,6 +86,14 @@ def test_moments_of_many_categories(backend: Backend, dtype: str, bound: float) 
     np.testing.assert_allclose(backend.numpy(many.mean).sum(-1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("t", [0.5, 10.0])
+def test_variance_at_one_temperature(backend: Backend, t: float) -> None:
+    """It has a formula of its own. In float32 it is 0, to 1e-6, where one category is sure."""
+    for logits in ([0.0], [200.0, 0.0, 1.0]):
+        sure = distribution(backend, "RelaxedOneHotCategorical", t, logits, "float32")
+        np.testing.assert_allclose(backend.numpy(sure.variance), 0, atol=1e-6)
+
+
 def test_binary_entropy(backend: Backend) -> None:
     """The entropy agrees with a sum of -log q, to a relative 1e-9."""
     d, t = np.broadcast_arrays([0.0, 0.5, -3.0], np.array([[0.1], [0.5], [1.0], [3.0]]))
