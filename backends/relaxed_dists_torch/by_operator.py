@@ -22,10 +22,10 @@ _ops: Any = torch.ops.relaxed_dists
 def _ready() -> bool:
     """Whether the operators can be used here; the first call defines them.
 
-    They have no rule for vmap and none for forward mode, and an exported program would not run
-    where this library is not imported.
+    They have no rule for vmap, and an exported program would not run where this library is not
+    imported.
     """
-    if KERNELS is None or exporting() or transformed() or forward_mode():
+    if KERNELS is None or exporting() or transformed():
         return False
     importlib.import_module("relaxed_dists_torch.operators")
     return True
@@ -37,7 +37,9 @@ _ready._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def usable(*given: Any) -> bool:
     """Whether torch.compile is tracing, and the operators can take these tensors."""
-    if not torch.compiler.is_dynamo_compiling() or not _ready():
+    # The operators have no rule for forward mode. This is asked here, not in _ready, so that
+    # torch.compile traces the question, and compiles anew where the answer changes.
+    if not torch.compiler.is_dynamo_compiling() or forward_mode() or not _ready():
         return False
     return all(compiled.usable(x) for x in given if isinstance(x, Tensor))
 
