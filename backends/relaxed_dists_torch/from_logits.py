@@ -190,9 +190,10 @@ class FromLogits(FromFamily):
         return temperature
 
     def _for_formulas(self) -> Parameters:
-        # In compiled code __init__ leaves NaN and infinity in the logits, for the kernels.
+        # In compiled code __init__ leaves NaN and infinity in the logits, for the kernels. A
+        # distribution that leaves compiled code keeps them.
         p = self._parameters()
-        if self._family.event_dim and by_operator.usable(p.logits):
+        if self._family.event_dim and (by_operator.usable(p.logits) or look(p.logits, True) == 2):
             p = p._replace(logits=formulas.sanitize_logits(ops, p.logits, True))
         return p
 
