@@ -252,7 +252,7 @@ class FromFamily:
 
     @property
     def variance(self) -> Any:
-        """The variance of each entry, of the shape of a value; its error is at most 3e-6 (1e-10)."""
+        """The variance of each entry, shaped as a value; its error is at most 3e-6 (1e-10)."""
         return self._as_value(self._of("variance"))
 
     @property

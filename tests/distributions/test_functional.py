@@ -315,8 +315,8 @@ def test_jit_and_vmap_in_jax() -> None:
     logits = jax.numpy.asarray(ROWS[0], "float32")
     eager = total(logits, 0.5)
     np.testing.assert_allclose(jax.jit(total)(logits, 0.5), eager, rtol=1e-4)
-    rows = jax.vmap(total, (0, None))(logits, 0.5)
-    one = np.stack([total(row, 0.5) for row in logits])
+    rows = jax.jit(jax.vmap(total, (0, None)))(logits, 0.5)
+    one = np.stack([jax.jit(total)(row, 0.5) for row in logits])
     np.testing.assert_allclose(rows, one, rtol=1e-4)
     gradients = [jax.grad(lambda x, f=f: f(x, 0.5).sum())(logits) for f in (total, jax.jit(total))]
     np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-4)
