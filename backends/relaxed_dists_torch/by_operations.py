@@ -125,7 +125,7 @@ def density(x: Tensor, t: Tensor, y: Tensor, simplex: bool) -> Tensor:
     inside, finite, scores = _scores(x, t, y)
     terms = torch.log_softmax(scores, -1)
     # Outside the face that the unmasked categories span, and on its boundary, the density is zero.
-    off = torch.where((x.abs() < HUGE) | (y != -math.inf), -math.inf, 0.0)
+    off = torch.where((x.abs() < HUGE) | (y != -math.inf), -math.inf, 0.0).to(y.dtype)
     total = torch.where(inside, terms - finite if simplex else terms, off).sum(-1)
     k = inside.sum(-1).clamp(min=1).to(total.dtype)
     return total + torch.lgamma(k) + (k - 1) * torch.log(t)
@@ -196,8 +196,8 @@ def binary_draw(
     """
     scores = x + noise
     if hard and not log:
-        return None, torch.where(scores > 0, 1.0, 0.0)
-    end = torch.where(x > 0, math.inf, -math.inf)
+        return None, (scores > 0).to(scores.dtype)
+    end = torch.where(x > 0, math.inf, -math.inf).to(x.dtype)
     y = torch.where(x.abs() < HUGE, scores / t, end)
     return y, (scores > 0).to(y.dtype) if hard else y.sigmoid()
 
@@ -229,8 +229,8 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
     total = torch.log(t) + d - 2 * softplus(d, threshold=40)
     if unit:
         total = total + (2 * softplus(finite, threshold=40) - finite)
-    end = torch.where(x > 0, math.inf, -math.inf)
-    point = torch.where((y == end) & ~(x.abs() < HUGE), 0.0, -math.inf)
+    end = torch.where(x > 0, math.inf, -math.inf).to(x.dtype)
+    point = torch.where((y == end) & ~(x.abs() < HUGE), 0.0, -math.inf).to(total.dtype)
     return torch.where(inside, total, point)
 
 

@@ -47,7 +47,9 @@ class _TorchOps:
         return x.sum(-1)
 
     def where(self, condition: Tensor, x: Any, y: Tensor | float) -> Tensor:
-        return torch.where(condition, x, y)
+        found = torch.where(condition, x, y)
+        # Of two numbers torch makes a tensor of the default dtype, which may be any.
+        return found if isinstance(x, Tensor) or isinstance(y, Tensor) else found.float()
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return torch.clip(x, low, high)
