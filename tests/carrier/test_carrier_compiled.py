@@ -40,7 +40,7 @@ INDUCTOR = pytest.param(
 @needs_torch
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager", INDUCTOR])
 def test_compiled_code_of_any_shape(
-    compiler: str, seed: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+    compiler: str, seed: int, whole: bool, request: pytest.FixtureRequest
 ) -> None:
     """One graph for any shape of logits: densities and gradients are right, a write raises.
 
@@ -50,8 +50,10 @@ def test_compiled_code_of_any_shape(
     backend, name = Torch(), STRAIGHT_THROUGH[0]
     if compiler == "inductor" and not whole:
         config = importlib.import_module("torch._inductor.config")
-        monkeypatch.setattr(config.cpp, "vec_isa_ok", False)
-        monkeypatch.setattr(config, "cpp_cache_precompile_headers", False)
+        # Not by monkeypatch, which would leave torch's settings unreadable for later tests.
+        settings = config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False})
+        settings.__enter__()
+        request.addfinalizer(lambda: settings.__exit__(None, None, None))
     function = inside(backend, name)
     of_any_shape = torch.compile(function, fullgraph=True, dynamic=True, backend=compiler)
     generator = np.random.default_rng(seed)
