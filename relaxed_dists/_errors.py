@@ -29,7 +29,7 @@ def bad_temperature_shape(name: str, shape: Sequence[int], batch: Sequence[int])
     return ValueError(
         f"{name} got a temperature of shape {tuple(shape)} for the batch shape {tuple(batch)}; "
         "expected shapes that broadcast: one temperature a row, never one a category. "
-        "Drop the temperature's event dimension."
+        "Drop the temperature's event dimension. See docs/input.md."
     )
 
 
@@ -54,7 +54,7 @@ def no_categories(name: str, parameter: str, shape: Sequence[int]) -> ValueError
     """The error about an event without categories."""
     return ValueError(
         f"{name} got {parameter} of shape {tuple(shape)}; expected shape (..., K) with at least "
-        "one category on the last axis. Put the categories last."
+        "one category on the last axis. Put the categories last. See docs/input.md."
     )
 
 
@@ -96,7 +96,8 @@ def bad_shape(scorer: str, shape: Sequence[int], expected: Sequence[int]) -> Val
     """The error about a value whose shape does not fit the distribution."""
     return ValueError(
         f"{scorer} got a value of shape {tuple(shape)}; expected a shape that broadcasts "
-        f"with {tuple(expected)} and ends with the event shape. Check the sample's dimensions."
+        f"with {tuple(expected)} and ends with the event shape. Check the sample's dimensions. "
+        "See docs/input.md."
     )
 
 
@@ -118,7 +119,8 @@ def off_support(scorer: str, value: Any, support: str, remedy: str) -> ValueErro
 
 WRITTEN = (
     "log_prob got a value that has lost the relaxed sample behind it, since compiled code wrote to "
-    "it in place; expected the value as it was drawn. Write to a copy of it."
+    "it in place; expected the value as it was drawn. Write to a copy of it. See "
+    "docs/lost-samples.md."
 )
 
 
@@ -131,7 +133,7 @@ def lost(name: str) -> ValueError:
         f"{'LogitRelaxedBernoulli' if 'Bernoulli' in name else 'ExpRelaxedOneHotCategorical'} "
         "with straight_through after it; "
         f"{'Bernoulli' if 'Bernoulli' in name else 'OneHotCategorical'} with an estimator; or "
-        ".discrete.log_prob(value) for the mass of the hard value."
+        ".discrete.log_prob(value) for the mass of the hard value. See docs/lost-samples.md."
     )
 
 
@@ -155,7 +157,7 @@ def rounded(scorer: str, binary: bool, seen: bool, instead: str = "") -> ValueEr
         "its density is not known; expected the very object that the distribution drew, or "
         f"numbers inside the {'interval' if binary else 'simplex'}: {LOSES}. Use "
         f"{instead or f'a site of {space}'} with {'sigmoid' if binary else 'exp'} after it, whose "
-        "values hold their density."
+        "values hold their density. See docs/lost-samples.md."
     )
 
 
@@ -168,7 +170,8 @@ def no_kl(p: Any, q: Any) -> ValueError:
         "a bound of the relaxed model's evidence; a discrete model with a discrete guide that has "
         "an estimator, the bound of the discrete model, its gradient estimated; or a discrete "
         "model with a relaxed guide under an ELBO of samples "
-        "and AnnealedSVI(..., allow_mixed=[site]), finite, but a bound of nothing."
+        "and AnnealedSVI(..., allow_mixed=[site]), finite, but a bound of nothing. "
+        "See docs/pairings.md."
     )
 
 
@@ -185,7 +188,8 @@ def no_known_kl(p: Any, q: Any) -> NotImplementedError:
     """The error about a divergence between distributions whose density is not known."""
     return NotImplementedError(
         f"kl_divergence got {type(p).__name__} and {type(q).__name__}, whose density is not known; "
-        "expected distributions that have one. Add .mask(False) to both, which counts as 0."
+        "expected distributions that have one. Add .mask(False) to both, which counts as 0. "
+        "See docs/subsets.md."
     )
 
 
@@ -321,7 +325,8 @@ def too_cold(temperature: float) -> ValueError:
     """The error about a temperature below 1 for ReinMax."""
     return ValueError(
         f"ReinMax got temperature={temperature}; expected a number of at least 1, since below it "
-        "the bias grows and the variance does not fall. Do not anneal it; take 1."
+        "the bias grows and the variance does not fall. Do not anneal it; take 1. "
+        "See docs/estimators.md."
     )
 
 
@@ -336,7 +341,8 @@ def no_enumeration(name: str) -> NotImplementedError:
     """The error about the enumeration of a distribution with an estimator."""
     return NotImplementedError(
         f"{name} can't be enumerated with an estimator, since an enumerated value carries no "
-        "pathwise gradient; expected estimator=None. Use .discrete, or drop the estimator."
+        "pathwise gradient; expected estimator=None. Use .discrete, or drop the estimator. "
+        "See docs/machinery.md."
     )
 
 
@@ -352,7 +358,7 @@ def no_estimator(name: str) -> NotImplementedError:
 SOFT_VALUES = (
     "A soft value is scored only by the object drawn with GumbelSoftmax(t, hard=False), or by a "
     "distribution with that estimator; a relaxed distribution's (allow_mixed) with "
-    "validate_args=False."
+    "validate_args=False. See docs/lost-samples.md."
 )
 
 
@@ -360,7 +366,8 @@ def discrete_site(values: str) -> NotImplementedError:
     """The error about a sampler or an autoguide that got a discrete distribution."""
     return NotImplementedError(
         f"HMC, NUTS or an autoguide got a discrete site, whose values are {values}; expected a "
-        "continuous one. Relax the model: relax(model, temperature); or sum the site out."
+        "continuous one. Relax the model: relax(model, temperature); or sum the site out. "
+        "See docs/from-discrete-to-trained.md."
     )
 
 
@@ -371,7 +378,7 @@ def no_funsor(name: str, framework: str) -> ValueError:
         f"funsor got a {name}, of which it would keep the parameters alone: neither the relaxed "
         "sample behind its values nor an estimator's gradient; expected "
         f"{expected} without an estimator. Use the inference of {framework}.infer, not of "
-        f"{framework}.contrib.funsor, or .discrete."
+        f"{framework}.contrib.funsor, or .discrete. See docs/machinery.md."
     )
 
 
@@ -381,7 +388,7 @@ def no_density() -> ValueError:
         "HMC, NUTS or an autoguide got a site of a discrete distribution with a pathwise "
         "estimator; expected a continuous distribution, since the estimator's gradient is that of "
         "no density. Relax the model: relax(model, temperature). Or drop the estimator, and let "
-        "the framework enumerate the site, or block it."
+        "the framework enumerate the site, or block it. See docs/from-discrete-to-trained.md."
     )
 
 
@@ -401,7 +408,7 @@ def no_integers(name: str) -> NotImplementedError:
         f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "
         "expected a distribution of such numbers. For the values call enumerate_support(); for the "
         "evidence exact_evidence, without scan; for NUTS relax(model, temperature); or draw k "
-        "from Categorical and write jax.nn.one_hot(k, K)."
+        "from Categorical and write jax.nn.one_hot(k, K). See docs/machinery.md."
     )
 
 
@@ -421,7 +428,8 @@ def mixed(name: str, model: str, guide: str, who: str = "AnnealedSVI") -> ValueE
         exact = f"{hard} in both, whose log_prob is exact; or " if hard == "Subset" else ""
         return ValueError(
             f"AnnealedSVI {got}; {expected}. Write {exact}Relaxed{hard}(...).mask(False) in both, "
-            f"which counts as 0. To go on with the mixture, name the site: allow_mixed=['{name}']."
+            f"which counts as 0. To go on with the mixture, name the site: allow_mixed=['{name}']. "
+            "See docs/pairings.md."
         )
     binary = "Bernoulli" in both
     relaxed = "RelaxedBernoulli" if binary else "RelaxedOneHotCategorical"
@@ -431,5 +439,5 @@ def mixed(name: str, model: str, guide: str, who: str = "AnnealedSVI") -> ValueE
         f"{relaxed} in both; {hard} in both, with an estimator in the guide, {hard}(..., "
         "estimator=GumbelSoftmax(temperature)); or relax(model, temperature), whose site is "
         f"'{name.removesuffix('_relaxed')}_relaxed', with a guide of it. To go on with the "
-        f"mixture, name the site: AnnealedSVI(..., allow_mixed=['{name}'])."
+        f"mixture, name the site: AnnealedSVI(..., allow_mixed=['{name}']). See docs/pairings.md."
     )

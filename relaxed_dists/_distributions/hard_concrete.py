@@ -327,7 +327,8 @@ def no_transform() -> ValueError:
     return ValueError(
         "HMC, NUTS or an autoguide got a site of HardConcrete, whose point masses at 0 and 1 it "
         "would never visit; expected a distribution that has a density. Write a guide that draws "
-        "the site from HardConcrete as well, or take RelaxedBernoulli in the model."
+        "the site from HardConcrete as well, or take RelaxedBernoulli in the model. "
+        "See docs/gates.md."
     )
 
 
@@ -337,7 +338,7 @@ def lost(name: str) -> ValueError:
         f"{name}.log_prob got a value that has lost the relaxed sample behind it, in an ELBO whose "
         "gradient would miss the mass that moves across 0 and 1; expected the very object that the "
         f"distribution drew: {LOSES}. Draw the site from {name} itself, and write the rest of the "
-        "model after it."
+        "model after it. See docs/gates.md."
     )
 
 

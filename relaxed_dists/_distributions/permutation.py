@@ -132,7 +132,8 @@ def no_permutation_density(name: str) -> NotImplementedError:
     )
     return NotImplementedError(
         f"{name} has no log_prob: {why}; expected a distribution with one. {UNCOUNTED}; any "
-        "penalty that you can write, of the logits or of the value, is a factor."
+        "penalty that you can write, of the logits or of the value, is a factor. "
+        "See docs/subsets.md."
     )
 
 
@@ -157,7 +158,8 @@ def no_transform(name: str) -> NotImplementedError:
     """The error about a sampler or an autoguide that got a distribution without a density."""
     return NotImplementedError(
         f"HMC, NUTS or an autoguide got a site of {name}, which has no density; expected one that "
-        "has. Write the guide's site yourself, or draw Gumbel noise and compute the value of it."
+        "has. Write the guide's site yourself, or draw Gumbel noise and compute the value of it. "
+        "See docs/subsets.md."
     )
 
 

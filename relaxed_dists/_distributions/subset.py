@@ -287,7 +287,7 @@ def no_size(name: str, categories: int) -> ValueError:
         f"{categories}. If Pyro asked, for the marginals or posterior samples of an enumerated "
         "site: given the other sites its value is no Subset any more. With values = "
         "subset.enumerate_support() draw i from Categorical(logits=subset.log_prob(values)) "
-        "instead, and write values[i]."
+        "instead, and write values[i]. See docs/machinery.md."
     )
 
 
@@ -313,7 +313,8 @@ def no_subset_integers() -> NotImplementedError:
         "NumPyro's enumeration (of NUTS, TraceEnum_ELBO or scan) got a Subset, and would give it "
         "the numbers 0, 1, 2 and so on; expected a distribution of such numbers. For the evidence "
         "take exact_evidence, without scan; or with values = distribution.enumerate_support() draw "
-        "i from Categorical(logits=distribution.log_prob(values)) and write values[i]."
+        "i from Categorical(logits=distribution.log_prob(values)) and write values[i]. "
+        "See docs/machinery.md."
     )
 
 
@@ -322,7 +323,7 @@ def no_subset_density(name: str) -> NotImplementedError:
     return NotImplementedError(
         f"{name} has no log_prob: the density of its rounds of softmax is not known; expected a "
         f"distribution with one. {UNCOUNTED}; Subset (.discrete) has the exact log_prob of a hard "
-        "value; and for k=1 take RelaxedOneHotCategorical."
+        "value; and for k=1 take RelaxedOneHotCategorical. See docs/subsets.md."
     )
 
 

@@ -203,7 +203,8 @@ class Guide:
                 f"AutoRelaxed got the latent site '{msg['name']}' of {type(base).__name__}; "
                 "expected OneHotCategorical or Bernoulli, whose values carry a pathwise gradient. "
                 "Write OneHotCategorical where the value is a category, and multiply by it instead "
-                "of indexing; or hide the site from this guide with block."
+                "of indexing; or hide the site from this guide with block. "
+                "See docs/from-discrete-to-trained.md."
             )
         one_hot, event_dim = len(counterpart.event_shape) > 0, fn.event_dim
         site = Site(type(counterpart), event_dim - one_hot, event_dim, msg["cond_indep_stack"])

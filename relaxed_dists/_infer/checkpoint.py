@@ -117,7 +117,8 @@ def unused(names: Iterable[str]) -> str:
     return (
         f"AnnealedSVI has loaded the parameters {_names(names)}, which neither model nor guide "
         "registered in their first call; expected each to be registered. They are restored if "
-        "they are registered later; a module that is never registered keeps its own numbers."
+        "they are registered later; a module that is never registered keeps its own numbers. "
+        "See docs/getting-started.md."
     )
 
 
@@ -126,7 +127,8 @@ def not_found(names: Iterable[str]) -> str:
     return (
         f"AnnealedSVI has loaded {_names(names)}, and finds no such buffer or parameter in the "
         "modules that model and guide hold; expected the same modules as when the state was "
-        "saved. Their numbers are not restored: build model and guide as they were."
+        "saved. Their numbers are not restored: build model and guide as they were. "
+        "See docs/getting-started.md."
     )
 
 
@@ -135,7 +137,8 @@ def looked_far(number: int) -> str:
     return (
         f"AnnealedSVI looked at {number:,} objects that model, guide and loss lead to, and there "
         "are more; expected fewer. Buffers of modules further away are neither saved nor loaded. "
-        "Make these modules attributes of a PyroModule, or give model and guide fewer objects."
+        "Make these modules attributes of a PyroModule, or give model and guide fewer objects. "
+        "See docs/getting-started.md."
     )
 
 
@@ -154,7 +157,7 @@ def other_rank(source: str, got: Any, rank: int) -> ValueError:
         f"AnnealedSVI got {source} with the random generators of rank {got}, in rank {rank}; "
         f"expected those of rank {rank}: ranks that draw the same noise do not average it out. "
         "Load what this rank saved, or leave 'rng' out of the state and seed each rank "
-        f"differently. {UNCHANGED}"
+        f"differently. {UNCHANGED} See docs/devices.md."
     )
 
 
@@ -162,7 +165,7 @@ def sharded(name: str, holder: str, advice: str) -> ValueError:
     """The error about an array of which each process holds only a part."""
     return ValueError(
         f"AnnealedSVI.save got {name!r}, of which each {holder} holds a part; expected all of it "
-        f"in each. {advice}. No file was written."
+        f"in each. {advice}. No file was written. See docs/devices.md."
     )
 
 

@@ -64,7 +64,8 @@ class AtAnyTemperature:
                 "A discrete model or guide was called without a temperature, and it draws or "
                 "scores differently at different ones, though its relaxed sites are discrete; "
                 "expected temperature=, or one that only the relaxed distributions and estimators "
-                "take. Pass temperature=, such as the last of the schedule."
+                "take. Pass temperature=, such as the last of the schedule. "
+                "See docs/from-discrete-to-trained.md."
             )
         self._temperature = found[0]
 

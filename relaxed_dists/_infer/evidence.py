@@ -236,5 +236,6 @@ def soft_guide(name: str, got: str = "a Delta at another value") -> ValueError:
         f"evidence_bounds got the site '{name}', which the discrete model draws from a discrete "
         f"distribution and the guide from {got}; expected a discrete or relaxed distribution in "
         "the guide as well. Evaluate with a guide whose own sites are relaxed, such as "
-        "AutoRelaxed, or evaluate the relaxed model with the framework's ELBO."
+        "AutoRelaxed, or evaluate the relaxed model with the framework's ELBO. "
+        "See docs/pairings.md."
     )

@@ -41,11 +41,12 @@ def relaxed(
             raise ValueError(
                 f"{got}, whose values are integers that index something; expected one-hot values. "
                 "Write OneHotCategorical, and z @ table in place of table[z]; or name the sites to "
-                "relax with sites=[...]."
+                "relax with sites=[...]. See docs/from-discrete-to-trained.md."
             )
         raise ValueError(
             f"{got}; expected a OneHotCategorical or a Bernoulli. Name the sites to relax with "
-            "sites=[...], and enumerate the others or sum them out."
+            "sites=[...], and enumerate the others or sum them out. "
+            "See docs/from-discrete-to-trained.md."
         )
     one_hot = len(discrete.event_shape) > 0
     shape, given = fn.shape()[:-1] if one_hot else fn.shape(), np.shape(temperature)

@@ -184,7 +184,7 @@ def is_relaxed(elbo: str, sites: Sites, msg: Any) -> bool:
             raise ValueError(
                 f"{elbo} got the site {name!r} with a GumbelSoftmax of hard=False; expected "
                 "hard=True, since it is the discrete bound whose gradient it estimates: the soft "
-                "values are only its control variate. Leave hard out."
+                "values are only its control variate. Leave hard out. See docs/estimators.md."
             )
         return True
     if kind in ("estimated", "discrete") or not fn.has_rsample:
@@ -193,7 +193,7 @@ def is_relaxed(elbo: str, sites: Sites, msg: Any) -> bool:
             f"{elbo} got the site {name!r}, {type(base).__name__} with {got}; expected "
             "OneHotCategorical or Bernoulli with GumbelSoftmax(temperature), the temperature of "
             "the control variate. Use LeaveOneOut_ELBO for other distributions without a pathwise "
-            "gradient."
+            "gradient. See docs/estimators.md."
         )
     return False
 
@@ -213,7 +213,7 @@ def check_soft(elbo: str, sites: Sites, msg: Any, hard: bool = False) -> None:
             f"{elbo} got the site {msg['name']!r}, {type(base).__name__} in the model, which takes "
             "no soft values; expected OneHotCategorical or Bernoulli, as in the guide. Change the "
             "model's site; or take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0, which do not run "
-            "the model at soft values."
+            "the model at soft values. See docs/estimators.md."
         )
 
 
@@ -233,7 +233,7 @@ def straight_through(name: str, site: str, base: Any) -> ValueError:
     return ValueError(
         f"{name} got the site {site!r}, {type(base).__name__}, whose pathwise gradient is biased; "
         "expected a discrete distribution, or a continuous one. Use OneHotCategorical, Bernoulli "
-        "or Subset."
+        "or Subset. See docs/estimators.md."
     )
 
 
@@ -243,7 +243,7 @@ def no_derivative(name: str, site: str) -> ValueError:
         f"{name} got the site {site!r}, on whose value no other density depends by a derivative; "
         "expected a model that is a smooth function of it, since its control variate is a "
         "derivative. Multiply by the value in place of an argmax, a rounding or an index of it; or "
-        "take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0."
+        "take LeaveOneOut_ELBO, or RELAX_ELBO with eta=0. See docs/estimators.md."
     )
 
 
@@ -252,5 +252,6 @@ def out_of_reach(name: str, site: str) -> ValueError:
     return ValueError(
         f"{name} got the site {site!r} of a scan or cond in the guide, or with a value from "
         "outside, which it can't draw itself; expected it outside. Write the loop in Python, or "
-        "draw the sites in a plate. LeaveOneOut_ELBO takes such a site without an estimator."
+        "draw the sites in a plate. LeaveOneOut_ELBO takes such a site without an estimator. "
+        "See docs/estimators.md."
     )

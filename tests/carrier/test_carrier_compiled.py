@@ -71,7 +71,8 @@ def test_compiled_code_of_any_shape(
     writing = torch.compile(inside(backend, name, WRITES["item"]), fullgraph=True, backend=compiler)
     text = (
         "log_prob got a value that has lost the relaxed sample behind it, since compiled code "
-        "wrote to it in place; expected the value as it was drawn. Write to a copy of it."
+        "wrote to it in place; expected the value as it was drawn. Write to a copy of it. See "
+        "docs/lost-samples.md."
     )
     # The error is raised while torch compiles, so torch wraps the ValueError in another error.
     with pytest.raises(torch._dynamo.exc.InternalTorchDynamoError, match=re.escape(text)):

@@ -118,7 +118,7 @@ def test_a_state_in_parts_is_refused(folder: Path) -> None:
         assert found["parts"] == (
             "AnnealedSVI.save got \".mutable_state['x']\", of which each process holds a part; "
             "expected all of it in each. Gather it by jax.jit(lambda x: x, "
-            "out_shardings=NamedSharding(mesh, P())). No file was written."
+            "out_shardings=NamedSharding(mesh, P())). No file was written. See docs/devices.md."
         )
         assert not found["written"]
 

@@ -101,7 +101,7 @@ def test_the_generators_of_another_rank_are_refused(folder: Path) -> None:
             rf"file{1 - rank}' with the random generators of rank {1 - rank}, in rank {rank}; "
             rf"expected those of rank {rank}: ranks that draw the same noise do not average it "
             "out. Load what this rank saved, or leave 'rng' out of the state and seed each rank "
-            "differently. Nothing was changed."
+            "differently. Nothing was changed. See docs/devices.md."
         )
         assert re.search(text, found["other rank"])
         assert np.isfinite(found["loss"])
@@ -113,7 +113,7 @@ def test_a_file_with_a_part_of_each_parameter_is_refused(folder: Path) -> None:
         assert found["sharded"] == (
             "AnnealedSVI.save got 'encoder$$$0.weight', of which each rank holds a part; expected "
             "all of it in each. Let all ranks write state_dict() by "
-            "torch.distributed.checkpoint.save. No file was written."
+            "torch.distributed.checkpoint.save. No file was written. See docs/devices.md."
         )
         assert not found["written"]
 

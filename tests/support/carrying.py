@@ -106,7 +106,7 @@ def lost(name: str) -> str:
         "very object that the distribution drew: a copy, an index, a reshape, an in-place write "
         "or a transformation's boundary loses it. Three ways need no carried sample: a site of "
         f"{log_space} with straight_through after it; {discrete} with an estimator; or "
-        ".discrete.log_prob(value) for the mass of the hard value."
+        ".discrete.log_prob(value) for the mass of the hard value. See docs/lost-samples.md."
     )
     return f"^{re.escape(text)}$"
 
@@ -120,7 +120,8 @@ def rounded(name: str, what: str | None = None) -> str:
         "so that its density is not known; expected the very object that the distribution drew, or "
         f"numbers inside the {'interval' if binary else 'simplex'}: a copy, an index, a reshape or "
         f"a transform loses the sample. Use a site of {SPACE[letter(name)]} with "
-        f"{'sigmoid' if binary else 'exp'} after it, whose values hold their density."
+        f"{'sigmoid' if binary else 'exp'} after it, whose values hold their density. See "
+        "docs/lost-samples.md."
     )
     return f"^{re.escape(text)}$"
 

@@ -110,7 +110,7 @@ def _load() -> tuple[Kernels | None, str]:
             f"The compiled kernels {why}. The file is damaged, or it is not for this version of "
             f"relaxed-dists or this machine ({sys.platform}, {platform.machine()}). torch's "
             f"operations compute everything, more slowly. Install relaxed-dists again, or set "
-            f"{SWITCH}=0 to do without the kernels.",
+            f"{SWITCH}=0 to do without the kernels. See docs/install.md.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -126,7 +126,8 @@ def _by_triton() -> bool:
         return True
     warnings.warn(
         f"The environment variable {SWITCH} is 'triton', but the package triton is not installed. "
-        f"torch's operations compute on a GPU. Install triton, or set {SWITCH}=1.",
+        f"torch's operations compute on a GPU. Install triton, or set {SWITCH}=1. "
+        "See docs/install.md.",
         RuntimeWarning,
         stacklevel=2,
     )
