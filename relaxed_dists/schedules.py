@@ -1,4 +1,4 @@
-r"""Temperature schedules: pure functions from a step to a temperature.
+r"""Temperature schedules: functions from a step to a temperature (long: nine docstrings).
 
 A schedule takes a Python integer, a NumPy array, a torch tensor or a (traced) JAX array, and
 returns a number or an array of the same library, with the step's shape. Any callable can be a
@@ -6,11 +6,12 @@ schedule; an optax schedule works for JAX steps. An argument out of its range, s
 temperature that is not positive and finite, raises a ``ValueError``.
 """
 
+import functools
 import math
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -31,6 +32,33 @@ __all__ = [
 
 Schedule = Callable[[Any], Any]
 """A function from a step to a temperature."""
+
+
+_Make = TypeVar("_Make", bound=Callable[..., Schedule])
+
+
+class _Named:
+    """A schedule whose repr is the call that made it."""
+
+    def __init__(self, schedule: Schedule, text: str) -> None:
+        self._schedule, self._text = schedule, text
+
+    def __call__(self, step: Any) -> Any:
+        return self._schedule(step)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _named(make: _Make) -> _Make:
+    """The function, whose schedules get a repr."""
+
+    @functools.wraps(make)
+    def made(*args: Any, **kwargs: Any) -> Schedule:
+        inside = [*map(repr, args), *(f"{name}={x!r}" for name, x in kwargs.items())]
+        return _Named(make(*args, **kwargs), f"{make.__name__}({', '.join(inside)})")
+
+    return cast(_Make, made)
 
 
 def _library(step: Any) -> Any:
@@ -77,6 +105,7 @@ def _since(step: Any, start: float) -> Any:
     return _library(step).where(step < start, 0, step - start)
 
 
+@_named
 def constant(value: float) -> Schedule:
     r"""The same temperature at every step.
 
@@ -96,6 +125,7 @@ def constant(value: float) -> Schedule:
     return _schedule(lambda xp, step: value + 0.0 * step)
 
 
+@_named
 def linear(start: float, stop: float, steps: int) -> Schedule:
     r"""A straight line from one temperature to another, and then a constant.
 
@@ -118,6 +148,7 @@ def linear(start: float, stop: float, steps: int) -> Schedule:
     return _schedule(lambda xp, step: start + (stop - start) * xp.clip(step / steps, 0.0, 1.0))
 
 
+@_named
 def exponential(start: float, rate: float, floor: float, every: int = 1) -> Schedule:
     r"""The exponential decay of Jang et al., in stairs of ``every`` steps, down to a floor.
 
@@ -148,6 +179,7 @@ def exponential(start: float, rate: float, floor: float, every: int = 1) -> Sche
     )
 
 
+@_named
 def cosine(start: float, stop: float, steps: int) -> Schedule:
     r"""Half a period of a cosine from one temperature to another, and then a constant.
 
@@ -174,6 +206,7 @@ def cosine(start: float, stop: float, steps: int) -> Schedule:
     )
 
 
+@_named
 def inverse_time(start: float, rate: float, floor: float) -> Schedule:
     r"""A decay that becomes slower with every step, down to a floor.
 
@@ -199,6 +232,7 @@ def inverse_time(start: float, rate: float, floor: float) -> Schedule:
     return _schedule(lambda xp, step: xp.clip(start / (1.0 + rate * step), floor, math.inf))
 
 
+@_named
 def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
     r"""A decay by a power of the number of steps that are left, and then a constant.
 
@@ -225,6 +259,7 @@ def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
     )
 
 
+@_named
 def piecewise(start: float, changes: Mapping[int, float]) -> Schedule:
     """A temperature that changes at given steps, and is constant in between.
 
@@ -254,6 +289,7 @@ def piecewise(start: float, changes: Mapping[int, float]) -> Schedule:
     return _schedule(temperature)
 
 
+@_named
 def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """One schedule after another, where each schedule starts at its own step 0.
 
@@ -290,6 +326,7 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     return schedule
 
 
+@_named
 def warmup(schedule: Schedule, steps: int) -> Schedule:
     """Keep a schedule's first temperature for some steps, and then start the schedule.
 

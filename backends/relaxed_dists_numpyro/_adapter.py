@@ -15,7 +15,7 @@ from numpyro.primitives import _PYRO_STACK
 from relaxed_dists import _errors
 from relaxed_dists._distributions import machinery
 from relaxed_dists._distributions.elbo import relaxed_site
-from relaxed_dists._distributions.estimator_base import renewed, short_repr
+from relaxed_dists._distributions.estimator_base import renewed
 from relaxed_dists_jax import loops, quadrature  # noqa: F401 (they register themselves with the operations)
 from relaxed_dists_jax.carrier import get_relaxed
 from relaxed_dists_jax.from_logits import FromLogits, Jax, checked_shape
@@ -121,11 +121,6 @@ class LogitsDistribution(FromLogits, Distribution):
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Distribution:
         """The distribution with its rightmost batch dimensions as event dimensions."""
         return to_event(self, reinterpreted_batch_ndims)
-
-    def __repr__(self) -> str:
-        given = {"temperature": self.temperature, "estimator": self.estimator}
-        words = [f", {name} {short_repr(x)}" for name, x in given.items() if x is not None]
-        return super().__repr__()[:-1] + "".join(words) + ">"
 
     def _as_discrete(self, cls: Any, family: Any = None) -> Any:
         """A ``cls`` with the logits of this distribution's discrete counterpart."""

@@ -11,16 +11,17 @@ from relaxed_dists._ops import Array, Ops
 
 
 def short_repr(x: Any) -> str:
-    """A short repr of an estimator, in which an array is shown as its only number or its shape."""
-    if hasattr(x, "__dataclass_fields__"):
+    """A short repr: an array is shown as its only number, or as its dtype and shape."""
+    if hasattr(x, "__dataclass_fields__") and not isinstance(x, type):
         inside = ", ".join(f"{f.name}={short_repr(getattr(x, f.name))}" for f in fields(x))
         return f"{type(x).__name__}({inside})"
-    if not hasattr(x, "shape"):
-        return repr(x)
+    if not hasattr(x, "dtype"):
+        return getattr(x, "__name__", repr(x))
+    text = f"{str(x.dtype).rpartition('.')[2]}{list(x.shape)}"
     try:
-        return f"{x.item():.4g}" if math.prod(x.shape) == 1 else str(tuple(x.shape))
+        return f"{x.item():.4g}" if math.prod(x.shape) == 1 else text
     except (TypeError, RuntimeError):  # a traced array has no number to show
-        return str(tuple(x.shape))
+        return text
 
 
 def value(ops: Ops, estimator: Any, one_hot: bool, logits: Array, noise: Array, more: Any) -> Array:
@@ -85,6 +86,9 @@ class Estimator:
     temperatures: ClassVar[tuple[str, ...]] = ()
     """The names of the fields that are temperatures."""
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
     def __post_init__(self) -> None:
         """Refuse numbers out of their range."""
         # Arrays are checked by the distribution, which knows their framework.
@@ -121,7 +125,7 @@ class Estimator:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Own(Estimator):
     """A user's function of the logits, the one-hot draw and the Gumbel noise that made it."""
 

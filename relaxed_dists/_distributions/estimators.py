@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StraightThrough(Estimator):
     r"""A hard sample whose gradient is that of the probabilities.
 
@@ -49,7 +49,7 @@ class StraightThrough(Estimator):
         return formulas.straight_through(ops, hard, ops.exp(-ops.softplus(-logits)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GumbelSoftmax(Estimator):
     r"""A Gumbel-Softmax sample: a soft value, or a hard value with the soft value's gradient.
 
@@ -98,7 +98,7 @@ class GumbelSoftmax(Estimator):
         return bernoulli.binary_concrete_value(ops, logits, temperature, logistic, self.hard)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DecoupledGumbelSoftmax(Estimator):
     r"""A Gumbel-Softmax sample at one temperature with the gradient at another.
 
@@ -143,7 +143,7 @@ class DecoupledGumbelSoftmax(Estimator):
         return forward + (backward - ops.stop_gradient(backward))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GumbelRao(Estimator):
     r"""Straight-through Gumbel-Softmax, averaged over the noise that gives the same hard sample.
 
@@ -182,7 +182,7 @@ class GumbelRao(Estimator):
         return formulas.straight_through(ops, hard, soft)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GappedStraightThrough(Estimator):
     r"""A hard sample with the gradient of a softmax in which the drawn category leads by a gap.
 
@@ -225,7 +225,7 @@ class GappedStraightThrough(Estimator):
         return formulas.straight_through(ops, hard, soft)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReinMax(Estimator):
     r"""A hard sample with a gradient that is exact for quadratic functions.
 
@@ -272,7 +272,7 @@ class ReinMax(Estimator):
         return ops.stop_gradient(hard) + slope
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReinMaxRao(Estimator):
     r"""ReinMax with an average over Gumbel-Softmax samples in its gradient, for less variance.
 

@@ -1,10 +1,12 @@
 """A distribution made from a family (family.py): the code that both frameworks share."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions.estimator_base import short_repr
 from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._ops import Array
 
@@ -67,6 +69,12 @@ class FromFamily:
     def _name(self) -> str:
         """The name of the class, or of the function that the user called, in messages."""
         return type(self).__name__
+
+    def __repr__(self) -> str:
+        names = [*inspect.signature(type(self)).parameters]
+        given = {x: getattr(self, x, None) for x in names if x not in ("probs", "validate_args")}
+        inside = [f"{name}={short_repr(x)}" for name, x in given.items() if x is not None]
+        return f"{type(self).__name__}({', '.join(inside)})"
 
     def _ask(self, method: Callable[..., Any], *given: Any) -> Any:
         """The result of a method of the family."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._infer.sites import Sites
-from relaxed_dists._infer.svi import tolerant
+from relaxed_dists._infer.svi import title, tolerant
 from relaxed_dists._ops import Array, Ops
 
 
@@ -120,6 +120,7 @@ class Guide:
         _full_size: The full size of a plate, from its frame.
     """
 
+    model: Any
     estimator: Any
     continuous: Any
     init_loc_fn: Any
@@ -134,6 +135,11 @@ class Guide:
     _repeat: Callable[[Array, int, int], Array]
     _known: Callable[[Array], bool]
     _full_size: Callable[[Any], int]
+
+    def __repr__(self) -> str:
+        inside = [title(self.model), estimator_base.short_repr(self.estimator)]
+        inside += [] if self.continuous is None else [type(self.continuous).__name__]
+        return f"{type(self).__name__}({', '.join(inside)})"
 
     @property
     def _needs_temperature(self) -> bool:

@@ -50,8 +50,27 @@ def accepting(
     return [tolerant(fn, unwrap) for fn in (model, guide)]
 
 
+def title(x: Any) -> str:
+    """A function's name, or the repr of an object if it is short, or else the object's class."""
+    if isinstance(x, functools.partial):
+        return title(x.args[0] if x.func is _call else x.func)
+    x = getattr(x, "__self__", x)  # in Pyro the loss is a method of the ELBO
+    text: str = getattr(x, "__name__", repr(x))
+    return type(x).__name__ if text.startswith("<") or "\n" in text else text
+
+
 class Annealed:
     """The temperatures of both AnnealedSVI classes."""
+
+    model: Any
+    guide: Any
+    loss: Any
+
+    def __repr__(self) -> str:
+        inside = [title(x) for x in (self.model, self.guide, self.loss)]
+        if self.temperature is not None:
+            inside.append(f"temperature={self.temperature!r}")
+        return f"{type(self).__name__}({', '.join(inside)})"
 
     def _accept(self, model: Any, guide: Any, temperature: Any, unwrap: Any) -> list[Any]:
         """Store the schedule; return model and guide, wrapped to accept temperature= if needed."""

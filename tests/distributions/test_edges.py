@@ -7,6 +7,7 @@ import pytest
 
 from cases import DISCRETE, RELAXED
 from harness import BACKENDS, Backend
+from machinery import EVERY, event_dim, made
 
 INF = np.inf
 
@@ -126,22 +127,44 @@ def test_a_bound_temperature_stays() -> None:
     assert called(temperature=0.7) == 0.123
 
 
-def test_repr(backend: Backend) -> None:
-    """repr follows the framework, and has the temperature and the estimator, also while traced."""
-    names, logits = backend.names, backend.array(np.zeros((2, 3)))
-    relaxed = names.RelaxedOneHotCategorical(backend.array(0.5), logits=logits[0])
-    discrete = names.OneHotCategorical(logits=logits, estimator=names.GumbelSoftmax([0.5, 1.0]))
+# The repr of each class in the table, for float32 and logits of batch shape (2,).
+REPRS = {
+    **dict.fromkeys(RELAXED, "{cls}(temperature={t}, logits=float32{shape})"),
+    "HardConcrete": "{cls}(temperature={t}, logits=float32{shape}, low=-0.1, high=1.1)",
+    **dict.fromkeys(DISCRETE, "{cls}(logits=float32{shape}{estimator})"),
+    "Subset": "{cls}(k=2, logits=float32{shape})",
+    "RelaxedSubset": "{cls}(temperature={t}, k=2, logits=float32{shape}, hard={hard})",
+    "Permutation": "{cls}(logits=float32{shape})",
+    "RelaxedPermutation": (
+        "{cls}(temperature={t}, logits=float32{shape}, iterations=20, hard={hard})"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_repr(backend: Backend, name: str) -> None:
+    """repr is the call that makes the distribution, with dtype and shape in place of arrays."""
+    t = "0.5" if backend.framework == "pyro" else "float32[2]"  # NumPyro broadcasts it
+    cls, _, more = name.partition(" ")
+    shape = [2] + [3] * event_dim(name)
+    estimator = f", estimator={more}(temperature={t}, hard=True)" if more != "hard" else ""
+    expected = REPRS[cls].format(
+        cls=cls, t=t, shape=shape, hard=more == "hard", estimator=estimator if more else ""
+    )
+    assert repr(made(backend, name, dtype="float32")) == expected
+
+
+def test_repr_of_arrays_as_temperatures(backend: Backend) -> None:
+    """An estimator, too, shows the dtype and shape of an array; a traced number has no digits."""
+    names, temperature = backend.names, backend.array([0.5, 1.0], "float32")
+    assert repr(names.GumbelSoftmax(temperature)) == (
+        "GumbelSoftmax(temperature=float32[2], hard=True)"
+    )
+    assert repr(names.ReinMax()) == "ReinMax(temperature=1.0)"
     if backend.framework == "pyro":
-        assert repr(relaxed) == (
-            "RelaxedOneHotCategorical(temperature: 0.5, logits: torch.Size([3]))"
-        )
-        estimator = "estimator: GumbelSoftmax(temperature=(2,), hard=True)"
-        assert repr(discrete) == f"OneHotCategorical(logits: torch.Size([2, 3]), {estimator})"
         return
-    assert repr(relaxed).endswith("with batch shape () and event shape (3,), temperature 0.5>")
-    estimator = "estimator GumbelSoftmax(temperature=(2,), hard=True)"
-    assert repr(discrete).endswith(f"with batch shape (2,) and event shape (3,), {estimator}>")
+    relaxed = names.RelaxedBernoulli(0.5, logits=backend.array(0.0, "float32"))
     jax = pytest.importorskip("jax")
     seen: list[str] = []
     jax.jit(lambda distribution: seen.append(repr(distribution)))(relaxed)
-    assert seen[0].endswith("temperature ()>")
+    assert seen == ["RelaxedBernoulli(temperature=float32[], logits=float32[])"]

@@ -12,6 +12,8 @@ from scipy.special import expit, logit, rel_entr, softmax
 
 from guiding import fit, gap, probs
 from harness import Backend, Jax
+from languages import Language
+from relaxed_dists.schedules import constant
 
 RNG = np.random.default_rng(3)
 N, K = 4, 3
@@ -320,3 +322,26 @@ def test_refusals(backend: Backend, what: str, says: str) -> None:
     """Each error says what was got and what to do."""
     with pytest.raises(ValueError, match=says):
         refused(backend, what)
+
+
+def test_repr(language: Language) -> None:
+    """A guide and an SVI name what they were made of, and the SVI its temperature."""
+    names = language.backend.names
+
+    def model() -> None:
+        language.sample("z", names.Bernoulli(probs=language.backend.array(0.5)))
+
+    assert repr(names.AutoRelaxed(model)) == "AutoRelaxed(model, GumbelSoftmax)"
+    guide = names.AutoRelaxed(model, names.ReinMax(), language.backend.autoguide.AutoNormal)
+    text = "AutoRelaxed(model, ReinMax(temperature=1.0), AutoNormal)"
+    assert repr(guide) == text
+    loss = language.make_elbo("TraceMeanField_ELBO")
+    svi = names.AnnealedSVI(model, guide, language.adam(0.1), loss)
+    assert repr(svi) == f"AnnealedSVI(model, {text}, TraceMeanField_ELBO)"
+    bound = functools.partial(names.AutoRelaxed(model), temperature=0.5)
+    svi = names.AnnealedSVI(model, bound, language.adam(0.1), loss)
+    assert repr(svi) == "AnnealedSVI(model, AutoRelaxed(model, GumbelSoftmax), TraceMeanField_ELBO)"
+    svi = names.AnnealedSVI(
+        model, names.AutoRelaxed(model), language.adam(0.1), loss, {"z": constant(0.5)}
+    )
+    assert repr(svi).endswith(", TraceMeanField_ELBO, temperature={'z': constant(0.5)})")

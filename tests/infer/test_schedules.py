@@ -209,3 +209,10 @@ def test_bad_input(make: object, text: str) -> None:
     """The errors say what was got, what was expected and what to do."""
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_repr() -> None:
+    """The repr of a schedule is the call that made it."""
+    schedule = warmup(join([linear(2.0, 1.0, steps=10), constant(0.5)], [10]), steps=5)
+    inside = "join([linear(2.0, 1.0, steps=10), constant(0.5)], [10])"
+    assert repr(schedule) == f"warmup({inside}, steps=5)"

@@ -9,7 +9,7 @@ from torch.distributions import constraints
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base, machinery
-from relaxed_dists._distributions.estimator_base import Estimator, short_repr
+from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists_torch.carrier import get_relaxed
 from relaxed_dists_torch.from_logits import EstimatedFromLogits
 from relaxed_dists_torch.state import compiling
@@ -49,12 +49,6 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):  # type: ignore[overri
         if value and self.estimator is None:
             raise _errors.no_estimator(type(self).__name__)
         self.__dict__["has_rsample"] = value
-
-    def __repr__(self) -> str:
-        text = super().__repr__()
-        if self.estimator is None:
-            return text
-        return f"{text[:-1]}, estimator: {short_repr(self.estimator)})"
 
     def _for_funsor(self) -> Any:
         if self.estimator is not None:
