@@ -334,7 +334,7 @@ def test_t1_what_does_not_fit_is_refused() -> None:
         change(changed)
         with pytest.raises(ValueError, match=text) as error:
             svi.load_state_dict(changed)
-        assert str(error.value).endswith("Nothing was changed."), name
+        assert "Nothing was changed." in str(error.value), name
         assert numbers(svi.state_dict()) == before, name
     with pytest.raises(ValueError, match="with no dictionary; expected a dictionary"):
         svi.load_state_dict([])
