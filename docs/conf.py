@@ -1,4 +1,4 @@
-"""Sphinx configuration. The build fetches nothing."""
+"""Sphinx configuration. The build fetches nothing, and neither do the pages in a browser."""
 
 import sys
 from pathlib import Path
@@ -34,6 +34,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx-mathjax-offline",  # copies MathJax and its fonts beside the pages
 ]
 exclude_patterns = ["_build", "examples/*.md", "examples/*.png"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
