@@ -10,7 +10,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-versions distributed torture bench table1 lint lines docs build sanitize clean
+.PHONY: help demo test test-versions distributed torture bench table1 lint lines docs docs-test build sanitize clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -62,6 +62,12 @@ docs: $(STAMP) ## Build docs/_build/html and run the examples in the pages
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
 	@echo "The documentation is in docs/_build/html/index.html"
+
+# Playwright's own browser is not downloaded: the tests take the Chromium that is installed.
+docs-test: $(STAMP) ## Read the pages in headless Chromium (options: PYTEST_ARGS="-k search")
+	@$(BIN)/python -m pip install -qq -c constraints.txt --group browser
+	$(SPHINX) -b html docs docs/_build/html
+	SITE=docs/_build/html $(BIN)/python -m pytest -n 2 tests/site $(PYTEST_ARGS)
 
 # The wheel that any machine takes is made from the source distribution, which so is seen whole.
 build: $(STAMP) ## Build the source distribution, and wheels with and without kernels, into dist/

@@ -57,3 +57,6 @@ doctest_test_doctest_blocks = ""
 
 html_theme = "furo"
 html_title = "relaxed-dists"
+html_favicon = "_static/icon.svg"
+html_static_path = ["_static"]
+html_js_files = ["scrolling.js"]

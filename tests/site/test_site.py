@@ -1,0 +1,180 @@
+"""The built documentation as readers see it, in headless Chromium: `make docs-test`.
+
+Playwright drives the Chromium that is installed. It waits for a page by itself, sees each request
+and message, and needs no driver of the browser's version. axe-core is in axe-playwright-python.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+
+SITE = Path(os.environ.get("SITE", "no site"))
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
+)
+if not SITE.is_dir():
+    pytest.skip("`make docs-test` builds the site and names it in $SITE", allow_module_level=True)
+if not CHROMIUM:
+    pytest.skip("needs Chromium: `apt-get install chromium`", allow_module_level=True)
+bs4 = pytest.importorskip("bs4")
+playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html"))
+SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
+
+# What a reader looks for, and the page that must come first.
+SEARCHES = {
+    "checkpoint": "getting-started",
+    "gumbel_softmax": "functions",
+    "temperature": "getting-started",
+}
+
+# Elements wider than the window, unless a box around them scrolls.
+STICKING_OUT = """() => {
+    const out = e => e.getBoundingClientRect().right > innerWidth + 1;
+    const scrolls = e => e && (getComputedStyle(e).overflowX == "visible"
+        ? scrolls(e.parentElement) : !out(e));
+    return [...document.querySelectorAll("table, pre, img, mjx-container, .sd-tab-set, .sig")]
+        .filter(e => e.checkVisibility() && out(e) && !scrolls(e)).map(e => e.outerHTML);
+}"""
+SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+FORMULAS = """async () => {
+    await window.MathJax?.startup.promise;
+    const formulas = [...document.querySelectorAll(".math")];
+    const missing = formulas.filter(e => !e.querySelector("mjx-container"));
+    return [...missing, ...document.querySelectorAll("mjx-merror")].map(e => e.textContent);
+}"""
+PICTURES = """async () => {
+    const all = [...document.images];
+    all.forEach(image => image.loading = "eager");
+    await Promise.all(all.map(image => image.decode().catch(() => null)));
+    return all.filter(image => !image.naturalWidth || !image.alt).map(image => image.src);
+}"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A server of files that prints nothing."""
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a server of the site."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE))) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    with playwright.sync_playwright() as driver:
+        # Without its sandbox it runs in containers and for root, too. The pages are our own.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """An empty page; at the end, no message and no request to another host is allowed."""
+    context = browser.new_context(
+        viewport=dict(zip(["width", "height"], SIZES["wide"], strict=True))
+    )
+    page, faults = context.new_page(), []
+    page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    allowed = (address, "file:", "data:", "blob:")
+    page.on("request", lambda r: r.url.startswith(allowed) or faults.append(f"elsewhere: {r.url}"))
+    page.on("response", lambda r: r.status < 400 or faults.append(f"{r.status}: {r.url}"))
+    yield page
+    context.close()
+    assert not faults
+
+
+def accessibility(page: Any) -> list[str]:
+    """What axe finds serious or critical in the page."""
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {node['target']} {node['html'][:100]}"
+        for rule in found
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"][:3]
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(name: str, page: Any, address: str) -> None:
+    """Formulas, pictures, widths and accessibility, wide and narrow, light and dark."""
+    page.goto(address + name)
+    assert page.evaluate(FORMULAS) == []
+    assert page.evaluate(PICTURES) == []
+    for size, scheme in [("wide", "light"), ("narrow", "dark")]:
+        page.set_viewport_size(dict(zip(["width", "height"], SIZES[size], strict=True)))
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate(SETTLED)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, size
+        assert page.evaluate(STICKING_OUT) == [], size
+        assert accessibility(page) == [], (size, scheme)
+
+
+def test_links() -> None:
+    """Each link within the site leads to a page that exists and to an anchor in it."""
+    soups = {name: bs4.BeautifulSoup((SITE / name).read_text(), "html.parser") for name in PAGES}
+    anchors = {name: {tag["id"] for tag in soup.find_all(id=True)} for name, soup in soups.items()}
+    broken = []
+    for name, soup in soups.items():
+        for tag in soup.select("[href], [src]"):
+            link = tag.get("href") or tag.get("src")
+            file, anchor = urldefrag(urljoin(name, link))
+            if urlsplit(file).netloc or file.startswith("mailto:"):
+                continue
+            path = unquote(urlsplit(file).path)
+            known = anchors.get(path)
+            if not (SITE / path).exists() or (
+                known is not None and anchor and unquote(anchor) not in known
+            ):
+                broken.append(f"{name}: {link}")
+    assert not broken
+
+
+def test_tabs(page: Any, address: str) -> None:
+    """The chosen framework is shown in all tabs of the page, of other pages, and after a reload."""
+    page.goto(address + "getting-started.html")
+    for chosen in ["NumPyro", "Pyro"]:
+        page.get_by_text(chosen, exact=True).locator("visible=true").first.click()
+        for name in ["getting-started.html", "from-discrete-to-trained.html"]:
+            page.goto(address + name)
+            labels = page.locator(".sd-tab-set > input:checked + label")
+            assert labels.count() > 1
+            assert {label.strip() for label in labels.all_text_contents()} == {chosen}
+
+
+@pytest.mark.parametrize(("words", "first"), SEARCHES.items())
+def test_search(words: str, first: str, page: Any, address: str) -> None:
+    """The page that a reader needs is the first that the search finds."""
+    page.goto(f"{address}search.html?q={words}")
+    page.locator("#search-results .search-summary", has_text="found").wait_for()
+    results = page.locator("#search-results li > a")
+    found = [urlsplit(link.get_attribute("href")).path for link in results.all()]
+    assert found[:1] == [f"{first}.html"], json.dumps(found)
+
+
+def test_from_disk(page: Any) -> None:
+    """The pages need no server."""
+    page.goto((SITE / "derivations.html").absolute().as_uri())
+    assert page.evaluate(FORMULAS) == []
