@@ -10,7 +10,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-versions distributed torture bench table1 lint lines docs docs-test build sanitize clean
+.PHONY: help demo test test-versions distributed torture bench table1 lint lines docs docs-serve docs-test build sanitize clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -62,6 +62,10 @@ docs: $(STAMP) ## Build docs/_build/html and run the examples in the pages
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
 	@echo "The documentation is in docs/_build/html/index.html"
+
+docs-serve: $(STAMP) ## Build the pages and serve them at http://localhost:8000
+	$(SPHINX) -b html docs docs/_build/html
+	$(BIN)/python -m http.server --bind localhost --directory docs/_build/html 8000
 
 # Playwright's own browser is not downloaded: the tests take the Chromium that is installed.
 docs-test: $(STAMP) ## Read the pages in headless Chromium (options: PYTEST_ARGS="-k search")

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from sphinx.addnodes import pending_xref
+
 import relaxed_dists
 import relaxed_dists.jax
 import relaxed_dists.numpyro
@@ -30,6 +32,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -42,13 +45,26 @@ myst_heading_anchors = 2
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-# Cross-references must resolve. Exceptions are those into other libraries, whose inventories would
-# have to be downloaded, and into private modules.
+# Cross-references must resolve, except those into private modules.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections|jax|numpyro|os|pyro|torch)\..*"),
     (r"py:.*", r"relaxed_dists(\._|_pyro\.|_numpyro\.|_torch\.|_jax\.).*"),
+    (r"py:class", r"numpyro\.infer\.elbo\.LossWithMutableState"),  # has no page
 ]
+# The inventories name what these pages refer to, as text. A project's own is a large file, and
+# would be downloaded at each build.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "inventories/python.inv"),
+    "torch": ("https://docs.pytorch.org/docs/stable", "inventories/torch.inv"),
+    "jax": ("https://docs.jax.dev/en/latest", "inventories/jax.inv"),
+    "numpyro": ("https://num.pyro.ai/en/stable", "inventories/numpyro.inv"),
+}
+# Names in signatures that their projects document under another one.
+ALIASES = {
+    "jax.jaxlib._jax.Array": "jax.Array",
+    "numpyro.mutable": "numpyro.primitives.mutable",
+    "torch._C.Generator": "torch.Generator",
+}
 napoleon_numpy_docstring = False
 
 # The doctest builder runs the testcode blocks of the pages. pytest runs the docstrings' examples,
@@ -56,7 +72,18 @@ napoleon_numpy_docstring = False
 doctest_test_doctest_blocks = ""
 
 html_theme = "furo"
-html_title = "relaxed-dists"
+html_title = f"relaxed-dists {version}"
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_js_files = ["scrolling.js"]
+
+
+def rename(app, doctree):
+    """Refer to a name's alias."""
+    for node in doctree.findall(pending_xref):
+        node["reftarget"] = ALIASES.get(node["reftarget"], node["reftarget"])
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("doctree-read", rename)
