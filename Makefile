@@ -87,7 +87,7 @@ sanitize: $(STAMP) ## Run the kernels under the sanitizers of gcc or clang, for 
 	$(BIN)/python tests/sanitize/run.py
 
 clean: ## Remove .venv and everything that the other targets make
-	rm -rf .venv dist docs/_build demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist docs/_build docs/api/generated demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f $(COMPILED)/kernels.cpu.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -11,11 +11,15 @@ import relaxed_dists.numpyro
 import relaxed_dists.pyro
 import relaxed_dists.torch
 
-# Document each name where users import it, not in the private module that defines it.
+# Document each name where users import it, not in the private module that defines it. A name of
+# several modules has one page: a function in that of torch or JAX, a class in that of Pyro.
 FACADES = relaxed_dists.jax, relaxed_dists.torch, relaxed_dists.numpyro, relaxed_dists.pyro
+SOURCES = {(f.__name__, name): getattr(f, name).__module__ for f in FACADES for name in f.__all__}
 for facade in FACADES:
     for name in facade.__all__:
-        getattr(facade, name).__module__ = facade.__name__
+        public = getattr(facade, name)
+        if isinstance(public, type) or public.__module__ not in {f.__name__ for f in FACADES}:
+            public.__module__ = facade.__name__
 
 # Make the pictures that the pages show at each build.
 HERE = Path(__file__).parent
@@ -31,10 +35,12 @@ version = release = relaxed_dists.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx-mathjax-offline",  # copies MathJax and its fonts beside the pages
@@ -44,12 +50,16 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 2
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
+python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
+templates_path = ["_templates"]
 # Cross-references must resolve, except those into private modules.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"relaxed_dists(\._|_pyro\.|_numpyro\.|_torch\.|_jax\.).*"),
-    (r"py:class", r"numpyro\.infer\.elbo\.LossWithMutableState"),  # has no page
+    (r"py:class", r"numpyro\.infer\.(elbo\.LossWith|svi\.SVI).*"),  # have no page
 ]
 # The inventories name what these pages refer to, as text. A project's own is a large file, and
 # would be downloaded at each build.
@@ -58,11 +68,15 @@ intersphinx_mapping = {
     "torch": ("https://docs.pytorch.org/docs/stable", "inventories/torch.inv"),
     "jax": ("https://docs.jax.dev/en/latest", "inventories/jax.inv"),
     "numpyro": ("https://num.pyro.ai/en/stable", "inventories/numpyro.inv"),
+    "pyro": ("https://docs.pyro.ai/en/stable", "inventories/pyro.inv"),
 }
 # Names in signatures that their projects document under another one.
 ALIASES = {
     "jax.jaxlib._jax.Array": "jax.Array",
     "numpyro.mutable": "numpyro.primitives.mutable",
+    "relaxed_dists._distributions.estimator_base.Estimator": "Estimator",
+    "relaxed_dists._ops.Array": "Array",
+    "relaxed_dists._ops.ArrayLike": "ArrayLike",
     "torch._C.Generator": "torch.Generator",
 }
 napoleon_numpy_docstring = False
@@ -75,7 +89,8 @@ html_theme = "furo"
 html_title = f"relaxed-dists {version}"
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
-html_js_files = ["scrolling.js"]
+html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 
 
 def rename(app, doctree):
@@ -84,6 +99,12 @@ def rename(app, doctree):
         node["reftarget"] = ALIASES.get(node["reftarget"], node["reftarget"])
 
 
+def source(app, module, name):
+    """The module whose source has a public name."""
+    return SOURCES.get((module, name.partition(".")[0]))
+
+
 def setup(app):
     """Called by Sphinx."""
     app.connect("doctree-read", rename)
+    app.connect("viewcode-follow-imported", source)

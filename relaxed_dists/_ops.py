@@ -1,9 +1,18 @@
 """The array operations that each framework (torch or JAX) provides for the formulas."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-Array = Any  # an array of the framework that computes a formula
+if TYPE_CHECKING:
+    Array = Any  # each framework has its own
+    ArrayLike = Any
+else:  # names that signatures show
+
+    class Array:
+        """An array of the framework that computes a formula."""
+
+    class ArrayLike:
+        """What a framework makes an array from: a number, an array, or nested lists."""
 
 
 class Ops(Protocol):

@@ -1,13 +1,13 @@
 """Functions that draw relaxed samples and compute their densities, in JAX alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from jax import Array
 
 from relaxed_dists._distributions import bernoulli, one_hot
 from relaxed_dists._distributions.call import Call
 from relaxed_dists._distributions.family import Family
+from relaxed_dists._ops import ArrayLike
 
 from .from_logits import FromLogits
 
@@ -18,13 +18,13 @@ class _Call(Call, FromLogits):
     _has_temperature = True
 
 
-def _call(name: str, family: Family, logits: Any, temperature: Any) -> _Call:
+def _call(name: str, family: Family, logits: Array, temperature: ArrayLike) -> _Call:
     return _Call(name, family, temperature, logits=logits)
 
 
 def sample_concrete(
     logits: Array,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     hard: bool = False,
@@ -65,7 +65,7 @@ def sample_concrete(
     return _call("sample_concrete", family, logits, temperature)._draw(key, sample_shape)[0]
 
 
-def concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+def concrete_log_prob(value: Array, logits: Array, temperature: ArrayLike) -> Array:
     r"""The log density of the Concrete distribution at points of the simplex.
 
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
@@ -104,7 +104,7 @@ def concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
 
 def sample_exp_concrete(
     logits: Array,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     key: Array,
@@ -141,7 +141,7 @@ def sample_exp_concrete(
     )[0]
 
 
-def exp_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+def exp_concrete_log_prob(value: Array, logits: Array, temperature: ArrayLike) -> Array:
     r"""The log density of the log of a Concrete sample.
 
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
@@ -176,7 +176,7 @@ def exp_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Arra
 
 def sample_binary_concrete(
     logits: Array,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     hard: bool = False,
@@ -215,7 +215,7 @@ def sample_binary_concrete(
     return _call("sample_binary_concrete", family, logits, temperature)._draw(key, sample_shape)[0]
 
 
-def binary_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+def binary_concrete_log_prob(value: Array, logits: Array, temperature: ArrayLike) -> Array:
     r"""The log density of the binary Concrete distribution at numbers in (0, 1).
 
     The log density of x is that of its logit, :func:`logit_concrete_log_prob` at
@@ -253,7 +253,7 @@ def binary_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> A
 
 def sample_logit_concrete(
     logits: Array,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     key: Array,
@@ -287,7 +287,7 @@ def sample_logit_concrete(
     )._draw(key, sample_shape)[0]
 
 
-def logit_concrete_log_prob(value: Array, logits: Array, temperature: Any) -> Array:
+def logit_concrete_log_prob(value: Array, logits: Array, temperature: ArrayLike) -> Array:
     r"""The log density of the logit of a binary Concrete sample.
 
     With :math:`d = \theta - \tau y`,

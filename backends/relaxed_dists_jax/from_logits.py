@@ -20,6 +20,7 @@ from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimated import Estimated
 from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._distributions.from_family import FromFamily
+from relaxed_dists._ops import ArrayLike
 
 from . import kernels  # noqa: F401 (it registers its kernels with the operations)
 from .carrier import find_relaxed, get_relaxed, keep_relaxed
@@ -79,9 +80,9 @@ class FromLogits(FromFamily):
 
     def __init__(
         self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
+        temperature: ArrayLike,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         validate: bool = True,
     ) -> None:
         name, event_dim = self._name, self._family.event_dim
@@ -185,7 +186,7 @@ class FromLogits(FromFamily):
         drawn = get_relaxed(sample, "parameters") or (None, None)
         return drawn[0] is self.logits and drawn[1] is self.temperature
 
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Any] | None = None) -> Array:
         """The log density of a value, computed from its relaxed sample if the value keeps one.
 
         Args:

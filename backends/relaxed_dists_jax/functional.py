@@ -10,6 +10,7 @@ from relaxed_dists._distributions import discrete, formulas
 from relaxed_dists._distributions.call import Call
 from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists._distributions.estimators import GumbelSoftmax
+from relaxed_dists._ops import ArrayLike
 
 from .from_logits import EstimatedFromLogits
 from .ops import ops
@@ -21,7 +22,7 @@ class _Call(Call, EstimatedFromLogits):
 
 def gumbel_softmax(
     logits: Array,
-    tau: Any = 1,
+    tau: ArrayLike = 1,
     hard: bool = False,
     axis: int = -1,
     *,

@@ -16,6 +16,7 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import machinery
 from relaxed_dists._distributions.elbo import relaxed_site
 from relaxed_dists._distributions.estimator_base import renewed
+from relaxed_dists._ops import ArrayLike
 from relaxed_dists_jax import loops, quadrature  # noqa: F401 (they register themselves with the operations)
 from relaxed_dists_jax.carrier import get_relaxed
 from relaxed_dists_jax.from_logits import FromLogits, Jax, checked_shape
@@ -62,9 +63,9 @@ class LogitsDistribution(FromLogits, Distribution):
 
     def __init__(
         self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
+        temperature: ArrayLike,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         *,
         validate_args: bool | None = None,
     ) -> None:
@@ -130,7 +131,7 @@ class LogitsDistribution(FromLogits, Distribution):
         return cls.tree_unflatten(aux, (logits, None, None))
 
     def sample_with_intermediates(
-        self, key: Any, sample_shape: tuple[int, ...] = ()
+        self, key: Array, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list[Any]]:
         """Draw, with a gradient to the parameters if ``has_rsample`` is true.
 
@@ -144,7 +145,7 @@ class LogitsDistribution(FromLogits, Distribution):
         """
         return self._draw(key, sample_shape, gradient=self.has_rsample)
 
-    def rsample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def rsample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw with a gradient to the parameters.
 
         Args:
@@ -158,11 +159,11 @@ class LogitsDistribution(FromLogits, Distribution):
             raise _errors.missing(self._name, "rsample", self._family)
         return self.sample(key, sample_shape)
 
-    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw, with a gradient if ``has_rsample``. Args and Returns are those of rsample."""
         return self.sample_with_intermediates(key, sample_shape)[0]
 
-    def cdf(self, value: Any) -> Array:
+    def cdf(self, value: ArrayLike) -> Array:
         """The probability that a draw is at most the value.
 
         Args:

@@ -1,7 +1,6 @@
 """Functions that draw relaxed samples and compute their densities, in torch alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch.distributions import Distribution
 from relaxed_dists._distributions import bernoulli, one_hot
 from relaxed_dists._distributions.call import Call
 from relaxed_dists._distributions.family import Family
+from relaxed_dists._ops import ArrayLike
 
 from .from_logits import FromLogits
 
@@ -20,7 +20,7 @@ class _Call(Call, FromLogits):
     _has_temperature = True
 
 
-def _call(name: str, family: Family, logits: Any, temperature: Any) -> _Call:
+def _call(name: str, family: Family, logits: Tensor, temperature: ArrayLike) -> _Call:
     # torch's own setting, set_default_validate_args, says whether arguments are checked.
     validate = Distribution._validate_args
     return _Call(name, family, temperature, logits=logits, validate_args=validate)
@@ -28,7 +28,7 @@ def _call(name: str, family: Family, logits: Any, temperature: Any) -> _Call:
 
 def sample_concrete(
     logits: Tensor,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     hard: bool = False,
@@ -70,7 +70,7 @@ def sample_concrete(
     return _call("sample_concrete", family, logits, temperature)._draw(sample_shape, key)
 
 
-def concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) -> Tensor:
+def concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
     r"""The log density of the Concrete distribution at points of the simplex.
 
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
@@ -109,7 +109,7 @@ def concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) -> Tensor
 
 def sample_exp_concrete(
     logits: Tensor,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     key: torch.Generator | None = None,
@@ -147,7 +147,7 @@ def sample_exp_concrete(
     )
 
 
-def exp_concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) -> Tensor:
+def exp_concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
     r"""The log density of the log of a Concrete sample.
 
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
@@ -182,7 +182,7 @@ def exp_concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) -> Te
 
 def sample_binary_concrete(
     logits: Tensor,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     hard: bool = False,
@@ -222,7 +222,7 @@ def sample_binary_concrete(
     return _call("sample_binary_concrete", family, logits, temperature)._draw(sample_shape, key)
 
 
-def binary_concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) -> Tensor:
+def binary_concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
     r"""The log density of the binary Concrete distribution at numbers in (0, 1).
 
     The log density of x is that of its logit, :func:`logit_concrete_log_prob` at
@@ -260,7 +260,7 @@ def binary_concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) ->
 
 def sample_logit_concrete(
     logits: Tensor,
-    temperature: Any,
+    temperature: ArrayLike,
     sample_shape: Sequence[int] = (),
     *,
     key: torch.Generator | None = None,
@@ -295,7 +295,7 @@ def sample_logit_concrete(
     )._draw(sample_shape, key)
 
 
-def logit_concrete_log_prob(value: Tensor, logits: Tensor, temperature: Any) -> Tensor:
+def logit_concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
     r"""The log density of the logit of a binary Concrete sample.
 
     With :math:`d = \theta - \tau y`,

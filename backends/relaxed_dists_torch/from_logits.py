@@ -16,6 +16,7 @@ from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimated import Estimated
 from relaxed_dists._distributions.family import Parameters
 from relaxed_dists._distributions.from_family import FromFamily
+from relaxed_dists._ops import ArrayLike
 
 from . import by_operator
 from .autograd import linked
@@ -102,9 +103,9 @@ class FromLogits(FromFamily):
 
     def __init__(
         self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
+        temperature: ArrayLike,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         validate_args: bool | None = None,
     ) -> None:
         name, event_dim = self._name, self._family.event_dim

@@ -12,6 +12,7 @@ from relaxed_dists._distributions import discrete, formulas
 from relaxed_dists._distributions.call import Call
 from relaxed_dists._distributions.estimator_base import Estimator
 from relaxed_dists._distributions.estimators import GumbelSoftmax
+from relaxed_dists._ops import ArrayLike
 
 from . import kernels
 from .carrier import keep_relaxed
@@ -25,7 +26,7 @@ class _Call(Call, EstimatedFromLogits):
 
 def gumbel_softmax(
     logits: Tensor,
-    tau: Any = 1,
+    tau: ArrayLike = 1,
     hard: bool = False,
     eps: float = 1e-10,
     dim: int = -1,

@@ -6,6 +6,7 @@ from typing import Any
 from relaxed_dists import _errors
 from relaxed_dists._distributions import estimator_base, estimators
 from relaxed_dists._distributions.from_family import FromFamily
+from relaxed_dists._ops import Array
 
 
 class Estimated(FromFamily):
@@ -64,7 +65,7 @@ class Estimated(FromFamily):
         if site is not None and not site[2]:
             raise _errors.mixed(site[0], self._name, type(site[1]).__name__, "The ELBO")
 
-    def enumerate_support(self, expand: bool = True) -> Any:
+    def enumerate_support(self, expand: bool = True) -> Array:
         """All values, of shape ``(number,) + batch_shape + event_shape``.
 
         Args:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas, one_hot
-from relaxed_dists._ops import Array, Ops
+from relaxed_dists._ops import Array, ArrayLike, Ops
 
 
 def short_repr(x: Any) -> str:
@@ -102,7 +102,7 @@ class Estimator:
             raise _errors.no_samples(type(self).__name__, samples)
 
     @property
-    def soft_temperature(self) -> Any:
+    def soft_temperature(self) -> ArrayLike | None:
         """The temperature of a soft value, a Gumbel-Softmax sample; None where values are hard."""
         return None
 

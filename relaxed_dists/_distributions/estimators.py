@@ -7,7 +7,7 @@ from typing import Any
 from relaxed_dists import _errors
 from relaxed_dists._distributions import bernoulli, formulas, one_hot
 from relaxed_dists._distributions.estimator_base import Estimator, broadcast, held, relaxed
-from relaxed_dists._ops import Array, Ops
+from relaxed_dists._ops import Array, ArrayLike, Ops
 
 __all__ = [
     "DecoupledGumbelSoftmax",
@@ -79,11 +79,11 @@ class GumbelSoftmax(Estimator):
 
     temperatures = ("temperature",)
     noise_in_kernel = True
-    temperature: Any
+    temperature: ArrayLike
     hard: bool = True
 
     @property
-    def soft_temperature(self) -> Any:
+    def soft_temperature(self) -> ArrayLike | None:
         """The temperature of soft values; None if values are hard."""
         return None if self.hard else self.temperature
 
@@ -128,11 +128,11 @@ class DecoupledGumbelSoftmax(Estimator):
     """
 
     temperatures = ("forward", "backward")
-    forward: Any
-    backward: Any
+    forward: ArrayLike
+    backward: ArrayLike
 
     @property
-    def soft_temperature(self) -> Any:
+    def soft_temperature(self) -> ArrayLike | None:
         """The forward temperature; the backward temperature affects only gradients."""
         return self.forward
 
@@ -171,7 +171,7 @@ class GumbelRao(Estimator):
     """
 
     temperatures = ("temperature",)
-    temperature: Any
+    temperature: ArrayLike
     samples: int = 10
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:
@@ -209,7 +209,7 @@ class GappedStraightThrough(Estimator):
     """
 
     temperatures = ("temperature",)
-    temperature: Any
+    temperature: ArrayLike
     gap: float = 1.0
 
     def __post_init__(self) -> None:
@@ -253,7 +253,7 @@ class ReinMax(Estimator):
     """
 
     temperatures = ("temperature",)
-    temperature: Any = 1.0
+    temperature: ArrayLike = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -299,7 +299,7 @@ class ReinMaxRao(Estimator):
     """
 
     temperatures = ("temperature",)
-    temperature: Any
+    temperature: ArrayLike
     samples: int = 10
 
     def one_hot(self, ops: Ops, logits: Array, gumbel: Array, more: Any = None) -> Array:

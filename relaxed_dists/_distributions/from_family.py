@@ -8,7 +8,7 @@ from relaxed_dists import _errors
 from relaxed_dists._distributions import formulas
 from relaxed_dists._distributions.estimator_base import short_repr
 from relaxed_dists._distributions.family import Parameters
-from relaxed_dists._ops import Array
+from relaxed_dists._ops import Array, ArrayLike
 
 
 class Framework(Protocol):
@@ -223,7 +223,7 @@ class FromFamily:
         value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
         return self._framework.cast(self._ask(cdf, p, value, sample), self.logits.dtype)
 
-    def icdf(self, q: Any) -> Any:
+    def icdf(self, q: ArrayLike) -> Array:
         """The quantile of a probability: the smallest value whose cdf is q or more.
 
         Args:
@@ -249,30 +249,30 @@ class FromFamily:
         return self._ask(self._family.method(what, self._name), self._for_formulas())
 
     @property
-    def probs(self) -> Any:
+    def probs(self) -> Array:
         """The probabilities, normalised."""
         return self._as_value(self._of("probs"))
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Array:
         """The mean, of the shape of a value; its error is at most 1e-6 (1e-10 in float64)."""
         return self._as_value(self._of("mean"))
 
     @property
-    def variance(self) -> Any:
+    def variance(self) -> Array:
         """The variance of each entry, shaped as a value; its error is at most 3e-6 (1e-10)."""
         return self._as_value(self._of("variance"))
 
     @property
-    def mode(self) -> Any:
+    def mode(self) -> Array:
         """The value of the highest density or mass."""
         return self._as_value(self._of("mode"))
 
-    def entropy(self) -> Any:
+    def entropy(self) -> Array:
         """The entropy, of the batch shape; its relative error is at most 1e-6."""
         return self._of("entropy")
 
-    def enumerate_support(self, expand: bool = True) -> Any:
+    def enumerate_support(self, expand: bool = True) -> Array:
         """All values, of shape ``(number,) + batch_shape + event_shape``.
 
         Args:

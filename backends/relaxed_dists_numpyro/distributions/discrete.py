@@ -11,6 +11,7 @@ from numpyro.distributions import BernoulliLogits, constraints
 from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base
 from relaxed_dists._distributions.estimator_base import Estimator
+from relaxed_dists._ops import ArrayLike
 from relaxed_dists_jax.carrier import find_relaxed, get_relaxed
 from relaxed_dists_jax.from_logits import EstimatedFromLogits
 from relaxed_dists_jax.input import known
@@ -25,8 +26,8 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
 
     def __init__(
         self,
-        probs: Any = None,
-        logits: Any = None,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         estimator: Estimator | Callable[..., Any] | None = None,
         *,
         validate_args: bool | None = None,
@@ -43,7 +44,7 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
         """Whether an estimator carries a gradient through the sample."""
         return self.estimator is not None
 
-    def rsample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def rsample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw a value that carries the estimator's gradient.
 
         Args:
@@ -61,7 +62,7 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
             raise _errors.no_estimator(type(self).__name__)
         return self.sample(key, sample_shape)
 
-    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Any] | None = None) -> Array:
         """The log probability; for a soft value, the linear extension sum_k value_k log p_k.
 
         Args:

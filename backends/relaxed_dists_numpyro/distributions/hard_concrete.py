@@ -1,10 +1,9 @@
 """The hard concrete distribution: a relaxed Bernoulli sample, stretched and clipped to [0, 1]."""
 
-from typing import Any
-
 from jax import Array
 
 from relaxed_dists._distributions import hard_concrete
+from relaxed_dists._ops import ArrayLike
 
 from .bernoulli import _RelaxedBinary
 from .constraints import Values
@@ -72,9 +71,9 @@ class HardConcrete(_RelaxedBinary):
 
     def __init__(
         self,
-        temperature: Any,
-        probs: Any = None,
-        logits: Any = None,
+        temperature: ArrayLike,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         *,
         low: float = -0.1,
         high: float = 1.1,

@@ -1,10 +1,9 @@
 """Permutations: the relaxed distribution of doubly stochastic matrices, and the discrete one."""
 
-from typing import Any
-
 from numpyro.distributions import constraints
 
 from relaxed_dists._distributions import permutation
+from relaxed_dists._ops import ArrayLike
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .constraints import Values
@@ -48,7 +47,7 @@ class Permutation(LogitsDistribution):
     _family = permutation.Permutation()
     support = Values(_family)
 
-    def __init__(self, logits: Any, *, validate_args: bool | None = None) -> None:
+    def __init__(self, logits: ArrayLike, *, validate_args: bool | None = None) -> None:
         super().__init__(None, None, logits, validate_args=validate_args)
 
     @property
@@ -104,8 +103,8 @@ class RelaxedPermutation(RelaxedDistribution):
 
     def __init__(
         self,
-        temperature: Any,
-        logits: Any,
+        temperature: ArrayLike,
+        logits: ArrayLike,
         iterations: int = 20,
         hard: bool = False,
         *,

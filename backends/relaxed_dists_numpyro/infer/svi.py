@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import tqdm
 from numpyro.infer import SVI, TraceGraph_ELBO
 from numpyro.infer.autoguide import AutoGuide
-from numpyro.infer.svi import SVIRunResult
+from numpyro.infer.elbo import ELBO
+from numpyro.infer.svi import SVIRunResult, SVIState
 from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
@@ -97,8 +98,13 @@ class AnnealedSVI(svi.Annealed, SVI):
         model: Callable[..., Any],
         guide: Callable[..., Any],
         optim: Any,
-        loss: Any,
-        temperature: Any = None,
+        loss: ELBO,
+        temperature: Callable[[Any], Any]
+        | float
+        | dict[str, Any]
+        | list[Any]
+        | tuple[Any, ...]
+        | None = None,
         *,
         allow_mixed: Collection[str] = (),
         **static_kwargs: Any,
@@ -107,7 +113,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         super().__init__(model, guide, optim, loss, **static_kwargs)
         self.allow_mixed = allow_mixed
 
-    def current_temperature(self, svi_state: Any) -> Any:
+    def current_temperature(self, svi_state: SVIState) -> Any:
         """The temperature of the next update.
 
         Args:
@@ -137,8 +143,12 @@ class AnnealedSVI(svi.Annealed, SVI):
             return svi.checked(temperature, not_jax_tracer)
 
     def init(
-        self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
-    ) -> Any:
+        self,
+        rng_key: jax.Array,
+        *args: Any,
+        init_params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> SVIState:
         """The initial state, at the temperature of step 0. See SVI for Args and Returns."""
         kwargs = self._with_temperature(0, kwargs)
         svi.check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
@@ -166,24 +176,26 @@ class AnnealedSVI(svi.Annealed, SVI):
             )
         return state
 
-    def update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+    def update(self, svi_state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, jax.Array]:
         """Take a step at the scheduled temperature. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().update(svi_state, *args, **kwargs)
 
-    def stable_update(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+    def stable_update(
+        self, svi_state: SVIState, *args: Any, **kwargs: Any
+    ) -> tuple[SVIState, jax.Array]:
         """Take a step, unless the new state is not finite. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
-    def evaluate(self, svi_state: Any, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, svi_state: SVIState, *args: Any, **kwargs: Any) -> jax.Array:
         """The loss at the scheduled temperature. See SVI for Args and Returns."""
         kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
     evaluate_loss = evaluate  # Pyro's name
 
-    def save(self, path: str | os.PathLike[str], svi_state: Any) -> None:
+    def save(self, path: str | os.PathLike[str], svi_state: SVIState) -> None:
         """Write a state to a file, without pickle; the file is never left half written.
 
         The file has NumPy's format ``.npz``, whatever its name, with an array for each leaf of the
@@ -196,7 +208,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         """
         checkpoint.save(self, path, svi_state)
 
-    def load(self, path: str | os.PathLike[str], svi_state: Any) -> Any:
+    def load(self, path: str | os.PathLike[str], svi_state: SVIState) -> SVIState:
         """Read a state from a file that :meth:`save` wrote, to continue with the same numbers.
 
         Args:
@@ -216,16 +228,16 @@ class AnnealedSVI(svi.Annealed, SVI):
 
     def run(
         self,
-        rng_key: Any,
+        rng_key: jax.Array,
         num_steps: int,
         *args: Any,
         progress_bar: bool = True,
         stable_update: bool = False,
         forward_mode_differentiation: bool = False,
-        init_state: Any = None,
+        init_state: SVIState | None = None,
         init_params: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> SVIRunResult:
         """Take a number of steps along the schedule. See SVI for Args and Returns.
 
         The progress bar shows the loss, as in SVI, and the temperature of the last step.

@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from relaxed_dists import _errors
 from relaxed_dists._distributions import discrete, estimator_base, machinery
 from relaxed_dists._distributions.estimator_base import Estimator
+from relaxed_dists._ops import ArrayLike
 from relaxed_dists_torch.carrier import get_relaxed
 from relaxed_dists_torch.from_logits import EstimatedFromLogits
 from relaxed_dists_torch.state import compiling
@@ -29,8 +30,8 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):  # type: ignore[overri
 
     def __init__(
         self,
-        probs: Any = None,
-        logits: Any = None,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         estimator: Estimator | Callable[..., Any] | None = None,
         validate_args: bool | None = None,
     ) -> None:

@@ -1,8 +1,7 @@
 """Subsets of k categories: the relaxed distribution, and the discrete one."""
 
-from typing import Any
-
 from relaxed_dists._distributions import subset
+from relaxed_dists._ops import ArrayLike
 
 from .._adapter import LogitsDistribution, RelaxedDistribution
 from .constraints import Values
@@ -52,8 +51,8 @@ class Subset(LogitsDistribution):
     def __init__(
         self,
         k: int | None = None,
-        probs: Any = None,
-        logits: Any = None,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         validate_args: bool | None = None,
     ) -> None:
         self._family = subset.Subset(k)
@@ -125,10 +124,10 @@ class RelaxedSubset(RelaxedDistribution):
 
     def __init__(
         self,
-        temperature: Any,
+        temperature: ArrayLike,
         k: int,
-        probs: Any = None,
-        logits: Any = None,
+        probs: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
         hard: bool = False,
         validate_args: bool | None = None,
     ) -> None:

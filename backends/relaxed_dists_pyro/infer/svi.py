@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pyro import infer
 from pyro.infer.autoguide import AutoGuide
+from pyro.optim import PyroOptim
 from pyro.poutine.messenger import _bound_partial
 
 from relaxed_dists._infer import paths
@@ -137,9 +138,14 @@ class AnnealedSVI(Annealed, infer.SVI):
         self,
         model: Callable[..., Any],
         guide: Callable[..., Any],
-        optim: Any,
-        loss: Any,
-        temperature: Any = None,
+        optim: PyroOptim,
+        loss: infer.ELBO,
+        temperature: Callable[[Any], Any]
+        | float
+        | dict[str, Any]
+        | list[Any]
+        | tuple[Any, ...]
+        | None = None,
         *,
         allow_mixed: Collection[str] = (),
     ) -> None:
