@@ -1,18 +1,24 @@
 """The picture of the demo: digits, reconstructions, samples, and the curves of the training."""
 
+from typing import Any
+
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from digits_data import Array, Run
 
-COLOURS = {"Pyro": "#c8553d", "NumPyro": "#2a6f97"}
+COLOURS = {"Pyro": "#c8553d", "NumPyro": "#3a86b7"}
+# Styles for light and for dark pages.
+LIGHT = ["default", {"image.cmap": "gray_r"}]
+DARK = ["dark_background", {"image.cmap": "gray", "figure.facecolor": "#131416"}]
 
 
 def strip(axes: Axes, images: Array, title: str) -> None:
     """Draw a row of images, side by side."""
     padded = np.pad(images.reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)))
-    axes.imshow(np.hstack(list(padded)), cmap="gray_r", vmin=0, vmax=1)
+    axes.imshow(np.hstack(list(padded)), vmin=0, vmax=1)
     axes.text(-2, 4.5, title, ha="right", va="center", fontsize=9)
     axes.axis("off")
 
@@ -27,7 +33,7 @@ def curves(elbo: Axes, temperature: Axes, runs: list[Run], pixels: float) -> Non
         elbo.plot(steps, objective, label=run.name, **line)
         temperature.plot(steps, temperatures, **line)
         place = run.steps * (1.03 if framework == "Pyro" else 1.06)
-        face = colour if annealed else "white"
+        face = colour if annealed else "none"
         elbo.plot(place, run.test.elbo, "o", color=colour, mfc=face, ms=6)
     elbo.axhline(pixels, color="grey", ls="--", lw=1)
     label = {"color": "grey", "fontsize": 8, "va": "top", "ha": "right"}
@@ -49,7 +55,7 @@ def curves(elbo: Axes, temperature: Axes, runs: list[Run], pixels: float) -> Non
         axes.grid(alpha=0.25)
 
 
-def draw(digits: Array, runs: list[Run], pixels: float, path: str) -> None:
+def draw(digits: Array, runs: list[Run], pixels: float, path: str, style: Any = LIGHT) -> None:
     """Draw the picture into a file.
 
     Args:
@@ -57,7 +63,13 @@ def draw(digits: Array, runs: list[Run], pixels: float, path: str) -> None:
         runs: The trainings.
         pixels: The test ELBO of the independent pixels.
         path: The file, whose ending determines the format.
+        style: LIGHT or DARK.
     """
+    with matplotlib.style.context(style):
+        _draw(digits, runs, pixels, path)
+
+
+def _draw(digits: Array, runs: list[Run], pixels: float, path: str) -> None:
     strips = [("held-out digits", digits)]
     annealed = [run for run in runs if run.name.endswith("annealed")]
     names = [run.name.partition(",")[0] for run in annealed]
