@@ -118,6 +118,13 @@ def from_origin(x: Tensor, t: Tensor, sample: Tensor) -> bool:
     return _answer()
 
 
+# Before torch 2.8 torch.compile can't set an attribute of a tensor. There these functions are breaks
+# in its graph, and run as eager code, both of them: one can't read the version that the other notes
+# in compiled code.
+_untraced: Any = torch._disable_dynamo if torch.__version__ < "2.8" else lambda function: function
+
+
+@_untraced
 def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
     """Keep the sample with the value, and return the value.
 
@@ -135,6 +142,7 @@ def keep_relaxed(value: Tensor, sample: Any, space: str) -> Tensor:
     return value
 
 
+@_untraced
 def get_relaxed(value: Any, space: str) -> Any:
     """The sample kept with the value; None if there is none, or one of another space."""
     if type(value).__name__ == "ProvenanceTensor":  # Pyro's TraceGraph_ELBO wraps values in it

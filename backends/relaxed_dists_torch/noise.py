@@ -51,8 +51,11 @@ def _single(like: Tensor) -> bool:
 
     Words serve float32 on a CPU, and under torch.compile. In exported programs they don't, since an
     exporter can't view a tensor as another dtype, and would fix the number of words and so the
-    batch size. On a GPU, doubles take a third of the launches.
+    batch size. On a GPU, doubles take a third of the launches. In torch.func's transforms torch 2.6
+    can't map such a view.
     """
+    if transformed():
+        return False
     compiles = torch.compiler.is_dynamo_compiling() and not exporting()
     return like.dtype == torch.float32 and (compiles or (like.is_cpu and not traced()))
 
