@@ -118,9 +118,8 @@ def from_origin(x: Tensor, t: Tensor, sample: Tensor) -> bool:
     return _answer()
 
 
-# Before torch 2.8 torch.compile can't set an attribute of a tensor. There these functions are breaks
-# in its graph, and run as eager code, both of them: one can't read the version that the other notes
-# in compiled code.
+# Before torch 2.8, torch.compile can't set an attribute of a tensor. There both functions break its
+# graph and run as eager code, since the one can't read a version that the other notes elsewhere.
 _untraced: Any = torch._disable_dynamo if torch.__version__ < "2.8" else lambda function: function
 
 

@@ -25,7 +25,7 @@ from carrying import (
     outcome,
 )
 from cases import STRAIGHT_THROUGH
-from harness import Torch, torch
+from harness import Torch, one_graph, torch
 
 INDUCTOR = pytest.param(
     "inductor",
@@ -55,7 +55,7 @@ def test_compiled_code_of_any_shape(
         settings.__enter__()
         request.addfinalizer(lambda: settings.__exit__(None, None, None))
     function = inside(backend, name)
-    of_any_shape = torch.compile(function, fullgraph=True, dynamic=True, backend=compiler)
+    of_any_shape = one_graph(function, dynamic=True, backend=compiler)
     generator = np.random.default_rng(seed)
     for shape in [(3, 4), (5, 7)]:
         rows = generator.normal(0, 1, shape)
@@ -68,7 +68,7 @@ def test_compiled_code_of_any_shape(
         path = -(1 - shape[1] * np.exp(backend.numpy(y))) / TEMPERATURE
         np.testing.assert_allclose(backend.numpy(grad), path, 1e-8, 1e-8)
         np.testing.assert_array_equal(backend.numpy(value), hard(name, backend.numpy(y)))
-    writing = torch.compile(inside(backend, name, WRITES["item"]), fullgraph=True, backend=compiler)
+    writing = one_graph(inside(backend, name, WRITES["item"]), backend=compiler)
     text = (
         "log_prob got a value that has lost the relaxed sample behind it, since compiled code "
         "wrote to it in place; expected the value as it was drawn. Write to a copy of it. See "

@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests/support/torchrunning.py"
 EXAMPLES = ROOT / "docs/examples"
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+# torchrunning.py says why.
+sharded = pytest.mark.skipif(torch.__version__ < "2.8", reason="fully_shard here needs torch 2.8")
+NAMES = ["ddp", pytest.param("fsdp", marks=sharded)]
 SECONDS = 300  # a process that hangs fails after this time
 
 
@@ -33,7 +36,9 @@ def environment(warnings: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What all processes have written: one process of a training got SIGKILL from here."""
-    place, env = tmp_path_factory.mktemp("ranks"), environment("error")
+    # torch 2.6 calls what it has deprecated, and doubts that ranks may have their own keys.
+    own = "ignore:TypedStorage is deprecated,ignore:Detected mismatched keys"
+    place, env = tmp_path_factory.mktemp("ranks"), environment(f"error,{own}")
     command = [sys.executable, *TWO, str(SCRIPT), str(place)]
     two = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS)
     assert two.returncode == 0, two.stderr
@@ -65,7 +70,7 @@ def test_a_step_of_two_processes_is_that_of_their_mean_gradient(folder: Path) ->
     np.testing.assert_allclose(first["moved"], first["expected"], rtol=1e-4, atol=1e-6 * largest)
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", NAMES)
 def test_ranks_keep_in_step(folder: Path, name: str) -> None:
     """All ranks have the schedule's temperatures and the same parameters, and different noise."""
     first, second = (found[name] for found in results(folder, "two", 2))
@@ -77,7 +82,7 @@ def test_ranks_keep_in_step(folder: Path, name: str) -> None:
     np.testing.assert_allclose(first["parameters"], whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_rank_without_a_derivative_does_not_stop_the_others(folder: Path, name: str) -> None:
     """The derivatives of rank 1 are all 0: the first step's check runs equally often in both."""
     first, second = (found[f"flat {name}"] for found in results(folder, "two", 2))
@@ -86,7 +91,7 @@ def test_a_rank_without_a_derivative_does_not_stop_the_others(folder: Path, name
     assert first["parameters"] != results(folder, "two", 2)[0][name]["parameters"]
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_functions_in_a_plain_loop(folder: Path, name: str) -> None:
     """The gradient of a network around them is the mean of the ranks' gradients alone."""
     for found in results(folder, "two", 2):
@@ -107,6 +112,7 @@ def test_the_generators_of_another_rank_are_refused(folder: Path) -> None:
         assert np.isfinite(found["loss"])
 
 
+@sharded
 def test_a_file_with_a_part_of_each_parameter_is_refused(folder: Path) -> None:
     """AnnealedSVI.save refuses sharded parameters and writes nothing."""
     for found in results(folder, "two", 2):
@@ -119,7 +125,7 @@ def test_a_file_with_a_part_of_each_parameter_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 4])
-@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", NAMES)
 def test_other_numbers_of_ranks_load_a_checkpoint(folder: Path, name: str, ranks: int) -> None:
     """One and four ranks go on from a checkpoint of two at its parameters and temperature."""
     saved = [found[name] for found in results(folder, "two", 2)]

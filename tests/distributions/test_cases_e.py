@@ -401,7 +401,7 @@ def program(function: Callable[..., Any], event: tuple[int, ...], auto: bool = F
 
     size = torch.export.Dim.AUTO if auto else torch.export.Dim("batch")
     x, shapes = torch.as_tensor(logits(event, 4)), {"x": {0: size}}
-    return torch.export.export(module(function), (x,), dynamic_shapes=shapes).module()
+    return torch.export.export(module(function), (x,), dynamic_shapes=shapes, strict=False).module()
 
 
 def drawn_anew(one: Any, other: Any) -> bool:

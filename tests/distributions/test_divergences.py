@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness import Backend, enable_x64
+from harness import Backend, enable_x64, one_graph
 from quadratures import binary_expectation, kl_at_one_temperature, log_density, over_plane, plane
 
 ROWS = ["ExpRelaxedOneHotCategorical", "RelaxedOneHotCategorical"]
@@ -247,7 +247,7 @@ def test_transformations_in_torch() -> None:
 
     expected = loss(x, z, t)
     torch.testing.assert_close(torch.vmap(loss)(x, z, t), expected)
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    compiled = one_graph(loss, backend="aot_eager")
     torch.testing.assert_close(compiled(x, z, t), expected)
     leaves = [y.clone().requires_grad_() for y in (x, z, t)]
     assert torch.autograd.gradgradcheck(loss, leaves, fast_mode=True)

@@ -89,7 +89,7 @@ def test_bad_parameters_are_the_same_errors(name: str, logits: Any, t: Any) -> N
 @pytest.mark.parametrize("name", MAKERS)
 def test_unchecked_parameters_do_what_they_do_on_a_cpu(name: str, seed: int) -> None:
     """NaN and infinity mask, a row without a category is zero, and temperatures are clamped."""
-    rows = [[0.0, NAN, 1.0], [INF, 0.0, 2.0**24], [-INF] * 3, [-(2.0**25), 1.0, 2.0]]
+    rows = [[0.0, NAN, 99.0], [INF, 0.0, 2.0**24], [-INF] * 3, [-(2.0**25), 1.0, 99.0]]
     leaves, found = [], []
     for where in (launches.counted, torch.enable_grad):
         x = torch.tensor(rows, requires_grad=True)

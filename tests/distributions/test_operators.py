@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from harness import one_graph
+
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
 
@@ -40,9 +42,14 @@ def compiled(f: Function) -> tuple[Function, list[str]]:
         names.extend(t.split(".")[1] for t in targets if t.startswith("relaxed_dists."))
         return make_boxed_func(graph.forward)
 
-    torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
     backend = aot_autograd(fw_compiler=compiler)
-    return torch.compile(f, fullgraph=True, backend=backend), names
+    return one_graph(f, backend=backend), names
+
+
+def operators(*names: str) -> set[str]:
+    """These operators, without those of backward passes in the versions of torch that have none."""
+    # torch 2.9 traces backward passes while torch.compiler.is_compiling is false.
+    return {name for name in names if torch.__version__ >= "2.13" or not name.endswith("_back")}
 
 
 def gradients(f: Function, *given: Any) -> list[Any]:
@@ -88,8 +95,8 @@ def test_draws_densities_and_gradients(name: str) -> None:
     same(found, expected)
     binary = "" if one_hot else "binary_"
     own = one_hot and name not in SPACES  # their density comes with the draw, and has no kernel
-    density = set() if own else {f"{binary}density", f"{binary}density_back"}
-    assert set(names) == {f"{binary}draw", f"{binary}draw_back"} | density
+    density = [] if own else [f"{binary}density", f"{binary}density_back"]
+    assert set(names) == operators(f"{binary}draw", f"{binary}draw_back", *density)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -108,7 +115,8 @@ def test_estimators_and_masses(name: str, soft: bool) -> None:
     function, names = compiled(f)
     same(gradients(function, *given), gradients(f, *given))
     draw = "draw" if one_hot else "binary_draw"
-    assert {draw, f"{draw}_back", *(["mass", "mass_back"] if one_hot else [])} <= set(names)
+    mass = ["mass", "mass_back"] if one_hot else []
+    assert operators(draw, f"{draw}_back", *mass) <= set(names)
 
 
 def test_further_noise_and_functions() -> None:
@@ -122,7 +130,7 @@ def test_further_noise_and_functions() -> None:
     x, _ = parameters(True)
     function, names = compiled(f)
     same(gradients(function, x), gradients(f, x))
-    assert {"noise", "draw", "draw_back"} == set(names)
+    assert operators("noise", "draw", "draw_back") == set(names)
 
 
 def elbo(x: Any, t: Any) -> Any:
@@ -178,8 +186,7 @@ def test_inductor() -> None:
 
     x, _ = parameters(True)
     with config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False}):
-        torch._dynamo.reset()
-        same(gradients(torch.compile(f, fullgraph=True), x), gradients(f, x))
+        same(gradients(one_graph(f), x), gradients(f, x))
 
 
 def test_logits_that_nobody_checks() -> None:
@@ -251,10 +258,8 @@ def test_second_derivatives() -> None:
     def f(x: Any) -> Any:
         return pyro.RelaxedOneHotCategorical(0.5, logits=x).rsample().square()
 
-    torch._dynamo.reset()
-    torch.testing.assert_close(
-        second(torch.compile(f, fullgraph=True, backend="eager")), second(f), rtol=1e-5, atol=1e-5
-    )
+    found = second(one_graph(f, backend="eager"))
+    torch.testing.assert_close(found, second(f), rtol=1e-5, atol=1e-5)
 
 
 # torch scripts its rules of forward mode, which it deprecates itself.
@@ -304,7 +309,7 @@ def test_an_exported_program_has_no_operator() -> None:
         def forward(self, x: Any) -> Any:
             return drawn(x)
 
-    program = torch.export.export(Module(), (parameters(True)[0],))
+    program = torch.export.export(Module(), (parameters(True)[0],), strict=False)
     assert "relaxed_dists" not in str(program.graph)
 
 

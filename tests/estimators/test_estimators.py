@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from harness import Backend, jax, torch
+from harness import Backend, jax, one_graph, torch
 from numpy_ops import NumpyOps
 from relaxed_dists._distributions import estimator_base, formulas
 from relaxed_dists._distributions.estimators import (
@@ -342,10 +342,6 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
         return (estimator.one_hot(ops, x, gumbel, more) * weights).sum()
 
     if backend.framework == "pyro":
-
-        def compiled(f: Any) -> Any:
-            return torch.compile(f, fullgraph=True, backend="aot_eager")
-
         slope: Any = torch.func.grad(one)
         many = torch.func.vmap(slope)
     else:
@@ -358,10 +354,11 @@ def test_transformed(backend: Backend, estimator: Any) -> None:
     cls = backend.names.OneHotCategorical
 
     if backend.framework == "pyro":
-        torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
         torch.manual_seed(0)
         plain = backend.grad(lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0], x)[0]
-        whole = compiled(lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0])
+        whole = one_graph(
+            lambda x: cls(logits=x, estimator=estimator).rsample()[0, 0], backend="aot_eager"
+        )
         torch.manual_seed(0)
         np.testing.assert_allclose(backend.grad(whole, x)[0], plain, atol=1e-14)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, log_softmax
 
-from harness import BACKENDS, Backend, jax, torch
+from harness import BACKENDS, Backend, jax, one_graph
 
 VIEWS = ["RelaxedOneHotCategorical", "RelaxedBernoulli"]
 SPACE = {"O": "ExpRelaxedOneHotCategorical", "B": "LogitRelaxedBernoulli"}
@@ -150,11 +150,12 @@ def check(cell: str, score: Callable[[], Any], expected: Any, backend: Backend) 
 
 def compiled(f: Any, x: Any) -> Any:
     """f(x), compiled by torch in one graph."""
-    torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
-    return torch.compile(f, fullgraph=True, backend="aot_eager")(x)
+    return one_graph(f, backend="aot_eager")(x)
 
 
-def inside(backend: Backend, name: str, write: Callable[[Any], Any] = id) -> Callable[[Any], Any]:
+def inside(
+    backend: Backend, name: str, write: Callable[[Any], Any] = lambda value: None
+) -> Callable[[Any], Any]:
     """A function from logits to a draw, its relaxed sample, and its log density after `write`."""
     class_of, space_of = (getattr(backend.names, n) for n in (name, SPACE[letter(name)]))
 

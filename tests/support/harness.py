@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 if TYPE_CHECKING:
     from languages import Language
@@ -35,6 +36,14 @@ def enable_x64() -> AbstractContextManager[Any]:
     # The function left the module jax.experimental with JAX 0.8.
     module = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
     return module.enable_x64(True)
+
+
+def one_graph(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """f, compiled by torch in one graph. Before torch 2.8, this skips the test."""
+    if torch.__version__ < "2.8":
+        pytest.skip("before torch 2.8, draws and densities break the graph of torch.compile")
+    torch._dynamo.reset()  # torch stops compiling a function that it has recompiled often
+    return torch.compile(f, fullgraph=True, **options)
 
 
 class Room:
