@@ -120,7 +120,8 @@ def from_origin(x: Tensor, t: Tensor, sample: Tensor) -> bool:
 
 # Before torch 2.8, torch.compile can't set an attribute of a tensor. There both functions break its
 # graph and run as eager code, since the one can't read a version that the other notes elsewhere.
-_untraced: Any = torch._disable_dynamo if torch.__version__ < "2.8" else lambda function: function
+_old = torch.__version__ < "2.8"
+_untraced: Any = torch._compile._disable_dynamo if _old else lambda function: function
 
 
 @_untraced

@@ -48,14 +48,13 @@ def test_compiled_code_of_any_shape(
     With --whole it makes the processor's vector code.
     """
     backend, name = Torch(), STRAIGHT_THROUGH[0]
+    of_any_shape = one_graph(inside(backend, name), dynamic=True, backend=compiler)
     if compiler == "inductor" and not whole:
         config = importlib.import_module("torch._inductor.config")
         # Not by monkeypatch, which would leave torch's settings unreadable for later tests.
         settings = config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False})
         settings.__enter__()
         request.addfinalizer(lambda: settings.__exit__(None, None, None))
-    function = inside(backend, name)
-    of_any_shape = one_graph(function, dynamic=True, backend=compiler)
     generator = np.random.default_rng(seed)
     for shape in [(3, 4), (5, 7)]:
         rows = generator.normal(0, 1, shape)

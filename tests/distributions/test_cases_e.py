@@ -1,6 +1,7 @@
 """All distributions under export, strict dtype promotion, bad random keys, and fake tensors."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -401,7 +402,10 @@ def program(function: Callable[..., Any], event: tuple[int, ...], auto: bool = F
 
     size = torch.export.Dim.AUTO if auto else torch.export.Dim("batch")
     x, shapes = torch.as_tensor(logits(event, 4)), {"x": {0: size}}
-    return torch.export.export(module(function), (x,), dynamic_shapes=shapes, strict=False).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.6 warns of the constants that it makes itself
+        found = torch.export.export(module(function), (x,), dynamic_shapes=shapes, strict=False)
+        return found.module()
 
 
 def drawn_anew(one: Any, other: Any) -> bool:
