@@ -1,59 +1,40 @@
 """The models of the table in Pyro."""
 
 import os
-from functools import partial
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro import infer, poutine
 from torch import Tensor, nn
 
+import relaxed_dists.pyro as ours
 from benchmarks.table1.data import Images
-from benchmarks.table1.runs import BATCH, CLASSES, PIXELS, UNITS, Array, Run
-from relaxed_dists.pyro import (
-    AnnealedSVI,
-    Bernoulli,
-    EvidenceBounds,
-    GumbelRao,
-    GumbelSoftmax,
-    LeaveOneOut_ELBO,
-    OneHotCategorical,
-    ReinMax,
-    evidence_bounds,
-)
-from relaxed_dists.schedules import constant, exponential
-
-ESTIMATORS = {
-    "soft": partial(GumbelSoftmax, hard=False),
-    "st": GumbelSoftmax,
-    "reinmax": lambda temperature: ReinMax(),
-    "rao": GumbelRao,
-    "loo": lambda temperature: None,
-}
+from benchmarks.table1.runs import BATCH, PIXELS, UNITS, Array, Run
 
 
 class Network(nn.Module):
-    """What both tasks share: a layer of latent variables, and the pixels."""
+    """What all tasks share: a layer of latent variables, and the pixels."""
+
+    kinds: Any = (ours.Bernoulli, ours.OneHotCategorical)
 
     def __init__(self, run: Run, frequencies: Array, width: int, pixels: int) -> None:
         super().__init__()
         self.run = run
         self.mean = torch.as_tensor(frequencies)
-        self.estimator = ESTIMATORS[run.estimator]
+        self.estimator = run.estimator_of(ours)
         self.output = nn.Linear(width, pixels)
         with torch.no_grad():  # at first around the mean image
             self.output.bias.copy_(torch.logit(self.mean[-pixels:]))
 
-    def layer(self, name: str, logits: Tensor, estimator: Any = None) -> Tensor:
+    def layer(self, name: str, logits: Tensor, **how: Any) -> Tensor:
         """A layer of latent variables, flat."""
+        binary, one_hot = self.kinds
         if self.run.model.latent == "bernoulli":
-            d = Bernoulli(logits=logits, estimator=estimator)
-            return pyro.sample(name, d.to_event(1))
-        logits = logits.unflatten(-1, (-1, CLASSES))
-        z = pyro.sample(name, OneHotCategorical(logits=logits, estimator=estimator).to_event(1))
-        return z.flatten(-2)
+            return pyro.sample(name, binary(logits=logits, **how).to_event(1))
+        logits = logits.unflatten(-1, (-1, self.run.model.classes))
+        return pyro.sample(name, one_hot(logits=logits, **how).to_event(1)).flatten(-2)
 
     def pixels(self, h: Tensor, x: Tensor) -> None:
         """The last pixels of an image, as many as x has."""
@@ -66,25 +47,17 @@ class SBN(Network):
     def __init__(self, run: Run, frequencies: Array) -> None:
         super().__init__(run, frequencies, UNITS, PIXELS // 2)
         self.h1, self.h2 = nn.Linear(PIXELS // 2, UNITS), nn.Linear(UNITS, UNITS)
-
-    def layers(self, images: Tensor, temperature: Any) -> Tensor:
-        """The two layers, which are the guide: the paper draws them from the model itself."""
-        h = images[:, : PIXELS // 2] - self.mean[: PIXELS // 2]
-        for name, linear in (("h1", self.h1), ("h2", self.h2)):
-            h = self.layer(name, linear(h), self.estimator(temperature))
-        return h
-
-    def guide(self, images: Tensor, temperature: Any) -> None:
-        """The latent variables."""
-        pyro.module("network", self)
-        with pyro.plate("images", len(images)):
-            self.layers(images, temperature)
+        # The paper draws the latent variables from the model itself.
+        self.guide = poutine.block(self.model, hide=["x"])
 
     def model(self, images: Tensor, temperature: Any) -> None:
         """The latent variables, and the lower half of the image."""
         pyro.module("network", self)
         with pyro.plate("images", len(images)):
-            self.pixels(self.layers(images, temperature), images[:, PIXELS // 2 :])
+            h = images[:, : PIXELS // 2] - self.mean[: PIXELS // 2]
+            for name, linear in (("h1", self.h1), ("h2", self.h2)):
+                h = self.layer(name, linear(h), estimator=self.estimator(temperature))
+            self.pixels(h, images[:, PIXELS // 2 :])
 
 
 class VAE(Network):
@@ -100,7 +73,7 @@ class VAE(Network):
         """The code of an image."""
         pyro.module("network", self)
         with pyro.plate("images", len(images)):
-            self.layer("z", self.encoder(images - self.mean), self.estimator(temperature))
+            self.layer("z", self.encoder(images - self.mean), estimator=self.estimator(temperature))
 
     def model(self, images: Tensor) -> None:
         """A code, in which all classes are equally likely, and its image."""
@@ -112,22 +85,48 @@ class VAE(Network):
             self.pixels(h, images)
 
 
+class RelaxedVAE(Network):
+    """A variational autoencoder whose codes are relaxed, in the model too; its prior is learned."""
+
+    kinds = (ours.RelaxedBernoulli, ours.RelaxedOneHotCategorical)
+
+    def __init__(self, run: Run, frequencies: Array) -> None:
+        units = run.model.units
+        super().__init__(run, frequencies, units, PIXELS)
+        self.encoder = nn.Linear(PIXELS, units)
+        self.prior = nn.Parameter(torch.zeros(units))
+
+    def guide(self, images: Tensor, temperature: Any) -> None:
+        """The code of an image."""
+        pyro.module("network", self)
+        with pyro.plate("images", len(images)):
+            self.layer("z", self.encoder(images - self.mean), temperature=temperature["guide"])
+
+    def model(self, images: Tensor, temperature: Any) -> None:
+        """A code and its image."""
+        pyro.module("network", self)
+        with pyro.plate("images", len(images)):
+            h = self.layer("z", self.prior, temperature=temperature["model"])
+            self.pixels(h, images)
+
+
 def network(run: Run, frequencies: Array) -> Any:
     """The run's model and guide."""
+    if run.model.temperatures:
+        return RelaxedVAE(run, frequencies)
     return (SBN if run.model.task == "sbn" else VAE)(run, frequencies)
 
 
-def bounds(made: Any, images: Array, samples: int) -> EvidenceBounds:
-    """The bounds of the discrete model, summed over the images."""
-    x, how = torch.as_tensor(images).float(), {"num_samples": samples, "progress_bar": False}
-    with torch.random.fork_rng():  # so that the training's noise doesn't depend on this call
-        pyro.set_rng_seed(0)
-        return evidence_bounds(made.model, made.guide, x, **how)
+def bounds(made: Any, images: Array, samples: int, bar: bool = False) -> ours.EvidenceBounds:
+    """The bounds of the discrete model."""
+    x, how = torch.as_tensor(images).float(), {"num_samples": samples, "progress_bar": bar}
+    with poutine.seed(rng_seed=0):  # so that the training's noise doesn't depend on this call
+        return ours.evidence_bounds(made.model, made.guide, x, **how)
 
 
 def bounds_of(
     run: Run, frequencies: Array, params: dict[str, Array], images: Array, samples: int
-) -> EvidenceBounds:
+) -> ours.EvidenceBounds:
     """The bounds of the discrete model with parameters that NumPyro has trained."""
     pyro.clear_param_store()
     made = network(run, frequencies)
@@ -144,17 +143,12 @@ class Training:
         pyro.clear_param_store()
         pyro.set_rng_seed(run.seed)
         self.network = network(run, images.frequencies())
-        loss: Any = Trace_ELBO() if run.model.task == "sbn" else TraceMeanField_ELBO()
-        if run.estimator == "loo":
-            loss = LeaveOneOut_ELBO(2, vectorize_particles=True)
-        sbn = run.model.task == "sbn"
-        self.schedule = constant(1.0) if sbn else exponential(1.0, rate=1e-4, floor=0.5, every=500)
         size = len(images.train) // BATCH  # steps an epoch
         how = {"optimizer": torch.optim.Adam, "optim_args": {"lr": run.rate}}
         self.optim = pyro.optim.CosineAnnealingLR({**how, "T_max": run.steps // size})
-        self.svi = AnnealedSVI(
-            self.network.model, self.network.guide, self.optim, loss, self.schedule
-        )
+        model, guide = self.network.model, self.network.guide
+        loss = run.loss(infer, ours, vectorize_particles=True)
+        self.svi = ours.AnnealedSVI(model, guide, self.optim, loss, run.temperature)
         self.images = torch.as_tensor(images.train)
 
     @property
@@ -168,9 +162,15 @@ class Training:
         self.optim.step()  # the step size changes once an epoch
         return sum(losses) / order.size
 
-    def bounds(self, images: Array, samples: int) -> EvidenceBounds:
-        """The bounds of the discrete model, summed over the images."""
-        return bounds(self.network, images, samples)
+    def loss(self, images: Array) -> float:
+        """The loss of an image, which is that of the relaxed model if the run has one."""
+        batches = torch.as_tensor(images).float().split(BATCH)
+        with poutine.seed(rng_seed=0):
+            return sum(self.svi.evaluate_loss(x) for x in batches) / len(images)
+
+    def bounds(self, images: Array, samples: int, bar: bool = False) -> ours.EvidenceBounds:
+        """The bounds of the discrete model."""
+        return bounds(self.network, images, samples, bar)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint."""

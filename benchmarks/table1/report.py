@@ -3,12 +3,23 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.table1.runs import ESTIMATORS, FRAMEWORKS, ROWS, Run, paper
+from benchmarks.table1.runs import (
+    BOUNDS,
+    ESTIMATORS,
+    FRAMEWORKS,
+    JANG,
+    MADDISON,
+    PAPER_OF_MADDISON,
+    ROWS,
+    Run,
+    paper,
+)
 from benchmarks.tables import show
 
 Result = dict[str, Any]
@@ -17,6 +28,11 @@ Result = dict[str, Any]
 def results(folder: Path) -> list[Result]:
     """The finished runs in a folder."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def label(estimator: str) -> str:
+    """The name of an estimator, or the number of samples of a loss."""
+    return ESTIMATORS.get(estimator) or f"m = {BOUNDS[estimator]}"
 
 
 def cell(found: Sequence[Result]) -> str:
@@ -29,7 +45,7 @@ def cell(found: Sequence[Result]) -> str:
 
 
 def table(found: Iterable[Result], markdown: bool) -> None:
-    """Print a row for each model and estimator: the paper's number beside ours."""
+    """Print a row for each model and estimator: the number of Jang et al. beside ours."""
     cells: dict[tuple[Any, ...], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in found:
         if "test" in result:
@@ -37,7 +53,7 @@ def table(found: Iterable[Result], markdown: bool) -> None:
             key = (result["row"], result["estimator"], *settings)
             cells[key][result["framework"]].append(result)
     rows = []
-    for row, model in ROWS.items():
+    for row, model in JANG.items():
         for estimator, name in ESTIMATORS.items():
             number = paper(row, estimator)
             given = ["" if number is None else f"{number:.1f}", f"{model.best:.1f}"]
@@ -51,11 +67,44 @@ def table(found: Iterable[Result], markdown: bool) -> None:
     show(title, [*header, "steps", "samples"], rows, markdown)
 
 
+def relaxed(found: Iterable[Result], markdown: bool) -> None:
+    """Print a row for each relaxed model and number of samples, if there are any.
+
+    The mean is over seeds; with one seed there is no error.
+    """
+    rows = []
+    cells: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    for r in found:
+        if "bounds" in r:
+            cells[r["row"], r["estimator"], r["framework"]].append(r)
+    for row, estimator, framework in product(MADDISON, BOUNDS, FRAMEWORKS):
+        if runs := cells[row, estimator, framework]:
+            given = PAPER_OF_MADDISON[estimator] if row == "relaxed-binary" else None
+            model, steps = MADDISON[row], {f"{r['steps']:,}" for r in runs}
+            rows.append(
+                [
+                    *(model.about, ", ".join(f"{t:.2f}" for t in model.temperatures or ())),
+                    *(str(BOUNDS[estimator]), FRAMEWORKS[framework]),
+                    "" if given is None else f"{given:.1f}",
+                    *(f"{np.mean([r['bounds'][of] for r in runs]):.1f}" for of in _KINDS),
+                    *(cell(runs), ", ".join(sorted(steps))),
+                ]
+            )
+    if rows:
+        title = "Nats an image: the relaxed model's bound, and its discrete model's"
+        header = ["model", "temperatures", "samples m", "framework", "paper"]
+        header += ["relaxed, m", "discrete, m", "discrete, 1,000", "steps"]
+        show(title, header, rows, markdown)
+
+
+_KINDS = ("relaxed", "discrete")
+
+
 def rates(found: Iterable[Result], markdown: bool) -> None:
     """Print the validation bound of each step size that was tried."""
     rows = [
         [
-            *(r["row"], ESTIMATORS[r["estimator"]], FRAMEWORKS[r["framework"]]),
+            *(r["row"], label(r["estimator"]), FRAMEWORKS[r["framework"]]),
             *(f"{r['steps']:,}", f"{r['rate']:g}", str(r["seed"])),
             *(f"{r['validation']['bound']:.2f}", f"{r['milliseconds_a_step']:.2f}"),
         ]
@@ -69,7 +118,7 @@ def times(measured: Mapping[Run, float], markdown: bool) -> None:
     """Print the milliseconds of a step of each run, and the minutes of the training."""
     rows = [
         [
-            *(run.row, ESTIMATORS[run.estimator], FRAMEWORKS[run.framework]),
+            *(run.row, label(run.estimator), FRAMEWORKS[run.framework]),
             *(f"{ms:.2f}", f"{run.steps:,}", f"{ms * run.steps / 60_000:.1f}"),
         ]
         for run, ms in measured.items()
@@ -95,7 +144,7 @@ def picture(found: Iterable[Result], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     full = [r for r in found if r["steps"] == ROWS[r["row"]].steps and "test" in r]
-    names = [row for row in ROWS if any(r["row"] == row for r in full)]
+    names = [row for row in JANG if any(r["row"] == row for r in full)]
     columns = min(len(names), 3)
     size = (4 * columns, 3.5 * -(-len(names) // columns) + 0.5)
     figure, axes = plt.subplots(-(-len(names) // columns), columns, figsize=size, squeeze=False)

@@ -1,15 +1,18 @@
-"""The rows and columns of the table, the paper's numbers, and the settings of a run."""
+"""The rows and columns of the tables, the papers' numbers, and the settings of a run."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+
+from relaxed_dists.schedules import constant, exponential
 
 Array = np.ndarray
 
 BATCH = 100  # images a step
 EPOCH = 500  # steps of an epoch, one pass over the 50,000 training images
 UNITS = 200  # binary units of a layer, or 20 one-hot variables with 10 classes
-CLASSES = 10
 PIXELS = 784
 SAMPLES = 1000  # of the reported bound, as in the paper
 
@@ -22,7 +25,11 @@ class Row:
     latent: str  # "bernoulli" or "categorical"
     hidden: int
     about: str
-    best: float  # the paper's best number in any column
+    best: float = float("nan")  # the paper's best number in any column
+    units: int = UNITS
+    classes: int = 10
+    # The fixed temperatures of guide and model, where both are relaxed.
+    temperatures: tuple[float, float] | None = None
 
     @property
     def steps(self) -> int:
@@ -30,7 +37,7 @@ class Row:
         return 60_000 if self.task == "sbn" else 30_000
 
 
-ROWS = {
+JANG = {
     "sbn-bernoulli": Row("sbn", "bernoulli", 0, "392-200-200-392", 58.5),
     "sbn-categorical": Row("sbn", "categorical", 0, "392-(20x10)-(20x10)-392", 59.0),
     "vae-bernoulli": Row("vae", "bernoulli", 200, "784-200-(200)-784", 105.0),
@@ -39,7 +46,25 @@ ROWS = {
     "vae-categorical-linear": Row("vae", "categorical", 0, "784-(20x10)-784", 101.5),
 }
 
-# The two columns of the paper that are this library's, and the estimators that came later.
+
+def _relaxed(about: str, units: int, classes: int, temperatures: tuple[float, float]) -> Row:
+    latent = "bernoulli" if classes == 2 else "categorical"
+    more = {"units": units, "classes": classes, "temperatures": temperatures}
+    return Row("vae", latent, 0, about, **more)  # type: ignore[arg-type]
+
+
+# Binary variables at the paper's temperatures and at lower ones. A variable of n classes is at
+# 1 / (n - 1), below which the density has no mode inside of the simplex.
+MADDISON = {
+    "relaxed-binary": _relaxed("784-200-784", UNITS, 2, (2 / 3, 1 / 2)),
+    "relaxed-binary-cold": _relaxed("784-200-784", UNITS, 2, (1 / 3, 1 / 4)),
+    "relaxed-4-ary": _relaxed("784-(120x4)-784", 120 * 4, 4, (1 / 3, 1 / 3)),
+    "relaxed-8-ary": _relaxed("784-(80x8)-784", 80 * 8, 8, (1 / 7, 1 / 7)),
+}
+ROWS = {**JANG, **MADDISON}
+
+# Two columns of Jang et al. are this library's; the other three estimators came later. A model of
+# Maddison et al. is trained by a bound of 1, 5 or 50 samples.
 ESTIMATORS = {
     "soft": "Gumbel-Softmax",
     "st": "straight-through",
@@ -47,6 +72,7 @@ ESTIMATORS = {
     "rao": "GumbelRao",
     "loo": "LeaveOneOut_ELBO",
 }
+BOUNDS = {"m1": 1, "m5": 5, "m50": 50}
 COLUMNS = ("soft", "st")
 PAPER = {
     ("sbn", "bernoulli"): (58.5, 59.3),
@@ -54,11 +80,12 @@ PAPER = {
     ("vae", "bernoulli"): (105.0, 111.5),
     ("vae", "categorical"): (101.5, 107.8),
 }
+PAPER_OF_MADDISON = {"m1": 107.3, "m5": 104.9, "m50": 104.3}  # of relaxed-binary
 FRAMEWORKS = {"numpyro": "NumPyro", "pyro": "Pyro"}
 
 
 def paper(row: str, estimator: str) -> float | None:
-    """The paper's number, or None in a column that the paper doesn't have."""
+    """The number of Jang et al., or None in a column that their paper doesn't have."""
     numbers = PAPER[ROWS[row].task, ROWS[row].latent]
     return dict(zip(COLUMNS, numbers, strict=True)).get(estimator)
 
@@ -84,6 +111,37 @@ class Run:
     def model(self) -> Row:
         """The run's model."""
         return ROWS[self.row]
+
+    @property
+    def temperature(self) -> Any:
+        """The schedule of the temperature; for a relaxed model, its fixed temperatures."""
+        if self.model.temperatures:
+            return dict(zip(("guide", "model"), self.model.temperatures, strict=True))
+        sbn = self.model.task == "sbn"
+        return constant(1.0) if sbn else exponential(1.0, rate=1e-4, floor=0.5, every=500)
+
+    def estimator_of(self, ours: Any) -> Any:
+        """A function from a temperature to the estimator; `ours` is this library's package."""
+        return {
+            "soft": partial(ours.GumbelSoftmax, hard=False),
+            "st": ours.GumbelSoftmax,
+            "reinmax": lambda temperature: ours.ReinMax(),
+            "rao": ours.GumbelRao,
+        }.get(self.estimator, lambda temperature: None)
+
+    def loss(self, infer: Any, ours: Any, **more: Any) -> Any:
+        """The ELBO to train with, from the framework's module of inference or from this library.
+
+        More arguments are those of RenyiELBO in one framework alone.
+        """
+        samples = BOUNDS.get(self.estimator, 1)
+        if samples > 1:
+            return infer.RenyiELBO(alpha=0.0, num_particles=samples, **more)
+        if self.estimator == "loo":
+            return ours.LeaveOneOut_ELBO(2, vectorize_particles=True)
+        # The densities of an SBN's guide cancel, since they are the model's own. A VAE has the
+        # exact KL divergence.
+        return infer.Trace_ELBO() if self.model.task == "sbn" else infer.TraceMeanField_ELBO()
 
     def order(self, epoch: int, images: int) -> Array:
         """The images of each step of an epoch, a row of indices a step; the same in Pyro."""

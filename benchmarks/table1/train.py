@@ -14,12 +14,11 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.table1.data import Images
-from benchmarks.table1.runs import BATCH, SAMPLES, Array, Run
+from benchmarks.table1.runs import BATCH, BOUNDS, SAMPLES, Array, Run
 
 POINTS = 12  # of the curve
 SHORT = (1000, 10)  # images and samples of the bound in the curve
 VALIDATION = 100  # samples of the bound by which a step size is chosen
-PART = 1000  # images that are scored together
 KEPT = 50  # test images that are kept with the parameters
 PACKAGES = {"numpyro": ("jax", "numpyro", "optax"), "pyro": ("torch", "pyro-ppl")}
 
@@ -66,9 +65,12 @@ def fit(run: Run, images: Images, training: Any, folder: Path) -> Iterator[Point
             if (epoch + 1) % every and epoch + 1 < epochs:
                 continue
             some, samples = images.validation[: SHORT[0]], SHORT[1]
+            temperature = run.temperature
+            if callable(temperature):
+                temperature = float(temperature(training.steps - 1))
             point = {
                 "step": training.steps,
-                "temperature": float(training.schedule(training.steps - 1)),
+                "temperature": temperature,
                 "loss": float(np.mean(losses)),
                 "validation": -training.bounds(some, samples).importance_weighted / len(some),
                 "seconds": seconds,
@@ -80,24 +82,31 @@ def fit(run: Run, images: Images, training: Any, folder: Path) -> Iterator[Point
             yield point
 
 
-def bound(training: Any, images: Array, samples: int, title: str) -> dict[str, Any]:
+def bound(training: Any, images: Array, samples: int) -> dict[str, Any]:
     """Minus the importance-weighted bound of an image, with two standard errors.
 
-    `error` is that of the choice of images, from the means of the parts; `sampling_error` is that
-    of the samples.
+    `error` is that of the choice of images, `sampling_error` that of the samples.
     """
-    parts = np.array_split(images, max(len(images) // PART, 1))
-    bounds = [training.bounds(part, samples) for part in tqdm(parts, title, leave=False)]
-    sizes = np.array([len(part) for part in parts])
-    means = -np.array([b.importance_weighted for b in bounds]) / sizes
-    sampling = np.linalg.norm([b.importance_weighted_error for b in bounds]) / sizes.sum()
+    found = training.bounds(images, samples, bar=True)
+    each = -found.importance_weighted_pointwise
     return {
-        "bound": float(np.average(means, weights=sizes)),
-        "error": float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else None,
-        "sampling_error": float(sampling),
-        "elbo": float(-sum(b.elbo for b in bounds) / sizes.sum()),
+        "bound": float(each.mean()),
+        "error": float(each.std(ddof=1) / len(each) ** 0.5),
+        "sampling_error": found.importance_weighted_error / len(each),
+        "elbo": -found.elbo / len(each),
         "samples": samples,
     }
+
+
+def relaxed(training: Any, images: Array, result: dict[str, Any]) -> dict[str, Any]:
+    """The bound of the relaxed model that was trained, and that of its discrete model.
+
+    Both have as many samples as the loss. A single sample is averaged over those of the test.
+    """
+    samples = BOUNDS[training.run.estimator]
+    single = samples == 1
+    discrete = result["test"]["elbo"] if single else bound(training, images, samples)["bound"]
+    return {"relaxed": training.loss(images), "discrete": discrete, "samples": samples}
 
 
 def keep(run: Run, images: Images, folder: Path) -> None:
@@ -105,8 +114,15 @@ def keep(run: Run, images: Images, folder: Path) -> None:
 
     The file has what a test needs to compute this bound without MNIST.
     """
+    checkpoint = folder / f"{run.name}.checkpoint"
+    if not checkpoint.exists():
+        raise SystemExit(
+            f"--keep got {run.name}, but there is no {checkpoint}, which has its parameters. Train "
+            "the run here, by the same options without --keep (after removing its JSON, if there "
+            "is one)."
+        )
     training, some = started(run, images), images.test[:KEPT]
-    training.load(folder / f"{run.name}.checkpoint")
+    training.load(checkpoint)
     bounds = training.bounds(some, SAMPLES)
     np.savez_compressed(
         folder / f"{run.name}.npz",
@@ -140,9 +156,11 @@ def train(run: Run, images: Images, folder: Path, samples: int) -> dict[str, Any
         "seconds": curve[-1]["seconds"],
         "milliseconds_a_step": 1e3 * curve[-1]["seconds"] / run.steps,
         "curve": curve,
-        "validation": bound(training, images.validation, VALIDATION, "validation"),
+        "validation": bound(training, images.validation, VALIDATION),
     }
     if samples:
-        result["test"] = bound(training, images.test, samples, "test")
+        result["test"] = bound(training, images.test, samples)
+        if run.model.temperatures:
+            result["bounds"] = relaxed(training, images.test, result)
     (folder / f"{run.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     return result

@@ -73,7 +73,7 @@ def make() -> AnnealedSVI:
 def save(svi: AnnealedSVI, state: Any, folder: Path) -> None:
     """Write a checkpoint, which is the same in all processes."""
     if jax.process_index() == 0:
-        svi.save(folder / f"{int(state.optim_state[0])}.npz", state)
+        svi.save(folder / f"{int(svi.steps(state))}.npz", state)
 
 
 def load(svi: AnnealedSVI, state: Any, folder: Path) -> Any:
@@ -118,7 +118,7 @@ def train(steps: int, folder: Path | None = None, every: int = 100) -> Any:
         state = load(svi, state, folder)
     update = jax.jit(svi.update, out_shardings=everywhere).lower(state, batch(0)).compile()
 
-    start, first = time.perf_counter(), int(state.optim_state[0])
+    start, first = time.perf_counter(), int(svi.steps(state))
     for step in range(first, steps):
         state, _ = update(state, batch(step))
         if folder and (step + 1) % every == 0:

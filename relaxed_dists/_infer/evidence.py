@@ -19,35 +19,43 @@ Signed = tuple[str, Any, int]  # a site's name, its message, and its sign in the
 
 
 class EvidenceBounds(NamedTuple):
-    """Two lower bounds of the log evidence, each with its standard error.
+    """Two lower bounds of the log evidence, each with its standard error, and those of each datum.
 
-    The bounds are in nats, and summed over the data. The importance-weighted bound is tighter.
+    The bounds are in nats. The importance-weighted bound is tighter. The standard errors are those
+    of the samples; how the data differ is seen in the bounds of each datum.
 
     Args:
-        elbo: The evidence lower bound.
+        elbo: The evidence lower bound, summed over the data.
         elbo_error: The standard error of ``elbo``.
-        importance_weighted: The importance-weighted bound.
+        importance_weighted: The importance-weighted bound, summed over the data.
         importance_weighted_error: The standard error of ``importance_weighted``.
+        elbo_pointwise: The evidence lower bound of each datum, a float64 array with the shape of
+            the plates that contain all sites; of shape ``()`` if there is no such plate.
+        importance_weighted_pointwise: The importance-weighted bound of each datum.
 
     Reference:
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equations 3 and 8.
 
     Example:
-        >>> bounds = EvidenceBounds(-1.17, 0.01, -1.14, 0.01)
-        >>> bounds.elbo <= bounds.importance_weighted
-        True
+        >>> each = np.array([-1.2, -1.0, -1.3]), np.array([-1.1, -1.0, -1.2])
+        >>> bounds = EvidenceBounds(-3.5, 0.02, -3.3, 0.02, *each)
+        >>> data = bounds.importance_weighted_pointwise
+        >>> print(f"{data.mean():.2f} +- {data.std(ddof=1) / len(data) ** 0.5:.2f} a datum")
+        -1.10 +- 0.06 a datum
     """
 
     elbo: float
     elbo_error: float
     importance_weighted: float
     importance_weighted_error: float
+    elbo_pointwise: np.ndarray[Any, Any]
+    importance_weighted_pointwise: np.ndarray[Any, Any]
 
 
 class Running:
     """Mean and variance of log weights, and the log of the mean weight, for each datum.
 
-    The object stores five numbers for each datum, however many samples are added.
+    The data may have any shape. The object stores five numbers for each datum, however many samples are added.
     """
 
     def __init__(self) -> None:
@@ -61,7 +69,7 @@ class Running:
     # Infinite or NaN log weights may make the results infinite or NaN, without a warning.
     @np.errstate(invalid="ignore")
     def add(self, log_weights: Any) -> None:
-        """Add a chunk of log weights, of shape (samples, data)."""
+        """Add a chunk of log weights, of shape (samples,) + the shape of the data."""
         new = np.asarray(log_weights, np.float64)
         n, mean = len(new), new.mean(0)
         total, step = self.count + n, mean - self.mean
@@ -89,8 +97,8 @@ class Running:
         relative = np.maximum(n * self.squared_weights / self.weights**2 - 1, 0.0) / spare
         values = np.sum(self.mean), np.sum(log_mean)
         errors = np.sqrt(np.sum(variance)), np.sqrt(np.sum(relative))
-        pairs = zip(values, errors, strict=True)
-        return EvidenceBounds(*(float(scale * x) for pair in pairs for x in pair))
+        totals = [float(scale * x) for pair in zip(values, errors, strict=True) for x in pair]
+        return EvidenceBounds(*totals, np.asarray(self.mean), np.asarray(log_mean))
 
 
 def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> Iterator[int]:
@@ -157,6 +165,16 @@ def summed(log_prob: Array, axes: set[int]) -> Array:
         if axis not in axes and log_prob.shape[axis] != 1:
             log_prob = log_prob.sum(axis, keepdims=True)
     return log_prob
+
+
+def data_shape(shape: Sequence[int], axes: set[int]) -> tuple[int, ...]:
+    """The shape of the data in log weights of the given shape.
+
+    Args:
+        shape: The shape, without an axis of samples.
+        axes: The axes of the plates that contain all sites, which count from the right.
+    """
+    return tuple(shape[axis] for axis in sorted(axes) if -axis <= len(shape))
 
 
 def signed(guide: Mapping[str, Any], model: Mapping[str, Any]) -> list[Signed]:

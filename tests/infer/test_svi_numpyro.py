@@ -110,7 +110,7 @@ def test_a_scan_follows_the_schedule() -> None:
     state = svi.init(random.key(0))
     state, losses = jax.lax.scan(lambda s, _: svi.update(s), state, None, length=12)
     np.testing.assert_allclose(losses, 1.0 - 0.05 * np.minimum(np.arange(12), 10), rtol=1e-6)
-    assert int(state.optim_state[0]) == 12
+    assert int(svi.steps(state)) == 12
 
 
 @pytest.mark.parametrize("method", ["update", "stable_update", "evaluate", "run"])

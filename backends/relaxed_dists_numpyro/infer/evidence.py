@@ -48,10 +48,13 @@ def evidence_bounds(
     bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
     The data in plates that contain all sites of model and guide are independent: each datum has its
-    own bound, and the results are sums over the data. If such a plate is subsampled, its minibatch
+    own bound, and the results are these and their sums. If such a plate is subsampled, its minibatch
     is drawn once, and the sum is scaled to all data; the standard errors do not include the choice
     of the minibatch. A latent site that is not in the guide is drawn from the model. Each sample
     has its own key, so the results do not depend on the size of the chunks.
+
+    Each call compiles model and guide, so pass all data in one call. Calls with equal shapes share
+    the compiled code through JAX's compilation cache, if ``jax_compilation_cache_dir`` is set.
 
     Args:
         rng_key: A JAX random key.
@@ -72,6 +75,9 @@ def evidence_bounds(
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
         ``importance_weighted_error``, by the delta method. If the latter error is near 1, one
         sample outweighs all others: draw more samples. With one sample the errors are NaN.
+        ``elbo_pointwise`` and ``importance_weighted_pointwise`` are NumPy arrays of each datum's
+        bounds, with the shape of the plates that contain all sites. If such a plate is subsampled,
+        they are those of the minibatch, unscaled.
 
     Raises:
         ValueError: If log densities are scaled differently at different sites, the guide draws a
@@ -151,7 +157,8 @@ def evidence_bounds(
         def of_one(key: Array) -> Array:
             signed = [(sign, site) for _, site, sign in _sites(traces(arrays, data, key)) if sign]
             terms = [sign * evidence.summed(_log_prob(site), dims) for sign, site in signed]
-            return sum(terms, start=jnp.zeros(())).reshape(-1)
+            total = sum(terms, start=jnp.zeros(()))
+            return total.reshape(evidence.data_shape(total.shape, dims))
 
         return jax.vmap(of_one)(keys)
 

@@ -51,6 +51,9 @@ class AnnealedSVI(svi.Annealed, SVI):
     ``numpyro.mutable``: ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a
     file, and :meth:`load` reads it.
 
+    :meth:`run` passes the same arguments in each step. For minibatches, let ``jax.lax.scan`` run
+    :meth:`update` over arrays with a leading axis of steps.
+
     Args:
         model: A NumPyro model.
         guide: A NumPyro guide.
@@ -91,6 +94,19 @@ class AnnealedSVI(svi.Annealed, SVI):
         >>> result = svi.run(random.key(0), 100, progress_bar=False)
         >>> float(svi.current_temperature(result.state))
         0.5
+
+        Fifty steps on minibatches of two data each:
+
+        >>> import jax
+        >>> def model(x):
+        ...     loc = numpyro.param("loc", 0.0)
+        ...     numpyro.sample("x", numpyro.distributions.Normal(loc, 1.0).expand(x.shape), obs=x)
+        >>> svi = AnnealedSVI(model, lambda x: None, optim, loss)
+        >>> batches = 3.0 + random.normal(random.key(1), (50, 2))
+        >>> state = svi.init(random.key(0), batches[0])
+        >>> state, losses = jax.lax.scan(svi.update, state, batches)
+        >>> int(svi.steps(state)), losses.shape
+        (50, (50,))
     """
 
     def __init__(
@@ -113,6 +129,17 @@ class AnnealedSVI(svi.Annealed, SVI):
         super().__init__(model, guide, optim, loss, **static_kwargs)
         self.allow_mixed = allow_mixed
 
+    def steps(self, svi_state: SVIState) -> Any:
+        """The number of steps that were taken up to a state.
+
+        Args:
+            svi_state: A state of this SVI.
+
+        Returns:
+            The count of the optimiser, an integer array of shape ``()``, or a tracer under ``jit``.
+        """
+        return svi_state.optim_state[0]
+
     def current_temperature(self, svi_state: SVIState) -> Any:
         """The temperature of the next update.
 
@@ -123,7 +150,7 @@ class AnnealedSVI(svi.Annealed, SVI):
             The schedule's temperature at the step that the optimiser's state counts; None without
             a schedule.
         """
-        return self._with_temperature(svi_state.optim_state[0], {}).get("temperature")
+        return self._with_temperature(self.steps(svi_state), {}).get("temperature")
 
     def _at_step(self, step: Any) -> Any:
         try:
@@ -178,19 +205,19 @@ class AnnealedSVI(svi.Annealed, SVI):
 
     def update(self, svi_state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, jax.Array]:
         """Take a step at the scheduled temperature. See SVI for Args and Returns."""
-        kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
+        kwargs = self._with_temperature(self.steps(svi_state), kwargs)
         return super().update(svi_state, *args, **kwargs)
 
     def stable_update(
         self, svi_state: SVIState, *args: Any, **kwargs: Any
     ) -> tuple[SVIState, jax.Array]:
         """Take a step, unless the new state is not finite. See SVI for Args and Returns."""
-        kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
+        kwargs = self._with_temperature(self.steps(svi_state), kwargs)
         return super().stable_update(svi_state, *args, **kwargs)
 
     def evaluate(self, svi_state: SVIState, *args: Any, **kwargs: Any) -> jax.Array:
         """The loss at the scheduled temperature. See SVI for Args and Returns."""
-        kwargs = self._with_temperature(svi_state.optim_state[0], kwargs)
+        kwargs = self._with_temperature(self.steps(svi_state), kwargs)
         return super().evaluate(svi_state, *args, **kwargs)
 
     evaluate_loss = evaluate  # Pyro's name
@@ -247,7 +274,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         """
         if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
             # The loop is traced, so all its temperatures are checked before it starts.
-            first = 0 if init_state is None else init_state.optim_state[0]
+            first = 0 if init_state is None else self.steps(init_state)
             with jax.ensure_compile_time_eval():  # for a run under jit
                 steps = first + jnp.arange(num_steps)
                 ahead = jax.vmap(self._at_step)(steps)
@@ -268,7 +295,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         losses: list[Any] = []
         with tqdm.trange(1, num_steps + 1) as bar:
             for i in bar:
-                count = state.optim_state[0]
+                count = self.steps(state)
                 state, loss = update(state)
                 losses.append(loss)
                 if i % every == 0:

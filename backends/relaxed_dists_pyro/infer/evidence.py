@@ -46,13 +46,16 @@ def evidence_bounds(
     bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
     The data in plates that contain all sites of model and guide are independent: each datum has its
-    own bound, and the results are sums over the data. If such a plate is subsampled, its minibatch
+    own bound, and the results are these and their sums. If such a plate is subsampled, its minibatch
     is drawn once, and the sum is scaled to all data; the standard errors do not include the choice
     of the minibatch. A latent site that is not in the guide is drawn from the model. As with
     ``vectorize_particles``, one outermost plate draws a chunk of samples. If the model or the guide
     can't run in this plate (because of an ``if`` on a value, or of ``X @ g`` with a latent g
     outside of plates), or if a check with three samples finds other log weights in this plate than
     outside it, the samples are drawn one at a time.
+
+    The samples come from Pyro's global generators. Within ``pyro.poutine.seed(rng_seed=0)`` they
+    are the same in each call, and a training around the call keeps its own noise.
 
     Args:
         model: A Pyro model.
@@ -71,6 +74,9 @@ def evidence_bounds(
         A named tuple of ``elbo``, ``elbo_error``, ``importance_weighted`` and its standard error
         ``importance_weighted_error``, by the delta method. If the latter error is near 1, one
         sample outweighs all others: draw more samples. With one sample the errors are NaN.
+        ``elbo_pointwise`` and ``importance_weighted_pointwise`` are NumPy arrays of each datum's
+        bounds, with the shape of the plates that contain all sites. If such a plate is subsampled,
+        they are those of the minibatch, unscaled.
 
     Raises:
         ValueError: If log densities are scaled differently at different sites, the guide draws a
@@ -89,8 +95,8 @@ def evidence_bounds(
         ...     pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> def guide():
         ...     pyro.sample("z", RelaxedBernoulli(0.5, probs=half))
-        >>> _ = torch.manual_seed(0)
-        >>> bounds = evidence_bounds(model, guide, num_samples=10_000, progress_bar=False)
+        >>> with pyro.poutine.seed(rng_seed=0):
+        ...     bounds = evidence_bounds(model, guide, num_samples=10_000, progress_bar=False)
         >>> round(bounds.elbo, 1), round(bounds.importance_weighted, 1)  # exactly -1.169, -1.138
         (-1.2, -1.1)
     """
@@ -168,7 +174,9 @@ def evidence_bounds(
     running = evidence.Running()
     numbers = sum(site["value"].numel() for _, site, _ in sites)
     for size in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
-        running.add(chunk_of(size).reshape(size, -1).cpu())
+        weights = chunk_of(size)
+        shape = evidence.data_shape(weights.shape[1:], dims)
+        running.add(weights.reshape(size, *shape).cpu())
     return running.bounds(scale)
 
 

@@ -91,6 +91,7 @@ class AnnealedSVI(Annealed, infer.SVI):
     signature takes a temperature. A ``temperature=`` passed to a method replaces the schedule's,
     and may be passed without a schedule. An ELBO that compiles (such as ``JitTrace_ELBO``) compiles
     once for all temperatures. Step a learning-rate schedule as in Pyro, by ``optim.step()``.
+    ``steps`` is the number of steps that were taken.
 
     Args:
         model: A Pyro model.
