@@ -75,6 +75,7 @@ class FromLogits(FromFamily):
 
     logits: Array
     temperature: Any = None
+    _before_expand: Array | None = None  # the logits, if this distribution was expanded
     _framework: ClassVar[Any] = Jax()
     _has_temperature: ClassVar[bool] = False
 
@@ -205,6 +206,17 @@ class FromLogits(FromFamily):
     def _is_soft(self, value: Any, intermediates: list[Any] | None) -> bool:
         """Whether an estimator made the value soft. Only discrete distributions have estimators."""
         return False
+
+    def _unexpanded(self, p: Parameters, value: Array) -> Parameters:
+        # A log_softmax of the expanded logits repeats that of each row. With constant logits XLA
+        # even computes all of it while it compiles, which takes seconds for a plate of 10,000.
+        few, rank = self._before_expand, self.logits.ndim
+        if few is None or not self._family.broadcasts or self.temperature is not None:
+            return p
+        if value.shape[value.ndim - rank :] != self.logits.shape:
+            return p
+        few = few.reshape((1,) * (rank - few.ndim) + few.shape)  # strict promotion asks for it
+        return p._replace(logits=few.astype(p.logits.dtype))
 
     def _check_value(self, value: Any) -> Array:
         """The value as a floating array, if its shape fits."""

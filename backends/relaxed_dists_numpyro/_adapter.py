@@ -113,7 +113,9 @@ class LogitsDistribution(FromLogits, Distribution):
         if temperature is not None:
             temperature = jnp.broadcast_to(temperature, batch_shape)
         estimator = renewed(estimator, lambda t: jnp.broadcast_to(t, batch_shape))
-        return self.tree_unflatten(aux, (logits, temperature, estimator))
+        new = self.tree_unflatten(aux, (logits, temperature, estimator))
+        new._before_expand = self.logits if self._before_expand is None else self._before_expand
+        return new
 
     def mask(self, mask: Any) -> _Masked:
         """The same distribution, with a log density of 0 where the mask is false."""

@@ -352,3 +352,23 @@ class Mass(Function):
         logs = None if torch.is_grad_enabled() else logs
         found = way_back(x, value, g).mass_back(x, value, g, ctx.needs_input_grad, logs)
         return (*map(_summed, found, ctx.shapes),)
+
+
+class BinaryMass(Function):
+    """value log p + (1 - value) log(1 - p), for finite logits, by operations of torch."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, value: Tensor) -> Tensor:
+        return by_operations.binary_mass(x, value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        given = ctx.saved_tensors
+        found = by_operations.binary_mass_back(*given, g, ctx.needs_input_grad)
+        return (*map(_summed, found, [x.shape for x in given]),)

@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from relaxed_dists._distributions.formulas import FAR, HUGE, LOWEST
 
@@ -184,6 +184,25 @@ def mass_back(
         dx = log_p_back(logs.expand_as(h), h.to(logs.dtype))
     if wanted[1]:
         dvalue = torch.where(value == value, g * torch.nan_to_num(logs, neginf=0.0), 0.0)
+    return dx, dvalue
+
+
+def binary_mass(x: Tensor, value: Tensor) -> Tensor:
+    """value log p + (1 - value) log(1 - p), for finite logits x; -inf for a NaN in the value."""
+    mass = torch.addcmul(value * logsigmoid(x), 1 - value, logsigmoid(-x))
+    return torch.nan_to_num(mass, -math.inf, math.inf, -math.inf)
+
+
+def binary_mass_back(
+    x: Tensor, value: Tensor, g: Tensor, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients with respect to x and the value, from the gradient g of ``binary_mass``."""
+    dx = dvalue = None
+    if wanted[0]:  # value - sigmoid(x) would cancel where a value of 1 is nearly sure
+        slope = torch.addcmul(value * (-x).sigmoid(), 1 - value, x.sigmoid(), value=-1)
+        dx = g * torch.nan_to_num(slope, 0.0, math.inf, -math.inf)  # a NaN has no gradient
+    if wanted[1]:
+        dvalue = torch.where(value == value, g * x, 0.0)
     return dx, dvalue
 
 

@@ -20,6 +20,7 @@ from .autograd import (
     EVERYTHING,
     BinaryDensity,
     BinaryDraw,
+    BinaryMass,
     Density,
     Draw,
     LinkedDensity,
@@ -200,3 +201,25 @@ def own_concrete_log_prob(logits: Tensor, temperature: Tensor, y: Tensor, value:
 @_kernel(discrete.categorical_log_prob)
 def categorical_log_prob(logits: Tensor, value: Tensor) -> Any:
     return _apply(Mass, logits, value)[0]
+
+
+# Most logits are finite, and on a CPU it costs little to see that they are. Then few operations are
+# enough, and the formulas are for the rest.
+
+
+@_kernel(discrete.bernoulli_log_prob)
+def bernoulli_log_prob(logits: Tensor, value: Tensor) -> Any:
+    if look(logits, False) != 0:
+        return discrete.bernoulli_log_prob.formula(ops, logits, value)
+    return BinaryMass.apply(logits, value)
+
+
+@_kernel(discrete.categorical_kl)
+def categorical_kl(logits: Tensor, other: Tensor) -> Any:
+    if look(logits, True) != 0 or look(other, True) != 0:
+        return discrete.categorical_kl.formula(ops, logits, other)
+    if logits.shape == other.shape:  # a plate expands a prior, whose rows are then all the same
+        for axis, step in enumerate(other.stride()[:-1]):
+            other = other if step else other[(slice(None),) * axis + (slice(1),)]
+    logs = logits.log_softmax(-1)
+    return (logs.exp() * (logs - other.log_softmax(-1))).sum(-1)

@@ -37,6 +37,7 @@ def categorical_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
     return ops.sum(ops.where(unmasked & number, ops.where(number, value, 0.0) * logs, off))
 
 
+@hot
 def bernoulli_log_prob(ops: Ops, logits: Array, value: Array) -> Array:
     """value log p + (1 - value) log(1 - p); -inf for a NaN, or for weight on a value of mass 0."""
     finite, odds = finite_or(ops, logits)
@@ -57,6 +58,7 @@ def categorical_entropy(ops: Ops, logits: Array) -> Array:
     return -ops.sum(ops.where(unmasked, ops.exp(logs) * logs, 0.0))
 
 
+@hot
 def categorical_kl(ops: Ops, logits: Array, other: Array) -> Array:
     """The KL, sum p (log p - log q); inf if q masks a category that p does not mask."""
     unmasked, logs = log_p(ops, logits)
@@ -91,6 +93,7 @@ class OneHot(Family):
     """The family of one-hot vectors; soft values of an estimator are points of the simplex."""
 
     is_discrete = True
+    broadcasts = True
     noise_in_kernel = True
     noun = "one-hot vectors"
     support_name = "OneHot()"

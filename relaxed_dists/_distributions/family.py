@@ -66,6 +66,9 @@ class Family:
     is_discrete: ClassVar[bool] = False
     """Whether the support is discrete."""
 
+    broadcasts: ClassVar[bool] = False
+    """Whether ``log_prob`` takes logits of fewer axes than the value has."""
+
     counts: ClassVar[bool] = False
     """Whether the values are 0, 1, 2 and so on, as NumPyro's enumeration assumes."""
 

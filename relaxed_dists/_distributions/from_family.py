@@ -166,7 +166,12 @@ class FromFamily:
         if own:
             return self._ask(family.own_log_prob, p, sample, value)
         value = self._framework.cast(value, self._framework.compute_dtype(p.logits, value))
+        p = self._unexpanded(p, value)
         return self._framework.cast(self._ask(family.log_prob, p, value, sample), dtype)
+
+    def _unexpanded(self, p: Parameters, value: Any) -> Parameters:
+        """The parameters before ``expand``, where the value alone gives log_prob its shape."""
+        return p
 
     def _on_support(self, value: Any, sample: Any, soft: bool) -> Any:
         """The value as a floating array; an error if its density is not defined or not known."""

@@ -51,6 +51,11 @@ class EvidenceBounds(NamedTuple):
     elbo_pointwise: np.ndarray[Any, Any]
     importance_weighted_pointwise: np.ndarray[Any, Any]
 
+    def __repr__(self) -> str:
+        """The sums and their errors, without the data."""
+        sums = zip(self._fields[:4], self, strict=False)
+        return f"EvidenceBounds({', '.join(f'{name}={x}' for name, x in sums)}, ...)"
+
 
 class Running:
     """Mean and variance of log weights, and the log of the mean weight, for each datum.

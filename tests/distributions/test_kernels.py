@@ -56,6 +56,8 @@ LOGITS, NUMBERS = ("logits", "t"), ("numbers", "t")
 CASES: dict[Any, tuple[Any, ...]] = {
     formulas.hard_argmax: ("logits", "gumbel"),
     formulas.softmaxes: ("gumbel", "t[]"),
+    discrete.bernoulli_log_prob: ("numbers", "z"),
+    discrete.categorical_kl: ("logits", "other"),
     one_hot.concrete: (*LOGITS, "gumbel"),
     one_hot.straight_through_concrete: (*LOGITS, "gumbel"),
     one_hot.concrete_value: (*LOGITS, "gumbel", False),

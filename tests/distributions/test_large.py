@@ -1,6 +1,7 @@
 """Moments, entropies and KL divergences of many categories and rows, in chunks."""
 
 import importlib
+import re
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,33 @@ def test_limits_of_a_vocabulary(backend: Backend, seed: int) -> None:
     np.testing.assert_allclose(found, p, rtol=1e-3, atol=1e-9)
     assert found[1].std() < 1e-6 * found[1].mean()
     np.testing.assert_allclose(backend.kl(relaxed(t, logits=x), relaxed(t, logits=x)), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["OneHotCategorical", "Bernoulli"])
+def test_a_large_plate_normalises_each_row_once(name: str) -> None:
+    """The mass of values in a plate takes exp and log of the logits before expand alone, in JAX.
+
+    XLA would otherwise compute those of constant logits while it compiles. A value without the axes
+    of the plate still gets the shape of the plate.
+    """
+    jax = pytest.importorskip("jax")
+    cls = getattr(pytest.importorskip("relaxed_dists.numpyro"), name)
+    logits = np.array([[0.0, -np.inf, 1.0], [0.5, 0.2, 0.1]], "float32")
+    value = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32")
+    if name == "Bernoulli":
+        logits, value = logits[:, 0], value[:, 0]
+    plain = cls(logits=logits).log_prob(value)
+    d = cls(logits=logits).expand((7, 2)).expand((5, 7, 2))
+    many = np.broadcast_to(value, (4, 5, 7, *value.shape))
+    found = [d.log_prob(many), d.log_prob(many[0]), d.log_prob(value)]
+    assert [x.shape for x in found] == [(4, 5, 7, 2), (5, 7, 2), (5, 7, 2)]
+    for x in found:
+        np.testing.assert_array_equal(x, np.broadcast_to(plain, x.shape))
+    with jax.numpy_rank_promotion("raise"):
+        d.log_prob(many[0])
+    if name == "OneHotCategorical":
+        text = str(jax.make_jaxpr(d.log_prob)(many[0]))
+        assert re.findall(r"f32\[([\d,]*)\] = exp", text) == ["1,1,2,3"]
 
 
 def test_chunks_of_samples() -> None:

@@ -154,6 +154,8 @@ def test_the_error_of_one_sample_is_unknown() -> None:
     running.add([[1.0, 2.0]])
     elbo, error, weighted, weighted_error, *_ = running.bounds()
     assert elbo == weighted == 3.0
+    assert "elbo_error=nan, importance_weighted=3.0" in repr(running.bounds())
+    assert repr(running.bounds()).endswith(", ...)")
     assert np.isnan([error, weighted_error]).all()
 
 
