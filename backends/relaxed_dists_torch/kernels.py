@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from relaxed_dists._distributions import bernoulli, discrete, formulas, one_hot
 
@@ -223,3 +224,12 @@ def categorical_kl(logits: Tensor, other: Tensor) -> Any:
             other = other if step else other[(slice(None),) * axis + (slice(1),)]
     logs = logits.log_softmax(-1)
     return (logs.exp() * (logs - other.log_softmax(-1))).sum(-1)
+
+
+@_kernel(discrete.bernoulli_kl)
+def bernoulli_kl(logits: Tensor, other: Tensor) -> Any:
+    if look(logits, False) != 0 or look(other, False) != 0:
+        return discrete.bernoulli_kl.formula(ops, logits, other)
+    one = logits > 0  # the likelier value, as in the formula
+    p, q = torch.where(one, logits, -logits), torch.where(one, other, -other)
+    return torch.addcmul(logsigmoid(p) - logsigmoid(q), (-p).sigmoid(), q - p)

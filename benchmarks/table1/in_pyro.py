@@ -142,7 +142,7 @@ class Training:
         torch.set_num_threads(1)
         pyro.clear_param_store()
         pyro.set_rng_seed(run.seed)
-        self.network = network(run, images.frequencies())
+        self.run, self.network = run, network(run, images.frequencies())
         size = len(images.train) // BATCH  # steps an epoch
         how = {"optimizer": torch.optim.Adam, "optim_args": {"lr": run.rate}}
         self.optim = pyro.optim.CosineAnnealingLR({**how, "T_max": run.steps // size})

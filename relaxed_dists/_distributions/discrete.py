@@ -75,6 +75,7 @@ def bernoulli_entropy(ops: Ops, logits: Array) -> Array:
     return ops.where(finite, terms, 0.0)
 
 
+@hot
 def bernoulli_kl(ops: Ops, logits: Array, other: Array) -> Array:
     """The KL, sum p (log p - log q) over both values; inf if q excludes a value that p does not."""
     finite, odds = finite_or(ops, logits)

@@ -60,7 +60,8 @@ class EvidenceBounds(NamedTuple):
 class Running:
     """Mean and variance of log weights, and the log of the mean weight, for each datum.
 
-    The data may have any shape. The object stores five numbers for each datum, however many samples are added.
+    The data may have any shape. The object stores five numbers for each datum, however many samples
+    are added.
     """
 
     def __init__(self) -> None:

@@ -57,6 +57,7 @@ CASES: dict[Any, tuple[Any, ...]] = {
     formulas.hard_argmax: ("logits", "gumbel"),
     formulas.softmaxes: ("gumbel", "t[]"),
     discrete.bernoulli_log_prob: ("numbers", "z"),
+    discrete.bernoulli_kl: ("numbers", "others"),
     discrete.categorical_kl: ("logits", "other"),
     one_hot.concrete: (*LOGITS, "gumbel"),
     one_hot.straight_through_concrete: (*LOGITS, "gumbel"),

@@ -47,6 +47,25 @@ def test_a_cut_training_goes_on(backend: Backend, tmp_path: Path) -> None:
     assert written["test"]["bound"] <= written["test"]["elbo"]
 
 
+def test_a_relaxed_model(
+    backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run has the bound of the relaxed model and of the discrete one, in a row of a table."""
+    rng = np.random.default_rng(0)
+    images = data.Images(*np.split(rng.random((420, 784)) < 0.2, [200, 220]))
+    run = Run(backend.framework, "relaxed-4-ary", "m5", steps=2, rate=1e-3, seed=0)
+    result = train.train(run, images, tmp_path, samples=50)
+    test, bounds = result["test"], result["bounds"]
+    assert bounds["samples"] == 5
+    assert test["bound"] < bounds["discrete"] < test["elbo"]
+    assert abs(bounds["relaxed"] - bounds["discrete"]) < 30  # of about 400; they are not equal
+    report.relaxed([result, result], markdown=True)
+    row = capsys.readouterr().out.splitlines()[-2]
+    cells = row.strip("| ").split(" | ")
+    assert cells[:4] == ["784-(120x4)-784", "0.33, 0.33", "5", report.FRAMEWORKS[run.framework]]
+    assert cells[5:7] == [f"{bounds['relaxed']:.1f}", f"{bounds['discrete']:.1f}"]
+
+
 def test_the_file_of_data_runs_no_code() -> None:
     """A pickle that names a function is refused."""
     with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print; expected arrays alone"):
@@ -58,6 +77,18 @@ def test_bad_steps(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         table1.main(["--steps", "600"])
     assert "--steps got 600; expected a multiple of 500" in capsys.readouterr().err
+
+
+def test_bad_combinations(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The other paper's estimators are refused; --keep without a checkpoint says what to do."""
+    with pytest.raises(SystemExit):
+        table1.main(["--row", "relaxed-binary", "--estimator", "soft"])
+    expected = "--row relaxed-binary has no --estimator soft; see --paper"
+    assert expected in capsys.readouterr().err
+    run = Run("numpyro", "vae-categorical", "soft", steps=500, rate=1e-3, seed=0)
+    none = np.zeros((0, 784), bool)
+    with pytest.raises(SystemExit, match=r"there is no .*seed0\.checkpoint.*by the same options"):
+        train.keep(run, data.Images(none, none, none), tmp_path)
 
 
 def test_a_cell_is_the_mean_of_its_seeds() -> None:

@@ -48,7 +48,7 @@ def evidence_bounds(
     bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
 
     The data in plates that contain all sites of model and guide are independent: each datum has its
-    own bound, and the results are these and their sums. If such a plate is subsampled, its minibatch
+    own bound, and the results are these and the sums. If such a plate is subsampled, its minibatch
     is drawn once, and the sum is scaled to all data; the standard errors do not include the choice
     of the minibatch. A latent site that is not in the guide is drawn from the model. Each sample
     has its own key, so the results do not depend on the size of the chunks.
