@@ -369,6 +369,6 @@ class BinaryMass(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        given = ctx.saved_tensors
-        found = by_operations.binary_mass_back(*given, g, ctx.needs_input_grad)
-        return (*map(_summed, found, [x.shape for x in given]),)
+        x, value = ctx.saved_tensors
+        found = by_operations.binary_mass_back(x, value, g, ctx.needs_input_grad)
+        return (*map(_summed, found, (x.shape, value.shape)),)

@@ -101,10 +101,14 @@ class Running:
         # The delta method gives the variance of log(mean weight) as the variance of the mean weight
         # divided by the square of the mean weight.
         relative = np.maximum(n * self.squared_weights / self.weights**2 - 1, 0.0) / spare
-        values = np.sum(self.mean), np.sum(log_mean)
-        errors = np.sqrt(np.sum(variance)), np.sqrt(np.sum(relative))
-        totals = [float(scale * x) for pair in zip(values, errors, strict=True) for x in pair]
-        return EvidenceBounds(*totals, np.asarray(self.mean), np.asarray(log_mean))
+        return EvidenceBounds(
+            float(scale * np.sum(self.mean)),
+            float(scale * np.sqrt(np.sum(variance))),
+            float(scale * np.sum(log_mean)),
+            float(scale * np.sqrt(np.sum(relative))),
+            np.asarray(self.mean),
+            np.asarray(log_mean),
+        )
 
 
 def sizes(num_samples: int, chunk_size: int | None, numbers: int, bar: bool) -> Iterator[int]:
