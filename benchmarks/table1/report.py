@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -70,30 +69,31 @@ def table(found: Iterable[Result], markdown: bool) -> None:
 def relaxed(found: Iterable[Result], markdown: bool) -> None:
     """Print a row for each relaxed model and number of samples, if there are any.
 
-    The mean is over seeds; with one seed there is no error.
+    The numbers are means over seeds.
     """
-    rows = []
-    cells: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    cells: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for r in found:
         if "bounds" in r:
-            cells[r["row"], r["estimator"], r["framework"]].append(r)
-    for row, estimator, framework in product(MADDISON, BOUNDS, FRAMEWORKS):
-        if runs := cells[row, estimator, framework]:
-            given = PAPER_OF_MADDISON[estimator] if row == "relaxed-binary" else None
-            model, steps = MADDISON[row], {f"{r['steps']:,}" for r in runs}
-            rows.append(
-                [
-                    *(model.about, ", ".join(f"{t:.2f}" for t in model.temperatures or ())),
-                    *(str(BOUNDS[estimator]), FRAMEWORKS[framework]),
-                    "" if given is None else f"{given:.1f}",
-                    *(f"{np.mean([r['bounds'][of] for r in runs]):.1f}" for of in _KINDS),
-                    *(cell(runs), ", ".join(sorted(steps))),
-                ]
-            )
+            place, m = [*MADDISON].index(r["row"]), r["bounds"]["samples"]
+            settings = r["steps"], r["rate"], r["test"]["samples"]
+            cells[(place, m, r["framework"], *settings)].append(r)
+    rows = []
+    for (_, m, _, steps, rate, samples), runs in sorted(cells.items()):
+        row, estimator, framework = (runs[0][key] for key in ("row", "estimator", "framework"))
+        model = MADDISON[row]
+        rows.append(
+            [
+                *(model.about, ", ".join(f"{t:.2f}" for t in model.temperatures or ())),
+                *(str(m), FRAMEWORKS[framework]),
+                f"{PAPER_OF_MADDISON[estimator]:.1f}" if row == "relaxed-binary" else "",
+                *(f"{np.mean([r['bounds'][kind] for r in runs]):.1f}" for kind in _KINDS),
+                *(cell(runs), f"{rate:g}", f"{steps:,}", f"{samples:,}"),
+            ]
+        )
     if rows:
         title = "Nats an image: the relaxed model's bound, and its discrete model's"
-        header = ["model", "temperatures", "samples m", "framework", "paper"]
-        header += ["relaxed, m", "discrete, m", "discrete, 1,000", "steps"]
+        header = ["model", "temperatures", "m", "framework", "paper", "relaxed, m samples"]
+        header += ["discrete, m samples", "discrete", "step size", "steps", "samples"]
         show(title, header, rows, markdown)
 
 

@@ -46,20 +46,29 @@ JANG = {
     "vae-categorical-linear": Row("vae", "categorical", 0, "784-(20x10)-784", 101.5),
 }
 
-
-def _relaxed(about: str, units: int, classes: int, temperatures: tuple[float, float]) -> Row:
-    latent = "bernoulli" if classes == 2 else "categorical"
-    more = {"units": units, "classes": classes, "temperatures": temperatures}
-    return Row("vae", latent, 0, about, **more)  # type: ignore[arg-type]
-
-
-# Binary variables at the paper's temperatures and at lower ones. A variable of n classes is at
-# 1 / (n - 1), below which the density has no mode inside of the simplex.
+# Binary variables at the paper's temperatures and at half of them. A variable of n classes is at
+# 1 / (n - 1), at which the density has no mode inside of the simplex.
 MADDISON = {
-    "relaxed-binary": _relaxed("784-200-784", UNITS, 2, (2 / 3, 1 / 2)),
-    "relaxed-binary-cold": _relaxed("784-200-784", UNITS, 2, (1 / 3, 1 / 4)),
-    "relaxed-4-ary": _relaxed("784-(120x4)-784", 120 * 4, 4, (1 / 3, 1 / 3)),
-    "relaxed-8-ary": _relaxed("784-(80x8)-784", 80 * 8, 8, (1 / 7, 1 / 7)),
+    "relaxed-binary": Row("vae", "bernoulli", 0, "784-200-784", temperatures=(2 / 3, 1 / 2)),
+    "relaxed-binary-cold": Row("vae", "bernoulli", 0, "784-200-784", temperatures=(1 / 3, 1 / 4)),
+    "relaxed-4-ary": Row(
+        "vae",
+        "categorical",
+        0,
+        "784-(120x4)-784",
+        units=120 * 4,
+        classes=4,
+        temperatures=(1 / 3, 1 / 3),
+    ),
+    "relaxed-8-ary": Row(
+        "vae",
+        "categorical",
+        0,
+        "784-(80x8)-784",
+        units=80 * 8,
+        classes=8,
+        temperatures=(1 / 7, 1 / 7),
+    ),
 }
 ROWS = {**JANG, **MADDISON}
 
