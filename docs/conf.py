@@ -58,6 +58,7 @@ templates_path = ["_templates"]
 # Cross-references must resolve, except those into private modules.
 nitpicky = True
 nitpick_ignore_regex = [
+    (r"py:class", r"np\..*"),
     (r"py:.*", r"relaxed_dists(\._|_pyro\.|_numpyro\.|_torch\.|_jax\.).*"),
     (r"py:class", r"numpyro\.infer\.(elbo\.LossWith|svi\.SVI).*"),  # have no page
 ]
