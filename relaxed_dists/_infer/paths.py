@@ -131,7 +131,7 @@ def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Ite
             f"{name} got a model that indexes by floating numbers, as the values of {whose} are; "
             "expected it to multiply by them, since an index has no derivative. Write z @ table "
             "for table[z] with a one-hot z, and (1 - z) * table[0] + z * table[1] with a binary "
-            "one. See docs/from-discrete-to-trained.md."
+            "one. See docs/how-to/relaxable-models.md."
         ) from error
 
 
@@ -141,7 +141,7 @@ def explain_index(name: str, sites: Callable[[], Collection[str] | None]) -> Ite
 SMOOTHLY = (
     "Write z @ table for table[z.argmax(-1)], z[..., k] * a + (1 - z[..., k]) * b for "
     "where(z[..., k] == 1, a, b), and z itself for its rounding; or train a discrete guide by "
-    "LeaveOneOut_ELBO, which needs no derivative. See docs/from-discrete-to-trained.md."
+    "LeaveOneOut_ELBO, which needs no derivative. See docs/how-to/relaxable-models.md."
 )
 
 
