@@ -85,6 +85,8 @@ napoleon_numpy_docstring = False
 # The doctest builder runs the testcode blocks of the pages. pytest runs the docstrings' examples,
 # in the namespace of their module.
 doctest_test_doctest_blocks = ""
+# Pyro's parameters are global in a process, so each page starts without those of the page before.
+doctest_global_setup = '__import__("pyro").clear_param_store()'
 
 html_theme = "furo"
 html_title = f"relaxed-dists {version}"
