@@ -14,7 +14,6 @@ from benchmarks.table1.runs import (
     FRAMEWORKS,
     JANG,
     MADDISON,
-    PAPER_OF_MADDISON,
     ROWS,
     Run,
     paper,
@@ -79,20 +78,19 @@ def relaxed(found: Iterable[Result], markdown: bool) -> None:
             cells[(place, m, r["framework"], *settings)].append(r)
     rows = []
     for (_, m, _, steps, rate, samples), runs in sorted(cells.items()):
-        row, estimator, framework = (runs[0][key] for key in ("row", "estimator", "framework"))
+        row, framework = runs[0]["row"], runs[0]["framework"]
         model = MADDISON[row]
         rows.append(
             [
                 *(model.about, ", ".join(f"{t:.2f}" for t in model.temperatures or ())),
                 *(str(m), FRAMEWORKS[framework]),
-                f"{PAPER_OF_MADDISON[estimator]:.1f}" if row == "relaxed-binary" else "",
                 *(f"{np.mean([r['bounds'][kind] for r in runs]):.1f}" for kind in _KINDS),
                 *(cell(runs), f"{rate:g}", f"{steps:,}", f"{samples:,}"),
             ]
         )
     if rows:
         title = "Nats an image: the relaxed model's bound, and its discrete model's"
-        header = ["model", "temperatures", "m", "framework", "paper", "relaxed, m samples"]
+        header = ["model", "temperatures", "m", "framework", "relaxed, m samples"]
         header += ["discrete, m samples", "discrete", "step size", "steps", "samples"]
         show(title, header, rows, markdown)
 

@@ -46,7 +46,7 @@ JANG = {
     "vae-categorical-linear": Row("vae", "categorical", 0, "784-(20x10)-784", 101.5),
 }
 
-# Binary variables at the paper's temperatures and at half of them. A variable of n classes is at
+# Binary variables at two pairs of temperatures. A variable of n classes is at
 # 1 / (n - 1), at which the density has no mode inside of the simplex.
 MADDISON = {
     "relaxed-binary": Row("vae", "bernoulli", 0, "784-200-784", temperatures=(2 / 3, 1 / 2)),
@@ -89,7 +89,6 @@ PAPER = {
     ("vae", "bernoulli"): (105.0, 111.5),
     ("vae", "categorical"): (101.5, 107.8),
 }
-PAPER_OF_MADDISON = {"m1": 107.3, "m5": 104.9, "m50": 104.3}  # of relaxed-binary
 FRAMEWORKS = {"numpyro": "NumPyro", "pyro": "Pyro"}
 
 

@@ -63,7 +63,7 @@ def test_a_relaxed_model(
     row = capsys.readouterr().out.splitlines()[-2]
     cells = row.strip("| ").split(" | ")
     assert cells[:4] == ["784-(120x4)-784", "0.33, 0.33", "5", report.FRAMEWORKS[run.framework]]
-    assert cells[5:7] == [f"{bounds['relaxed']:.1f}", f"{bounds['discrete']:.1f}"]
+    assert cells[4:6] == [f"{bounds['relaxed']:.1f}", f"{bounds['discrete']:.1f}"]
 
 
 def test_the_file_of_data_runs_no_code() -> None:
