@@ -59,10 +59,27 @@ def on_automatic_axes(
         lead: The number of axes that a result has before the batch shape of the arguments. For
             several results it may be one number for all, or one for each.
     """
-    mesh = jax.sharding.get_abstract_mesh() if older.HAS_TYPED_MESHES else None
+    mesh = _mesh(given)
     if mesh is None or not mesh.explicit_axes:
         return function(*given)
-    whole = jax.eval_shape(functools.partial(_of_all, event_dim), given)
+    with jax.sharding.use_abstract_mesh(mesh):
+        return _on_automatic_axes(function, event_dim, given, lead, mesh)
+
+
+def _mesh(given: tuple[Any, ...]) -> Any:
+    """The mesh in whose context the code runs; without a context, that of the arguments' types."""
+    if not older.HAS_TYPED_MESHES:
+        return None
+    types = [jax.typeof(x).sharding.mesh for x in jax.tree.leaves(given) if isinstance(x, Array)]
+    meshes = [jax.sharding.get_abstract_mesh(), *types]
+    return next((mesh for mesh in meshes if not mesh.empty), None)
+
+
+def _on_automatic_axes(
+    function: Callable[..., Any], event_dim: int, given: tuple[Any, ...], lead: Any, mesh: Any
+) -> Any:
+    # jax.eval_shape would not tell the sharding where the mesh has automatic axes as well.
+    (whole,) = jax.make_jaxpr(functools.partial(_of_all, event_dim))(given).out_avals
     split = whole.ndim - event_dim
 
     def sharded(lead: int, x: Any) -> Any:

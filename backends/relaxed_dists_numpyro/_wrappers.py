@@ -80,10 +80,13 @@ class _Masked(_Wrapper, MaskedDistribution):
         mask = jnp.asarray(self._mask)
         if not intermediates and not carried(value):
             # A value that the mask hides may be anything, even NaN. As in NumPyro, a valid value
-            # replaces it.
-            support = self.base_dist.support
-            events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim)
-            value = jnp.where(events, value, support.feasible_like(jnp.asarray(value)))
+            # replaces it. The zeros give all arrays the sharding of the value, which jnp.where
+            # needs on explicit axes.
+            value = jnp.asarray(value)
+            zeros = jnp.zeros_like(value)
+            events = jnp.reshape(mask, mask.shape + (1,) * self.event_dim) | zeros.astype(bool)
+            feasible = zeros + self.base_dist.support.feasible_like(value)
+            value = jnp.where(events, value, feasible)
         return jnp.where(mask, self.base_dist.log_prob(value, intermediates), 0.0)
 
     def expand(self, batch_shape: Sequence[int]) -> "_Masked":

@@ -87,7 +87,13 @@ def test_memory(placement: str, mesh: str, name: str, wrong: str) -> None:
     assert wrong == ""
 
 
-@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+@pytest.mark.parametrize("name", ["HardConcrete", "Bernoulli GumbelSoftmax", "OneHotCategorical"])
+def test_masks(name: str, wrong: str) -> None:
+    """Masks for all rows and masks that are sharded hide values, even NaN, on explicit axes."""
+    assert wrong == ""
+
+
+@pytest.mark.parametrize("mesh", ["auto", "explicit", "explicit, mesh not set"])
 def test_svi(mesh: str, wrong: str) -> None:
     """A training over a mesh ends with one device's parameters, and goes on from a checkpoint."""
     assert wrong == ""

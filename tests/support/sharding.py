@@ -6,6 +6,7 @@ reads a JSON list of cases, each a check's name and its arguments by name. It pr
 what is wrong in each case, which is empty if nothing is.
 """
 
+import contextlib
 import functools
 import itertools
 import json
@@ -52,7 +53,10 @@ WAYS = [
     ("shard_map unchecked", "batch and plate"),
     ("vmap", "batch"),
     ("pmap", "batch over both"),
+    ("explicit and auto", "batch and plate"),
+    ("explicit, mesh not set", "batch and plate"),
 ]
+WHOLE = ("auto", "explicit")  # these ways compute the batch as a whole
 BY_CATEGORIES = [way for way in WAYS if way[1] not in BY_ROWS]
 COLLECTIVE = re.compile(
     r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
@@ -152,9 +156,11 @@ def on_one_device(*asked: Any) -> Callable[..., Values]:
     return jax.jit(with_gradients(values_of(*asked)))
 
 
-def mesh_of(kind: str) -> Any:
-    """A mesh of all devices."""
-    kinds = (getattr(jax.sharding.AxisType, kind),) * len(MESH)
+def mesh_of(way: str) -> Any:
+    """A mesh of all devices, with the kinds of axes of a way."""
+    auto, explicit = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit
+    first = explicit if way.startswith("explicit") else auto
+    kinds = first, auto if way == "explicit and auto" else first
     return jax.make_mesh(tuple(MESH.values()), tuple(MESH), axis_types=kinds)
 
 
@@ -165,16 +171,15 @@ def specs_of(placement: str, name: str) -> tuple[Any, ...]:
     return jax.sharding.PartitionSpec(*axes[: 2 + event_dim(name)]), rest, rows, rest
 
 
-def compiled(f: Program, given: tuple[Any, ...], kind: str, specs: tuple[Any, ...]) -> Any:
+def compiled(f: Program, given: tuple[Any, ...], way: str, specs: tuple[Any, ...]) -> Any:
     """The program compiled for arguments that are sharded over a mesh, and these arguments."""
-    mesh = mesh_of(kind)
+    mesh = mesh_of(way)
     given = tuple(
         jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
         for x, spec in zip(given, specs, strict=True)
     )
-    if kind == "Auto":
-        return jax.jit(f).lower(*given).compile(), given
-    with jax.set_mesh(mesh):
+    explicit = way in ("explicit", "explicit and auto")
+    with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
         return jax.jit(f).lower(*given).compile(), given
 
 
@@ -206,8 +211,8 @@ def sharded(
         found["by 1"] = found["by 1"].sum(0)
         merged = {k: v if k == "by 1" else v.reshape(-1, *v.shape[2:]) for k, v in found.items()}
         return merged, []
-    if way in ("auto", "explicit"):
-        program, given = compiled(with_gradients(f), given, way.capitalize(), specs)
+    if way.startswith(WHOLE):
+        program, given = compiled(with_gradients(f), given, way, specs)
         return program(*given), sent(program)
     rows, everywhere = specs[2], specs[1]
     outside = way.endswith("outside")
@@ -215,9 +220,9 @@ def sharded(
     inner = f if outside else with_gradients(f, by_all=checked)
     by = ["by 0", "by 1", "by 2"] if outside else [] if checked else ["by 1"]
     out = {k: everywhere if k == "by 1" else rows for k in names if k not in by}
-    mesh = mesh_of("Auto")
+    mesh = mesh_of("auto")
     over = jax.shard_map(inner, mesh=mesh, in_specs=specs, out_specs=out, check_vma=checked)
-    program, given = compiled(with_gradients(over) if outside else over, given, "Auto", specs)
+    program, given = compiled(with_gradients(over) if outside else over, given, "auto", specs)
     return program(*given), sent(program)
 
 
@@ -232,7 +237,7 @@ def compared(group: str, name: str, way: list[str], categories: int) -> list[tup
     w = np.ones(x.shape[2:], np.float32)
     t = np.linspace(0.4, 0.9, math.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
     key, samples = jax.random.key(1), samples_of(how)
-    whole = how in ("auto", "explicit")
+    whole = how.startswith(WHOLE)
     expected: dict[str, np.ndarray] = {}
     cuts = [(slice(None), slice(None))] if whole else list(blocks(placement))
     for cut in cuts:
@@ -306,7 +311,7 @@ def memory(placement: str, mesh: str, name: str) -> str:
     """Whether each device needs a share of the memory that one device would need."""
     given, specs = (logits(name, 12, (64, 16)), jax.random.key(1)), specs_of(placement, name)
     one = jax.jit(elbo_term(name)).lower(*given).compile()
-    each, _ = compiled(elbo_term(name), given, mesh.capitalize(), specs[:2])
+    each, _ = compiled(elbo_term(name), given, mesh, specs[:2])
     sizes = [program.memory_analysis() for program in (one, each)]
     whole, part = (s.temp_size_in_bytes + s.output_size_in_bytes for s in sizes)
     share = whole / math.prod(map(parts, PLACEMENTS[placement]))
@@ -323,15 +328,34 @@ def concatenated_noise(name: str) -> str:
     jax.clear_caches()
     try:
         given, specs = (logits(name, 12), jax.random.key(1)), specs_of("batch", name)
-        return told(sent(compiled(elbo_term(name), given, "Auto", specs[:2])[0]))
+        return told(sent(compiled(elbo_term(name), given, "auto", specs[:2])[0]))
     finally:
         noise._threefry_by_place = right
         jax.clear_caches()
 
 
+def masks(name: str) -> str:
+    """Whether densities of hidden values on explicit axes are those of one device."""
+
+    def density(x: Any, mask: Any, value: Any) -> Values:
+        return {"density": with_logits(BACKENDS["numpyro"](), name, x).mask(mask).log_prob(value)}
+
+    x, rest = logits(name, 4), jax.sharding.PartitionSpec()
+    value = np.full_like(x, np.nan)
+    value[:, 1] = np.eye(4)[0] if event_dim(name) else 1.0  # the values of a plate that is seen
+    rows = specs_of("batch and plate", name)[0]
+    for mask, spec in ((np.array([False, True]), rest), (np.ones(SHAPE) * [0, 1] > 0, rows)):
+        given = x, mask, value
+        program, parts = compiled(density, given, "explicit", (rows, spec, rows))
+        np.testing.assert_allclose(
+            program(*parts)["density"], density(*given)["density"], rtol=1e-5
+        )
+    return ""
+
+
 def svi(mesh: str) -> str:
     """The messages in a step of a training, without the sums of parameters' gradients."""
-    program = sharded_svi.compare(mesh_of(mesh.capitalize()))
+    program = sharded_svi.compare(mesh_of(mesh))
     most = sharded_svi.PIXELS * sharded_svi.CODES * sharded_svi.CLASSES
     return told(x for x in sent(program) if x[0] != "all-reduce" or largest(x[1]) > most)
 
