@@ -34,13 +34,13 @@ _LIMITS = {
 }
 
 
-def tensor(x: Any, dtype: torch.dtype, device: Any) -> Tensor:
+def tensor(x: Tensor | float, dtype: torch.dtype, device: Any) -> Tensor:
     """x as a tensor of a dtype on a device."""
-    # Under torch.jit.trace each call of as_tensor causes a warning, even a call with a tensor.
     if isinstance(x, Tensor):
         same = x.dtype is dtype and x.device == device
         return x if same else x.to(device=device, dtype=dtype)
-    return torch.as_tensor(x, dtype=dtype, device=device)
+    # as_tensor would let torch.compile compile anew for each number, and torch.jit.trace warn.
+    return torch.full((), x, dtype=dtype, device=device)
 
 
 def expanded(x: Tensor, shape: Size) -> Tensor:

@@ -146,12 +146,10 @@ class _TorchOps:
         self, function: Callable[..., list[Tensor | None]], *arguments: Tensor
     ) -> Tensor:
         none = [False] * len(arguments)
-        if compiling():  # torch.compile can't trace a Function whose argument is a function
-            return cast(Tensor, function(none, *arguments)[0])
-        if forward_mode():
-            # Autograd differentiates the function itself, since the jvp of an autograd Function has
-            # no second derivative. The computation is in double, since the derivative of an
-            # interpolation table loses digits.
+        if compiling() or forward_mode():
+            # Autograd differentiates the function itself: torch.compile can't trace a Function
+            # whose argument is a function, and the jvp of a Function has no second derivative. The
+            # computation is in double, since the derivative of an interpolation table loses digits.
             wide = [x.double() if x.is_floating_point() else x for x in arguments]
             return cast(Tensor, function(none, *wide)[0]).to(arguments[0].dtype)
         return _WithGradient.apply(function, *arguments)[0]

@@ -256,6 +256,11 @@ def test_transformations_in_torch() -> None:
         gradients, torch.autograd.grad(loss(*leaves).sum(), leaves), strict=True
     ):
         torch.testing.assert_close(ours, other)
+    single = [y.detach().float().requires_grad_() for y in leaves]
+    for ours, other in zip(
+        torch.autograd.grad(compiled(*single).sum(), single), gradients, strict=True
+    ):
+        torch.testing.assert_close(ours.double(), other, rtol=1e-5, atol=1e-5)
 
 
 def test_transformations_in_jax() -> None:

@@ -355,6 +355,33 @@ def test_compile_and_vmap_in_torch() -> None:
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+def test_an_annealed_temperature_does_not_compile_anew() -> None:
+    """A temperature that is a Python number compiles as often as in torch's own function."""
+    torch = pytest.importorskip("torch")
+    functions = pytest.importorskip("relaxed_dists.torch")
+    logits = torch.tensor(ROWS[0], dtype=torch.float32)
+
+    def number(draw: Callable[[Any, float], Any]) -> int:
+        """How many programs are compiled for five temperatures."""
+        programs = []
+
+        def backend(graph: Any, example: Any) -> Any:
+            programs.append(graph)
+            return graph.forward
+
+        torch._dynamo.reset()
+        step = torch.compile(draw, fullgraph=True, backend=backend)
+        for i in range(5):
+            assert step(logits, 1.0 - 0.1 * i).isfinite().all()
+        return len(programs)
+
+    most = number(torch.nn.functional.gumbel_softmax)
+    assert number(functions.gumbel_softmax) == most
+    assert number(lambda x, t: functions.sample_one_hot(x, functions.GumbelRao(t))) == most
+    assert number(lambda x, t: functions.sample_binary_concrete(x, t)) == most
+
+
 def test_a_key_is_a_generator_in_torch() -> None:
     """The same generator state draws the same, and the global one is left alone."""
     torch = pytest.importorskip("torch")
