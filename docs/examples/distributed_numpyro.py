@@ -175,7 +175,8 @@ if __name__ == "__main__":
     parser.add_argument("--coordinator", help="the address of process 0, as HOST:PORT")
     given = parser.parse_args()
     if given.processes > 1 and given.devices > 1:
-        # A CPU's devices share threads: with JAX 0.10.2 they wait for other processes for ever.
+        # A CPU's devices share as many threads as there are cores. With JAX 0.10.2 each step that
+        # is dispatched ahead holds some while it waits for others, until all wait for ever.
         parser.error("got --processes and --devices; expected one of them")
     if given.processes > 1 and given.process is None:
         start(sys.argv, given.processes)

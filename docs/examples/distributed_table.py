@@ -2,7 +2,8 @@
 
 python docs/examples/distributed_table.py --steps 200
 
-Each example ends in a row. This module also has what the rows are made of.
+Each example ends in a row. The script fails if numbers differ that should be the same. This module
+also has what the rows are made of.
 """
 
 import math
@@ -66,6 +67,21 @@ def sent_in_torch(step: Callable[[], object]) -> str:
     return f"{len(found)} of {size(numbers * torch.get_default_dtype().itemsize)}"
 
 
+def wrong(rows: list[list[str]]) -> str:
+    """What differs in the rows of a table and should be the same; empty if nothing does."""
+    losses: dict[str, float] = {}
+    for example, processes, devices, loss, apart, *_ in rows:
+        where = f"{example} in {processes} processes on {devices} devices"
+        if not float(apart) <= 1e-6:
+            return f"{where}: the parameters differ by {apart}; expected the same on all devices."
+        first = losses.setdefault(example, float(loss))
+        # The ranks of distributed_pyro draw noise of their own.
+        limit = math.inf if example == "distributed_pyro" else 1e-4
+        if not abs(float(loss) - first) <= limit:
+            return f"{where}: the loss is {loss}; expected {first:.5f}, as on one device."
+    return ""
+
+
 def main(arguments: list[str]) -> None:
     """Run each example with a few numbers of processes and devices, and print its row."""
     print("|", *(f"{cell} |" for cell in HEAD))
@@ -80,13 +96,19 @@ def main(arguments: list[str]) -> None:
         commands.append([str(HERE / "distributed_numpyro.py"), *how])
     # torch's profiler tells when it starts and stops, unless told not to.
     env = {**os.environ, "KINETO_LOG_LEVEL": "6"}
+    rows = []
     for command in commands:
         run = [sys.executable, *command, *arguments]
         done = subprocess.run(run, env=env, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             sys.exit(done.returncode)
-        # Gloo says in lines of its own that processes have found each other.
-        print(*re.findall(r"^\|.*\n", done.stdout, re.MULTILINE), sep="", end="", flush=True)
+        # Gloo says, perhaps in the same line, that processes have found each other.
+        found = re.findall(r"\| distributed_.*\|", done.stdout)
+        print(*found, sep="\n", flush=True)
+        if len(found) != 1:
+            sys.exit(f"{' '.join(run)} printed {len(found)} rows; expected 1.")
+        rows.append([cell.strip() for cell in found[0].strip("|").split("|")])
+    sys.exit(wrong(rows) or None)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def test_masks(name: str, wrong: str) -> None:
     assert wrong == ""
 
 
-@pytest.mark.parametrize("mesh", ["auto", "explicit", "explicit, mesh not set"])
+@pytest.mark.parametrize("mesh", ["auto", "explicit"])
 def test_svi(mesh: str, wrong: str) -> None:
     """A training over a mesh ends with one device's parameters, and goes on from a checkpoint."""
     assert wrong == ""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import Lazy
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("pyro")
 if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
@@ -174,6 +176,31 @@ def test_the_example_has_the_same_numbers_in_any_number_of_processes(folder: Pat
     rows = re.findall(row, (folder / "rows").read_text())
     assert sorted(number for number, _ in rows) == ["1", "2", "4"]
     assert len({loss for _, loss in rows}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ""),
+        ({"pyro": ("1.8", "0.0e+00")}, ""),
+        ({"torch": ("0.1932", "0.0e+00")}, "torch in 2 .* the loss is 0.1932; expected 0.19308"),
+        ({"torch": ("nan", "0.0e+00")}, "torch in 2 .* the loss is nan"),
+        ({"pyro": ("nan", "0.0e+00")}, "pyro in 2 .* the loss is nan"),
+        ({"pyro": ("1.83773", "1.0e-03")}, "pyro in 2 .* differ by 1.0e-03; expected the same"),
+    ],
+)
+def test_the_table_fails_if_numbers_differ(
+    change: dict[str, tuple[str, str]], expected: str
+) -> None:
+    """Losses and parameters, but for the loss of processes with noise of their own."""
+    same = {"torch": ("0.19308", "0.0e+00"), "pyro": ("1.83773", "0.0e+00")}
+    rows = [
+        [f"distributed_{name}", number, number, *cells, "1 of 58.8 kB"]
+        for number, found in (("1", same), ("2", same | change))
+        for name, cells in found.items()
+    ]
+    found = Lazy("distributed_table").wrong(rows)
+    assert re.search(expected, found) if expected else not found, found
 
 
 def test_lightning() -> None:
