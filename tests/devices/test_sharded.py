@@ -19,7 +19,7 @@ from sharding import BY_CATEGORIES, BY_ROWS, WAYS
 ONE_HOT = [name for name in NAMES if "OneHot" in name]
 SMOOTH = ["RelaxedOneHotCategorical", "RelaxedBernoulli", "ExpRelaxedOneHotCategorical"]
 INTEGRALS = [*SMOOTH, "HardConcrete", "Subset"]
-FIVE = [WAYS[i] for i in (1, 7, 8, 11, 12)]
+FIVE = [WAYS[i] for i in (3, 9, 10, 13, 14)]
 FEW = [("mean", SMOOTH[0], FIVE[0]), ("kl", SMOOTH[1], FIVE[1]), ("rest", SMOOTH[1], FIVE[2])]
 
 

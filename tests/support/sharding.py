@@ -39,6 +39,8 @@ BY_ROWS = list(PLACEMENTS)[:4]
 # How a computation comes to several devices, with a placement.
 WAYS = [
     ("auto", "batch"),
+    ("explicit, mesh not set", "batch and plate"),
+    ("explicit and auto", "batch and plate"),
     ("auto", "batch and plate"),
     ("auto", "categories"),
     ("auto", "batch and categories"),
@@ -53,8 +55,6 @@ WAYS = [
     ("shard_map unchecked", "batch and plate"),
     ("vmap", "batch"),
     ("pmap", "batch over both"),
-    ("explicit and auto", "batch and plate"),
-    ("explicit, mesh not set", "batch and plate"),
 ]
 WHOLE = ("auto", "explicit")  # these ways compute the batch as a whole
 BY_CATEGORIES = [way for way in WAYS if way[1] not in BY_ROWS]
