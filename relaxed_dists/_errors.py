@@ -112,6 +112,14 @@ def not_a_key(key: Any) -> ValueError:
     )
 
 
+def not_a_generator(key: Any) -> ValueError:
+    """The error about an argument that is no generator of torch."""
+    return ValueError(
+        f"A draw got the key {key!r}; expected a torch.Generator, or None for torch's global one. "
+        "Pass torch.Generator().manual_seed(0), on the device of the logits."
+    )
+
+
 def off_support(scorer: str, value: Any, support: str, remedy: str) -> ValueError:
     """The error about a value off the support."""
     return ValueError(f"{scorer} got {value}; expected {support}. {remedy}")

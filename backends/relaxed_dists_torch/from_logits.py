@@ -216,6 +216,8 @@ class FromLogits(FromFamily):
         in_kernel: bool,
     ) -> Any:
         """The noise of a draw or, if ``in_kernel`` and kernels can make the noise, its seed."""
+        if not (key is None or isinstance(key, torch.Generator)):
+            raise _errors.not_a_generator(key)
         shape = checked_size(self._name, sample_shape) + self.logits.shape
         if in_kernel and (seed := seed_for(like, shape, key)) is not None:
             return seed

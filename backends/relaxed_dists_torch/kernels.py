@@ -90,6 +90,7 @@ def gumbel_softmax(logits: Any, tau: Any, hard: bool, key: torch.Generator | Non
     For one row of logits, checks that serve all cases would take three times as long as the draw.
     """
     usual = isinstance(tau, (int, float)) and formulas.COLDEST <= tau <= formulas.HOTTEST
+    usual = usual and (key is None or isinstance(key, torch.Generator))
     if not usual or not isinstance(logits, Tensor) or not compiled.usable(logits):
         return None
     if not logits.dim() or not logits.numel() or transformed() or not eager():

@@ -399,6 +399,10 @@ def test_a_key_is_a_generator_in_torch() -> None:
         first, again, other = (draw(logits, *given, key=key) for key in keys)
         assert torch.equal(first, again), name
         assert not torch.equal(first, other), name
+        with pytest.raises(
+            ValueError, match=r"^A draw got the key 0; expected a torch\.Generator, "
+        ):
+            draw(logits, *given, key=0)
     assert torch.equal(state, torch.get_rng_state())
 
 
