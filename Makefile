@@ -70,8 +70,8 @@ docs-serve: $(STAMP) ## Build the pages and serve them at http://localhost:8000
 # Playwright's own browser is not downloaded: the tests take the Chromium that is installed.
 docs-test: $(STAMP) ## Read the pages in headless Chromium (options: PYTEST_ARGS="-k search")
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group browser
-	@rm -rf docs/_build/html  # may have pages that are gone
-	$(SPHINX) -b html docs docs/_build/html
+	@rm -rf docs/_build/html docs/api/generated  # an earlier build leaves pages that are gone
+	$(SPHINX) -E -b html docs docs/_build/html
 	SITE=docs/_build/html $(BIN)/python -m pytest -n 2 tests/site $(PYTEST_ARGS)
 
 # The wheel that any machine takes is made from the source distribution, which so is seen whole.
