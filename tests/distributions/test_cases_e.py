@@ -148,10 +148,11 @@ def key(style: str = "new") -> Any:
 def exported(function: Callable[..., Any], x: np.ndarray) -> Any:
     """An exported program of a key and of logits whose batch size is symbolic."""
     import jax
+    from jax import export  # JAX 0.4.35 does not import it by itself
 
-    (b,) = jax.export.symbolic_shape("b")
+    (b,) = export.symbolic_shape("b")
     raw = key("old")
-    return jax.export.export(jax.jit(function))(
+    return export.export(jax.jit(function))(
         jax.ShapeDtypeStruct((b, *x.shape[1:]), x.dtype),
         jax.ShapeDtypeStruct(raw.shape, raw.dtype),
     )

@@ -324,7 +324,7 @@ def test_t2_the_check_changes_nothing(backend: Backend, seed: int) -> None:
 
 @pytest.mark.parametrize("backend", ["pyro"], indirect=True)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*might cause the trace to:Warning")  # TracerWarning, of torch
 def test_t2_compiled_enumerated_and_evaluated_first(backend: Backend) -> None:
     """In Pyro the check works in a compiled ELBO, with an enumerated site, and in evaluate_loss."""
     import pyro
