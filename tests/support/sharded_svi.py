@@ -70,7 +70,7 @@ def close(svi: Any, state: Any, expected: Any) -> None:
 def compare(mesh: Any) -> Any:
     """Compare a training over a mesh with one device's, and return the compiled step."""
     one, expected = on_one_device()
-    explicit = mesh.axis_types[0] == jax.sharding.AxisType.Explicit
+    explicit = hasattr(jax, "set_mesh") and mesh.axis_types[0] == jax.sharding.AxisType.Explicit
     by_rows, everywhere = (
         jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
         for axes in ((mesh.axis_names,), ())

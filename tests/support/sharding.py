@@ -8,6 +8,7 @@ what is wrong in each case, which is empty if nothing is.
 
 import contextlib
 import functools
+import importlib
 import itertools
 import json
 import math
@@ -158,10 +159,20 @@ def on_one_device(*asked: Any) -> Callable[..., Values]:
 
 def mesh_of(way: str) -> Any:
     """A mesh of all devices, with the kinds of axes of a way."""
+    if not hasattr(jax, "set_mesh"):  # all axes are automatic
+        return jax.make_mesh(tuple(MESH.values()), tuple(MESH))
     auto, explicit = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit
     first = explicit if way.startswith("explicit") else auto
     kinds = first, auto if way == "explicit and auto" else first
     return jax.make_mesh(tuple(MESH.values()), tuple(MESH), axis_types=kinds)
+
+
+def shard_map(f: Program, checked: bool, **how: Any) -> Program:
+    """JAX's shard_map over all devices, unchecked also before JAX 0.6, which has it elsewhere."""
+    if hasattr(jax, "shard_map"):
+        return jax.shard_map(f, mesh=mesh_of("auto"), check_vma=checked, **how)
+    mapped = importlib.import_module("jax.experimental.shard_map").shard_map
+    return mapped(f, mesh=mesh_of("auto"), check_rep=checked, **how)
 
 
 def specs_of(placement: str, name: str) -> tuple[Any, ...]:
@@ -220,8 +231,7 @@ def sharded(
     inner = f if outside else with_gradients(f, by_all=checked)
     by = ["by 0", "by 1", "by 2"] if outside else [] if checked else ["by 1"]
     out = {k: everywhere if k == "by 1" else rows for k in names if k not in by}
-    mesh = mesh_of("auto")
-    over = jax.shard_map(inner, mesh=mesh, in_specs=specs, out_specs=out, check_vma=checked)
+    over = shard_map(inner, checked, in_specs=specs, out_specs=out)
     program, given = compiled(with_gradients(over) if outside else over, given, "auto", specs)
     return program(*given), sent(program)
 
