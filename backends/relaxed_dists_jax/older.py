@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 
-# Before JAX 0.7, meshes have no explicit axes, and types do not say along which axes arrays vary.
+# Before JAX 0.7.1, explicit axes of meshes, and types that say along which axes arrays vary, are
+# experimental or missing.
 HAS_TYPED_MESHES = hasattr(jax, "set_mesh")
 
 

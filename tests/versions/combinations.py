@@ -1,8 +1,9 @@
 """Run the tests with older and newer versions of Python and of the frameworks.
 
-Each combination of versions gets a virtual environment, into which the library is installed from
-this tree, with the dependencies in pyproject.toml. Tests of a framework that is missing there are
-skipped. Tests of the documentation are left out: they run with the versions in constraints.txt.
+Each combination of versions gets a virtual environment with the dependencies in pyproject.toml. The
+library's wheel is installed there as a user does it, which may change none of these packages. Then
+the tests of this tree run. Tests of a framework that is missing there are skipped. Tests of the
+documentation are left out: they run with the versions in constraints.txt.
 """
 
 import argparse
@@ -43,7 +44,9 @@ COMBINATIONS = {
 }
 TOOLS = ["hypothesis", "mpmath", "optax", "pytest", "pytest-xdist"]
 
-WHOLE = "tests/distributions tests/carrier tests/estimators tests/infer tests/package"
+WHOLE = (
+    "tests/distributions tests/carrier tests/estimators tests/infer tests/devices tests/package"
+)
 # About two minutes on two cores.
 QUICK = (
     "tests/distributions/test_laws.py tests/distributions/test_samples.py "
@@ -55,13 +58,11 @@ QUICK = (
 WARNINGS = ["-W", "ignore:unhashable type:FutureWarning"]
 
 
-def lowest() -> str:
-    """The lower bounds of all dependencies that COMBINATIONS may install, as pins."""
+def bounds(extras: str) -> list[str]:
+    """The dependencies in pyproject.toml, with those of extras."""
     project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
-    bounds = project["dependencies"]
-    for extra in BOTH.split(","):
-        bounds += project["optional-dependencies"][extra]
-    return " ".join(bound.replace(">=", "==") for bound in bounds)
+    more = project["optional-dependencies"]
+    return project["dependencies"] + [bound for extra in extras.split(",") for bound in more[extra]]
 
 
 def interpreter(version: str) -> str:
@@ -72,15 +73,35 @@ def interpreter(version: str) -> str:
     return found or sys.exit(f"Python {version} is missing: install it, or choose another NAME.")
 
 
+def installed(pip: list[str]) -> set[str]:
+    """The packages in an environment besides this library, with their versions."""
+    command = [*pip, "list", "--format", "freeze"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {line for line in found.splitlines() if not line.startswith("relaxed-dists")}
+
+
 def passes(combination: Combination, place: Path, tests: list[str]) -> bool:
     """Make the environment of a combination in a folder, and run the tests there."""
     subprocess.run([interpreter(combination.python), "-m", "venv", place], check=True)
-    python, pins = str(place / "bin" / "python"), place / "pins.txt"
-    versions = lowest() if combination.pins == LOWEST else combination.pins
-    pins.write_text(versions.replace(" ", "\n"))
-    install = [python, "-m", "pip", "install", "-q", "-c", str(pins), *TOOLS]
-    subprocess.run([*install, "-e", f"{TREE}[{combination.extras}]"], check=True)
-    subprocess.run([python, "-c", "import relaxed_dists as r; r.show_config()"], check=True)
+    python, pins, extras = str(place / "bin" / "python"), combination.pins, combination.extras
+    pip = [python, "-m", "pip"]
+    if pins == LOWEST:
+        pins = " ".join(bounds(BOTH)).replace(">=", "==")
+    (place / "pins.txt").write_text(pins.replace(" ", "\n"))
+    install = [*pip, "install", "-q"]
+    pinned = [*install, "-c", str(place / "pins.txt")]
+    subprocess.run([*pinned, *TOOLS, *bounds(extras)], check=True)
+    before = installed(pip)
+    # Wheels of any machine have no kernels; the editable install after this one compiles them.
+    build = [*pip, "wheel", "-q", "--no-deps", "-w", str(place / "wheel"), str(TREE)]
+    subprocess.run(build, check=True, env=os.environ | {"RELAXED_DISTS_TARGET": "any"})
+    (wheel,) = (place / "wheel").glob("*.whl")
+    subprocess.run([*install, f"{wheel}[{extras}]"], check=True)
+    if changed := installed(pip) ^ before:
+        sys.exit(f"The wheel's installation changed {', '.join(sorted(changed))}.")
+    subprocess.run([*install, "--no-deps", "-e", str(TREE)], check=True)
+    shown = {"jax", "numpy", "numpyro", "pyro-ppl", "scipy", "torch"}
+    print(*[x for x in sorted(before) if x.split("==")[0] in shown], sep="\n", flush=True)
     environment = {
         "OMP_NUM_THREADS": "1",  # the Makefile says why for these variables
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
