@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import BACKENDS, Backend
+from harness import BACKENDS, Backend, Lazy
 from machinery import NAMES, NO_DENSITY, event_dim, every_second, made
 
+older = Lazy("relaxed_dists_numpyro._older")
 FEW = [name for name in NAMES if " " not in name or name.endswith((" soft", " StraightThrough"))]
 FEWER = [name for name in FEW if name.partition(" ")[2] in ("", "GumbelSoftmax soft")]
 PACKAGES = {"pyro": ["pyro", "torch.distributions"], "numpyro": ["numpyro"]}
@@ -337,6 +338,9 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
     # In NumPyro init_to_sample is init_to_median with one draw, and init_to_uniform is
     # init_to_feasible with a radius.
     less = {"init_to_sample", "init_to_uniform"} if backend.framework == "numpyro" else set()
+    off = {"init_to_mean"}  # the support
+    if backend.framework == "numpyro" and older.VERSION < (0, 18):
+        off.add("init_to_median")  # takes the median of each number by itself
     for strategy in sorted(INFERENCE[backend.framework] - less):
         start = getattr(module, strategy)
         if strategy == "init_to_value":
@@ -353,7 +357,7 @@ def test_strategies_to_begin_from(backend: Backend, name: str) -> None:
             assert numbers_of(backend, found).shape == tuple(
                 distribution.batch_shape + distribution.event_shape
             )
-            if strategy != "init_to_mean" and "StraightThrough" not in name:
+            if strategy not in off and "StraightThrough" not in name:
                 check = (
                     distribution.support.check
                     if backend.framework == "pyro"
@@ -392,8 +396,9 @@ def test_models_can_be_initialised_predicted_and_scored(backend: Backend, name: 
     else:
         import jax
 
-        key = jax.random.key(0)
-        began = answer(lambda: infer.initialize_model(key, model).param_info.potential_energy)
+        key = jax.random.PRNGKey(0)  # NumPyro 0.17 does not pad keys of the newer kind
+        util = importlib.import_module("numpyro.infer.util")
+        began = answer(lambda: util.initialize_model(key, model).param_info.potential_energy)
         predicted = infer.Predictive(model, num_samples=3, parallel=True)(key)
         assert predicted["z"].shape == shape
     continuous = name in ("LogitRelaxedBernoulli", "RelaxedBernoulli") or (

@@ -44,9 +44,7 @@ COMBINATIONS = {
 }
 TOOLS = ["hypothesis", "mpmath", "optax", "pytest", "pytest-xdist"]
 
-WHOLE = (
-    "tests/distributions tests/carrier tests/estimators tests/infer tests/devices tests/package"
-)
+WHOLE = "tests/distributions tests/carrier tests/estimators tests/infer tests/devices tests/package"
 # About two minutes on two cores.
 QUICK = (
     "tests/distributions/test_laws.py tests/distributions/test_samples.py "
