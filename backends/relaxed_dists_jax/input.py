@@ -37,7 +37,7 @@ def real(x: Any, name: str, what: str) -> Array | float:
             return float(x)
         if isinstance(x, str):  # JAX would take the string for the name of a dtype
             raise TypeError("a string")
-        # Before JAX 0.6, asarray refuses some tracers inside ensure_compile_time_eval.
+        # JAX 0.5's asarray refuses some tracers inside ensure_compile_time_eval.
         array = jnp.asarray(x) if known(x) else x
     except (TypeError, ValueError, OverflowError) as error:
         raise _errors.not_real(name, what, x) from error

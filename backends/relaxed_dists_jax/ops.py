@@ -13,6 +13,7 @@ from jax import Array, custom_derivatives, lax
 from relaxed_dists import _errors
 from relaxed_dists._distributions import permutation
 
+from . import older
 from .devices import several
 
 LGAMMA = [math.inf] + [math.lgamma(k) for k in range(1, 64)]
@@ -156,7 +157,10 @@ class _JaxOps:
             slope = self.dot(self.constant(basis.derivative.T, a), c)
             return series(a, c), series(a, dc) + series(a, slope) * da
 
-        series: Any = jax.custom_jvp(functools.partial(basis.series, self))
+        def formula(a: Array, c: Array) -> Array:
+            return older.linear(functools.partial(basis.series, self, a), c)
+
+        series: Any = jax.custom_jvp(formula)
         series.defjvp(jvp)
         return series(a, c)
 
