@@ -118,9 +118,10 @@ def from_origin(x: Tensor, t: Tensor, sample: Tensor) -> bool:
     return _answer()
 
 
-# Before torch 2.8, torch.compile can't set an attribute of a tensor. There both functions break its
-# graph and run as eager code, since the one can't read a version that the other notes elsewhere.
-_old = torch.__version__ < "2.8"
+# Before torch 2.8, torch.compile can't set an attribute of a tensor, and 2.8 doesn't tell of a write
+# to it. There both functions break its graph and run as eager code, since the one can't read a
+# version that the other notes elsewhere.
+_old = torch.__version__ < "2.9"
 _untraced: Any = torch._compile._disable_dynamo if _old else lambda function: function
 
 

@@ -92,7 +92,7 @@ def test_draws_densities_and_gradients(name: str) -> None:
     expected = gradients(f, *given)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[2], expected[2])
-    same(found, expected)
+    same(found, expected, 5e-6)  # torch's operations have other errors than the kernels
     binary = "" if one_hot else "binary_"
     own = one_hot and name not in SPACES  # their density comes with the draw, and has no kernel
     density = [] if own else [f"{binary}density", f"{binary}density_back"]
