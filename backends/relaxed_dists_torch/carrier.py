@@ -118,10 +118,10 @@ def from_origin(x: Tensor, t: Tensor, sample: Tensor) -> bool:
     return _answer()
 
 
-# Before torch 2.8, torch.compile can't set an attribute of a tensor, and 2.8 doesn't tell of a write
-# to it. There both functions break its graph and run as eager code, since the one can't read a
-# version that the other notes elsewhere.
-_old = torch.__version__ < "2.9"
+# Before torch 2.8, torch.compile can't set an attribute of a tensor. Torch 2.8 and 2.9 miss writes
+# of a number to a part of one, and 2.13 is the next version that was tried. Before it both
+# functions break the graph and run as eager code, since they must read and note in the same mode.
+_old = torch.__version__ < "2.13"
 _untraced: Any = torch._compile._disable_dynamo if _old else lambda function: function
 
 
