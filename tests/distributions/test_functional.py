@@ -370,8 +370,7 @@ def test_an_annealed_temperature_does_not_compile_anew() -> None:
             programs.append(graph)
             return graph.forward
 
-        torch._dynamo.reset()
-        step = torch.compile(draw, fullgraph=True, backend=backend)
+        step = one_graph(draw, backend=backend)
         for i in range(5):
             assert step(logits, 1.0 - 0.1 * i).isfinite().all()
         return len(programs)
