@@ -34,13 +34,15 @@ def _by_chunks(
         k: The number of categories.
     """
     temperatures = tuple(map(_shared, temperatures))
+    if compiling():  # the comparison below would make the number of rows a constant
+        return way(*logits, *temperatures)
     event: tuple[int, ...] = (k,) if k else ()
     batch = torch.broadcast_shapes(
         *(x.shape[: x.dim() - len(event)] for x in logits), *(t.shape for t in temperatures)
     )
     rows, shared = batch.numel(), all(not t.dim() for t in temperatures)
     size = quadrature.rows_of_chunk(rows, k or 2, shared)
-    if rows <= size or compiling():
+    if rows <= size:
         return way(*logits, *temperatures)
     parts = [x.expand(*batch, *event).reshape(rows, *event).split(size) for x in logits]
     for t in temperatures:

@@ -437,6 +437,29 @@ def test_e1_draws_export_with_a_free_batch(torch_backend: Torch, whole: bool) ->
     assert auto(torch.as_tensor(logits(event, 30))).shape == (30, *event)
 
 
+# Torch takes 7 to 9 seconds to export an integral.
+@pytest.mark.turns(lambda name, what, **_: (name, what) == ("RelaxedBernoulli", "mean"))
+@pytest.mark.parametrize("name", ["RelaxedOneHotCategorical", "RelaxedBernoulli", "HardConcrete"])
+@pytest.mark.parametrize("what", ["mean", "variance", "entropy", "kl"])
+def test_e1_integrals_export_with_a_free_batch(torch_backend: Torch, name: str, what: str) -> None:
+    """An exported moment, entropy or divergence is that of eager code at other batch sizes."""
+    import torch
+
+    distribution = getattr(torch_backend.names, name)
+    event = (CATEGORIES,) if "OneHot" in name else ()
+
+    def integral(x: Any) -> Any:
+        p = distribution(0.5, logits=x)
+        if what == "kl":
+            return torch_backend.divergence(p, distribution(0.7, logits=x + 1))
+        return p.entropy() if what == "entropy" else getattr(p, what)
+
+    exported = program(integral, event)
+    for size in (1, 30):
+        x = torch.as_tensor(logits(event, size))
+        torch.testing.assert_close(exported(x), integral(x), rtol=1e-4, atol=1e-5)
+
+
 def test_e1_noise_that_is_a_constant_is_seen(torch_backend: Torch) -> None:
     """The check fails for a program that has the example's noise as a constant."""
     import torch
