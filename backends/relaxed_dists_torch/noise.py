@@ -14,7 +14,11 @@ from .state import eager, exporting, traced, transformed
 
 def _words(bits: Tensor, number: int) -> Tensor:
     """Random words of 32 bits, as floats from -2^31 to 2^31: one for each number, and one more."""
-    return bits.view(torch.int32)[: number + 1].to(torch.float32)
+    if transformed():  # torch.func of torch 2.6 can't view a tensor as another dtype
+        words = torch.stack([(bits << 32) >> 32, bits >> 32], -1).flatten()
+    else:
+        words = bits.view(torch.int32)
+    return words[: number + 1].to(torch.float32)
 
 
 def _minus_uniform(size: Tensor) -> Tensor:
@@ -51,11 +55,8 @@ def _single(like: Tensor) -> bool:
 
     Words serve float32 on a CPU, and under torch.compile. In exported programs they don't, since an
     exporter can't view a tensor as another dtype, and would fix the number of words and so the
-    batch size. On a GPU, doubles take a third of the launches. In torch.func's transforms torch 2.6
-    can't map such a view.
+    batch size. On a GPU, doubles take a third of the launches.
     """
-    if transformed():
-        return False
     compiles = torch.compiler.is_dynamo_compiling() and not exporting()
     return like.dtype == torch.float32 and (compiles or (like.is_cpu and not traced()))
 

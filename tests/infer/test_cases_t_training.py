@@ -356,7 +356,7 @@ def test_t6_variables_outside_of_plates(backend: Backend, name: str, seed: int) 
     assert abs(found.elbo - exact) < 5 * found.elbo_error < 0.5 * abs(exact)
     if backend.framework == "pyro":
         alone = bounds(model, guide, seed, num_samples=300, chunk_size=1)
-        assert alone == pytest.approx(found)
+        assert alone[:4] == pytest.approx(found[:4])
 
 
 @pytest.mark.parametrize("backend", ["numpyro"], indirect=True)
@@ -469,7 +469,7 @@ def test_t7_evaluation_needs_no_temperature(backend: Backend, label: str, seed: 
     guides, params = _with_temperature(pp), {"z_auto_logits": pp.array(np.eye(3))}
     bounds = functools.partial(_bounds, backend, params, guides["model"], guides[label], seed)
     temperature = {"z": 0.5} if "several" in label else 0.5
-    assert bounds() == bounds(temperature=temperature)
+    assert bounds()[:4] == bounds(temperature=temperature)[:4]
     values = _predicted(backend, params, guides["model"], pp.names.discretize(guides[label]))
     assert values.shape == (5, 3)
 
