@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+if not (ROOT / "relaxed_dists").is_dir():
+    pytest.skip("compares the page with the sources, which are not here", allow_module_level=True)
 
 
 def test_every_paper_of_a_docstring_is_on_the_page() -> None:

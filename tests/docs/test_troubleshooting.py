@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+if not (ROOT / "relaxed_dists").is_dir():
+    pytest.skip("compares the pages with the sources, which are not here", allow_module_level=True)
 DOCS = ROOT / "docs"
 TREES = [
     ast.parse(path.read_text())
