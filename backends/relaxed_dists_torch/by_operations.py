@@ -206,6 +206,11 @@ def binary_mass_back(
     return dx, dvalue
 
 
+def _end(x: Tensor) -> Tensor:
+    """The infinity on x's side of 0; of two numbers torch makes a tensor of the default dtype."""
+    return torch.where(x > 0, math.inf, -math.inf).to(x.dtype)
+
+
 def binary_draw(
     x: Tensor, noise: Tensor, t: Tensor, hard: bool, log: bool = True
 ) -> tuple[Tensor | None, Tensor]:
@@ -216,7 +221,7 @@ def binary_draw(
     scores = x + noise
     if hard and not log:
         return None, (scores > 0).to(scores.dtype)
-    end = torch.where(x > 0, math.inf, -math.inf).to(x.dtype)
+    end = _end(x)
     y = torch.where(x.abs() < HUGE, scores / t, end)
     return y, (scores > 0).to(y.dtype) if hard else y.sigmoid()
 
@@ -248,7 +253,7 @@ def binary_density(x: Tensor, t: Tensor, y: Tensor, unit: bool) -> Tensor:
     total = torch.log(t) + d - 2 * softplus(d, threshold=40)
     if unit:
         total = total + (2 * softplus(finite, threshold=40) - finite)
-    end = torch.where(x > 0, math.inf, -math.inf).to(x.dtype)
+    end = _end(x)
     point = torch.where((y == end) & ~(x.abs() < HUGE), 0.0, -math.inf).to(total.dtype)
     return torch.where(inside, total, point)
 
