@@ -51,24 +51,18 @@ JANG = {
 MADDISON = {
     "relaxed-binary": Row("vae", "bernoulli", 0, "784-200-784", temperatures=(2 / 3, 1 / 2)),
     "relaxed-binary-cold": Row("vae", "bernoulli", 0, "784-200-784", temperatures=(1 / 3, 1 / 4)),
-    "relaxed-4-ary": Row(
-        "vae",
-        "categorical",
-        0,
-        "784-(120x4)-784",
-        units=120 * 4,
-        classes=4,
-        temperatures=(1 / 3, 1 / 3),
-    ),
-    "relaxed-8-ary": Row(
-        "vae",
-        "categorical",
-        0,
-        "784-(80x8)-784",
-        units=80 * 8,
-        classes=8,
-        temperatures=(1 / 7, 1 / 7),
-    ),
+    **{
+        f"relaxed-{n}-ary": Row(
+            "vae",
+            "categorical",
+            0,
+            f"784-({variables}x{n})-784",
+            units=variables * n,
+            classes=n,
+            temperatures=(1 / (n - 1),) * 2,
+        )
+        for variables, n in ((120, 4), (80, 8))
+    },
 }
 ROWS = {**JANG, **MADDISON}
 
