@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# A schedule or a number, or several of them for model and guide.
+Temperature = Callable[[Any], Any] | float | dict[str, Any] | list[Any] | tuple[Any, ...]
+
 
 def takes_temperature(fn: Any, unwrap: Callable[[Any], Any]) -> bool:
     """Whether the function, inside its wrappers, accepts a temperature that is not bound yet."""

@@ -115,12 +115,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         guide: Callable[..., Any],
         optim: Any,
         loss: ELBO,
-        temperature: Callable[[Any], Any]
-        | float
-        | dict[str, Any]
-        | list[Any]
-        | tuple[Any, ...]
-        | None = None,
+        temperature: svi.Temperature | None = None,
         *,
         allow_mixed: Collection[str] = (),
         **static_kwargs: Any,

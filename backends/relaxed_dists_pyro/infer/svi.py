@@ -11,7 +11,7 @@ from pyro.optim import PyroOptim
 from pyro.poutine.messenger import _bound_partial
 
 from relaxed_dists._infer import paths
-from relaxed_dists._infer.svi import Annealed, check_given, entries, mapped
+from relaxed_dists._infer.svi import Annealed, Temperature, check_given, entries, mapped
 
 from . import checkpoint
 from .pairing import Pairing
@@ -141,12 +141,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         guide: Callable[..., Any],
         optim: PyroOptim,
         loss: infer.ELBO,
-        temperature: Callable[[Any], Any]
-        | float
-        | dict[str, Any]
-        | list[Any]
-        | tuple[Any, ...]
-        | None = None,
+        temperature: Temperature | None = None,
         *,
         allow_mixed: Collection[str] = (),
     ) -> None:
