@@ -1,6 +1,6 @@
 """The relaxed sample that a value keeps, in and across code that torch compiles."""
 
-import importlib
+import contextlib
 import re
 import shutil
 
@@ -25,7 +25,7 @@ from carrying import (
     outcome,
 )
 from cases import STRAIGHT_THROUGH
-from harness import Torch, one_graph, torch
+from harness import Torch, one_graph, scalar_code, torch
 
 INDUCTOR = pytest.param(
     "inductor",
@@ -49,12 +49,10 @@ def test_compiled_code_of_any_shape(
     """
     backend, name = Torch(), STRAIGHT_THROUGH[0]
     of_any_shape = one_graph(inside(backend, name), dynamic=True, backend=compiler)
+    contexts = contextlib.ExitStack()
+    request.addfinalizer(contexts.close)
     if compiler == "inductor" and not whole:
-        config = importlib.import_module("torch._inductor.config")
-        # Not by monkeypatch, which would leave torch's settings unreadable for later tests.
-        settings = config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False})
-        settings.__enter__()
-        request.addfinalizer(lambda: settings.__exit__(None, None, None))
+        contexts.enter_context(scalar_code())
     generator = np.random.default_rng(seed)
     for shape in [(3, 4), (5, 7)]:
         rows = generator.normal(0, 1, shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness import one_graph
+from harness import one_graph, scalar_code
 
 torch = pytest.importorskip("torch")
 pyro = pytest.importorskip("relaxed_dists.pyro")
@@ -170,7 +170,6 @@ def test_one_graph_for_any_batch() -> None:
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_inductor() -> None:
     """Its code, here without the processor's vectors, computes the eager numbers to 1e-6."""
-    config = pytest.importorskip("torch._inductor.config")
 
     def f(x: Any) -> Any:
         d = pyro.RelaxedOneHotCategorical(0.5, logits=x)
@@ -178,7 +177,7 @@ def test_inductor() -> None:
         return z, d.log_prob(z)
 
     (x, _), function = parameters(True), one_graph(f)
-    with config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False}):
+    with scalar_code():
         same(gradients(function, x), gradients(f, x))
 
 

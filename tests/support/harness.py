@@ -46,6 +46,15 @@ def one_graph(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return torch.compile(f, fullgraph=True, **options)
 
 
+def scalar_code() -> AbstractContextManager[Any]:
+    """A context in which torch's inductor makes code without vectors, which compiles faster.
+
+    pytest's monkeypatch would leave these settings unreadable for later tests.
+    """
+    config = importlib.import_module("torch._inductor.config")
+    return config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False})
+
+
 class Room:
     """A module that is imported by a name with a backend's attributes in it."""
 
