@@ -40,9 +40,11 @@ SETTINGS = [("wide", "light"), ("narrow", "dark"), ("wide", "dark"), ("narrow", 
 
 # What a reader looks for, and the page that must come first.
 SEARCHES = {
+    "HMM": "how-to/relaxable-models",
     "checkpoint": "getting-started",
+    "flax": "how-to/amortised-numpyro",
     "gumbel_softmax": "functions",
-    "temperature": "getting-started",
+    "temperature": "how-to/temperature",
 }
 
 # Elements wider than the window, unless a box around them scrolls.
