@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from functools import partial
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SITE = Path(os.environ.get("SITE", "no site"))
 CHROMIUM = next(
@@ -136,6 +139,17 @@ def test_page(name: str, page: Any, address: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, size
         assert page.evaluate(STICKING_OUT) == [], size
         assert accessibility(page) == [], (size, scheme)
+
+
+@pytest.mark.parametrize(("scheme", "least", "most"), [("light", 230, 255), ("dark", 0, 40)])
+def test_pictures(scheme: str, least: int, most: int, page: Any, address: str) -> None:
+    """On light pages pictures have a light background, and on dark pages a dark one."""
+    page.emulate_media(color_scheme=scheme)
+    for name in (name for name in PAGES if "<img" in (SITE / name).read_text()):
+        page.goto(address + name)
+        for picture in page.locator("article img").locator("visible=true").all():
+            pixels = np.asarray(Image.open(BytesIO(picture.screenshot())).convert("L"))
+            assert least <= np.median(pixels) <= most, (name, picture.get_attribute("src"))
 
 
 def test_links() -> None:
