@@ -19,8 +19,8 @@ class _RelaxedOneHot(RelaxedDistribution):
 class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     r"""The log of a relaxed one-hot sample, with a density that is exact at every temperature.
 
-    A sample is :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)`, with standard Gumbel noise
-    :math:`G_k`. Its log density is
+    A sample is ``y = log_softmax((logits + G) / temperature)``, with standard Gumbel noise G. Its
+    log density, for logits theta and temperature tau, is
 
     .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
@@ -30,10 +30,10 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
     -inf elsewhere.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to all K changes nothing. Give either probs or logits.
+        logits: Real numbers of shape ``(..., K)``; -inf masks a category. A constant added to all K
+            changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
@@ -61,8 +61,8 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
 class RelaxedOneHotCategorical(_RelaxedOneHot):
     r"""The Concrete or Gumbel-Softmax distribution on the simplex.
 
-    A sample is :math:`x = \mathrm{softmax}((\theta + G) / \tau)`, with standard Gumbel noise
-    :math:`G_k`. Its log density is
+    A sample is ``x = softmax((logits + G) / temperature)``, with standard Gumbel noise G. Its log
+    density, for logits theta and temperature tau, is
 
     .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
         + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
@@ -77,10 +77,10 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
     computed from its entries.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to all K changes nothing. Give either probs or logits.
+        logits: Real numbers of shape ``(..., K)``; -inf masks a category. A constant added to all K
+            changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
@@ -106,15 +106,15 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     r"""A one-hot value in the forward pass, a relaxed sample's gradient in the backward pass.
 
-    The value is the one-hot :math:`\arg\max_k x_k` of a draw x of
-    :class:`RelaxedOneHotCategorical`, with the gradient of x. ``log_prob`` is the log density of x,
-    which the value keeps (while the same object lives). ``log_prob`` refuses a copy of the value,
-    which does not have x: see the page on lost samples.
+    The value is one-hot, with its 1 at the largest entry of a draw x of
+    :class:`RelaxedOneHotCategorical`, and has the gradient of x. ``log_prob`` is the log density of
+    x, which the value keeps (while the same object lives). ``log_prob`` refuses a copy of the
+    value, which does not have x: see the page on lost samples.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``. Give either probs or logits.
+        logits: Real numbers of shape ``(..., K)``. Give either probs or logits.
         validate_args: Whether to check arguments; by default NumPyro's setting.
 
     Raises:

@@ -47,9 +47,9 @@ class AnnealedSVI(svi.Annealed, SVI):
     run is compiled once.
 
     The state holds everything that a restart needs: parameters, optimiser, step, random key and the
-    values of ``numpyro.mutable``. With several particles NumPyro itself drops the values of
-    ``numpyro.mutable``: ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a
-    file, and :meth:`load` reads it.
+    values of ``numpyro.primitives.mutable``. With several particles NumPyro itself drops these
+    values: ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a file, and
+    :meth:`load` reads it.
 
     :meth:`run` passes the same arguments in each step. For minibatches, let ``jax.lax.scan`` run
     :meth:`update` over arrays with a leading axis of steps.

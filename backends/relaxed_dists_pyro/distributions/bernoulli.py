@@ -20,8 +20,8 @@ class _RelaxedBinary(RelaxedDistribution):
 class LogitRelaxedBernoulli(_RelaxedBinary):
     r"""The distribution of a relaxed Bernoulli sample's logit, which is a logistic distribution.
 
-    A sample is :math:`y = (\theta + L) / \tau`, with standard logistic noise L. Its log density is,
-    with :math:`d = \theta - \tau y`,
+    A sample is ``y = (logits + L) / temperature``, with standard logistic noise L. Its log density,
+    for temperature tau and ``d = logits - temperature * y``, is
 
     .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
 
@@ -29,9 +29,9 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
     at y equal to that logit, and -inf elsewhere.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of the logits, of the batch shape.
+        logits: Real numbers of the batch shape. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
@@ -55,9 +55,9 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
 class RelaxedBernoulli(_RelaxedBinary):
     r"""The binary Concrete distribution on (0, 1).
 
-    A sample is :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`, with standard logistic noise L.
-    Its density is that of :class:`LogitRelaxedBernoulli` at :math:`\log x - \log(1 - x)`, divided
-    by :math:`x (1 - x)`. With probs of exactly 0 or 1 (an infinite logit) the distribution is a
+    A sample is ``x = sigmoid((logits + L) / temperature)``, with standard logistic noise L. Its
+    density is that of :class:`LogitRelaxedBernoulli` at ``log(x) - log(1 - x)``, divided by
+    ``x * (1 - x)``. With probs of exactly 0 or 1 (an infinite logit) the distribution is a
     point mass: log_prob is 0 at the point and -inf elsewhere.
 
     A draw also keeps its logit (a Python attribute), so that the draw's density is exact even if
@@ -67,9 +67,9 @@ class RelaxedBernoulli(_RelaxedBinary):
     clipped to finite numbers.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of the logits, of the batch shape.
+        logits: Real numbers of the batch shape. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
 
     Raises:
@@ -99,9 +99,9 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
     with respect to the value is that with respect to x.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of the logits, of the batch shape.
+        logits: Real numbers of the batch shape. Give either probs or logits.
         validate_args: Whether to check arguments; by default Pyro's setting.
 
     Raises:

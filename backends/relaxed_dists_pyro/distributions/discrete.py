@@ -97,14 +97,14 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):  # type: ignore[overri
 class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[override]
     r"""The one-hot categorical distribution, whose draw may carry an estimator's gradient.
 
-    :math:`\log p(z) = \sum_k z_k \log\mathrm{softmax}(\theta)_k`. Log probability, entropy and KL
-    divergence do not depend on the estimator. Without an estimator the distribution can be
-    enumerated.
+    The log probability of z is ``(z * log_softmax(logits)).sum(-1)``. The log probability, the
+    entropy and the KL divergence do not depend on the estimator. Without an estimator the
+    distribution can be enumerated.
 
     Args:
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to all K changes nothing. Give either probs or logits.
+        logits: Real numbers of shape ``(..., K)``; -inf masks a category. A constant added to all K
+            changes nothing. Give either probs or logits.
         estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
@@ -137,13 +137,13 @@ class OneHotCategorical(_Discrete, dist.OneHotCategorical):  # type: ignore[over
 class Bernoulli(_Discrete, dist.Bernoulli):
     r"""The Bernoulli distribution, whose draw may carry an estimator's gradient.
 
-    :math:`\log p(z) = z \log\sigma(\theta) + (1 - z) \log\sigma(-\theta)`. Log probability, entropy
-    and KL divergence do not depend on the estimator. Without an estimator the distribution can be
-    enumerated.
+    The log probability of z is ``z * log_sigmoid(logits) + (1 - z) * log_sigmoid(-logits)``. The
+    log probability, the entropy and the KL divergence do not depend on the estimator. Without an
+    estimator the distribution can be enumerated.
 
     Args:
         probs: Probabilities of the value 1, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
+        logits: Real numbers of the batch shape. Give either probs or logits.
         estimator: None, as for a prior or for enumeration, or a pathwise estimator such as
             ``StraightThrough()`` or ``GumbelSoftmax(temperature, hard=True)``.
         validate_args: Whether to check arguments and values; by default Pyro's setting.
