@@ -84,15 +84,15 @@ def jax_steps() -> dict[str, Callable[[], object]]:
 
 
 def medians(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median milliseconds of each step; a round runs every step once."""
+    """The median milliseconds of each step on the processor; a round runs every step once."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()  # compiles
     for _ in range(ROUNDS):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = time.process_time()
             step()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.process_time() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
