@@ -128,16 +128,16 @@ def train(steps: int, folder: Path | None = None, every: int = 100) -> Any:
 
     parameters = svi.get_params(state)
     apart = spread(jax.tree.leaves(parameters))
-    parameters = jax.device_get(parameters)
     how = {"temperature": 0.3, "num_samples": 20, "progress_bar": False}
-    given = jax.random.key(0), parameters, model, guide, jnp.asarray(rows)
+    everyone = jax.make_array_from_process_local_data(by_rows, np.split(rows, processes)[process])
+    given = jax.random.key(0), parameters, model, guide, everyone
     loss = -evidence_bounds(*given, **how).elbo / ROWS  # of the discrete model
     used = update.memory_analysis()  # of each device
     memory = used.argument_size_in_bytes + used.temp_size_in_bytes + used.output_size_in_bytes
     if process == 0:
         own = jax.device_count(), float(loss), apart, sent(update), size(memory)
         row("distributed_numpyro", processes, *own, rate)
-    return parameters
+    return jax.device_get(parameters)
 
 
 def start(program: list[str], processes: int) -> None:

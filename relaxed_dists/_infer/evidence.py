@@ -258,6 +258,15 @@ def check_enumerable(sites: Sites, found: Mapping[str, Any]) -> int:
 # The functions below make the errors of this module.
 
 
+def traced(name: str) -> ValueError:
+    """The error about a call inside jit or another transform of JAX, where no number is known."""
+    return ValueError(
+        f"{name} got traced arrays; expected arrays with numbers, since it returns numbers. Call "
+        "it outside jit, grad, vmap, pmap and shard_map: arrays may be sharded over a mesh. "
+        "See docs/devices.md."
+    )
+
+
 def soft_guide(name: str, got: str = "a Delta at another value") -> ValueError:
     """The error about a guide that can draw values which a discrete site can't take."""
     return ValueError(

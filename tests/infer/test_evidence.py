@@ -14,6 +14,7 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 
+from harness import Backend
 from languages import Language
 from relaxed_dists._infer.evidence import Running
 
@@ -374,6 +375,34 @@ def test_bad_arguments_are_refused(language: Language) -> None:
             language.bounds(model, guide, 0, **{name: count})
     with pytest.raises(ValueError, match="a model without sample sites"):
         language.bounds(lambda: None, lambda: None, 0)
+
+
+@pytest.mark.parametrize("transform", ["jit", "vmap", "grad"])
+@pytest.mark.parametrize("name", ["evidence_bounds", "exact_evidence"])
+def test_a_traced_call_is_refused(backend: Backend, name: str, transform: str) -> None:
+    """Both return numbers, so JAX can't trace them, and the error says what to do."""
+    if backend.framework == "pyro":
+        pytest.skip("Pyro's functions are not traced")
+    if name == "exact_evidence":
+        pytest.importorskip("funsor")
+
+    def call(x: Any) -> Any:
+        names, sample = backend.names, backend.language.sample
+
+        def guide() -> Any:
+            return sample("z", names.Bernoulli(logits=x))
+
+        def model() -> None:
+            sample("y", names.Bernoulli(logits=guide()), obs=backend.array(1.0))
+
+        if name == "exact_evidence":
+            return names.exact_evidence({}, model)
+        return backend.language.bounds(model, guide, 0, num_samples=2).elbo
+
+    traced = getattr(importlib.import_module("jax"), transform)(call)
+    x = backend.array([1.0] if transform == "vmap" else 1.0)
+    with pytest.raises(ValueError, match=f"^{name} got traced arrays; .* See docs/devices.md."):
+        traced(x)
 
 
 def test_whole_floats_are_numbers_of_samples(language: Language) -> None:

@@ -59,6 +59,8 @@ OWN = {
         "The handler also works inside",
     ],
     "evidence_bounds": [
+        "Arrays may be sharded",
+        "Inside ``jit``",
         "As with ``vectorize_particles``",
         "Each sample has its own key",
         "The samples come from",
@@ -69,6 +71,8 @@ OWN = {
         "chunk_size:",
     ],
     "exact_evidence": [
+        "Arrays may be sharded",
+        "Inside ``jit``",
         "ModuleNotFoundError:",
         "The enumeration needs funsor",
     ],

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array, random
 from numpyro.handlers import replay, seed, substitute, trace
@@ -13,6 +14,7 @@ from relaxed_dists._infer import evidence
 from relaxed_dists._infer.discretize import AtAnyTemperature
 from relaxed_dists._infer.evidence import EvidenceBounds
 from relaxed_dists._infer.svi import accepting
+from relaxed_dists_jax.input import known
 
 from ..distributions import sites as _sites_module
 from .discretize import discretize
@@ -27,6 +29,38 @@ def _log_prob(site: dict[str, Any]) -> Array:
 
 def _sites(traces: list[dict[str, Any]]) -> list[evidence.Signed]:
     return evidence.signed(*traces)
+
+
+def with_arrays(
+    name: str, args: Any, kwargs: Any, *others: Any
+) -> tuple[dict[int, Array], Callable[[dict[int, Array]], Any]]:
+    """The JAX arrays in args and kwargs, and a function that makes args and kwargs from arrays.
+
+    Compiled functions take these arrays as arguments, since JAX takes no array as a constant of
+    which each process holds a part; everything else becomes a constant. If any of these arrays or
+    of the others is traced, this is an error, as in :func:`fetched`.
+    """
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    if not all(map(known, jax.tree.leaves((leaves, others)))):
+        raise evidence.traced(name)
+    arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
+    return arrays, lambda arrays: structure.unflatten(
+        [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
+    )
+
+
+def fetched(name: str, array: Array) -> np.ndarray:
+    """The numbers of an array, in each process, also if each holds only a part of the array.
+
+    If the array is traced, the function of that name can't return numbers, which is an error.
+    """
+    if not known(array):
+        raise evidence.traced(name)
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    from jax.experimental.multihost_utils import process_allgather  # rarely needed
+
+    return np.asarray(process_allgather(array, tiled=True))
 
 
 def evidence_bounds(
@@ -55,6 +89,8 @@ def evidence_bounds(
 
     Each call compiles model and guide, so pass all data in one call. Calls with equal shapes share
     the compiled code through JAX's compilation cache, if ``jax_compilation_cache_dir`` is set.
+    Arrays may be sharded over devices and processes. Inside ``jit``, ``vmap`` or ``shard_map`` the
+    call raises a ValueError, since it returns numbers.
 
     Args:
         rng_key: A JAX random key.
@@ -103,6 +139,8 @@ def evidence_bounds(
         (-1.2, -1.1)
     """
     num_samples, chunk_size = evidence.whole(num_samples, chunk_size)
+    key, rng_key = random.split(rng_key)
+    arrays, given = with_arrays("evidence_bounds", args, kwargs, key, params)
     if "temperature" in kwargs:
         model, guide = accepting(model, guide, _unwrap)
     model, guide = discretize(model), discretize(guide)
@@ -110,15 +148,9 @@ def evidence_bounds(
         # This check needs the numbers of the arguments, so it runs before jit, which hides them.
         if isinstance(handler.fn, AtAnyTemperature):
             handler.fn.check(substitute(handler.fn.fn, params), args, kwargs)
-    key, rng_key = random.split(rng_key)
-    # The JAX arrays in args and kwargs become arguments of the compiled functions; everything else
-    # becomes a constant in them.
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
 
     def traces(arrays: dict[int, Array], data: dict[str, Any], key: Array) -> list[dict[str, Any]]:
-        filled = [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
-        args, kwargs = jax.tree.unflatten(structure, filled)
+        args, kwargs = given(arrays)
         keys = random.split(key)
         guide_trace = trace(seed(substitute(guide, data), keys[0])).get_trace(*args, **kwargs)
         replayed = replay(seed(substitute(model, data), keys[1]), guide_trace)
@@ -167,6 +199,7 @@ def evidence_bounds(
     for now in evidence.sizes(num_samples, chunk_size, numbers, progress_bar):
         # The last chunk gets keys up to the full size, so that JAX compiles only one size.
         some = keys[(start + jnp.arange(size)) % num_samples]
-        running.add(log_weights(arrays, data, some)[:now])
+        weights = fetched("evidence_bounds", log_weights(arrays, data, some))
+        running.add(weights[:now])
         start += now
     return running.bounds(scale)

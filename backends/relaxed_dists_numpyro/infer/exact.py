@@ -13,6 +13,7 @@ from relaxed_dists._infer.svi import tolerant
 
 from ..distributions import sites as _sites
 from .discretize import discretize
+from .evidence import fetched, with_arrays
 from .svi import _unwrap
 
 
@@ -28,6 +29,9 @@ def exact_evidence(
 
     A mask at a latent site is ignored: all values of the site count with their probabilities. So
     the site adds nothing where the data that depend on it are masked too.
+
+    Arrays may be sharded over devices and processes. Inside ``jit``, ``vmap`` or ``shard_map`` the
+    call raises a ValueError, since it returns a number.
 
     Args:
         params: The model's parameters, such as ``svi.get_params(state)``.
@@ -61,6 +65,7 @@ def exact_evidence(
         from numpyro.contrib.funsor.infer_util import log_density
     except ImportError as error:
         raise _errors.no_funsor_enumeration() from error
+    arrays, given = with_arrays("exact_evidence", args, kwargs, jnp.zeros(()), params)
     if "temperature" in kwargs:
         model = tolerant(model, _unwrap)
     plain = seed(substitute(discretize(model), params), 0)
@@ -82,9 +87,10 @@ def exact_evidence(
                 msg["value"] = support.reshape(support.shape[0], *event)[msg["value"]]
 
     @jax.jit
-    def evidence(params: dict[str, Any]) -> jax.Array:
+    def evidence(arrays: dict[int, jax.Array], params: dict[str, Any]) -> jax.Array:
+        args, kwargs = given(arrays)
         inner = seed(substitute(discretize(model), params), 0)
         enumerated = Values(config_enumerate(inner), -1 - depth)
         return jnp.asarray(log_density(enumerated, args, kwargs, {})[0])
 
-    return float(evidence(params))
+    return float(fetched("exact_evidence", evidence(arrays, params)))
