@@ -67,6 +67,15 @@ def not_real(name: str, what: str, x: Any) -> ValueError:
     )
 
 
+def distributed(name: str, what: str) -> ValueError:
+    """The error about a DTensor of torch, with which torch's random functions do not compute."""
+    return ValueError(
+        f"{name} got {what} as a DTensor, of which each rank may hold a part; expected a Tensor. "
+        "Use the parameters of fully_shard inside the forward of the module that it wraps, or pass "
+        f"{what}.full_tensor(), whose gradient reaches the DTensor. See docs/devices.md."
+    )
+
+
 def bad_logits(name: str, logits: Any, one_hot: bool) -> ValueError:
     """The error about logits that describe no distribution."""
     got = "NaN, +inf, numbers from 2**24 up" + (", or a row of only -inf" if one_hot else "")

@@ -26,6 +26,9 @@ def real(x: Any, name: str, what: str, like: Any = None) -> Tensor | float:
             x = torch.as_tensor(np.array(x) if hasattr(x, "__array__") else x, device=device)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise _errors.not_real(name, what, x) from error
+    # A DTensor's class takes long to import.
+    if type(x) is not Tensor and hasattr(x, "full_tensor"):
+        raise _errors.distributed(name, what)
     if x.dtype not in _REAL:
         raise _errors.not_real(name, what, x)
     return x
