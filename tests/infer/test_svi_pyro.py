@@ -368,6 +368,24 @@ def test_a_state_goes_back_into_an_svi_that_has_gone_on(seed: int) -> None:
     assert [svi.step() for _ in range(20)] == losses
 
 
+def test_gradients_accumulate_across_a_restart(tmp_path: Path) -> None:
+    """A step after a load takes the gradient that was accumulated before it into account."""
+
+    def accumulated(svi: AnnealedSVI) -> np.ndarray:
+        svi.loss_and_grads(svi.model, svi.guide, temperature=svi.temperature(svi.steps))
+        svi.step()
+        return gate_logits()
+
+    svi = gate_svi(1)
+    svi.step()
+    svi.save(tmp_path / "svi.pt")
+    expected = accumulated(svi)
+    pyro.clear_param_store()
+    svi = gate_svi(1)
+    svi.load(tmp_path / "svi.pt")
+    np.testing.assert_array_equal(accumulated(svi), expected)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*registered as constants in the trace")
 @pytest.mark.parametrize("loss", [Trace_ELBO, JitTrace_ELBO])

@@ -283,13 +283,16 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
 
     An extra run is needed since a guide may use a module that the model registers later. Also,
     autoguides make their parameters, and compiling losses run the model, only in their first call.
-    Everything that this run changes is restored: random generators, buffers, and averages that a
-    loss keeps in the param store.
+    Everything that this run changes is restored: random generators, buffers, gradients that were
+    accumulated, and averages that a loss keeps in the param store.
     """
     store, rng = pyro.get_param_store(), rng_state()
     if loaded["params"] and not loaded["params"] & store.keys():
         raise checkpoint.cleared()
     before = {name: tensor.detach().clone() for name, tensor in store.named_parameters()}
+    gradients = {tensor: tensor.grad for _, tensor in store.named_parameters()}
+    for tensor in gradients:
+        tensor.grad = None
     held = {route: tensor.detach().clone() for route, tensor in held_tensors(svi).items()}
     try:
         with torch.enable_grad(), trace(param_only=True) as used:
@@ -297,6 +300,8 @@ def rehearse(svi: Any, loaded: dict[str, Any], *args: Any, **kwargs: Any) -> Non
         sites: Any = used.trace.nodes
         zero_grads(site["value"].unconstrained() for site in sites.values())
     finally:
+        for tensor, gradient in gradients.items():
+            tensor.grad = gradient
         set_rng_state(rng)
         # The next call makes the new parameters again, from the same random numbers.
         for name in store.keys() - before.keys():
