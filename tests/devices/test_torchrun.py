@@ -1,4 +1,4 @@
-"""Several processes that train together by torch.distributed, started by torchrun."""
+"""Several processes that train together by torch.distributed, started by torchrun's launcher."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ if not (torch.distributed.is_available() and torch.distributed.is_gloo_available
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests/support/torchrunning.py"
 EXAMPLES = ROOT / "docs/examples"
-TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # torchrunning.py says why.
 sharded = pytest.mark.skipif(torch.__version__ < "2.8", reason="fully_shard here needs torch 2.8")
 NAMES = ["ddp", pytest.param("fsdp", marks=sharded)]
@@ -41,17 +41,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # torch 2.6 calls what it has deprecated, and doubts that ranks may have their own keys.
     own = "ignore:TypedStorage is deprecated,ignore:Detected mismatched keys"
     place, env = tmp_path_factory.mktemp("ranks"), environment(f"error,{own}")
-    command = [sys.executable, *TWO, str(SCRIPT), str(place)]
-    two = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS)
-    assert two.returncode == 0, two.stderr
-    rows = [two.stdout]
-    command = [sys.executable, str(SCRIPT), str(place)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as others:
-        for line in others.stdout:
+    rows, command = [], [sys.executable, str(SCRIPT), str(place)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as all_ranks:
+        limit = threading.Timer(SECONDS, all_ranks.kill)
+        limit.start()
+        for line in all_ranks.stdout:
             rows.append(line)
             if line.strip().isdigit():  # the number of the process that waits
                 os.kill(int(line), signal.SIGKILL)
-    assert others.returncode == 0
+        limit.cancel()
+    assert all_ranks.returncode == 0
     (place / "rows").write_text("".join(rows))
     return place
 
@@ -126,6 +125,20 @@ def test_a_file_with_a_part_of_each_parameter_is_refused(folder: Path) -> None:
         assert not found["written"]
 
 
+@sharded
+def test_parameters_outside_the_forward_of_fully_shard_are_refused(folder: Path) -> None:
+    """Where they are no Tensor but a DTensor, which the error says, and what to do."""
+    for found in results(folder, "two", 2):
+        asked = (
+            ("OneHotCategorical", "logits"),
+            ("gumbel_softmax", "tau"),
+            ("gumbel_softmax", "logits"),
+        )
+        for (name, what), text in zip(asked, found["outside"], strict=True):
+            expected = f"{name} got {what} as a DTensor, .* {what}.full_tensor.*docs/devices.md.$"
+            assert re.search(expected, text), text
+
+
 @pytest.mark.parametrize("ranks", [1, 4])
 @pytest.mark.parametrize("name", NAMES)
 def test_other_numbers_of_ranks_load_a_checkpoint(folder: Path, name: str, ranks: int) -> None:
@@ -160,14 +173,14 @@ def test_a_restart_ends_where_the_whole_training_does(folder: Path) -> None:
 
 
 def test_a_checkpoint_cut_short_is_refused(folder: Path) -> None:
-    """A file of half its length raises, and a checkpoint without metadata is not looked at."""
-    (found,) = (found["cut"] for found in results(folder, "reload", 1))
-    assert len(found) == 6
-    for name, text in found.items():
-        if name.endswith("no metadata"):
-            assert text == "at step 0"
-        else:
-            assert text.startswith("CheckpointException ranks:dict_keys([0])"), name
+    """A file of half its length raises in both ranks; without metadata it is not looked at."""
+    for cut in (found["cut"] for found in results(folder, "two", 2)):
+        assert len(cut) == 6
+        for name, text in cut.items():
+            if name.endswith("no metadata"):
+                assert text == "at step 0"
+            else:
+                assert text.startswith("CheckpointException ranks:dict_keys([0, 1])"), name
 
 
 def test_the_example_has_the_same_numbers_in_any_number_of_processes(folder: Path) -> None:
@@ -176,6 +189,17 @@ def test_the_example_has_the_same_numbers_in_any_number_of_processes(folder: Pat
     rows = re.findall(row, (folder / "rows").read_text())
     assert sorted(number for number, _ in rows) == ["1", "2", "4"]
     assert len({loss for _, loss in rows}) == 1
+
+
+@pytest.mark.turns(lambda **_: False)
+@pytest.mark.parametrize("ranks", [2])
+def test_the_command_torchrun(ranks: int) -> None:
+    """torchrun itself, whose launcher the other tests call from Python, runs an example."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [sys.executable, *command, str(EXAMPLES / "distributed_torch.py"), "--steps", "3"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"\| distributed_torch \| 2 \| 2 \| [\d.]+ \| 0.0e\+00 \|", run.stdout)
 
 
 @pytest.mark.parametrize(

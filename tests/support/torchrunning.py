@@ -1,12 +1,11 @@
-"""What the processes do that tests/devices/test_torchrun.py starts by torchrun.
+"""What the processes do that tests/devices/test_torchrun.py starts.
 
-    python -m torch.distributed.run --nproc-per-node 2 torchrunning.py FOLDER    the checks of two
-    python torchrunning.py FOLDER    what four ranks and one make of the checkpoints of two, a
-                                     training that is killed, and its restart
+    python torchrunning.py FOLDER
 
-The second way calls torchrun's launcher from Python, to fork ranks that need not import torch.
-Each rank writes what it found to FOLDER/CHECKS.RANK.of.NUMBER.json. Some checks run the trainings
-of docs/examples.
+runs the checks of two ranks, what four ranks and one make of their checkpoints, a training that is
+killed, and its restart. It calls torchrun's launcher from Python, to fork ranks that need not
+import torch. Each rank writes what it found to FOLDER/CHECKS.RANK.of.NUMBER.json. Some checks run
+the trainings of docs/examples.
 """
 
 import copy
@@ -206,9 +205,15 @@ def two(folder: Path) -> dict[str, Any]:
         else:
             found["sharded"] = message(lambda: svi.save(folder / "sharded"))  # noqa: B023
             found["written"] = os.path.exists(folder / "sharded")
+            weight = pyro.get_param_store()._params["encoder$$$0.weight"]
+            calls = OneHotCategorical, partial(gumbel_softmax, tau=weight), gumbel_softmax
+            given = [{"logits": x} for x in (weight, whole(weight), weight)]
+            pairs = zip(calls, given, strict=True)
+            found["outside"] = [message(partial(f, **g)) for f, g in pairs]
     distributed_torch.train(3)
     distributed_pyro.train(END, folder / "whole", every=END)
     found["uninterrupted"] = parameters().tolist()
+    found["cut"] = cut_short(folder)
     return found
 
 
@@ -234,19 +239,19 @@ def reload(folder: Path) -> dict[str, Any]:
     """The checks of another number of ranks, which load what two saved."""
     found = {name: loaded(folder, name, wrap) for name, wrap in WRAPS.items()}
     distributed_torch.train(3)
-    if dist.get_world_size() == 1:
-        found["cut"] = cut_short(folder)
     return found
 
 
 def cut_short(folder: Path) -> dict[str, str]:
-    """What loading says about checkpoints of which a part is missing."""
+    """What loading says in each rank about checkpoints of which a part is missing."""
     found, x = {}, torch.zeros(3)
     source = next((folder / "whole").iterdir())
-    for file in [*source.glob("*.distcp"), source / ".metadata"]:
+    for file in [*sorted(source.glob("*.distcp")), source / ".metadata"]:
         place = folder / f"cut {file.name}" / source.name
-        shutil.copytree(source, place)
-        os.truncate(place / file.name, file.stat().st_size // 2)
+        if dist.get_rank() == 0:
+            shutil.copytree(source, place)
+            os.truncate(place / file.name, file.stat().st_size // 2)
+        dist.barrier()
         pyro.clear_param_store()
         svi = distributed_pyro.make()
         try:
@@ -254,8 +259,10 @@ def cut_short(folder: Path) -> dict[str, str]:
             found[file.name] = f"loaded step {svi.steps}"
         except dcp.CheckpointException as error:
             found[file.name] = str(error)
-        # What a process leaves that is killed while it saves.
-        (place / ".metadata").rename(place / ".metadata.tmp")
+        dist.barrier()
+        if dist.get_rank() == 0:  # what a process leaves that is killed while it saves
+            (place / ".metadata").rename(place / ".metadata.tmp")
+        dist.barrier()
         svi = distributed_pyro.make()
         distributed_pyro.load(svi, place.parent, x)
         found[f"{file.name} and no metadata"] = f"at step {svi.steps}"
@@ -302,13 +309,10 @@ def launch(ranks: int, checks: Callable[[Path], Any], folder: Path) -> None:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    if dist.is_torchelastic_launched():
-        run(two, place)
-    else:
-        for number in (1, 4):
-            launch(number, reload, place)
-        try:
-            launch(2, pause, place)
-        except ChildFailedError as error:
-            (place / "failure").write_text(str(error))
-        launch(2, train, place)
+    for number, checks in ((2, two), (1, reload), (4, reload)):
+        launch(number, checks, place)
+    try:
+        launch(2, pause, place)
+    except ChildFailedError as error:
+        (place / "failure").write_text(str(error))
+    launch(2, train, place)
