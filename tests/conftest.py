@@ -45,16 +45,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect the cases that a test marked by share or turns doesn't need."""
     if config.getoption("--whole"):
         return
+    spare = {
+        id(item)
+        for item in items
+        for mark in item.iter_markers("turns")
+        if not mark.args[0](**item.callspec.params)
+    }
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("share"):
+        if id(item) not in spare and item.get_closest_marker("share"):
             tests.setdefault(item.nodeid.split("[")[0], []).append(item)
-    spare = {id(item) for cases in tests.values() for item in cases} - {
-        id(item) for cases in tests.values() for item in covering(cases)
-    }
-    for item in items:
-        for mark in item.iter_markers("turns"):
-            spare |= set() if mark.args[0](**item.callspec.params) else {id(item)}
+    for cases in tests.values():
+        spare |= {id(item) for item in cases} - {id(item) for item in covering(cases)}
     if spare:
         config.hook.pytest_deselected(items=[item for item in items if id(item) in spare])
         items[:] = [item for item in items if id(item) not in spare]

@@ -106,7 +106,8 @@ def values_of(name: str, group: str, samples: tuple[int, ...]) -> Program:
 
     def program(x: Any, w: Any, t: Any, key: Any) -> Values:
         backend = BACKENDS["numpyro"]()
-        d = with_logits(backend, name, x * w, t)
+        masked = jnp.isneginf(x)  # with these numbers, the derivative by w would be NaN
+        d = with_logits(backend, name, jnp.where(masked, x, jnp.where(masked, 0, x) * w), t)
         value, intermediates = d.sample_with_intermediates(key, samples)
         other = with_logits(backend, name, jnp.ones(x.shape[2:]) / 2, 0.7)
         asked: dict[str, Callable[[], Any]] = {
@@ -215,9 +216,14 @@ def sharded(
 ) -> tuple[Values, list[tuple[str, str]]]:
     """The values and gradients, by their names, computed on several devices, and what they send."""
     if way in ("vmap", "pmap"):
-        over = getattr(jax, way)(with_gradients(f), in_axes=(0, None, 0, None), axis_name="i")
+        how = {"spmd_axis_name": "i"} if way == "vmap" else {}
+        how |= {"in_axes": (0, None, 0, None), "axis_name": "i"}
+        over = getattr(jax, way)(with_gradients(f), **how)
         (x, w, t, key), n = given, parts(specs[0][0])
         cut = x.reshape(n, -1, *x.shape[1:]), w, t.reshape(n, -1, *t.shape[1:]), key
+        if way == "vmap":  # the mapped axis is sharded
+            rows = jax.sharding.NamedSharding(mesh_of("auto"), specs[0])
+            cut = jax.device_put(cut[0], rows), *cut[1:]
         found = (jax.jit(over) if way == "vmap" else over)(*cut)
         found["by 1"] = found["by 1"].sum(0)
         merged = {k: v if k == "by 1" else v.reshape(-1, *v.shape[2:]) for k, v in found.items()}
@@ -244,6 +250,8 @@ def samples_of(how: str) -> tuple[int, ...]:
 def compared(group: str, name: str, way: list[str], categories: int) -> list[tuple[str, str]]:
     """Compare the values of a group, and their gradients, with one device's; what devices send."""
     x, (how, placement) = logits(name, categories), way
+    if placement not in BY_ROWS and group == "draws":
+        x[1, 0, categories // 2 :] = -np.inf  # all that one of the devices has of a row
     w = np.ones(x.shape[2:], np.float32)
     t = np.linspace(0.4, 0.9, math.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
     key, samples = jax.random.key(1), samples_of(how)
