@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from harness import SUPPORT, Lazy, enable_x64
 
@@ -121,6 +122,15 @@ def test_a_state_in_parts_is_refused(folder: Path) -> None:
             "out_shardings=NamedSharding(mesh, P())). No file was written. See docs/devices.md."
         )
         assert not found["written"]
+
+
+def test_the_exact_evidence_of_shared_rows(folder: Path) -> None:
+    """Each process has the evidence of all rows."""
+    pytest.importorskip("funsor")
+    x = np.arange(4.0)
+    expected = np.logaddexp(norm.logpdf(x), norm.logpdf(x - 1)).sum() - 4 * np.log(2)
+    for found in results(folder, "pause"):
+        np.testing.assert_allclose(found["exact"], expected, rtol=1e-12)
 
 
 def test_the_example_has_the_same_numbers(folder: Path, alone: tuple[Any, str]) -> None:

@@ -8,6 +8,7 @@ killed. The check `resume` goes on from what is saved; without an address, it st
 Each process writes what it found to FOLDER/CHECK.PROCESS.json.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -17,9 +18,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpyro
 from jax.sharding import NamedSharding, PartitionSpec
+from numpyro.distributions import Normal
 
 import distributed_numpyro
+from relaxed_dists.numpyro import Bernoulli, exact_evidence
 
 END, PAUSE = 10, 6
 
@@ -42,9 +46,25 @@ def parts() -> str:
     return "no error"
 
 
+def exact() -> float | None:
+    """The evidence of four rows of which each process holds two; None without funsor."""
+    if importlib.util.find_spec("funsor") is None:
+        return None
+    split = NamedSharding(jax.make_mesh((2,), ("i",)), PartitionSpec("i"))
+    rows = jax.make_array_from_callback((4,), split, lambda index: np.arange(4.0)[index])
+
+    def model(x: jax.Array) -> None:
+        with numpyro.plate("rows", 4):
+            z = numpyro.sample("z", Bernoulli(probs=0.5))
+            numpyro.sample("x", Normal(z, 1.0), obs=x)
+
+    return exact_evidence({}, model, rows)
+
+
 def pause(folder: Path) -> None:
     """The whole training, then one that is saved after every second step until it pauses."""
     found = {"whole": listed(distributed_numpyro.train(END)), "parts": parts()}
+    found["exact"] = exact()
     found["written"] = Path("unwritten").exists()
     write(folder, "pause", found)
     save = distributed_numpyro.save
