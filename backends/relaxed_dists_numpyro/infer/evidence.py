@@ -44,8 +44,8 @@ def with_arrays(
     if not all(map(known, jax.tree.leaves((leaves, others)))):
         raise evidence.traced(name)
     arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
-    return arrays, lambda arrays: structure.unflatten(
-        [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
+    return arrays, lambda arrays: jax.tree.unflatten(
+        structure, [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
     )
 
 
