@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpyro
+from numpyro.distributions import constraints
 from numpyro.handlers import seed
 
 VERSION = tuple(int(number) for number in numpyro.__version__.split(".")[:2])
@@ -16,3 +17,15 @@ DOES_NOT_VALIDATE = VERSION < (0, 22)
 def seeded(fn: Any, key: Any) -> Callable[..., Any]:
     """A program with the same random numbers in each call, like those of ``seed`` from 0.18 on."""
     return lambda *args, **kwargs: seed(fn, key)(*args, **kwargs)
+
+
+class _DiscreteIndependent(constraints.independent):
+    is_discrete = True
+
+
+def independent(support: Any, ndims: int) -> Any:
+    """``constraints.independent``, which is never discrete in NumPyro 0.17 and 0.18."""
+    made = constraints.independent(support, ndims)
+    if support.is_discrete and not made.is_discrete:
+        return _DiscreteIndependent(support, ndims)
+    return made

@@ -15,6 +15,8 @@ from numpyro.distributions.distribution import Distribution, Independent, Masked
 from relaxed_dists import _errors
 from relaxed_dists_jax.carrier import carried
 
+from . import _older
+
 
 class _Wrapper(Distribution):
     """A wrapper around an inner distribution, whose shapes determine the wrapper's shapes."""
@@ -101,6 +103,11 @@ class _Independent(_Wrapper, Independent):
     @property
     def _rightmost(self) -> int:  # type: ignore[override]
         return self.reinterpreted_batch_ndims
+
+    @property
+    def support(self) -> Any:
+        """The constraint on all entries of an event."""
+        return _older.independent(self.base_dist.support, self._rightmost)
 
     # NumPyro's class passes intermediates along from 0.22 on.
 
