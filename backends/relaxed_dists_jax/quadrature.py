@@ -156,12 +156,12 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
         return cast(tuple[Array, Array], formula(logits, temperature))
 
     def general(logits: Array, temperature: Array, tangent: Array) -> Any:
-        return jax.jvp(lambda x: formula(x, temperature), (logits,), (tangent,))
+        return jax.jvp(lambda x: formula(x, temperature), (logits,), (tangent,))[1]
 
     def fast(logits: Array, temperature: Array, tangent: Array) -> Any:
         # The formula is computed anew for its derivative, so each branch returns nothing else.
         once_more = jax.checkpoint(formula)
-        return jax.jvp(lambda x: _shared(once_more, x, temperature), (logits,), (tangent,))
+        return jax.jvp(lambda x: _shared(once_more, x, temperature), (logits,), (tangent,))[1]
 
     along = _derived_from(general, fast)
     chosen = jax.custom_jvp(functools.partial(_shared, formula))
@@ -169,7 +169,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     def jvp(primals: Any, tangents: Any) -> Any:
         if not _is_zero(tangents[1]):
             return jax.jvp(formula, primals, tuple(map(_dense, tangents, primals)))
-        return along(*primals, _dense(tangents[0], primals[0]))
+        return chosen(*primals), along(*primals, _dense(tangents[0], primals[0]))
 
     chosen.defjvp(jvp, symbolic_zeros=True)
     return cast(tuple[Array, Array], chosen(logits, temperature))
