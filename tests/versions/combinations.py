@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=names
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="one below; or all of JAX")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which to run, all of JAX if none")
     parser.add_argument("--quick", action="store_true", help="a few files, in two minutes")
     parser.add_argument("--tests", help="arguments of pytest, such as '-k svi tests/infer'")
     parser.add_argument("--folder", type=Path, help="keep the environments in this folder")
