@@ -169,6 +169,7 @@ def _moments(logits: Array, temperature: Array) -> tuple[Array, Array]:
     def jvp(primals: Any, tangents: Any) -> Any:
         if not _is_zero(tangents[1]):
             return jax.jvp(formula, primals, tuple(map(_dense, tangents, primals)))
+        # The value has its own call: when JAX 0.12 linearizes, all that `along` returns is unknown.
         return chosen(*primals), along(*primals, _dense(tangents[0], primals[0]))
 
     chosen.defjvp(jvp, symbolic_zeros=True)
