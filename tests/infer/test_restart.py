@@ -15,16 +15,23 @@ SCRIPT = Path(restarting.__file__)
 
 
 def start(backend: Backend, path: Path, steps: int) -> "subprocess.Popen[str]":
-    """The training in its own process."""
+    """The training in its own process.
+
+    NumPyro adds the terms of a loss in the order of a set of names, which a process has by its hash
+    seed. In JAX 0.5.3, rounding depends on that order.
+    """
     command = [sys.executable, str(SCRIPT), backend.framework, str(path), str(steps)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), *sys.path])}
+    env["PYTHONHASHSEED"] = "0"
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
 
 
-def parameters(backend: Backend, path: Path, steps: int, forget: bool = False) -> np.ndarray:
-    """The parameters after each step of a training in this process."""
-    run = restarting.training(backend, path, forget)
-    return np.frombuffer(next(end for step, end in run if step == steps))
+def finish(backend: Backend, path: Path, steps: int) -> tuple[list[int], np.ndarray]:
+    """The numbers of a training's steps, and the parameters at its end."""
+    with start(backend, path, steps) as run:
+        *numbers, end = run.stdout.read().split()
+    assert run.returncode == 0
+    return list(map(int, numbers)), np.frombuffer(bytes.fromhex(end))
 
 
 def test_a_killed_training_ends_where_the_whole_one_does(
@@ -43,16 +50,15 @@ def test_a_killed_training_ends_where_the_whole_one_does(
                 break
     assert first.returncode == -signal.SIGKILL
     left = path.read_bytes()
-    with start(backend, path, 10) as second:
-        *steps, end = second.stdout.read().split()
-    assert second.returncode == 0
-    assert int(steps[0]) > at
-    last = int(steps[-1])
-    assert list(map(int, steps)) == list(range(last - 9, last + 1))
-    ended = np.frombuffer(bytes.fromhex(end))
+    steps, ended = finish(backend, path, 10)
+    assert steps[0] > at
+    last = steps[-1]
+    assert steps == list(range(last - 9, last + 1))
 
-    whole = parameters(backend, tmp_path / "whole", last)
+    whole = finish(backend, tmp_path / "whole", last)[1]
     np.testing.assert_array_equal(ended, whole)
     assert abs(whole).max() > 0.05
     path.write_bytes(left)
-    assert (parameters(backend, path, last, forget=True) != whole).any()
+    run = restarting.training(backend, path, forget=True)
+    other = np.frombuffer(next(end for step, end in run if step == last))
+    assert abs(other - whole).max() > 1e-6

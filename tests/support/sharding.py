@@ -333,7 +333,7 @@ def memory(placement: str, mesh: str, name: str) -> str:
     sizes = [program.memory_analysis() for program in (one, each)]
     whole, part = (s.temp_size_in_bytes + s.output_size_in_bytes for s in sizes)
     share = whole / math.prod(map(parts, PLACEMENTS[placement]))
-    return "" if part < 1.3 * share else f"{part} bytes of {whole}"
+    return "" if part < 1.35 * share else f"{part} bytes of {whole}"
 
 
 def concatenated_noise(name: str) -> str:
