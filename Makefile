@@ -59,9 +59,10 @@ lint: $(STAMP) ## Check style and types
 lines: ## Count the lines of code of each room of the source
 	@$(PYTHON) tests/package/code_lines.py
 
-docs: $(STAMP) ## Build docs/_build/html and run the examples in the pages
+docs: $(STAMP) ## Build docs/_build/html and run the gallery and the examples in the pages
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
+	GALLERY=docs/gallery $(BIN)/python -m pytest -q tests/docs/test_gallery.py
 	@echo "The documentation is in docs/_build/html/index.html"
 
 docs-serve: $(STAMP) ## Build the pages and serve them at http://localhost:8000
@@ -89,7 +90,7 @@ sanitize: $(STAMP) ## Run the kernels under the sanitizers of gcc or clang, for 
 	$(BIN)/python tests/sanitize/run.py
 
 clean: ## Remove .venv and everything that the other targets make
-	rm -rf .venv dist docs/_build docs/api/generated demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist docs/_build docs/api/generated docs/gallery demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f $(COMPILED)/kernels.cpu.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -43,9 +43,10 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",  # copies MathJax and its fonts beside the pages
 ]
-exclude_patterns = ["_build", "examples/*.md", "examples/*.png"]
+exclude_patterns = ["_build", "examples"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 2
 
@@ -55,6 +56,21 @@ autodoc_typehints = "signature"
 python_maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 templates_path = ["_templates"]
+# The gallery runs an example again only if its file has changed since the last build.
+sphinx_gallery_conf = {
+    "examples_dirs": "examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "",  # all of them
+    "within_subsection_order": "gallery_style.order",
+    "reset_modules": ("gallery_style.reset",),
+    "capture_repr": (),
+    "download_all_examples": False,
+    "notebook_extensions": set(),
+    "image_srcset": ["2x"],
+    "show_signature": False,
+    "write_computation_times": False,
+    "css": [],  # site.css has all of it
+}
 # Cross-references must resolve, except those into private modules.
 nitpicky = True
 nitpick_ignore_regex = [

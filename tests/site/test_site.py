@@ -69,7 +69,9 @@ PICTURES = """async () => {
     const all = [...document.images];
     all.forEach(image => image.loading = "eager");
     await Promise.all(all.map(image => image.decode().catch(() => null)));
-    return all.filter(image => !image.naturalWidth || !image.alt).map(image => image.src);
+    const decoration = image => image.closest(".sphx-glr-thumbcontainer");  // beside its title
+    const described = image => image.alt || decoration(image);
+    return all.filter(image => !image.naturalWidth || !described(image)).map(image => image.src);
 }"""
 
 
