@@ -15,7 +15,7 @@ STYLE = {
 }
 
 
-ORDER = ["simplex", "irises", "digits_vae", "diabetes", "graph"]
+ORDER = ["simplex", "irises", "digits_vae", "few_labels", "diabetes", "graph", "hmm"]
 
 
 def order(file: str) -> int:

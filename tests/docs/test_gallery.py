@@ -26,8 +26,20 @@ LEVELS = {
         ("annealed: .*importance-weighted", -18.5, -15),
         ("independent pixels:", -25.2, -25.1),
     ],
+    "few_labels": [
+        ("log evidence, fitted:", 14, 16.5),
+        ("log evidence, by its exact gradient:", 15.5, 16.5),
+        ("accuracy, fitted:", 0.82, 0.9),
+        ("accuracy, logistic.*:", 0.8, 0.82),
+    ],
     "diabetes": [("decided gates:.* at most", 0, 0.2)],
     "graph": [("decided arrows:.* at most", 0, 0.3)],
+    "hmm": [
+        ("relaxed: log evidence", -2265, -2251),  # a single normal has -2384
+        ("exact: log evidence", -2253, -2251),
+        ("evidence lower bound:", -2290, -2251),
+        ("posterior agree:", 85, 100),
+    ],
 }
 
 
