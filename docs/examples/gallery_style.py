@@ -15,7 +15,19 @@ STYLE = {
 }
 
 
-ORDER = ["simplex", "irises", "digits_vae", "few_labels", "diabetes", "graph", "hmm"]
+ORDER = [
+    "simplex",
+    "irises",
+    "digits_vae",
+    "few_labels",
+    "diabetes",
+    "pixels",
+    "graph",
+    "hmm",
+    "experts",
+    "sorting",
+    "map",
+]
 
 
 def order(file: str) -> int:

@@ -34,6 +34,18 @@ LEVELS = {
     ],
     "diabetes": [("decided gates:.* at most", 0, 0.2)],
     "graph": [("decided arrows:.* at most", 0, 0.3)],
+    "pixels": [
+        ("accuracy, learned pixels:", 0.86, 0.95),
+        ("accuracy, by chance, mean of 20:", 0.6, 0.75),
+    ],
+    "experts": [
+        ("evidence lower bound:", -1.05, -0.7),
+        ("held out, relaxed:", -1.05, -0.7),
+        ("held out, summed out:", -0.8, -0.6),
+        ("held out, one plane:", -1.35, -1.25),
+    ],
+    "map": [("fitted:", 5, 6), ("exact:", 5, 6)],
+    "sorting": [("at their places:", 0.75, 1), ("wholly sorted:", 0.5, 1)],
     "hmm": [
         ("relaxed: log evidence", -2265, -2251),  # a single normal has -2384
         ("exact: log evidence", -2253, -2251),

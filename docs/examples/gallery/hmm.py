@@ -2,7 +2,7 @@
 Calm and turbulent days
 =======================
 
-A hidden Markov model finds the turbulent weeks of a share's price, with and without relaxation.
+A hidden Markov model finds the turbulent weeks of a share, with and without relaxation.
 
 The daily returns of Google's share from 2004 to 2008, a file that comes with Matplotlib. Each
 day is calm or turbulent, which sets the scale of its return, and is likely to be as the day
