@@ -4,9 +4,10 @@ Where on the map?
 
 Fifty thousand places are one categorical variable: where did an aircraft start?
 
-Six aircraft fly the same course over the Jacksboro fault, whose heights come with Matplotlib,
-and measure the height of the ground 24 times. Where each started is a one-hot variable of 50,000
-categories, the points of the map. Its altimeter has an offset, which is unknown too. In NumPyro.
+Six simulated aircraft fly the same course over the Jacksboro fault, whose heights come with
+Matplotlib, and measure the height of the ground 24 times. Where each started is a one-hot
+variable of 50,000 categories, the points of the map. Its altimeter has an offset, which is
+unknown too. In NumPyro.
 """
 
 import jax
