@@ -30,8 +30,8 @@ def exact_evidence(
     A mask at a latent site is ignored: all values of the site count with their probabilities. So
     the site adds nothing where the data that depend on it are masked too.
 
-    Arrays may be sharded over devices and processes. Inside ``jit``, ``vmap`` or ``shard_map`` the
-    call raises a ValueError, since it returns a number.
+    Arrays may be sharded over devices and processes; each process gathers all of them. Inside
+    ``jit``, ``vmap`` or ``shard_map`` the call raises a ValueError, since it returns a number.
 
     Args:
         params: The model's parameters, such as ``svi.get_params(state)``.
@@ -86,6 +86,13 @@ def exact_evidence(
                 event = support.shape[support.ndim - msg["fn"].event_dim :]
                 msg["value"] = support.reshape(support.shape[0], *event)[msg["value"]]
 
+    def local(array: Any) -> Any:
+        # funsor's einsum refuses arrays on the explicit axes of a mesh, JAX 0.12's default.
+        spread = isinstance(array, jax.Array) and len(array.sharding.device_set) > 1
+        return fetched("exact_evidence", array) if spread else array
+
+    arrays, params = jax.tree.map(local, (arrays, params))
+
     @jax.jit
     def evidence(arrays: dict[int, jax.Array], params: dict[str, Any]) -> jax.Array:
         args, kwargs = given(arrays)
@@ -93,4 +100,4 @@ def exact_evidence(
         enumerated = Values(config_enumerate(inner), -1 - depth)
         return jnp.asarray(log_density(enumerated, args, kwargs, {})[0])
 
-    return float(fetched("exact_evidence", evidence(arrays, params)))
+    return float(evidence(arrays, params))
