@@ -10,7 +10,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-versions distributed torture bench table1 lint lines docs docs-serve docs-test build sanitize clean
+.PHONY: help demo test test-versions distributed torture bench estimators table1 lint lines docs docs-serve docs-test build sanitize clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -45,6 +45,9 @@ bench: $(STAMP) ## Time the distributions beside the peers (options: ARGS="--onl
 	@$(BIN)/python -m pip install -qq -c constraints.txt --group peers || echo "TFP is left out."
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed.launches
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed.bench $(ARGS)
+
+estimators: $(STAMP) ## Compare the estimators on four problems (options: ARGS=--quick)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.estimators $(ARGS)
 
 # The package has MNIST's file. Its code, which asks for an old NumPy, is not used.
 table1: $(STAMP) ## Reproduce a table of Jang et al. on MNIST (options: ARGS=--quick)
