@@ -383,8 +383,8 @@ def discrete_site(values: str) -> NotImplementedError:
     """The error about a sampler or an autoguide that got a discrete distribution."""
     return NotImplementedError(
         f"HMC, NUTS or an autoguide got a discrete site, whose values are {values}; expected a "
-        "continuous one. Relax the model: relax(model, temperature); or sum the site out. "
-        "See docs/from-discrete-to-trained.md."
+        "continuous one. Sum the site out; or relax the model, relax(model, temperature), whose "
+        "posterior under NUTS is biased. See docs/how-to/nuts.md."
     )
 
 
@@ -404,8 +404,9 @@ def no_density() -> ValueError:
     return ValueError(
         "HMC, NUTS or an autoguide got a site of a discrete distribution with a pathwise "
         "estimator; expected a continuous distribution, since the estimator's gradient is that of "
-        "no density. Relax the model: relax(model, temperature). Or drop the estimator, and let "
-        "the framework enumerate the site, or block it. See docs/from-discrete-to-trained.md."
+        "no density. Drop the estimator, and let the framework enumerate the site, or block it; or "
+        "relax the model, relax(model, temperature), whose posterior under NUTS is biased. "
+        "See docs/how-to/nuts.md."
     )
 
 
@@ -423,9 +424,10 @@ def no_integers(name: str) -> NotImplementedError:
     return NotImplementedError(
         f"NumPyro's inference (NUTS, TraceEnum_ELBO, scan, DiscreteHMCGibbs, MixedHMC) asked for "
         f"the support of a {name} (expand=False), and would give it the numbers 0, 1, 2 and so on; "
-        "expected a distribution of such numbers. For the values call enumerate_support(); for the "
-        "evidence exact_evidence, without scan; for NUTS relax(model, temperature); or draw k "
-        "from Categorical and write jax.nn.one_hot(k, K). See docs/machinery.md."
+        "expected a distribution of such numbers. Draw k from Categorical and write "
+        "jax.nn.one_hot(k, K). For the values call enumerate_support(); for the evidence "
+        "exact_evidence, without scan. relax(model, temperature) makes NUTS run, but biased: "
+        "docs/how-to/nuts.md. See docs/machinery.md."
     )
 
 

@@ -158,3 +158,31 @@ def test_numpyro_without_funsor() -> None:
     code += "exact_evidence({}, lambda: None)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'relaxed-dists[enumeration]'" in result.stderr
+
+
+def test_a_long_chain_takes_no_more_memory_a_step() -> None:
+    """Forty steps of pyro.markov, with a deterministic site in each, give the forward sum.
+
+    All values of the states together, 3**40 of them, would fit into no memory.
+    """
+    pyro = pytest.importorskip("pyro")
+    torch = pytest.importorskip("torch")
+    names = importlib.import_module("relaxed_dists.pyro")
+    transition = np.full((3, 3), 0.1) + 0.7 * np.eye(3)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2))
+
+    def chain() -> None:
+        rows, locs, data = (torch.tensor(a, dtype=torch.float32) for a in (transition, LOCS, x))
+        with pyro.plate("sequences", 2):
+            z = torch.full((3,), 1 / 3)
+            for t in pyro.markov(range(len(x))):
+                z = pyro.sample(f"z_{t}", names.OneHotCategorical(probs=z @ rows))
+                loc = pyro.deterministic(f"loc_{t}", (z * locs).sum(-1))
+                pyro.sample(f"x_{t}", pyro.distributions.Normal(loc, 1.0), obs=data[t])
+
+    mass = np.full((2, 3), np.log(1 / 3))
+    for row in x:
+        each = norm.logpdf(row[:, None], LOCS)
+        mass = logsumexp(mass[..., None] + np.log(transition), 1) + each
+    np.testing.assert_allclose(names.exact_evidence(chain), logsumexp(mass, 1).sum(), rtol=1e-5)

@@ -69,7 +69,8 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     found = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
     depth = evidence.check_enumerable(_sites, found)
     elbo = TraceEnum_ELBO(max_plate_nesting=depth, strict_enumeration_warning=False)
-    # expand=True, since Pyro checks that deterministic sites fill their plates.
-    enumerated = config_enumerate(model, expand=True)
+    # Pyro checks that all sites fill their plates; those that a reparametrization makes do not.
+    # expand=True would make them so, but in pyro.markov it multiplies the values with each step.
+    enumerated = config_enumerate(poutine.broadcast(model), expand=False)
     with poutine.block():
         return -float(elbo.loss(enumerated, evidence.no_guide, *args, **kwargs))
