@@ -33,7 +33,7 @@ from benchmarks.table1.runs import (
 )
 
 FOLDER = Path(__file__).parent / "results"
-RATES = (1e-3, 3e-3)
+RATES = (1e-3, 3e-3, 1e-2)
 PAPERS = {"jang": (JANG, COLUMNS), "maddison": (MADDISON, BOUNDS)}  # rows, and columns to train
 
 
