@@ -1,5 +1,6 @@
 """Sphinx configuration. The build fetches nothing, and neither do the pages in a browser."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -50,6 +51,7 @@ exclude_patterns = ["_build", "examples"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 2
 
+default_role = "py:obj"  # docstrings name what they refer to in `backticks`
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
@@ -91,9 +93,6 @@ intersphinx_mapping = {
 ALIASES = {
     "jax.jaxlib._jax.Array": "jax.Array",
     "numpyro.mutable": "numpyro.primitives.mutable",
-    "relaxed_dists._distributions.estimator_base.Estimator": "Estimator",
-    "relaxed_dists._ops.Array": "Array",
-    "relaxed_dists._ops.ArrayLike": "ArrayLike",
     "torch._C.Generator": "torch.Generator",
 }
 napoleon_numpy_docstring = False
@@ -123,6 +122,27 @@ def rename(app, doctree):
         node["reftarget"] = ALIASES.get(node["reftarget"], node["reftarget"])
 
 
+# Docstrings have formulas as plain text, for help(). LaTeX has other words for these.
+LATEX = {word: rf"\{word}" for word in "Gamma theta tau eta exp log sum prod in".split()}
+LATEX |= {"integral": r"\int", "grad": r"\nabla", "du": r"\,du", "!=": r"\ne", "|": r"\mid"}
+
+
+def latex(formula):
+    """A docstring's formula in LaTeX, where other words, such as softmax, stand upright."""
+    formula = re.sub(r"(?<=[_^])\(([^()]+)\)", r"{\1}", formula)
+    words = r"[A-Za-z]{2,}|!=|[|]"
+    return re.sub(words, lambda m: LATEX.get(m[0], rf"\mathrm{{{m[0]}}}") + " ", formula)
+
+
+def formulas(app, what, name, obj, options, lines):
+    """Typeset a docstring's formulas, which are its literal blocks."""
+    for i, line in enumerate(lines):
+        if line.endswith(" ::"):
+            lines[i] = line.removesuffix(" ::")
+            end = next(j for j in range(i + 2, len(lines)) if lines[j][:1].strip())
+            lines[i + 1 : end] = ["", ".. math::", *map(latex, lines[i + 1 : end])]
+
+
 def source(app, module, name):
     """The module whose source has a public name."""
     return SOURCES.get((module, name.partition(".")[0]))
@@ -131,4 +151,5 @@ def source(app, module, name):
 def setup(app):
     """Called by Sphinx."""
     app.connect("doctree-read", rename)
+    app.connect("autodoc-process-docstring", formulas)
     app.connect("viewcode-follow-imported", source)

@@ -11,8 +11,12 @@ else:  # names that signatures show
     class Array:
         """An array of the framework that computes a formula."""
 
+        __module__ = "relaxed_dists"
+
     class ArrayLike:
         """What a framework makes an array from: a number, an array, or nested lists."""
+
+        __module__ = "relaxed_dists"
 
 
 class Ops(Protocol):

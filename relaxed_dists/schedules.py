@@ -1,4 +1,4 @@
-r"""Temperature schedules: functions from a step to a temperature (long: nine docstrings).
+"""Temperature schedules: functions from a step to a temperature (long: nine docstrings).
 
 A schedule takes a Python integer, a NumPy array, a torch tensor or a (traced) JAX array, and
 returns a number or an array of the same library, with the step's shape. Any callable can be a
@@ -109,8 +109,6 @@ def _since(step: Any, start: float) -> Any:
 def constant(value: float) -> Schedule:
     r"""The same temperature at every step.
 
-    With ``value`` v, the temperature at step s is :math:`\tau_s = v`.
-
     Args:
         value: The temperature, positive.
 
@@ -127,10 +125,9 @@ def constant(value: float) -> Schedule:
 
 @_named
 def linear(start: float, stop: float, steps: int) -> Schedule:
-    r"""A straight line from one temperature to another, and then a constant.
+    """A straight line from one temperature to another, and then a constant.
 
-    With ``start`` a, ``stop`` b and ``steps`` n, the temperature at step s is
-    :math:`\tau_s = a + (b - a) \min(s / n, 1)`.
+    At step s the temperature is ``start + (stop - start) * min(s / steps, 1)``.
 
     Args:
         start: The temperature at step 0, positive.
@@ -150,10 +147,9 @@ def linear(start: float, stop: float, steps: int) -> Schedule:
 
 @_named
 def exponential(start: float, rate: float, floor: float, every: int = 1) -> Schedule:
-    r"""The exponential decay of Jang et al., in stairs of ``every`` steps, down to a floor.
+    """The exponential decay of Jang et al., in stairs of ``every`` steps, down to a floor.
 
-    With ``start`` a, ``rate`` r, ``floor`` f and ``every`` m, the temperature at step s is
-    :math:`\tau_s = \max(f, a \exp(-r\, m \lfloor s/m \rfloor))`.
+    At step s the temperature is ``max(floor, start * exp(-rate * (s // every * every)))``.
 
     Args:
         start: The temperature at step 0, positive.
@@ -181,10 +177,9 @@ def exponential(start: float, rate: float, floor: float, every: int = 1) -> Sche
 
 @_named
 def cosine(start: float, stop: float, steps: int) -> Schedule:
-    r"""Half a period of a cosine from one temperature to another, and then a constant.
+    """Half a period of a cosine from one temperature to another, and then a constant.
 
-    With ``start`` a, ``stop`` b and ``steps`` n, the temperature at step s is
-    :math:`\tau_s = b + (a - b)(1 + \cos(\pi \min(s/n, 1)))/2`.
+    At step s the temperature is ``stop + (start - stop) * (1 + cos(pi * min(s / steps, 1))) / 2``.
 
     Args:
         start: The temperature at step 0, positive.
@@ -208,10 +203,9 @@ def cosine(start: float, stop: float, steps: int) -> Schedule:
 
 @_named
 def inverse_time(start: float, rate: float, floor: float) -> Schedule:
-    r"""A decay that becomes slower with every step, down to a floor.
+    """A decay that becomes slower with every step, down to a floor.
 
-    With ``start`` a, ``rate`` r and ``floor`` f, the temperature at step s is
-    :math:`\tau_s = \max(f, a / (1 + r s))`.
+    At step s the temperature is ``max(floor, start / (1 + rate * s))``.
 
     Args:
         start: The temperature at step 0, positive.
@@ -234,17 +228,16 @@ def inverse_time(start: float, rate: float, floor: float) -> Schedule:
 
 @_named
 def polynomial(start: float, stop: float, steps: int, power: float) -> Schedule:
-    r"""A decay by a power of the number of steps that are left, and then a constant.
+    """A decay by a power of the number of steps that are left, and then a constant.
 
-    With ``start`` a, ``stop`` b, ``steps`` n and ``power`` p, the temperature at step s is
-    :math:`\tau_s = b + (a - b)(1 - \min(s / n, 1))^p`.
+    At step s the temperature is ``stop + (start - stop) * (1 - min(s / steps, 1)) ** power``.
 
     Args:
         start: The temperature at step 0, positive.
         stop: The temperature from step ``steps`` on, positive.
         steps: The number of steps from ``start`` to ``stop``, at least 1.
-        power: The power, positive. At 1 the schedule is :func:`linear`; above 1 it changes fast at
-            first, and below 1 slowly at first.
+        power: The power, positive. At 1 the schedule is `linear`; above 1 it changes fast at first,
+            and below 1 slowly at first.
 
     Returns:
         A function from a step to the temperature.

@@ -3,7 +3,7 @@
 A kernel is a faster function for JAX, which replaces a formula that both frameworks share. The
 module ``carrier`` finds for a drawn value the relaxed sample from which its density is computed.
 
-Users import the public functions and the estimators from :mod:`relaxed_dists.jax`.
+Users import the public functions and the estimators from `relaxed_dists.jax`.
 """
 
 from relaxed_dists._distributions.estimators import (

@@ -192,8 +192,8 @@ class FromLogits(FromFamily):
 
         Args:
             value: Values of a shape that broadcasts with ``batch_shape + event_shape``.
-            intermediates: The intermediates that :meth:`sample_with_intermediates` returned with
-                the value.
+            intermediates: The intermediates that `sample_with_intermediates` returned with the
+                value.
 
         Returns:
             Log densities of shape ``sample_shape + batch_shape``, in float32 or better.

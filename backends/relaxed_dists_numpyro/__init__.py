@@ -1,4 +1,4 @@
-"""relaxed-dists for NumPyro. Import from :mod:`relaxed_dists.numpyro`."""
+"""relaxed-dists for NumPyro. Import from `relaxed_dists.numpyro`."""
 
 from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,

@@ -1,4 +1,4 @@
-"""relaxed-dists for Pyro. Import from :mod:`relaxed_dists.pyro`."""
+"""relaxed-dists for Pyro. Import from `relaxed_dists.pyro`."""
 
 from relaxed_dists._distributions.estimators import (
     DecoupledGumbelSoftmax,

@@ -3,7 +3,7 @@
 A kernel is a faster function for torch, which replaces a formula that both frameworks share. The
 module ``carrier`` attaches to a drawn value the relaxed sample from which its density is computed.
 
-Users import the public functions and the estimators from :mod:`relaxed_dists.torch`.
+Users import the public functions and the estimators from `relaxed_dists.torch`.
 """
 
 from relaxed_dists._distributions.estimators import (

@@ -34,16 +34,15 @@ def sample_concrete(
     hard: bool = False,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""A sample of the Concrete or Gumbel-Softmax distribution, a point of the simplex.
+    """A sample of the Concrete or Gumbel-Softmax distribution, a point of the simplex.
 
-    With :math:`G_k` standard Gumbel, :math:`x = \mathrm{softmax}((\theta + G) / \tau)`. The sample
-    also keeps its log (a Python attribute), so that :func:`concrete_log_prob` of the
-    sample is exact even if small entries underflow.
+    The sample is ``x = softmax((logits + G) / temperature)``, with standard Gumbel noise G. The
+    sample also keeps its log (a Python attribute), so that `concrete_log_prob` of the sample is
+    exact even if small entries underflow.
 
     Args:
-        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
-            category.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of shape ``batch_shape + (K,)``; -inf masks a category.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
         hard: Whether the sample is the one-hot argmax of x, with the gradient of x. It then keeps
             the log of x, and its density is that of x.
@@ -71,21 +70,22 @@ def sample_concrete(
 
 
 def concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
-    r"""The log density of the Concrete distribution at points of the simplex.
+    """The log density of the Concrete distribution at points of the simplex.
 
-    .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
-        + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
+    For logits theta and temperature tau, the log density is ::
 
-    The density of a sample of :func:`sample_concrete` is exact, since the sample keeps the log of
-    x. A copy of the sample does not keep this log. A copy with entries that underflow is refused,
-    since its density is not known. Samples of :func:`sample_exp_concrete` can be copied: their
-    numbers determine their density.
+        log q(x) = log Gamma(K) + (K - 1) log(tau)
+                   + sum_k log softmax(theta - tau log(x))_k - sum_k log(x_k)
+
+    The density of a sample of `sample_concrete` is exact, since the sample keeps the log of x. A
+    copy of the sample does not keep this log. A copy with entries that underflow is refused, since
+    its density is not known. Samples of `sample_exp_concrete` can be copied: their numbers
+    determine their density.
 
     Args:
         value: Points of the simplex, of a shape that broadcasts with ``batch_shape + (K,)``.
-        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
-            category.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of shape ``batch_shape + (K,)``; -inf masks a category.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
@@ -114,15 +114,14 @@ def sample_exp_concrete(
     *,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""The log of a sample of the Concrete distribution, exact at every temperature.
+    """The log of a sample of the Concrete distribution, exact at every temperature.
 
-    With :math:`G_k` standard Gumbel, :math:`y = \mathrm{log\,softmax}((\theta + G) / \tau)`. The
+    The sample is ``y = log_softmax((logits + G) / temperature)``, with standard Gumbel noise G. The
     entry of a masked category is -inf.
 
     Args:
-        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
-            category.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of shape ``batch_shape + (K,)``; -inf masks a category.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
         key: A torch generator; by default torch's global one.
 
@@ -148,17 +147,17 @@ def sample_exp_concrete(
 
 
 def exp_concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
-    r"""The log density of the log of a Concrete sample.
+    """The log density of the log of a Concrete sample.
 
-    .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
-        + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
+    For logits theta and temperature tau, the log density is ::
+
+        log q(y) = log Gamma(K) + (K - 1) log(tau) + sum_k log softmax(theta - tau y)_k
 
     Args:
         value: Logs of points of the simplex, of a shape that broadcasts with
             ``batch_shape + (K,)``.
-        logits: :math:`\theta` of shape ``batch_shape + (K,)``, any real numbers; -inf masks a
-            category.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of shape ``batch_shape + (K,)``; -inf masks a category.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
@@ -188,15 +187,15 @@ def sample_binary_concrete(
     hard: bool = False,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""A sample of the binary Concrete distribution, a number in (0, 1).
+    """A sample of the binary Concrete distribution, a number in (0, 1).
 
-    With L standard logistic, :math:`x = \mathrm{sigmoid}((\theta + L) / \tau)`. The sample also
-    keeps its logit (a Python attribute), so that :func:`binary_concrete_log_prob` of the
+    The sample is ``x = sigmoid((logits + L) / temperature)``, with standard logistic noise L. The
+    sample also keeps its logit (a Python attribute), so that `binary_concrete_log_prob` of the
     sample is exact even if the sample rounds to 0 or 1.
 
     Args:
-        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of the batch shape, or -inf for a point mass.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
         hard: Whether the sample is x rounded to 0 or 1, with the gradient of x. It then keeps the
             logit of x, and its density is that of x.
@@ -223,19 +222,18 @@ def sample_binary_concrete(
 
 
 def binary_concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
-    r"""The log density of the binary Concrete distribution at numbers in (0, 1).
+    """The log density of the binary Concrete distribution at numbers in (0, 1).
 
-    The log density of x is that of its logit, :func:`logit_concrete_log_prob` at
-    :math:`\log x - \log(1 - x)`, minus :math:`\log x + \log(1 - x)`. The density of a sample of
-    :func:`sample_binary_concrete` is exact, since the sample keeps the logit of x. A copy of the
-    sample does not keep this logit. A copy that is rounded to 0 or 1 is refused, since its density
-    is not known. Samples of :func:`sample_logit_concrete` can be copied: their numbers determine
-    their density.
+    The log density of x is that of its logit, `logit_concrete_log_prob` at ``log(x) - log(1 - x)``,
+    minus ``log(x) + log(1 - x)``. The density of a sample of `sample_binary_concrete` is exact,
+    since the sample keeps the logit of x. A copy of the sample does not keep this logit. A copy
+    that is rounded to 0 or 1 is refused, since its density is not known. Samples of
+    `sample_logit_concrete` can be copied: their numbers determine their density.
 
     Args:
         value: Numbers from 0 to 1, of a shape that broadcasts with the batch shape.
-        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of the batch shape, or -inf for a point mass.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.
@@ -265,13 +263,13 @@ def sample_logit_concrete(
     *,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""The logit of a sample of the binary Concrete distribution, exact at every temperature.
+    """The logit of a sample of the binary Concrete distribution, exact at every temperature.
 
-    With L standard logistic, :math:`y = (\theta + L) / \tau`.
+    The sample is ``y = (logits + L) / temperature``, with standard logistic noise L.
 
     Args:
-        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of the batch shape, or -inf for a point mass.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         sample_shape: The shape of independent samples.
         key: A torch generator; by default torch's global one.
 
@@ -296,19 +294,19 @@ def sample_logit_concrete(
 
 
 def logit_concrete_log_prob(value: Tensor, logits: Tensor, temperature: ArrayLike) -> Tensor:
-    r"""The log density of the logit of a binary Concrete sample.
+    """The log density of the logit of a binary Concrete sample.
 
-    With :math:`d = \theta - \tau y`,
+    For temperature tau and ``d = logits - temperature * y``, the log density is ::
 
-    .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
+        log q(y) = log(tau) + d - 2 log(1 + exp(d))
 
     With a logit of -inf the distribution is a point mass: the result is 0 at y = -inf, and -inf
     elsewhere.
 
     Args:
         value: Real numbers of a shape that broadcasts with the batch shape.
-        logits: :math:`\theta`, of the batch shape: real numbers, or -inf for a point mass.
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of the batch shape, or -inf for a point mass.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
 
     Returns:
         Log densities of shape ``sample_shape + batch_shape``, in float32 or better.

@@ -33,7 +33,7 @@ def gumbel_softmax(
     *,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""A Gumbel-Softmax sample: :math:`\mathrm{softmax}((\theta + G)/\tau)`, G standard Gumbel.
+    """A Gumbel-Softmax sample: ``softmax((logits + G) / tau)``, with Gumbel noise G.
 
     The arguments are those of ``torch.nn.functional.gumbel_softmax``, and a generator. This
     function differs from torch's in that logits of -inf mask categories, the noise has exact tails,
@@ -43,9 +43,9 @@ def gumbel_softmax(
     ``tau`` is 0 here. torch's function returns that of the soft value.
 
     Args:
-        logits: :math:`\theta`, with the categories on the axis ``dim``; -inf masks a category.
-        tau: The temperature :math:`\tau > 0`, a number or numbers that broadcast with the logits'
-            shape without the categories' axis.
+        logits: Real numbers, with the categories on the axis ``dim``; -inf masks a category.
+        tau: The temperature, positive, a number or numbers that broadcast with the logits' shape
+            without the categories' axis.
         hard: Whether the value is the one-hot argmax, with the gradient of the soft value.
         eps: Not used, as in torch's function.
         dim: The axis of the categories.
@@ -108,10 +108,10 @@ def sample_one_hot(
     *,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""A one-hot sample of softmax(logits), with the gradient of an estimator.
+    """A one-hot sample of softmax(logits), with the gradient of an estimator.
 
     Args:
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category.
+        logits: Real numbers of shape ``(..., K)``; -inf masks a category.
         estimator: An estimator such as ``StraightThrough()`` or ``GumbelRao(0.5)``; a function of
             the logits, the one-hot draw and the Gumbel noise that made it; or None, for a sample
             without a gradient.
@@ -150,14 +150,14 @@ def sample_bernoulli(
     *,
     key: torch.Generator | None = None,
 ) -> Tensor:
-    r"""A sample that is 1 with probability sigmoid(logits), else 0, with an estimator's gradient.
+    """A sample that is 1 with probability sigmoid(logits), else 0, with an estimator's gradient.
 
-    The sample is distributed like the first entry of one from :func:`sample_one_hot` for two
-    categories, with the logits :math:`\theta` and 0.
+    The sample is distributed like the first entry of one from `sample_one_hot` for two categories,
+    whose logits are ``logits`` and 0.
 
     Args:
-        logits: :math:`\theta`, real numbers, or -inf for the probability 0.
-        estimator: An estimator, a function of the user, or None, as for :func:`sample_one_hot`.
+        logits: Real numbers, or -inf for the probability 0.
+        estimator: An estimator, a function of the user, or None, as for `sample_one_hot`.
         sample_shape: The shape of independent samples.
         key: A torch generator; by default torch's global one.
 

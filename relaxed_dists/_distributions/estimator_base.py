@@ -77,6 +77,8 @@ def relaxed(ops: Ops, logits: Array, temperature: Any, noise: Array) -> Array:
 class Estimator:
     """The interface of an estimator: it makes values that carry a gradient."""
 
+    __module__ = "relaxed_dists"  # signatures show the public name
+
     noise_in_kernel: ClassVar[bool] = False
     """Whether the noise is only passed to kernels, a framework's faster replacements of formulas.
 

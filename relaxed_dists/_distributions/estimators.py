@@ -22,12 +22,11 @@ __all__ = [
 
 @dataclass(frozen=True, repr=False)
 class StraightThrough(Estimator):
-    r"""A hard sample whose gradient is that of the probabilities.
+    """A hard sample whose gradient is that of the probabilities.
 
-    The value is a one-hot draw :math:`D`. The gradient of a function of D with respect to
-    the logits :math:`\theta` is :math:`g J(\mathrm{softmax}(\theta))`, with
-    :math:`J(p) = \mathrm{diag}(p) - p p^T` and :math:`g` the function's gradient at :math:`D`. The
-    estimator is biased, except for linear functions.
+    The value is a one-hot draw D. The gradient of a function of D with respect to the logits is
+    ``g J(softmax(logits))``, with ``J(p) = diag(p) - p p^T`` and g the function's gradient at D.
+    The estimator is biased, except for linear functions.
 
     Reference:
         Bengio, Leonard, Courville, *Estimating or Propagating Gradients Through Stochastic
@@ -51,13 +50,13 @@ class StraightThrough(Estimator):
 
 @dataclass(frozen=True, repr=False)
 class GumbelSoftmax(Estimator):
-    r"""A Gumbel-Softmax sample: a soft value, or a hard value with the soft value's gradient.
+    """A Gumbel-Softmax sample: a soft value, or a hard value with the soft value's gradient.
 
-    The soft value is :math:`\mathrm{softmax}((\theta + G)/\tau)`, with logits :math:`\theta` and
-    Gumbel noise :math:`G`. With ``hard=True`` (straight-through Gumbel-Softmax) the value is the
-    one-hot argmax of the soft value, with the soft value's gradient. With ``hard=False`` the value
-    is the soft one. The discrete distribution then scores a soft value z by the linear extension
-    :math:`\sum_k z_k \log p_k`, the objective of Jang et al., which is not a bound.
+    The soft value is ``softmax((logits + G) / temperature)``, with Gumbel noise G. With
+    ``hard=True`` (straight-through Gumbel-Softmax) the value is the one-hot argmax of the soft
+    value, with the soft value's gradient. With ``hard=False`` the value is the soft one. The
+    discrete distribution then scores a soft value z by the linear extension ``sum_k z_k log(p_k)``,
+    the objective of Jang et al., which is not a bound.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape. With
@@ -100,14 +99,13 @@ class GumbelSoftmax(Estimator):
 
 @dataclass(frozen=True, repr=False)
 class DecoupledGumbelSoftmax(Estimator):
-    r"""A Gumbel-Softmax sample at one temperature with the gradient at another.
+    """A Gumbel-Softmax sample at one temperature with the gradient at another.
 
-    The value is the soft :math:`\mathrm{softmax}((\theta + G)/\tau_f)` at the forward temperature.
-    Its gradient is that of :math:`\mathrm{softmax}((\theta + G)/\tau_b)` at the backward
-    temperature, with the same noise G. At equal temperatures the estimator is
-    ``GumbelSoftmax(temperature, hard=False)``; as the forward temperature goes to 0, the estimator
-    becomes ``GumbelSoftmax(backward, hard=True)``. The density, entropy and KL of the distribution
-    do not depend on the temperatures.
+    The value is the soft ``softmax((logits + G) / forward)``, with Gumbel noise G. Its gradient is
+    that of ``softmax((logits + G) / backward)``, with the same noise. At equal temperatures the
+    estimator is ``GumbelSoftmax(temperature, hard=False)``; as the forward temperature goes to 0,
+    the estimator becomes ``GumbelSoftmax(backward, hard=True)``. The density, entropy and KL of the
+    distribution do not depend on the temperatures.
 
     Args:
         forward: The temperature of the value: a positive number, or an array that broadcasts with
@@ -145,16 +143,16 @@ class DecoupledGumbelSoftmax(Estimator):
 
 @dataclass(frozen=True, repr=False)
 class GumbelRao(Estimator):
-    r"""Straight-through Gumbel-Softmax, averaged over the noise that gives the same hard sample.
+    """Straight-through Gumbel-Softmax, averaged over the noise that gives the same hard sample.
 
-    The value is a one-hot draw :math:`D`. The gradient is the mean of the gradients of
-    :math:`\mathrm{softmax}((\theta + G)/\tau)` over draws of the noise G for which D is the argmax,
+    The value is a one-hot draw D. The gradient is the mean of the gradients of
+    ``softmax((logits + G) / temperature)`` over draws of the noise G for which D is the argmax,
     where G is treated as a constant. This gradient has the same expectation as the gradient of
     ``GumbelSoftmax(temperature)``, and less variance.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+            gradient is 0, as for a hard `GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:
@@ -184,15 +182,15 @@ class GumbelRao(Estimator):
 
 @dataclass(frozen=True, repr=False)
 class GappedStraightThrough(Estimator):
-    r"""A hard sample with the gradient of a softmax in which the drawn category leads by a gap.
+    """A hard sample with the gradient of a softmax in which the drawn category leads by a gap.
 
-    The value is a one-hot draw :math:`D`, and its gradient is that of
-    :math:`\mathrm{softmax}((\theta + m)/\tau)`. The constant m raises the drawn category's logit to
-    the largest one, and lowers the others where they are less than the gap below it.
+    The value is a one-hot draw D, and its gradient is that of
+    ``softmax((logits + m) / temperature)``. The constant m raises the drawn category's logit to the
+    largest one, and lowers the others where they are less than the gap below it.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+            gradient is 0, as for a hard `GumbelSoftmax`.
         gap: The least difference between the drawn category's logit and the others, at least 0.
 
     Raises:
@@ -227,18 +225,17 @@ class GappedStraightThrough(Estimator):
 
 @dataclass(frozen=True, repr=False)
 class ReinMax(Estimator):
-    r"""A hard sample with a gradient that is exact for quadratic functions.
+    """A hard sample with a gradient that is exact for quadratic functions.
 
-    The value is a one-hot draw :math:`D`, and the gradient of a function of D with respect to the
-    logits :math:`\theta` is :math:`2 J(\pi_D) g - J(\pi) g / 2`. Here g is the function's gradient
-    at D, :math:`J(p) = \mathrm{diag}(p) - p p^T`, :math:`\pi = \mathrm{softmax}(\theta)` and
-    :math:`\pi_D = (\mathrm{softmax}(\theta/\tau) + D)/2` (Heun's method, of second order). The mean
-    of the gradient is exact for quadratic functions at temperature 1. A second derivative is an
-    error.
+    The value is a one-hot draw D, and the gradient of a function of D with respect to the logits is
+    ``2 J(pi_D) g - J(pi) g / 2``. Here g is the function's gradient at D,
+    ``J(p) = diag(p) - p p^T``, ``pi = softmax(logits)`` and
+    ``pi_D = (softmax(logits / temperature) + D) / 2`` (Heun's method, of second order). The mean of
+    the gradient is exact for quadratic functions at temperature 1. A second derivative is an error.
 
     Args:
         temperature: A number of at least 1, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+            gradient is 0, as for a hard `GumbelSoftmax`.
 
     Raises:
         ValueError: If the temperature is not a number from 1 to 2**20.
@@ -274,15 +271,15 @@ class ReinMax(Estimator):
 
 @dataclass(frozen=True, repr=False)
 class ReinMaxRao(Estimator):
-    r"""ReinMax with an average over Gumbel-Softmax samples in its gradient, for less variance.
+    """ReinMax with an average over Gumbel-Softmax samples in its gradient, for less variance.
 
-    The gradient is that of :class:`ReinMax` at temperature 1, with :math:`J(\pi_D)` replaced by the
-    mean of :math:`J(x)/\tau` over draws of :math:`x = \mathrm{softmax}((\log\pi_D + G)/\tau)`. Here
-    G is Gumbel noise for which D is the argmax. A second derivative is an error.
+    The gradient is that of `ReinMax` at temperature 1, with ``J(pi_D)`` replaced by the mean of
+    ``J(x) / temperature`` over draws of ``x = softmax((log(pi_D) + G) / temperature)``. Here G is
+    Gumbel noise for which D is the argmax. A second derivative is an error.
 
     Args:
         temperature: A positive number, or an array that broadcasts with the batch shape; its
-            gradient is 0, as for a hard :class:`GumbelSoftmax`.
+            gradient is 0, as for a hard `GumbelSoftmax`.
         samples: The number of draws of the noise, at least 1; memory grows with it.
 
     Raises:

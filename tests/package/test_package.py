@@ -1,8 +1,11 @@
 """The package: public names, imported frameworks, and the errors of a missing framework."""
 
 import importlib
+import pydoc
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -122,3 +125,49 @@ def test_public_docstrings_are_whole(facade: str) -> None:
         assert "Reference:" in text, name
         assert "Example:" in text, name
         assert ("Args:" in text) or name in BARE, name
+
+
+def shown(public: Any) -> str:
+    """What ``help`` prints, without what a framework's classes say."""
+    sections = re.split(r"^ \|  -{50,}$", pydoc.plain(pydoc.render_doc(public)), flags=re.M)
+    theirs = re.compile(r"inherited from (?!relaxed_dists)")
+    return "".join(section for section in sections if not theirs.search(section[:200]))
+
+
+# LaTeX, roles and directives; and private names of the types in signatures.
+MARKUP = re.compile(r"\\|:\w+:`|^[ |]*\.\. |_ops\.Array|estimator_base\.Estimator", re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", [*EVERY_FACADE, "relaxed_dists.schedules"])
+def test_help_is_plain_text(module: str) -> None:
+    """``help`` of each public name has formulas and names as plain text."""
+    if module in EVERY_FACADE:
+        pytest.importorskip(module.rpartition(".")[2])
+    names = importlib.import_module(module)
+    for name in names.__all__:
+        text = shown(getattr(names, name))
+        found = [line for line in text.splitlines() if MARKUP.search(line)]
+        assert not found, name
+
+
+def test_markup_in_help_is_found() -> None:
+    """The check finds each kind of markup, in the text of this library only."""
+
+    class Written:
+        r"""A value of :math:`\tau`."""
+
+        def first(self) -> None:
+            """That of :class:`Value`.
+
+            .. note:: It is new.
+            """
+
+    class Other(int):
+        r"""A value of tau."""
+
+    assert [line.strip(" |") for line in shown(Written).splitlines() if MARKUP.search(line)] == [
+        r"A value of :math:`\tau`.",
+        "That of :class:`Value`.",
+        ".. note:: It is new.",
+    ]
+    assert "numerator" not in shown(Other)

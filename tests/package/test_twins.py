@@ -19,7 +19,6 @@ WORDS = {
     "Any array": "Any tensor",
     "arrays": "tensors",
     "(while the same object lives)": "(a Python attribute)",  # where a draw keeps its sample
-    ":class:`relax`": ":func:`relax`",
     '"eta", 1.0)': '"eta", torch.tensor(1.0))',
 }
 # Methods of a training's state, which Pyro keeps in its store, and NumPyro passes as an argument.
@@ -38,8 +37,8 @@ OWN = {
         "With several particles",
         "For minibatches, let",
         "``steps`` is the number",
-        ":meth:`run` passes",
-        ":meth:`save` writes",
+        "`run` passes",
+        "`save` writes",
         "``init`` checks this",
         "optim: A Pyro",
     ],
@@ -110,9 +109,10 @@ def sentences(text: str, alone: str) -> list[str]:
     for argument in alone.split():
         text = re.sub(rf"^    {argument}: .*\n?(        .*\n?)*", "", text, flags=re.M)
     text = re.sub(r"^Args:\s*(?=^\S|\Z)", "", text, flags=re.M)
+    text = " ".join(text.split())
     for theirs, ours in WORDS.items():
         text = text.replace(theirs, ours)
-    return re.split(r"(?<=[.]) ", " ".join(text.split()))
+    return re.split(r"(?<=[.]) ", text)
 
 
 def compared(name: str, first: Any, second: Any) -> list[list[str]]:

@@ -173,6 +173,18 @@ def test_links() -> None:
     assert not broken
 
 
+PRIVATE = re.compile(r"\b_\w+\.\w+|\brelaxed_dists(\._|_(pyro|numpyro|torch|jax)\.)\S*|\bOps\b")
+
+
+def test_reference_has_public_names_only() -> None:
+    """No page of the reference shows a private module, or a type from one."""
+    texts = {path: path.read_text() for path in (SITE / "api").rglob("*.html")}
+    shown = {path: unescape(re.sub(r"<[^>]+>", "", text)) for path, text in texts.items()}
+    found = {path.name: m[0] for path, text in shown.items() if (m := PRIVATE.search(text))}
+    assert len(texts) > 50
+    assert not found
+
+
 def test_tabs(page: Any, address: str) -> None:
     """The chosen framework is shown in all tabs of the page, of other pages, and after a reload."""
     page.goto(address + "getting-started.html")

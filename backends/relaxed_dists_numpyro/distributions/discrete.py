@@ -68,8 +68,8 @@ class _Discrete(EstimatedFromLogits, LogitsDistribution):
         Args:
             value: Values on the support, or soft values of the estimator, of a shape that ends with
                 the event shape.
-            intermediates: The intermediates that :meth:`sample_with_intermediates` returned with
-                the value.
+            intermediates: The intermediates that `sample_with_intermediates` returned with the
+                value.
 
         Returns:
             Log probabilities of shape ``sample_shape + batch_shape``, in float32 or better.

@@ -10,40 +10,39 @@ from .constraints import Values
 
 
 class HardConcrete(_RelaxedBinary):
-    r"""The hard concrete distribution on [0, 1]: a gate that is shut, open or in between.
+    """The hard concrete distribution on [0, 1]: a gate that is shut, open or in between.
 
-    With standard logistic noise L and :math:`y = (\theta + L) / \tau`, a sample is
-    :math:`z = \min(1, \max(0, \mathrm{sigmoid}(y) (\zeta - \gamma) + \gamma))`. The values 0 and 1
-    have the probabilities
+    A sample is ``z = clip(sigmoid(y) * (high - low) + low, 0, 1)``, with
+    ``y = (logits + L) / temperature`` and standard logistic noise L. For logits theta and
+    temperature tau, the values 0 and 1 have the probabilities ::
 
-    .. math::
-        P(z = 0) &= \mathrm{sigmoid}(\tau \log(-\gamma / \zeta) - \theta) \\
-        P(z = 1) &= \mathrm{sigmoid}(\theta - \tau \log((1 - \gamma) / (\zeta - 1)))
+        P(z = 0) = sigmoid(tau log(-low / high) - theta)
 
-    and the values between have, with :math:`y = \log(z - \gamma) - \log(\zeta - z)` and
-    :math:`d = \theta - \tau y`, the density
+        P(z = 1) = sigmoid(theta - tau log((1 - low) / (high - 1)))
 
-    .. math::
-        \log q(z) = \log\tau + d - 2 \log(1 + e^d)
-        + \log(\zeta - \gamma) - \log(z - \gamma) - \log(\zeta - z).
+    and the values between have, with ``y = log(z - low) - log(high - z)`` and
+    ``d = logits - temperature * y``, the log density ::
 
-    The density is exact for any value, since z, from 0 to 1, is never near :math:`\gamma` or
-    :math:`\zeta`. But the log density jumps at 0 and 1, and the pathwise gradient of clipped
-    samples misses the probability that moves across these jumps. So a draw keeps its distribution's
-    probabilities of 0 and 1 (while the same object lives). With them, ``log_prob`` of the draw in
-    guide and model adds the missing gradient, so that the gradient of ``Trace_ELBO`` is unbiased. A
-    copy of the draw lacks these probabilities, so an ELBO refuses the copy: the gradient would be
-    biased. The gradients of bounds that are not linear in the log density, such as Renyi's, stay
-    biased. ``TraceMeanField_ELBO`` computes the KL divergence exactly.
+        log q(z) = log(tau) + d - 2 log(1 + exp(d))
+                   + log(high - low) - log(z - low) - log(high - z)
+
+    The density is exact for any value, since z, from 0 to 1, is never near ``low`` or ``high``. But
+    the log density jumps at 0 and 1, and the pathwise gradient of clipped samples misses the
+    probability that moves across these jumps. So a draw keeps its distribution's probabilities of 0
+    and 1 (while the same object lives). With them, ``log_prob`` of the draw in guide and model adds
+    the missing gradient, so that the gradient of ``Trace_ELBO`` is unbiased. A copy of the draw
+    lacks these probabilities, so an ELBO refuses the copy: the gradient would be biased. The
+    gradients of bounds that are not linear in the log density, such as Renyi's, stay biased.
+    ``TraceMeanField_ELBO`` computes the KL divergence exactly.
 
     With an infinite logit (probs of exactly 0 or 1) the distribution is a point mass at 0 or 1.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        probs: Probabilities from 0 to 1, the sigmoid of :math:`\theta`, of the batch shape.
-        logits: :math:`\theta`, of the batch shape. Give either probs or logits.
-        low: :math:`\gamma < 0`, a Python number.
-        high: :math:`\zeta > 1`, a Python number.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
+        probs: Probabilities from 0 to 1, the sigmoid of the logits, of the batch shape.
+        logits: Real numbers of the batch shape. Give either probs or logits.
+        low: A Python number below 0.
+        high: A Python number above 1.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:

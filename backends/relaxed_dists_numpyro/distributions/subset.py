@@ -8,14 +8,14 @@ from .constraints import Values
 
 
 class Subset(LogitsDistribution):
-    r"""The distribution of k categories drawn without replacement: k-hot vectors.
+    """The distribution of k categories drawn without replacement: k-hot vectors.
 
-    The value is 1 at the k largest entries of :math:`\theta + G`, with Gumbel noise :math:`G`, and
-    0 elsewhere. Drawing k categories one after the other, with probabilities proportional to
-    :math:`w = \exp\theta` among the remaining categories, has the same distribution if the order is
-    ignored. With W the sum of w outside a set S, the probability of S is
+    The value is 1 at the k largest entries of ``logits + G``, with Gumbel noise G, and 0 elsewhere.
+    Drawing k categories one after the other, with probabilities proportional to ``w = exp(logits)``
+    among the remaining categories, has the same distribution if the order is ignored. With W the
+    sum of w outside a set S, the probability of S is ::
 
-    .. math:: P(S) = \int_0^1 \prod_{i \in S} \left(1 - u^{w_i / W}\right) du.
+        P(S) = integral_0^1 prod_(i in S) (1 - u^(w_i / W)) du
 
     A masked category is never in S. If masks leave fewer than k categories and can't be checked, as
     in compiled code, the value is 1 at each unmasked category.
@@ -23,8 +23,8 @@ class Subset(LogitsDistribution):
     Args:
         k: The number of categories to draw, a Python integer from 1 to K.
         probs: Weights w of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to all K changes nothing. Give either probs or logits.
+        logits: Real numbers of shape ``(..., K)``; -inf masks a category. A constant added to all K
+            changes nothing. Give either probs or logits.
         validate_args: Whether to check arguments and values; by default NumPyro's setting.
 
     Raises:
@@ -76,14 +76,13 @@ class Subset(LogitsDistribution):
 
 
 class RelaxedSubset(RelaxedDistribution):
-    r"""A relaxed k-hot vector: the sum of k softmaxes, which select one category after the other.
+    """A relaxed k-hot vector: the sum of k softmaxes, which select one category after the other.
 
-    The scores start at :math:`s = \theta + G`, with Gumbel noise :math:`G`. Each of k rounds
-    computes :math:`a = \mathrm{softmax}(s / \tau)` and then updates
-    :math:`s \leftarrow s + \log(1 - a)`; the value is the sum of all a. The value's entries are at
-    least 0 and sum to k, but an entry may exceed 1 (at most about 1.5 for k = 2, more for larger
-    k). The value tends to the k-hot vector of the k largest scores, a draw of :class:`Subset`, as
-    the temperature falls.
+    The scores start at ``s = logits + G``, with Gumbel noise G. Each of k rounds computes
+    ``a = softmax(s / temperature)`` and then adds ``log(1 - a)`` to s; the value is the sum of all
+    a. The value's entries are at least 0 and sum to k, but an entry may exceed 1 (at most about 1.5
+    for k = 2, more for larger k). The value tends to the k-hot vector of the k largest scores, a
+    draw of `Subset`, as the temperature falls.
 
     A masked category's entry is 0. If the masks leave exactly k categories, those entries are 1.
     Fewer categories are an error; if the masks can't be checked, as in compiled code, the entries
@@ -91,14 +90,14 @@ class RelaxedSubset(RelaxedDistribution):
 
     The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
     ``sample("z", distribution.mask(False))``, with a log density of 0. With k=1 the value is that
-    of :class:`RelaxedOneHotCategorical`, which has a density.
+    of `RelaxedOneHotCategorical`, which has a density.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
         k: The number of categories, a Python integer from 1 to K.
         probs: Weights of shape ``(..., K)``, at least 0; they are normalised.
-        logits: :math:`\theta` of shape ``(..., K)``, any real numbers; -inf masks a category. A
-            constant added to all K changes nothing. Give either probs or logits.
+        logits: Real numbers of shape ``(..., K)``; -inf masks a category. A constant added to all K
+            changes nothing. Give either probs or logits.
         hard: Whether the value is the k-hot vector, with the gradient of the relaxed value.
         validate_args: Whether to check arguments; by default NumPyro's setting.
 

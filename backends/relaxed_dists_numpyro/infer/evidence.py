@@ -38,7 +38,7 @@ def with_arrays(
 
     Compiled functions take these arrays as arguments, since JAX takes no array as a constant of
     which each process holds a part; everything else becomes a constant. If any of these arrays or
-    of the others is traced, this is an error, as in :func:`fetched`.
+    of the others is traced, this is an error, as in `fetched`.
     """
     leaves, structure = jax.tree.flatten((args, kwargs))
     if not all(map(known, jax.tree.leaves((leaves, others)))):
@@ -74,12 +74,12 @@ def evidence_bounds(
     progress_bar: bool = True,
     **kwargs: Any,
 ) -> EvidenceBounds:
-    r"""The ELBO and the importance-weighted bound of the discrete model, with standard errors.
+    """The ELBO and the importance-weighted bound of the discrete model, with standard errors.
 
-    :func:`discretize` makes model and guide discrete, so the numbers say how good the discrete
-    model is, however it was trained. With z drawn S times from the guide and the log weights
-    :math:`w = \log p(x, z) - \log q(z)`, the ELBO is the mean of w, and the importance-weighted
-    bound is :math:`\log \frac{1}{S} \sum e^w`, which tends to the log evidence as S grows.
+    `discretize` makes model and guide discrete, so the numbers say how good the discrete model is,
+    however it was trained. With z drawn S times from the guide and the log weights
+    ``w = log p(x, z) - log q(z)``, the ELBO is the mean of w, and the importance-weighted bound is
+    ``log(sum(exp(w)) / S)``, which tends to the log evidence as S grows.
 
     The data in plates that contain all sites of model and guide are independent: each datum has its
     own bound, and the results are these and the sums. If such a plate is subsampled, its minibatch

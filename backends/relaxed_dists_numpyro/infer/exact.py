@@ -22,7 +22,7 @@ def exact_evidence(
 ) -> float:
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
 
-    Use it to check bounds on small models. :func:`discretize` makes the model discrete, and NumPyro
+    Use it to check bounds on small models. `discretize` makes the model discrete, and NumPyro
     enumerates it. So write the model as NumPyro's enumeration requires: values gain dimensions on
     the left, and plates contain the data and the latent sites (without ``to_event``). The
     enumeration needs funsor: ``pip install 'relaxed-dists[enumeration]'``.

@@ -165,22 +165,21 @@ def _rows(terms: Any, site: Any) -> Array:
 
 
 class REBAR_ELBO(_WithControlVariate):
-    r"""The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
+    """The ELBO with an unbiased gradient for discrete sites; its control variate is the soft ELBO.
 
     The guide is the same as for a pathwise gradient by ``GumbelSoftmax(temperature)``; only the
-    loss differs. Let :math:`f = \log p(x, z) - \log q(z)`, and let b be the hard draw and s the
-    soft draw with the same noise. The gradient with respect to a site's logits is
+    loss differs. Let ``f = log p(x, z) - log q(z)``, and let b be the hard draw and s the soft draw
+    with the same noise. The gradient with respect to a site's logits is ::
 
-    .. math:: (f(b) - \eta f(s)) \nabla \log q(b)
-        + \eta \nabla f(s(\theta)) - \eta \nabla f(\tilde s(\theta \mid b)),
+        (f(b) - eta f(s)) grad log q(b) + eta grad f(s(theta)) - eta grad f(t(theta | b))
 
-    whose mean is that of :math:`f(b) \nabla \log q(b)`. Here :math:`\tilde s` is a soft draw given
-    b, from noise for which it equals s in number, so that model and guide run only once at hard
-    values and once at soft ones. In the first bracket, f at an element of the site's plates leaves
-    out the terms of the other elements. A soft value is scored by the linear extension
-    :math:`\sum_k s_k \log p_k`. If sites of the guide depend on earlier sites, each level of this
-    dependence has its own soft run. The temperature changes the variance of the gradient, never its
-    mean. Continuous sites and the model's parameters keep their pathwise gradients.
+    whose mean is that of ``f(b) grad log q(b)``. Here t is a soft draw given b, from noise for
+    which it equals s in number, so that model and guide run only once at hard values and once at
+    soft ones. In the first bracket, f at an element of the site's plates leaves out the terms of
+    the other elements. A soft value is scored by the linear extension ``sum_k s_k log(p_k)``. If
+    sites of the guide depend on earlier sites, each level of this dependence has its own soft run.
+    The temperature changes the variance of the gradient, never its mean. Continuous sites and the
+    model's parameters keep their pathwise gradients.
 
     The model must be a smooth function of the values: it may multiply by them, but not round or
     compare them, nor take their argmax. The first step refuses a site on which no other density
@@ -226,12 +225,12 @@ class REBAR_ELBO(_WithControlVariate):
 
 
 class RELAX_ELBO(_WithControlVariate):
-    r"""The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
+    """The ELBO with an unbiased gradient for discrete sites, by a trained control variate.
 
-    This is :class:`REBAR_ELBO` with :math:`c(s) = \eta f(s) + r(s)` in place of :math:`\eta f(s)`.
-    The same optimiser trains the parameters of r to make the second moment of the gradient with
-    respect to the logits small; no other function should use these parameters. With ``eta=0`` the
-    model never runs at soft values, and may use hard values in any way.
+    This is `REBAR_ELBO` with ``c(s) = eta f(s) + r(s)`` in place of ``eta f(s)``. The same
+    optimiser trains the parameters of r to make the second moment of the gradient with respect to
+    the logits small; no other function should use these parameters. With ``eta=0`` the model never
+    runs at soft values, and may use hard values in any way.
 
     Args:
         surrogate: The function r, called as ``surrogate(params, values, *args, **kwargs)``: params
@@ -241,12 +240,12 @@ class RELAX_ELBO(_WithControlVariate):
             depend only on the values at that element. The guide declares the surrogate's
             parameters, by ``numpyro.param``.
         num_particles: The number of particles.
-        eta: The weight of the soft ELBO in the control variate, as in :class:`REBAR_ELBO`.
+        eta: The weight of the soft ELBO in the control variate, as in `REBAR_ELBO`.
         vectorize_particles: As in NumPyro's ``ELBO``.
 
     Raises:
-        ValueError: In the cases of :class:`REBAR_ELBO`; or if the surrogate is no function, or
-            returns a shape that does not broadcast with a site's batch shape.
+        ValueError: In the cases of `REBAR_ELBO`; or if the surrogate is no function, or returns a
+            shape that does not broadcast with a site's batch shape.
 
     Reference:
         Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through the Void* (2018), section 3.

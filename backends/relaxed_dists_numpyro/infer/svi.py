@@ -48,11 +48,11 @@ class AnnealedSVI(svi.Annealed, SVI):
 
     The state holds everything that a restart needs: parameters, optimiser, step, random key and the
     values of ``numpyro.primitives.mutable``. With several particles NumPyro itself drops these
-    values: ``update`` warns, and ``run`` fails. :meth:`save` writes the state to a file, and
-    :meth:`load` reads it.
+    values: ``update`` warns, and ``run`` fails. `save` writes the state to a file, and `load` reads
+    it.
 
-    :meth:`run` passes the same arguments in each step. For minibatches, let ``jax.lax.scan`` run
-    :meth:`update` over arrays with a leading axis of steps.
+    `run` passes the same arguments in each step. For minibatches, let ``jax.lax.scan`` run `update`
+    over arrays with a leading axis of steps.
 
     Args:
         model: A NumPyro model.
@@ -231,13 +231,12 @@ class AnnealedSVI(svi.Annealed, SVI):
         checkpoint.save(self, path, svi_state)
 
     def load(self, path: str | os.PathLike[str], svi_state: SVIState) -> SVIState:
-        """Read a state from a file that :meth:`save` wrote, to continue with the same numbers.
+        """Read a state from a file that `save` wrote, to continue with the same numbers.
 
         Args:
             path: The file.
-            svi_state: A state that :meth:`init` of this SVI returned, with the same structure as
-                the file's state. Call ``init`` first, since it also sets the parameters'
-                constraints.
+            svi_state: A state that `init` of this SVI returned, with the same structure as the
+                file's state. Call ``init`` first, since it also sets the parameters' constraints.
 
         Returns:
             The state, on the devices of ``svi_state``.

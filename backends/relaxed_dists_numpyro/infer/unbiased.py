@@ -126,12 +126,12 @@ def loss_of(elbo: Array, surrogate: Array) -> Array:
 
 
 class LeaveOneOut_ELBO(Unbiased):
-    r"""The ELBO with an unbiased gradient for discrete sites, by REINFORCE with a free baseline.
+    """The ELBO with an unbiased gradient for discrete sites, by REINFORCE with a free baseline.
 
-    Let :math:`f_i = \log p(x, z_i) - \log q(z_i)` for particle i of n. The gradient with respect to
-    the guide's parameters is the mean over i of
+    Let ``f_i = log p(x, z_i) - log q(z_i)`` for particle i of n. The gradient with respect to the
+    guide's parameters is the mean over i of ::
 
-    .. math:: \Bigl(f_i - \frac{1}{n - 1} \sum_{j \ne i} f_j\Bigr) \nabla \log q(z_i),
+        (f_i - sum_(j != i) f_j / (n - 1)) grad log q(z_i)
 
     where f at an element of the site's plates leaves out the terms of the other elements. Sites are
     drawn from their discrete distributions, without their estimators; the framework's own discrete

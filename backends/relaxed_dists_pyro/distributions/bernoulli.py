@@ -18,12 +18,12 @@ class _RelaxedBinary(RelaxedDistribution):
 
 
 class LogitRelaxedBernoulli(_RelaxedBinary):
-    r"""The distribution of a relaxed Bernoulli sample's logit, which is a logistic distribution.
+    """The distribution of a relaxed Bernoulli sample's logit, which is a logistic distribution.
 
     A sample is ``y = (logits + L) / temperature``, with standard logistic noise L. Its log density,
-    for temperature tau and ``d = logits - temperature * y``, is
+    for temperature tau and ``d = logits - temperature * y``, is ::
 
-    .. math:: \log q(y) = \log\tau + d - 2 \log(1 + e^d).
+        log q(y) = log(tau) + d - 2 log(1 + exp(d))
 
     With an infinite logit (probs of exactly 0 or 1) the distribution is a point mass: log_prob is 0
     at y equal to that logit, and -inf elsewhere.
@@ -53,12 +53,12 @@ class LogitRelaxedBernoulli(_RelaxedBinary):
 
 
 class RelaxedBernoulli(_RelaxedBinary):
-    r"""The binary Concrete distribution on (0, 1).
+    """The binary Concrete distribution on (0, 1).
 
     A sample is ``x = sigmoid((logits + L) / temperature)``, with standard logistic noise L. Its
-    density is that of :class:`LogitRelaxedBernoulli` at ``log(x) - log(1 - x)``, divided by
-    ``x * (1 - x)``. With probs of exactly 0 or 1 (an infinite logit) the distribution is a
-    point mass: log_prob is 0 at the point and -inf elsewhere.
+    density is that of `LogitRelaxedBernoulli` at ``log(x) - log(1 - x)``, divided by
+    ``x * (1 - x)``. With probs of exactly 0 or 1 (an infinite logit) the distribution is a point
+    mass: log_prob is 0 at the point and -inf elsewhere.
 
     A draw also keeps its logit (a Python attribute), so that the draw's density is exact even if
     the draw rounds to 0 or 1. ``log_prob`` refuses a copy of such a draw, since the copy's density
@@ -91,12 +91,12 @@ class RelaxedBernoulli(_RelaxedBinary):
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
-    r"""A value of 0 or 1 in the forward pass, a relaxed sample's gradient in the backward pass.
+    """A value of 0 or 1 in the forward pass, a relaxed sample's gradient in the backward pass.
 
-    The value is a rounded draw x of :class:`RelaxedBernoulli`, with the gradient of x. ``log_prob``
-    is the log density of x, which the value keeps (a Python attribute). ``log_prob`` refuses a copy
-    of the value, which does not have x: see the page on lost samples. The gradient of ``log_prob``
-    with respect to the value is that with respect to x.
+    The value is a rounded draw x of `RelaxedBernoulli`, with the gradient of x. ``log_prob`` is the
+    log density of x, which the value keeps (a Python attribute). ``log_prob`` refuses a copy of the
+    value, which does not have x: see the page on lost samples. The gradient of ``log_prob`` with
+    respect to the value is that with respect to x.
 
     Args:
         temperature: Positive, a number or numbers that broadcast with the batch shape.

@@ -17,13 +17,12 @@ class _RelaxedOneHot(RelaxedDistribution):
 
 
 class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
-    r"""The log of a relaxed one-hot sample, with a density that is exact at every temperature.
+    """The log of a relaxed one-hot sample, with a density that is exact at every temperature.
 
     A sample is ``y = log_softmax((logits + G) / temperature)``, with standard Gumbel noise G. Its
-    log density, for logits theta and temperature tau, is
+    log density, for logits theta and temperature tau, is ::
 
-    .. math:: \log q(y) = \log\Gamma(K) + (K-1) \log\tau
-        + \sum_k \log\mathrm{softmax}(\theta - \tau y)_k.
+        log q(y) = log Gamma(K) + (K - 1) log(tau) + sum_k log softmax(theta - tau y)_k
 
     A masked category's entry is -inf, and the distribution is that of the unmasked categories. If
     only one category is unmasked, the distribution is a point mass: log_prob is 0 at the point and
@@ -59,13 +58,13 @@ class ExpRelaxedOneHotCategorical(_RelaxedOneHot):
 
 
 class RelaxedOneHotCategorical(_RelaxedOneHot):
-    r"""The Concrete or Gumbel-Softmax distribution on the simplex.
+    """The Concrete or Gumbel-Softmax distribution on the simplex.
 
     A sample is ``x = softmax((logits + G) / temperature)``, with standard Gumbel noise G. Its log
-    density, for logits theta and temperature tau, is
+    density, for logits theta and temperature tau, is ::
 
-    .. math:: \log q(x) = \log\Gamma(K) + (K-1) \log\tau
-        + \sum_k \log\mathrm{softmax}(\theta - \tau \log x)_k - \sum_k \log x_k.
+        log q(x) = log Gamma(K) + (K - 1) log(tau)
+                   + sum_k log softmax(theta - tau log(x))_k - sum_k log(x_k)
 
     A masked category's entry is 0, and the distribution is that of the unmasked categories. If only
     one category is unmasked, the distribution is a point mass: log_prob is 0 at the point and -inf
@@ -105,13 +104,12 @@ class RelaxedOneHotCategorical(_RelaxedOneHot):
 
 
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
-    r"""A one-hot value in the forward pass, a relaxed sample's gradient in the backward pass.
+    """A one-hot value in the forward pass, a relaxed sample's gradient in the backward pass.
 
-    The value is one-hot, with its 1 at the largest entry of a draw x of
-    :class:`RelaxedOneHotCategorical`, and has the gradient of x. ``log_prob`` is the log density of
-    x, which the value keeps (a Python attribute). ``log_prob`` refuses a copy of the value, which
-    does not have x: see the page on lost samples. The gradient of ``log_prob`` with respect to the
-    value is that with respect to x.
+    The value is one-hot, with its 1 at the largest entry of a draw x of `RelaxedOneHotCategorical`,
+    and has the gradient of x. ``log_prob`` is the log density of x, which the value keeps (a Python
+    attribute). ``log_prob`` refuses a copy of the value, which does not have x: see the page on
+    lost samples. The gradient of ``log_prob`` with respect to the value is that with respect to x.
 
     Args:
         temperature: Positive, a number or numbers that broadcast with the batch shape.

@@ -10,20 +10,20 @@ from .constraints import Values
 
 
 class Permutation(LogitsDistribution):
-    r"""The distribution of the best matching of noisy scores: permutation matrices.
+    """The distribution of the best matching of noisy scores: permutation matrices.
 
-    The value is the permutation matrix P with the largest
-    :math:`\sum_{ij} P_{ij} (\theta + G)_{ij}`, with Gumbel noise :math:`G` (the Gumbel-matching
-    distribution). Rows are items and columns are places: ``P.mT @ x`` puts each item of x at its
-    place. Adding a number to a row or a column of the logits changes nothing.
+    The value is the permutation matrix P with the largest ``sum_ij P_ij (logits + G)_ij``, with
+    Gumbel noise G (the Gumbel-matching distribution). Rows are items and columns are places:
+    ``P.mT @ x`` puts each item of x at its place. Adding a number to a row or a column of the
+    logits changes nothing.
 
     The probability of a matrix has no closed form, so ``log_prob`` raises an error. In an ELBO
     write the site as ``sample("z", distribution.mask(False))``, with a log density of 0.
 
     Args:
-        logits: :math:`\theta` of shape ``(..., N, N)``, any real numbers; -inf forbids an item a
-            place. If such masks leave no permutation and can't be checked, as in compiled code,
-            some rows of the value are 0.
+        logits: Real numbers of shape ``(..., N, N)``; -inf forbids an item a place. If such masks
+            leave no permutation and can't be checked, as in compiled code, some rows of the value
+            are 0.
         validate_args: Whether to check arguments; by default Pyro's setting.
 
     Raises:
@@ -56,24 +56,23 @@ class Permutation(LogitsDistribution):
 
 
 class RelaxedPermutation(RelaxedDistribution):
-    r"""A relaxed permutation matrix: noisy scores, normalised by Sinkhorn's algorithm.
+    """A relaxed permutation matrix: noisy scores, normalised by Sinkhorn's algorithm.
 
-    The rows and then the columns of :math:`\exp((\theta + G)/\tau)`, with Gumbel noise :math:`G`,
-    are divided by their sums, ``iterations`` times, in log space. So the columns sum to 1 up to
+    The rows and then the columns of ``exp((logits + G) / temperature)``, with Gumbel noise G, are
+    divided by their sums, ``iterations`` times, in log space. So the columns sum to 1 up to
     rounding, and the rows nearly. For N = 10, the largest error of a row's sum has these medians
     and 95 % quantiles after 20 iterations: 5e-8 and 2e-3 at temperature 1, 5e-3 and 0.04 at
     temperature 0.5, 0.1 and 0.5 at temperature 0.1. After 100 iterations, they are at these
     temperatures 1e-15 and 3e-13, 4e-10 and 5e-3, 0.01 and 0.02. The value tends to a draw of
-    :class:`Permutation` as the temperature falls and the iterations grow.
+    `Permutation` as the temperature falls and the iterations grow.
 
     The density is not known, and ``log_prob`` raises an error. In an ELBO write the site as
     ``sample("z", distribution.mask(False))``, with a log density of 0.
 
     Args:
-        temperature: :math:`\tau > 0`, a number or numbers that broadcast with the batch shape.
-        logits: :math:`\theta` of shape ``(..., N, N)``, a score of each item (row) at each place
-            (column), any real numbers. A score of -inf forbids the item the place, and the value's
-            entry is then 0.
+        temperature: Positive, a number or numbers that broadcast with the batch shape.
+        logits: Real numbers of shape ``(..., N, N)``, a score of each item (row) at each place
+            (column). A score of -inf forbids the item the place, and the value's entry is then 0.
         iterations: The number of normalisations, a Python integer of at least 1.
         hard: Whether the value is the best matching of the same noisy scores, with the gradient of
             the relaxed value.

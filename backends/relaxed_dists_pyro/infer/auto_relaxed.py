@@ -35,12 +35,12 @@ def _is_discrete(msg: Any) -> bool:
 
 
 class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
-    r"""A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
+    """A mean-field guide over a model's latent discrete sites, with a pathwise estimator.
 
-    Each latent ``OneHotCategorical`` or ``Bernoulli`` site :math:`z_i` of the model, from this
-    library or from Pyro, gets its own logits :math:`\theta_i`, with one row for each element of its
-    full plates: :math:`q(z) = \prod_i q(z_i; \theta_i)`. In a subsampled plate the guide uses the
-    rows of the subsample. The guide draws from this library's discrete distributions, so that
+    Each latent ``OneHotCategorical`` or ``Bernoulli`` site ``z_i`` of the model, from this library
+    or from Pyro, gets its own logits ``theta_i``, with one row for each element of its full plates:
+    ``q(z) = prod_i q(z_i; theta_i)``. In a subsampled plate the guide uses the rows of the
+    subsample. The guide draws from this library's discrete distributions, so that
     ``TraceMeanField_ELBO`` computes KL divergences exactly.
 
     The first call looks for categories of probability 0 in the prior. Their probability is 0 in the
@@ -53,8 +53,8 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         model: A Pyro model.
         estimator: An estimator, such as ``StraightThrough()``; or a callable from a temperature to
             an estimator, such as ``GumbelSoftmax`` or ``lambda t: GumbelSoftmax(t, hard=False)``. A
-            guide with a callable needs ``temperature=`` in each call. :class:`AnnealedSVI` passes
-            it to the guide, and to a model whose signature takes it.
+            guide with a callable needs ``temperature=`` in each call. `AnnealedSVI` passes it to
+            the guide, and to a model whose signature takes it.
         continuous: The class of an autoguide of Pyro for the continuous latent sites, or a function
             from a model to an autoguide. This class or function gets a model that draws the
             discrete sites from the prior and hides them. Required if there are continuous sites,

@@ -189,7 +189,7 @@ def restore(svi: Any, state: Any, source: str) -> dict[str, Any] | None:
     """Check the whole state, and then set everything that is in it.
 
     Returns:
-        The argument ``loaded`` for :func:`rehearse`, or None if rehearse need not be called.
+        The argument ``loaded`` for `rehearse`, or None if rehearse need not be called.
     """
     kinds = {"steps": int, "optim": dict, "params": dict, "rng": dict}
     kinds |= {"modules": dict, "rest": dict}

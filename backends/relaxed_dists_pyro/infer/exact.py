@@ -29,7 +29,7 @@ class _Unmasked(Messenger):
 def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
 
-    Use it to check bounds on small models. :func:`discretize` makes the model discrete, and Pyro
+    Use it to check bounds on small models. `discretize` makes the model discrete, and Pyro
     enumerates it. So write the model as Pyro's enumeration requires: values gain dimensions on the
     left, and plates contain the data and the latent sites (without ``to_event``).
 

@@ -59,14 +59,14 @@ def _ours(base: Any) -> Any:
 
 
 class GumbelSoftmaxReparam(Reparam):
-    r"""Makes a relaxed site a deterministic function of noise without parameters.
+    """Makes a relaxed site a deterministic function of noise without parameters.
 
     A relaxed site ``x``, of this library or Pyro's own, becomes a site ``x_gumbel`` of standard
     Gumbel noise, which has one dimension more than the simplex. The value of ``x`` is then
-    computed: :math:`\mathrm{softmax}((\theta + G)/\tau)`, or its log, or its hard version, as the
+    computed: ``softmax((logits + G) / temperature)``, or its log, or its hard version, as the
     original distribution has it. A binary site becomes ``x_logistic``, with standard logistic
     noise. This makes multimodal posteriors unimodal and needs no bijector, so that masked
-    categories work under autoguides and NUTS. :func:`relax` turns a site ``z`` into a relaxed site
+    categories work under autoguides and NUTS. `relax` turns a site ``z`` into a relaxed site
     ``z_relaxed`` and a deterministic ``z``: there, apply this class to ``z_relaxed``.
 
     Pyro's class of this name draws ``x_uniform``, from which float32 can make no Gumbel value above

@@ -79,16 +79,16 @@ def inside(value: Tensor, one_hot: bool) -> Tensor:
 
 
 class RelaxedReparam(Reparam):
-    r"""Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
+    """Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
-    A one-hot site ``z`` becomes a site ``z_relaxed`` of :class:`ExpRelaxedOneHotCategorical` (in
-    log space), and a Bernoulli site becomes one of :class:`LogitRelaxedBernoulli` (in logit space),
-    with the same logits, plates, masks and scales. In the trace ``z`` is then a deterministic site,
-    whose value is :math:`\exp` or the sigmoid of the auxiliary value. Observed sites and relaxed
-    sites do not change.
+    A one-hot site ``z`` becomes a site ``z_relaxed`` of `ExpRelaxedOneHotCategorical` (in log
+    space), and a Bernoulli site becomes one of `LogitRelaxedBernoulli` (in logit space), with the
+    same logits, plates, masks and scales. In the trace ``z`` is then a deterministic site, whose
+    value is the exponential or the sigmoid of the auxiliary value. Observed sites and relaxed sites
+    do not change.
 
     Under Pyro's own ``poutine.reparam`` an autoguide or NUTS needs an initial value of the discrete
-    site: pass ``init_to_sample``, or use :func:`relax`, under which no such value is needed.
+    site: pass ``init_to_sample``, or use `relax`, under which no such value is needed.
 
     Args:
         temperature: A positive number, or a tensor that broadcasts with the site's shape (the shape
@@ -218,19 +218,19 @@ def relax(
     sites: Iterable[str] | None = None,
     hard: bool = False,
 ) -> Any:
-    r"""Relaxes all latent discrete sites of a model, or the named ones.
+    """Relaxes all latent discrete sites of a model, or the named ones.
 
-    This handler applies :class:`RelaxedReparam` to each latent site of a one-hot or Bernoulli
+    This handler applies `RelaxedReparam` to each latent site of a one-hot or Bernoulli
     distribution: a site ``z`` becomes the relaxed site ``z_relaxed`` and a deterministic value. The
     relaxed model is an ordinary continuous one: autoguides, ``Predictive`` and NUTS run on it. To
     anneal the temperature, write
     ``def relaxed(x, temperature): return relax(model, temperature)(x)`` and pass this function to
-    :class:`AnnealedSVI`.
+    `AnnealedSVI`.
 
     To condition on ``z``, write ``relax(condition(model, {"z": ...}), temperature)``, since
     handlers outside of ``relax`` can set only ``z_relaxed``. Autoguides and NUTS propose finite
     logs for all categories, but the log of a masked category (with a logit of -inf) is -inf: if
-    there are masked categories, apply :class:`GumbelSoftmaxReparam` to ``z_relaxed``.
+    there are masked categories, apply `GumbelSoftmaxReparam` to ``z_relaxed``.
 
     Args:
         fn: The model; or None, for a decorator or a context manager.

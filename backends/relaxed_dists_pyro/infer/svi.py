@@ -234,8 +234,8 @@ class AnnealedSVI(Annealed, infer.SVI):
         model and guide.
 
         Args:
-            state: A state that :meth:`state_dict` returned. For an entry that is missing in it,
-                nothing is changed.
+            state: A state that `state_dict` returned. For an entry that is missing in it, nothing
+                is changed.
 
         Raises:
             ValueError: If the state does not fit this process, or its random generators are those
@@ -249,7 +249,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         self._loaded = checkpoint.restore(self, state, source)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write :meth:`state_dict` to a file, which is never left half written.
+        """Write `state_dict` to a file, which is never left half written.
 
         The file is written under a temporary name in the same folder and then renamed, so that a
         process which is killed meanwhile leaves the old file intact. If several processes train by
@@ -266,7 +266,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         checkpoint.save(path, self.state_dict())
 
     def load(self, path: str | os.PathLike[str], map_location: Any = None) -> None:
-        """Continue from a file that :meth:`save` wrote, as :meth:`load_state_dict` does.
+        """Continue from a file that `save` wrote, as `load_state_dict` does.
 
         Nothing in the file is executed (``weights_only=True``).
 

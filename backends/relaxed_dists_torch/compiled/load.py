@@ -1,6 +1,6 @@
 """The compiled kernels, loaded by ctypes, so that one library serves all versions of Python.
 
-:data:`KERNELS` has them by name, and is None where torch's operations compute everything.
+`KERNELS` has them by name, and is None where torch's operations compute everything.
 """
 
 import ctypes
@@ -90,7 +90,7 @@ def _open(path: Path) -> tuple[Kernels, str]:
 
 
 def _load() -> tuple[Kernels | None, str]:
-    """The kernels, or None if they can't be used; and the text that :func:`status` returns."""
+    """The kernels, or None if they can't be used; and the text that `status` returns."""
     switch = os.environ.get(SWITCH, "1")
     if switch not in ("0", "1", "triton"):
         raise ValueError(
