@@ -1,7 +1,5 @@
 """The picture of the demo: digits, reconstructions, samples, and the curves of the training."""
 
-from typing import Any
-
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,9 +8,6 @@ from matplotlib.figure import Figure
 from digits_data import Array, Run
 
 COLOURS = {"Pyro": "#c8553d", "NumPyro": "#3a86b7"}
-# Styles for light and for dark pages.
-LIGHT = ["default", {"image.cmap": "gray_r"}]
-DARK = ["dark_background", {"image.cmap": "gray", "figure.facecolor": "#131416"}]
 
 
 def strip(axes: Axes, images: Array, title: str) -> None:
@@ -55,7 +50,7 @@ def curves(elbo: Axes, temperature: Axes, runs: list[Run], pixels: float) -> Non
         axes.grid(alpha=0.25)
 
 
-def draw(digits: Array, runs: list[Run], pixels: float, path: str, style: Any = LIGHT) -> None:
+def draw(digits: Array, runs: list[Run], pixels: float, path: str) -> None:
     """Draw the picture into a file.
 
     Args:
@@ -63,9 +58,8 @@ def draw(digits: Array, runs: list[Run], pixels: float, path: str, style: Any = 
         runs: The trainings.
         pixels: The test ELBO of the independent pixels.
         path: The file, whose ending determines the format.
-        style: LIGHT or DARK.
     """
-    with matplotlib.style.context(style):
+    with matplotlib.style.context(["default", {"image.cmap": "gray_r"}]):
         _draw(digits, runs, pixels, path)
 
 

@@ -102,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=2000, help="of each training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="demo.png", help="where to put the picture")
-    parser.add_argument("--dark", help="where to put one for dark pages, too")
     args = parser.parse_args(argv)
     if args.steps < 1:
         parser.error(f"--steps got {args.steps}; expected at least 1")
@@ -132,10 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     pixels = digits_data.independent_pixels(digits)
     show_table(runs, pixels)
-    shown = digits.test[:SHOWN], runs, pixels[1].elbo
-    digits_picture.draw(*shown, args.out)
-    if args.dark:
-        digits_picture.draw(*shown, args.dark, digits_picture.DARK)
+    digits_picture.draw(digits.test[:SHOWN], runs, pixels[1].elbo, args.out)
     print(f"The picture is in {args.out}")
 
 

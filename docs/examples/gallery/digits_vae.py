@@ -77,17 +77,11 @@ plt.show()
 # Both trainings in both frameworks, as ``make demo`` draws them:
 #
 # .. image:: /digits.png
-#    :class: only-light
 #    :alt: Digits, what the discrete model makes of them, samples, and the curves of the training.
 #
-# .. image:: /digits-dark.png
-#    :class: only-dark
-#    :alt: Digits, what the discrete model makes of them, samples, and the curves of the training.
-#
-# ``make demo ARGS="--out docs/digits.png --dark docs/digits-dark.png"`` draws both pictures, for
-# light and for dark pages. Learning rate, widths and schedule were chosen by looking at the test
-# ELBO, without a validation split of their own: read the numbers as a comparison, not as the
-# best that such a model can do.
+# ``make demo ARGS="--out docs/digits.png"`` draws this picture. Learning rate, widths and schedule
+# were chosen by looking at the test ELBO, without a validation split of their own: read the numbers
+# as a comparison, not as the best that such a model can do.
 #
 # Next: networks as modules, :doc:`in Pyro </how-to/amortised-pyro>` and
 # :doc:`in NumPyro </how-to/amortised-numpyro>`.
