@@ -110,22 +110,34 @@ def line(quick: bool) -> Group:
 
 
 def many_categories() -> Group:
-    """The expectations for a thousand categories that have four distinct logits."""
+    """The expectations for a thousand categories: of four distinct logits, and of similar ones."""
     a, count = np.array([0.0, 1.0, -4.0, 7.0]), np.array([600, 300, 97, 3])
     rows, last = np.repeat(a, count), np.cumsum(count) - 1
     r, t = np.array([-20, -3, -0.2, 0.05, 1, 30]), np.array([0.01, 0.1, 0.5, 1, 10])
+    similar, times, low = np.array([0, 1e-3, 0.1]), np.array([400, 400, 200]), np.array([-5, -50])
 
     def library(f: Framework) -> list[Any]:
         tiled = f.array(np.tile(rows, (len(r), 1)))
         d = f.names.RelaxedOneHotCategorical(f.array(t), logits=tiled[: len(t)])
         mean, variance = d.mean[:, last], d.variance[:, last]
-        return [quadrature.expected_logsumexp(f.ops, tiled, f.array(r)), mean, variance + mean**2]
+        alike = f.array(np.tile(np.repeat(similar, times), (len(low), 1)))
+        s = [
+            quadrature.expected_logsumexp(f.ops, *x)
+            for x in ((tiled, f.array(r)), (alike, f.array(low)))
+        ]
+        return [s[0], *s[1], mean, variance + mean**2]
 
     values = [expected.line_law(a, count, x)[0] for x in r]
     bound = np.where(r == -20, 1e-8, 1e-10)  # at r = -20 a cdf is steep between two nodes
     lines = [expected.line_law(a / x, count, 1 / x) for x in t]
     return library, [
         Formula("E logsumexp(a + r G), K = 1,000", values, bound),
+        *(
+            Formula(
+                f"the same, similar logits, r = {x}", expected.line_law(similar, times, x)[0], most
+            )
+            for x, most in zip(low, (2e-9, 6e-8), strict=True)
+        ),
         Formula("mean, K = 1,000", [line[1] for line in lines]),
         Formula("second moment, K = 1,000", [line[2] for line in lines]),
     ]
