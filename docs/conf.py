@@ -1,10 +1,12 @@
 """Sphinx configuration. The build fetches nothing, and neither do the pages in a browser."""
 
+import pickle
 import re
 import sys
 from pathlib import Path
 
 from sphinx.addnodes import pending_xref
+from sphinx.application import ENV_PICKLE_FILENAME
 
 import relaxed_dists
 import relaxed_dists.jax
@@ -123,8 +125,9 @@ def rename(app, doctree):
 
 
 # Docstrings have formulas as plain text, for help(). LaTeX has other words for these.
-LATEX = {word: rf"\{word}" for word in "Gamma theta tau eta exp log sum prod in".split()}
-LATEX |= {"integral": r"\int", "grad": r"\nabla", "du": r"\,du", "!=": r"\ne", "|": r"\mid"}
+MACROS = ["Gamma", "theta", "tau", "eta", "exp", "log", "sum", "prod", "in"]
+OTHERS = {"integral": r"\int", "grad": r"\nabla", "du": r"\,du", "!=": r"\ne", "|": r"\mid"}
+LATEX = {word: rf"\{word}" for word in MACROS} | OTHERS
 
 
 def latex(formula):
@@ -143,6 +146,16 @@ def formulas(app, what, name, obj, options, lines):
             lines[i + 1 : end] = ["", ".. math::", *map(latex, lines[i + 1 : end])]
 
 
+def store(app, error):
+    """Store the environment again, now with the words of {index}, which the search finds first.
+
+    Sphinx collects them after it has stored the environment, so that the next build would have them
+    only of the pages that it reads again.
+    """
+    if not error:
+        (Path(app.doctreedir) / ENV_PICKLE_FILENAME).write_bytes(pickle.dumps(app.env))
+
+
 def source(app, module, name):
     """The module whose source has a public name."""
     return SOURCES.get((module, name.partition(".")[0]))
@@ -152,4 +165,5 @@ def setup(app):
     """Called by Sphinx."""
     app.connect("doctree-read", rename)
     app.connect("autodoc-process-docstring", formulas)
+    app.connect("build-finished", store)
     app.connect("viewcode-follow-imported", source)
