@@ -4,7 +4,7 @@ Gates against the lasso
 
 Each of ten measurements has a gate that opens if it helps to predict the progress of diabetes.
 
-A linear regression for 442 patients, in which a closed gate takes a measurement out.
+This is a linear regression for 442 patients, in which a closed gate takes a measurement out.
 ``AutoRelaxed`` makes the guide of the Bernoulli gates, and Pyro's own ``AutoMultivariateNormal``
 that of the weights. The model is small enough for exact results: the posterior of the gates is a
 sum over all 1,024 of their values. In Pyro.
@@ -52,7 +52,7 @@ fitted = guide.discrete_posterior()["gate"].probs.numpy()
 # %%
 # The exact posterior, and the lasso
 # ----------------------------------
-# Given the gates, y is Gaussian. It matters only through its projection on the measurements.
+# Given the gates, y is Gaussian, and its projection on the measurements is all that matters.
 gates = np.array(list(product([0, 1], repeat=x.shape[1])))
 basis, triangle = np.linalg.qr(x)
 target, noise = basis.T @ y, NOISE**2 * np.eye(x.shape[1])
@@ -66,14 +66,19 @@ lasso = LassoCV(random_state=0).fit(x, y).coef_
 print("          fitted   exact   lasso")
 for name, *row in zip(data.feature_names, fitted, exact, lasso, strict=True):
     print(f"{name:<8}", *(f"{number:7.3f}" for number in row))
+joint = (softmax(log_mass) * gates.T) @ gates  # P(both gates open)
+covariance = joint - np.outer(exact, exact)
+correlation = covariance / np.sqrt(np.outer(*2 * [np.diag(covariance)]))
+print(f"exact correlation of the gates s1 and s3: {correlation[4, 6]:.2f}", end=", ")
+print(f"s1 and s4: {correlation[4, 7]:.2f}, s3 and s4: {correlation[6, 7]:.2f}")
 decided = abs(exact - 0.5) > 0.4
 print(f"decided gates: {decided.sum()}, off by at most {abs(fitted - exact)[decided].max():.3f}")
 print(f"other gates: {(~decided).sum()}, off by at most {abs(fitted - exact)[~decided].max():.3f}")
 
 # %%
-# The gates of s1 to s4, measurements of blood fats that say much the same, depend on each other
-# in the posterior. The guide's gates are independent, so that it picks one of the answers: the
-# difference is in the bars of s1, s3 and s4.
+# The measurements s1 to s4 are of blood fats, and their gates depend on each other in the
+# posterior. The guide's gates are independent, so that it picks one of the answers: see the bars of
+# s1, s3 and s4. The lasso has no such probabilities; its coefficients are shown beside them.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 at = np.arange(len(exact))
 left.bar(at - 0.2, exact, 0.4, label="exact posterior")

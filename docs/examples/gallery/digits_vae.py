@@ -8,7 +8,7 @@ A variational autoencoder of scikit-learn's digits: the encoder gives the probab
 of twenty one-hot variables, and the decoder gives those of the pixels. Its codes have 10\\
 :sup:`20` values, too many to sum out. The samples are soft, which is the objective of Jang et
 al.: at temperature 1 it rewards codes that are not discrete at all, and the training objective
-rises while the discrete model stays behind. Annealing closes that gap.
+rises while the discrete model stays behind. Annealing narrows that gap.
 
 The model, the guide and their training are in a module for each framework. From a clone, ``make
 demo`` trains both and compares them; here it is NumPyro's.
@@ -32,7 +32,7 @@ import math
 
 import matplotlib.pyplot as plt
 
-import digits_data  # from docs/examples, as the next two
+import digits_data  # this and the next two are in docs/examples of a clone
 import digits_picture
 import digits_vae_numpyro
 from relaxed_dists.schedules import constant, exponential
@@ -44,9 +44,10 @@ falling = exponential(1.0, rate=math.log(4) / (0.6 * STEPS), floor=0.25)
 # %%
 # Annealed, and held at 1
 # -----------------------
-# Both are evaluated as the discrete model that they mean, on held-out digits: hard codes, exact
-# probabilities, no temperature. The bounds are in nats per image. Independent pixels are a model
-# without a code.
+# Both are evaluated as discrete models, on held-out digits: hard codes, exact probabilities, no
+# temperature. The objective is that of the training digits, with soft codes. All are in nats per
+# image. The importance-weighted bound, of 100 codes an image, depends less on the encoder than the
+# ELBO does, and is higher. Independent pixels are a model without a code.
 objective = {}
 
 
@@ -62,8 +63,8 @@ for name, temperature in {"held at 1": constant(1.0), "annealed": falling}.items
 print(f"independent pixels: {digits_data.independent_pixels(digits)[1].elbo:.2f}")
 
 # %%
-# Held-out digits, what the decoder makes of their most likely code, and images from codes of the
-# prior:
+# After the annealed training: held-out digits, what the decoder makes of their most likely code,
+# and images from codes of the prior:
 shown = digits.test[:SHOWN]
 reconstructions, samples = digits_vae_numpyro.pictures(vae, shown, seed=0)
 figure, axes = plt.subplots(3, 1, figsize=(9, 2.6))
@@ -74,7 +75,8 @@ digits_picture.strip(axes[2], samples, "from the prior")
 plt.show()
 
 # %%
-# Both trainings in both frameworks, as ``make demo`` draws them:
+# The annealed training in both frameworks, and the other one in NumPyro, as ``make demo`` draws
+# them:
 #
 # .. image:: /digits.png
 #    :alt: Digits, what the discrete model makes of them, samples, and the curves of the training.

@@ -4,8 +4,8 @@ Digits with few labels
 
 Twenty labelled digits and 1,280 without a label find two prototypes of each digit.
 
-Each digit is one of twenty prototypes, two for each label, and noise. Which one is a one-hot
-variable. A label that is known masks the prototypes of all other labels, by logits of -inf;
+Each digit is one of twenty prototypes, two for each label, plus noise. A one-hot variable chooses
+the prototype. A label that is known masks the prototypes of all other labels, by logits of -inf;
 ``AutoRelaxed`` then masks the guide by itself. In Pyro, with scikit-learn's digits.
 """
 
@@ -58,7 +58,9 @@ fitted = pyro.param("prototypes").detach()
 # Against the exact gradient
 # --------------------------
 # One site of twenty categories a digit can be summed out, so that the evidence itself can be
-# maximised. That ends higher, and is the way to take for a model as small as this one.
+# maximised. That ends higher, and is the way to take for a model as small as this one. The
+# accuracies are those of 497 digits that were not trained on, so that each has a standard error of
+# 0.016 to 0.018; other labelled digits would change all of them.
 def log_evidence(prototypes):
     joint = dist.Normal(prototypes, NOISE).log_prob(x[:, None]).sum(-1) + prior.log_softmax(-1)
     return joint.logsumexp(-1).sum()

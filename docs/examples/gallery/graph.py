@@ -4,9 +4,10 @@ The graph behind measurements
 
 Gates on the arrows of a graph say which measurements of diabetes patients depend on which.
 
-Eight measurements in an order that an arrow can't go against: age and sex come first, and the
-progress of the disease after a year last. Each is a linear function of those before it, and each
-of the 28 possible arrows has a Bernoulli gate and a weight. In NumPyro.
+Eight measurements stand in an order that no arrow goes against: age and sex come first, and the
+progress of the disease after a year comes last. Each is a linear function of those before it, plus
+normal noise, and each of the 28 possible arrows has a Bernoulli gate and a weight. The order is
+assumed, and an arrow is a dependence in this model, not a cause. In NumPyro.
 """
 
 from itertools import product
@@ -32,7 +33,7 @@ x = np.column_stack([data.data[:, [0, 1, 2, 3, 6, 8, 9]], data.target])
 x = (x - x.mean(0)) / x.std(0)
 N = len(NAMES)
 later, earlier = np.tril_indices(N, -1)
-# The noise of each measurement is what a regression on all those before it leaves.
+# The noise of each measurement is fixed: it is what a regression on all those before it leaves.
 rest = [x[:, i] - x[:, :i] @ np.linalg.lstsq(x[:, :i], x[:, i])[0] for i in range(N)]
 noise = np.std(rest, axis=-1)
 
@@ -57,9 +58,9 @@ bounds = evidence_bounds(key, params, model, guide, jnp.asarray(x), progress_bar
 # %%
 # The exact posterior
 # -------------------
-# Given the order, what comes into one measurement is independent of the others. So the posterior
-# is a sum over the sets of arrows into each, of which there are at most 128, and the weights are
-# integrated out.
+# In the posterior, the arrows into one measurement are independent of the arrows into the others.
+# So there is a sum for each measurement, over the at most 128 sets of arrows into it. The weights
+# are integrated out.
 exact, evidence = np.zeros((N, N)), 0.0
 for i in range(N):
     sets = np.array(list(product([0, 1], repeat=i)))
@@ -100,5 +101,5 @@ for axis, title, probs in zip(axes, ["exact", "annealed SVI"], [exact, fitted], 
 plt.show()
 
 # %%
-# Next: :doc:`gates that are exactly 0 </gates>`. A graph whose order is not known has a
-# posterior of many orders; :doc:`permutations </subsets>` are its distributions.
+# Next: :doc:`gates that are exactly 0 </gates>`. An order that is not known is a latent
+# :doc:`permutation </subsets>`.

@@ -6,8 +6,8 @@ Fifty thousand places are one categorical variable: where did an aircraft start?
 
 Six simulated aircraft fly the same course over the Jacksboro fault, whose heights come with
 Matplotlib, and measure the height of the ground 24 times. Where each started is a one-hot
-variable of 50,000 categories, the points of the map. Its altimeter has an offset, which is
-unknown too. In NumPyro.
+variable of 50,000 categories, points of the map. The offset of each aircraft's altimeter is
+unknown, too. In NumPyro.
 """
 
 import jax
@@ -26,7 +26,7 @@ NOISE, OFFSET, FLIGHTS, TIMES, STEPS = 15.0, 50.0, 6, 24, 300  # deviations in m
 heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"].astype(np.float32)
 rows, columns = (start.ravel() for start in np.mgrid[:250, :200])
 down, right = (np.linspace(0, reach, TIMES).astype(int) for reach in (90, 190))
-# What is measured from each place, in deviations of the noise.
+# The heights that are measured from each place, over the standard deviation of the noise.
 table = (heights[rows[:, None] + down, columns[:, None] + right] - heights.mean()) / NOISE
 K = len(table)
 rng = np.random.default_rng(0)
@@ -38,10 +38,9 @@ x = (table[truth] + offset + rng.normal(0, 1, (FLIGHTS, TIMES))).astype(np.float
 # %%
 # Likelihoods weighted by z
 # -------------------------
-# The log likelihoods of all places are one product of the table and the measurements. Weighted
-# by z they are those of the place that was drawn. The model is linear in z, for which
-# ``StraightThrough`` has the exact gradient, without noise and without a temperature. A sample
-# alone would show the logits one place of 50,000 at a time.
+# The log likelihoods of all places are one product of the table and the measurements. Weighted by z
+# they are that of the place that was drawn. The model is linear in z: for such a model the gradient
+# of ``StraightThrough`` is exact, needs no temperature, and does not vary with the draw of z.
 def model(x, prior, table):
     with numpyro.plate("flights", len(x)):
         z = numpyro.sample("z", OneHotCategorical(logits=prior))
@@ -68,7 +67,7 @@ share = OFFSET**2 / (NOISE**2 + TIMES * OFFSET**2)
 exact = jax.nn.softmax(((share * rest.sum(-1) ** 2) - (rest**2).sum(-1)) / 2)
 for name, p in {"fitted": probs, "exact": np.asarray(exact)}.items():
     right_ones = (p.argmax(-1) == truth).sum()
-    print(f"{name}: {right_ones} of {FLIGHTS} places right, their probabilities", end=" ")
+    print(f"{name}: {right_ones} of {FLIGHTS} right, probabilities of the true places", end=" ")
     print(*(f"{q:.2f}" for q in p[np.arange(FLIGHTS), truth]))
 
 # %%

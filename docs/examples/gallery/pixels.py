@@ -5,9 +5,9 @@ Twelve pixels that tell digits apart
 A subset of twelve pixels out of 64 is learned together with the classifier that reads it.
 
 ``RelaxedSubset`` draws twelve pixels, with ``hard=True`` exactly twelve, and a linear classifier
-sees those alone. The noise of the draw teaches the logits which pixels are worth having. The
-density of a relaxed subset is unknown, so that the site is masked: the objective is the expected
-log likelihood. In NumPyro.
+sees those alone. The gradient through the relaxed draw trains the logits of the pixels. The density
+of a relaxed subset is unknown, so that the site is masked: the objective is the expected log
+likelihood. In NumPyro.
 """
 
 import jax
@@ -56,9 +56,11 @@ learned = np.asarray(Subset(K, logits=result.params["pixel_logits"]).mode) > 0.5
 # %%
 # Other ways to choose
 # --------------------
-# A logistic regression is trained anew on each choice, and tested on digits that were not seen.
-# Choices one by one take the pixels that differ most between digits by themselves, whether or
-# not they say the same as another one.
+# A logistic regression is trained anew on each choice, and tested on 497 digits that were not seen.
+# The choice one by one takes the twelve pixels that each differ most between the digits by
+# themselves, by an F test. On this task it is as good as the learned choice: the accuracies differ
+# by less than their standard errors of 0.015. A subset inside a model is for a case without such a
+# test.
 
 
 def accuracy(pixels):

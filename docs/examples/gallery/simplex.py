@@ -4,11 +4,11 @@ Densities on the simplex
 
 A relaxed category spreads over the triangle at a high temperature and moves to its corners.
 
-The corners of a triangle are three categories, and a point in it is a mixture of them. The
-density of ``RelaxedOneHotCategorical`` is drawn over the whole triangle, at four temperatures;
-300 draws are the dots. Each draw is then rounded to its nearest corner. How often that is the
-first one, the second or the third depends on the probabilities only, and not on the temperature:
-that is what makes annealing possible.
+The corners of a triangle are three categories, and a point in it is a mixture of them. The colour
+is the log density of ``RelaxedOneHotCategorical`` at four temperatures, and the dots are 300 draws.
+Each draw is then rounded to its nearest corner. How often that is the first one, the second or the
+third depends on the probabilities only, and not on the temperature: annealing changes how close to
+a corner the draws are, and not which corner it is.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,7 @@ temperatures = [2.0, 1.0, 0.5, 0.2]
 # %%
 # The triangle's points
 # ---------------------
-# A lattice of points that keeps off the border, where densities are 0 or infinite.
+# A lattice of points that keeps off the border, where densities may be 0 or infinite.
 steps = 80
 first, second = np.mgrid[1:steps, 1:steps].reshape(2, -1)
 inside = first + second < steps
@@ -55,8 +55,9 @@ plt.show()
 # %%
 # The corners' shares
 # -------------------
-# The largest entry of a draw is a category, with exactly the probabilities of the discrete
-# distribution. ``largest`` is its mean size: at 0.2 most draws are nearly one-hot.
+# The category of a draw's largest entry has exactly the probabilities of the discrete distribution:
+# with 100,000 draws, a share has a standard error of at most 0.0016. ``largest`` is the mean of the
+# largest entry, which grows as the temperature falls.
 for temperature in temperatures:
     x = RelaxedOneHotCategorical(torch.tensor(temperature), probs=probs).sample((100_000,))
     shares = x.argmax(-1).bincount() / len(x)

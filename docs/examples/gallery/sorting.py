@@ -4,11 +4,11 @@ Learning to sort digits
 
 A network learns from sorted sets of images to sort digits that it has not seen.
 
-Each set has five images of digits. Shown are the images as they came, and sorted by their
-numbers, which are not told. A network gives each image a score, and the place in the order is a
-latent permutation. Its relaxed value moves the images to their places, which the sorted ones are
-compared with. The density of a relaxed permutation is unknown, so that its site is masked. In
-Pyro.
+A set has images of five different digits. The training sees them in random order and in the order
+of their numbers, and never the numbers themselves. A network gives each image a score, from which
+the logits of a latent permutation are made. Its relaxed value moves the images to places, where
+they are compared with the sorted images. The density of a relaxed permutation is unknown, so that
+its site is masked. In Pyro.
 """
 
 import matplotlib.pyplot as plt
