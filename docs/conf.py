@@ -143,7 +143,10 @@ def formulas(app, what, name, obj, options, lines):
         if line.endswith(" ::"):
             lines[i] = line.removesuffix(" ::")
             end = next(j for j in range(i + 2, len(lines)) if lines[j][:1].strip())
-            lines[i + 1 : end] = ["", ".. math::", *map(latex, lines[i + 1 : end])]
+            block = [latex(line) for line in lines[i + 1 : end]]
+            if "" in block[1:-1]:  # several equations, which stand below each other
+                block = [line.replace(") = ", ") &= ") for line in block]
+            lines[i + 1 : end] = ["", ".. math::", *block]
 
 
 def store(app, error):
