@@ -149,6 +149,12 @@ def formulas(app, what, name, obj, options, lines):
             lines[i + 1 : end] = ["", ".. math::", *block]
 
 
+def depend(app, what, name, obj, options, lines):
+    """Read a page again if the module that has the docstring changes, not the facade alone."""
+    if module := SOURCES.get(tuple(name.rsplit(".", 1))):
+        app.env.note_dependency(sys.modules[module].__file__)
+
+
 def store(app, error):
     """Store the environment again, now with the words of {index}, which the search finds first.
 
@@ -168,5 +174,6 @@ def setup(app):
     """Called by Sphinx."""
     app.connect("doctree-read", rename)
     app.connect("autodoc-process-docstring", formulas)
+    app.connect("autodoc-process-docstring", depend)
     app.connect("build-finished", store)
     app.connect("viewcode-follow-imported", source)
