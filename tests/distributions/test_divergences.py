@@ -213,6 +213,7 @@ def test_memory_in_torch() -> None:
 
 def test_memory_in_jax() -> None:
     """The compiled gradient's temporaries are a few times the logits, for any number of nodes."""
+    pytest.importorskip("numpyro")
     jax = pytest.importorskip("jax")
     from numpyro.distributions import kl_divergence
 
@@ -265,6 +266,7 @@ def test_transformations_in_torch() -> None:
 
 def test_transformations_in_jax() -> None:
     """vmap and jit give the same numbers, and the Hessian is right, to 1e-6."""
+    pytest.importorskip("numpyro")
     jax = pytest.importorskip("jax")
     from numpyro.distributions import kl_divergence
 

@@ -85,6 +85,7 @@ def test_enumerated_elbo_in_pyro() -> None:
 
 def test_missing_values_under_a_mask_in_numpyro() -> None:
     """Masked values may be NaN, as in NumPyro's distributions; gradients are finite."""
+    pytest.importorskip("numpyro")
     jax = pytest.importorskip("jax")
     names, jnp = BACKENDS["numpyro"]().names, jax.numpy
     mask = jnp.array([True, False])
@@ -105,6 +106,7 @@ def test_missing_values_under_a_mask_in_numpyro() -> None:
 @pytest.mark.parametrize("name", DISCRETE)
 def test_vmap_over_an_estimated_law_in_numpyro(name: str) -> None:
     """vmap works since the estimator's temperature is a pytree leaf with the batch shape."""
+    pytest.importorskip("numpyro")
     jax = pytest.importorskip("jax")
     names = BACKENDS["numpyro"]().names
     shape = (4, 3) if name == "OneHotCategorical" else (4,)

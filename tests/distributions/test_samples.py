@@ -271,6 +271,7 @@ def test_float16_draws_stay_in_range(backend: Backend, name: str) -> None:
 
 def test_float16_under_jit_in_numpyro() -> None:
     """Densities of draws and of copies, and modes, are finite, without a warning."""
+    pytest.importorskip("numpyro")
     jax, names = pytest.importorskip("jax"), BACKENDS["numpyro"]().names
 
     @jax.jit

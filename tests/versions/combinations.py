@@ -42,7 +42,7 @@ COMBINATIONS = {
     "torch-lowest": Combination("3.10", "pyro", LOWEST, CUDA),
     "newest": Combination("3.13", BOTH, "", CUDA),
 }
-TOOLS = ["hypothesis", "mpmath", "optax", "pytest", "pytest-xdist"]
+TOOLS = ["hypothesis", "mpmath", "optax", "pytest", "pytest-xdist", "rich"]
 
 WHOLE = "tests/distributions tests/carrier tests/estimators tests/infer tests/devices tests/package"
 # About two minutes on two cores.
