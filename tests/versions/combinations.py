@@ -52,8 +52,16 @@ QUICK = (
     "tests/carrier/test_carrier_handlers.py tests/estimators/test_unbiased.py "
     "tests/infer/test_discretize.py tests/infer/test_exact.py"
 )
-# funsor hashes JAX's tracers, and expects the error of JAX 0.4.36 and later; 0.4.35 warns.
-WARNINGS = ["-W", "ignore:unhashable type:FutureWarning"]
+# What dependencies say of each other, or of Python.
+WARNINGS = [
+    # funsor hashes JAX's tracers, and expects the error of JAX 0.4.36 and later; 0.4.35 warns.
+    *("-W", "ignore:unhashable type:FutureWarning"),
+    # Since torch 2.14: by torch's own forward mode, and by Pyro's JitTrace_ELBO.
+    *("-W", "ignore:`torch.jit.script` is deprecated:FutureWarning"),
+    *("-W", "ignore:`torch.jit.trace` is deprecated:FutureWarning"),
+    # Before Python 3.13.1, by torch.compile of 2.14.
+    *("-W", "ignore:Guards may run slower on Python:RuntimeWarning"),
+]
 
 
 def bounds(extras: str) -> list[str]:
