@@ -71,13 +71,20 @@ def tell_funsor(cls: Any) -> None:
 def inspecting(framework: str) -> bool:
     """Whether the call comes from the framework's inspection of a model, as by render_model.
 
-    An inspection needs to know which arrays a density depends on, not the density itself. The
-    frameworks do not tell a distribution of an inspection, so this function walks up the Python
-    stack. Walking is slow, so the function should be called only before an error is raised.
+    An inspection needs to know which arrays a density depends on, not the density itself.
+    """
+    return called_from(f"{framework}.infer.inspect")
+
+
+def called_from(module: str) -> bool:
+    """Whether a function of a module is on the Python stack.
+
+    The frameworks do not tell a distribution or a handler which algorithm runs the model, so this
+    function walks up the stack. Walking is slow, so call it only where something may be wrong.
     """
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_globals.get("__name__") == f"{framework}.infer.inspect":
+        if frame.f_globals.get("__name__") == module:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False

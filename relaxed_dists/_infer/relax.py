@@ -1,12 +1,13 @@
 """The parts of relax and of the reparameterisations that both backends share."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from relaxed_dists import _errors
-from relaxed_dists._distributions import formulas
+from relaxed_dists._distributions import formulas, machinery
 from relaxed_dists._infer import pairing
 from relaxed_dists._infer.sites import Sites
 from relaxed_dists._ops import Array, Ops
@@ -56,6 +57,21 @@ def relaxed(
     cls = classes[0] if one_hot else classes[1]
     made = cls(temperature, logits=discrete.logits, validate_args=base._validate_args)
     return sites.rewrapped(fn, lambda _: made), one_hot
+
+
+class Reparam:
+    """The arguments of RelaxedReparam."""
+
+    def __init__(self, temperature: Any, hard: bool = False) -> None:
+        self.temperature = temperature
+        self.hard = hard
+        self._warned = False
+
+    def _check_hard(self, name: str, kernels: str) -> None:
+        """Warn once if the site is hard and functions of the module ``kernels`` run the model."""
+        if self.hard and not self._warned and machinery.called_from(kernels):
+            self._warned = True
+            warnings.warn(hard_under_hmc(name), stacklevel=2)
 
 
 class Chosen:
@@ -110,6 +126,16 @@ def given_outside(site: str, handler: str) -> ValueError:
         f"{handler} got a value for the site {site!r} outside the relaxed model, where its value "
         f"is computed from the site '{site}_relaxed'; expected a value for that one, a log or a "
         f"logit. {remedy}"
+    )
+
+
+def hard_under_hmc(site: str) -> str:
+    """The warning about hard values of a relaxed site under HMC or NUTS."""
+    return (
+        f"HMC or NUTS got the site {site!r}, relaxed with hard=True: the density jumps where the "
+        "value does, its gradient is that of other, soft values, and so the steps become tiny and "
+        "the chain hardly moves; expected hard=False. Leave hard out, or sum the site out. "
+        "See docs/how-to/nuts.md."
     )
 
 

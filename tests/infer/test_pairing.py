@@ -159,6 +159,37 @@ def test_hmc_runs_on_the_relaxed_model(language: Language) -> None:
     assert np.isfinite(draws["z_relaxed"]).all()
 
 
+@pytest.mark.parametrize("kernel", ["HMC", "NUTS"])
+def test_hmc_warns_of_hard_values(language: Language, kernel: str) -> None:
+    """HMC warns once of hard relaxed values, by relax and by RelaxedReparam; SVI does not."""
+    names, zero = language.backend.names, language.backend.array(0.0)
+
+    def model() -> None:
+        z = language.sample("z", names.Bernoulli(logits=zero))
+        language.sample("x", language.normal(z, zero + 1), obs=zero)
+
+    def ways() -> list[Any]:
+        found = [names.relax(model, 0.5, hard=True)]
+        if language.backend.framework == "numpyro":  # Pyro's reparam needs an initial value
+            config = {"z": names.RelaxedReparam(0.5, hard=True)}
+            found.append(language.backend.handlers.reparam(model, config=config))
+        return found
+
+    for relaxed in ways():
+        with pytest.warns(UserWarning, match="the site 'z', relaxed with hard=True") as caught:
+            language.hmc(kernel, relaxed)
+        assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for relaxed in ways():
+            language.first_step(
+                lambda temperature, relaxed=relaxed: relaxed(),
+                lambda temperature: language.sample(
+                    "z_relaxed", names.LogitRelaxedBernoulli(0.5, logits=language.param("w"))
+                ),
+            )
+
+
 def test_hmc_enumerates_a_plain_site(language: Language) -> None:
     """A site without an estimator is discrete and enumerable, like the framework's own."""
     names, zero = language.backend.names, language.backend.array(0.0)

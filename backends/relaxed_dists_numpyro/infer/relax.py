@@ -60,7 +60,7 @@ def _refuse_given(name: str, fn: Any) -> None:
             raise _relax.given_outside(name, title)
 
 
-class RelaxedReparam(Reparam):
+class RelaxedReparam(_relax.Reparam, Reparam):
     """Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
     A one-hot site ``z`` becomes a site ``z_relaxed`` of `ExpRelaxedOneHotCategorical` (in log
@@ -75,7 +75,8 @@ class RelaxedReparam(Reparam):
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
             Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
             and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
-            draws at 1e4, and in 1 of 10 at 2**20).
+            draws at 1e4, and in 1 of 10 at 2**20). HMC and NUTS need False, and True makes them
+            warn: the gradient of hard values is not that of their density.
 
     Raises:
         ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
@@ -96,10 +97,6 @@ class RelaxedReparam(Reparam):
         [('z_relaxed', 'sample'), ('z', 'deterministic')]
     """
 
-    def __init__(self, temperature: Any, hard: bool = False) -> None:
-        self.temperature = temperature
-        self.hard = hard
-
     def __call__(self, name: str, fn: Any, obs: Any) -> tuple[Any, Any]:
         """Draw the auxiliary site; NumPyro's ``reparam`` handler calls this method.
 
@@ -116,6 +113,7 @@ class RelaxedReparam(Reparam):
             return fn, obs
         around, one_hot = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
         _refuse_given(name, fn)
+        self._check_hard(name, "numpyro.infer.hmc")
         y = numpyro.sample(f"{name}_relaxed", around)
         return None, constrained(ops, y, one_hot, self.hard)
 
@@ -142,7 +140,8 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
             Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
             and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
-            draws at 1e4, and in 1 of 10 at 2**20).
+            draws at 1e4, and in 1 of 10 at 2**20). HMC and NUTS need False, and True makes them
+            warn: the gradient of hard values is not that of their density.
 
     Raises:
         ValueError: If a latent discrete site is neither one-hot nor Bernoulli, a named site is not

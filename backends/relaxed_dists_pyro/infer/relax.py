@@ -78,7 +78,7 @@ def inside(value: Tensor, one_hot: bool) -> Tensor:
     return value.clamp(NEAR, 1 - NEAR).logit()
 
 
-class RelaxedReparam(Reparam):
+class RelaxedReparam(_relax.Reparam, Reparam):
     """Relaxes one latent discrete site: its value is computed from a relaxed auxiliary site.
 
     A one-hot site ``z`` becomes a site ``z_relaxed`` of `ExpRelaxedOneHotCategorical` (in log
@@ -96,7 +96,8 @@ class RelaxedReparam(Reparam):
         hard: Whether the value is one-hot, or 0 or 1, with the gradient of the soft value.
             Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
             and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
-            draws at 1e4, and in 1 of 10 at 2**20).
+            draws at 1e4, and in 1 of 10 at 2**20). HMC and NUTS need False, and True makes them
+            warn: the gradient of hard values is not that of their density.
 
     Raises:
         ValueError: If the site is neither one-hot nor Bernoulli, the temperature is not positive or
@@ -116,10 +117,6 @@ class RelaxedReparam(Reparam):
         ['z_relaxed']
     """
 
-    def __init__(self, temperature: Any, hard: bool = False) -> None:
-        self.temperature = temperature
-        self.hard = hard
-
     def apply(self, msg: Any) -> Any:
         """Draw the auxiliary site; Pyro's ``reparam`` handler calls this method.
 
@@ -134,6 +131,7 @@ class RelaxedReparam(Reparam):
         if msg["is_observed"] or isinstance(sites.innermost(fn), RelaxedDistribution):
             return msg
         around, one_hot = _relax.relaxed(sites, _CLASSES, name, fn, self.temperature)
+        self._check_hard(name, "pyro.infer.mcmc.hmc")
         if value is None:
             _refuse_given(name, fn)
             y = pyro.sample(f"{name}_relaxed", around)
@@ -239,7 +237,8 @@ def relax(
         hard: Whether values are one-hot, or 0 or 1, with the gradient of the soft values.
             Take temperatures up to 1e4. Above 1e4 the largest entries round to the same float32,
             and the first of them becomes 1, perhaps a wrong one (with 10 categories, in 1 of 1,000
-            draws at 1e4, and in 1 of 10 at 2**20).
+            draws at 1e4, and in 1 of 10 at 2**20). HMC and NUTS need False, and True makes them
+            warn: the gradient of hard values is not that of their density.
 
     Returns:
         The relaxed model; or the handler, if there is no model.
