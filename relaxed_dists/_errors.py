@@ -110,6 +110,21 @@ def bad_shape(scorer: str, shape: Sequence[int], expected: Sequence[int]) -> Val
     )
 
 
+def wrong_argument(call: str, name: str, got: Any, expected: str) -> ValueError:
+    """The error about an argument of the wrong type, as if another argument was left out.
+
+    Args:
+        call: The function with its arguments, as the user should write it.
+        name: The name of the argument.
+        got: The argument.
+        expected: What the argument should be.
+    """
+    return ValueError(
+        f"{call.partition('(')[0]} got {name} of type {type(got).__name__}; expected {expected}. "
+        f"Write {call}."
+    )
+
+
 def not_a_key(key: Any) -> ValueError:
     """The error about an argument that is not exactly one random key."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)

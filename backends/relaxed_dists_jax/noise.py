@@ -53,6 +53,15 @@ def checked_key(key: Any) -> Any:
     return key
 
 
+def is_key(key: Any) -> bool:
+    """Whether an object is one random key."""
+    try:
+        checked_key(key)
+    except ValueError:
+        return False
+    return True
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def _threefry(key: Array, number: int) -> Array:
     """A flat array of random words of 32 bits.

@@ -405,6 +405,47 @@ def test_a_traced_call_is_refused(backend: Backend, name: str, transform: str) -
         traced(x)
 
 
+def test_a_call_without_its_first_arguments() -> None:
+    """NumPyro's functions say which argument is wrong, and end in the call with all arguments."""
+    pytest.importorskip("numpyro")
+    pytest.importorskip("funsor")
+    import jax
+    import numpyro
+    from numpyro.infer import Trace_ELBO
+
+    from relaxed_dists.numpyro import AnnealedSVI, evidence_bounds, exact_evidence
+
+    def model(x: Any) -> None:
+        loc = numpyro.param("loc", 0.0)
+        numpyro.sample("x", numpyro.distributions.Normal(loc, 1.0), obs=x)
+
+    def guide(x: Any) -> None:
+        pass
+
+    key, params, x = jax.random.key(0), {"loc": 0.0}, np.ones(3)
+    svi = AnnealedSVI(model, guide, numpyro.optim.Adam(0.1), Trace_ELBO())
+    bounds = r"evidence_bounds\(rng_key, params, model, guide, \.\.\.\)"
+    exact = r"exact_evidence\(params, model, \.\.\.\)"
+    run = r"AnnealedSVI\.run\(rng_key, num_steps, \.\.\.\)"
+    init = r"AnnealedSVI\.init\(rng_key, \.\.\.\)"
+    calls: list[tuple[Callable[[], Any], str, str]] = [
+        (lambda: evidence_bounds(params, model, guide, x), "rng_key of type dict", bounds),
+        (lambda: evidence_bounds(key, model, guide, x), "params of type function", bounds),
+        (lambda: evidence_bounds(key, params, model, x), "guide of type ndarray", bounds),
+        (lambda: exact_evidence(model, x), "params of type function", exact),
+        (lambda: exact_evidence(params, x), "model of type ndarray", exact),
+        (lambda: svi.run(200, x), "rng_key of type int", run),
+        (lambda: svi.init(x), "rng_key of type ndarray", init),
+    ]
+    for call, got, whole in calls:
+        name = whole.partition(r"\(")[0]
+        with pytest.raises(ValueError, match=rf"^{name} got {got}; expected .*\. Write {whole}\.$"):
+            call()
+    kwargs = {"num_samples": 2, "progress_bar": False}
+    for good in (key, jax.random.key_data(key)):  # both kinds of keys
+        assert np.isfinite(evidence_bounds(good, params, model, guide, x, **kwargs).elbo)
+
+
 def test_whole_floats_are_numbers_of_samples(language: Language) -> None:
     """1e1 samples in chunks of 4.0 give what 10 samples in chunks of 4 give."""
     model, guide = mixture(language)

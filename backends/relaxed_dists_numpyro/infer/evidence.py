@@ -17,6 +17,7 @@ from relaxed_dists._infer.svi import accepting
 from relaxed_dists_jax.input import known
 
 from ..distributions import sites as _sites_module
+from .arguments import check_arguments
 from .discretize import discretize
 from .svi import _unwrap
 
@@ -138,6 +139,8 @@ def evidence_bounds(
         >>> round(bounds.elbo, 1), round(bounds.importance_weighted, 1)  # exactly -1.169, -1.138
         (-1.2, -1.1)
     """
+    call = "evidence_bounds(rng_key, params, model, guide, ...)"
+    check_arguments(call, rng_key=rng_key, params=params, model=model, guide=guide)
     num_samples, chunk_size = evidence.whole(num_samples, chunk_size)
     key, rng_key = random.split(rng_key)
     arrays, given = with_arrays("evidence_bounds", args, kwargs, key, params)

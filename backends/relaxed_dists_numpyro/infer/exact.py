@@ -12,6 +12,7 @@ from relaxed_dists._infer import evidence as _evidence
 from relaxed_dists._infer.svi import tolerant
 
 from ..distributions import sites as _sites
+from .arguments import check_arguments
 from .discretize import discretize
 from .evidence import fetched, with_arrays
 from .svi import _unwrap
@@ -65,6 +66,7 @@ def exact_evidence(
         from numpyro.contrib.funsor.infer_util import log_density
     except ImportError as error:
         raise _errors.no_funsor_enumeration() from error
+    check_arguments("exact_evidence(params, model, ...)", params=params, model=model)
     arrays, given = with_arrays("exact_evidence", args, kwargs, jnp.zeros(()), params)
     if "temperature" in kwargs:
         model = tolerant(model, _unwrap)

@@ -19,6 +19,7 @@ from numpyro.util import not_jax_tracer
 from relaxed_dists._infer import paths, svi
 
 from . import checkpoint
+from .arguments import check_arguments
 from .pairing import Pairing
 from .paths import check_svi, pathwise
 
@@ -172,6 +173,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         **kwargs: Any,
     ) -> SVIState:
         """The initial state, at the temperature of step 0. See SVI for Args and Returns."""
+        check_arguments("AnnealedSVI.init(rng_key, ...)", rng_key=rng_key)
         kwargs = self._with_temperature(0, kwargs)
         svi.check_given((self.model, self.guide), args, {**self.static_kwargs, **kwargs})
         sites = Pairing(self.allow_mixed)
@@ -266,6 +268,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         Raises:
             ValueError: If the schedule yields a temperature that is not positive in these steps.
         """
+        check_arguments("AnnealedSVI.run(rng_key, num_steps, ...)", rng_key=rng_key)
         if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
             # The loop is traced, so all its temperatures are checked before it starts.
             first = 0 if init_state is None else self.steps(init_state)
