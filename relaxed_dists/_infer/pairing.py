@@ -3,7 +3,8 @@
 The kinds are "relaxed", "discrete" and "estimated", which is discrete with an estimator.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from relaxed_dists._errors import mixed
@@ -35,6 +36,18 @@ class Pairs:
         kinds = {name: {kind for kind, _ in seen} for name, seen in self._seen.items()}
         return sorted(name for name, found in kinds.items() if found == {"discrete"})
 
+    @contextmanager
+    def explain_no_estimator(self, loss: str) -> Iterator[None]:
+        """Name the sites in the error of a loss that needs a gradient through all values."""
+        try:
+            yield
+        except NotImplementedError as error:
+            # A part of Pyro's message, which names no site.
+            sites = self.without_gradient() if "fully reparam" in str(error) else []
+            if not sites:
+                raise
+            raise NotImplementedError(no_estimator(loss, sites)) from error
+
     def names(self) -> list[str]:
         """The names of all discrete, estimated and relaxed sites."""
         return sorted(self._seen)
@@ -45,7 +58,15 @@ class Pairs:
         return not kinds.isdisjoint({"relaxed", "estimated"})
 
 
-# The functions below make the errors of this module.
+# The functions below make the errors and warnings of this module.
+
+
+def no_estimator(loss: str, sites: list[str]) -> str:
+    """The text about discrete sites that a loss can't train, since the guide has no estimator."""
+    return (
+        f"SVI with {loss} does not support the discrete latent sites {sites}: their guide has no "
+        "estimator. Give it one, such as GumbelSoftmax(temperature), or take LeaveOneOut_ELBO."
+    )
 
 
 def not_names(name: str, field: str, sites: object) -> ValueError:

@@ -72,7 +72,11 @@ def messages() -> set[str]:
             if isinstance(call, ast.Call) and call.args and call not in seen:
                 seen.add(call)
                 first, kind = call.args[0], last(call.func)
-                if kind == "warn" and isinstance(first, ast.Call):  # a function makes the text
+                if (
+                    kind in RAISED
+                    and isinstance(first, ast.Call)  # a function makes the text
+                    and last(first.func) in FUNCTIONS
+                ):
                     (made,) = [
                         n.value
                         for n in ast.walk(FUNCTIONS[last(first.func)])

@@ -264,3 +264,41 @@ def test_numpyro_warns_of_plain_sites_only(backend: Backend, language: Language)
         language.first_step(*both(language, plain, estimated))
     with pytest.warns(UserWarning, match=r"the discrete latent sites \['z'\]: their guide has no"):
         language.first_step(*both(language, plain, plain))
+
+
+def test_a_guide_without_an_estimator_under_pyros_mean_field_elbo(
+    backend: Backend, language: Language
+) -> None:
+    """Pyro's error names no site; this one names those whose guide has no estimator."""
+    if backend.framework == "numpyro":
+        pytest.skip("NumPyro warns of such sites, and names them")
+    plain, estimated = distributions(language)["discrete"][:2]
+    names = backend.names
+
+    def fn(distribution: Any) -> Callable[..., None]:
+        def call() -> None:
+            language.param("w")
+            language.sample("a", plain)
+            language.sample("b", distribution)
+            language.sample("c", distribution)
+
+        return call
+
+    def svi(guide: Any) -> Any:
+        loss = backend.infer.TraceMeanField_ELBO()
+        return names.AnnealedSVI(fn(plain), guide, language.adam(0.1), loss)
+
+    text = r"SVI with TraceMeanField_ELBO .* sites \['a', 'b', 'c'\]: their guide has no estimator"
+    for method in ("step", "evaluate_loss", "step"):
+        with pytest.raises(NotImplementedError, match=text):
+            getattr(svi(fn(plain)), method)()
+    with pytest.raises(NotImplementedError, match=r"sites \['a'\]: their guide"):
+        svi(fn(estimated)).step()
+    # Another error of the same kind is left as it is.
+    with pytest.raises(NotImplementedError, match="mine"):
+        svi(fail).step()
+
+
+def fail() -> None:
+    """A guide that raises an error of its own."""
+    raise NotImplementedError("mine")

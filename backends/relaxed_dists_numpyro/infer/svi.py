@@ -17,6 +17,7 @@ from numpyro.primitives import Messenger
 from numpyro.util import not_jax_tracer
 
 from relaxed_dists._infer import paths, svi
+from relaxed_dists._infer.pairing import no_estimator
 
 from . import checkpoint
 from .arguments import check_arguments
@@ -192,12 +193,7 @@ class AnnealedSVI(svi.Annealed, SVI):
             check_svi(params, self.model, self.guide, args, {**self.static_kwargs, **kwargs})
         plain = sites.without_gradient()
         if plain and not self.loss.can_infer_discrete:
-            warnings.warn(
-                f"SVI with {type(self.loss).__name__} does not support the discrete latent sites "
-                f"{plain}: their guide has no estimator. Give it one, such as "
-                "GumbelSoftmax(temperature), or take LeaveOneOut_ELBO.",
-                stacklevel=2,
-            )
+            warnings.warn(no_estimator(type(self.loss).__name__, plain), stacklevel=2)
         return state
 
     def update(self, svi_state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, jax.Array]:

@@ -1,7 +1,8 @@
 """SVI with an annealed temperature."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from pyro.optim import PyroOptim
 from pyro.poutine.messenger import _bound_partial
 
 from relaxed_dists._infer import paths
-from relaxed_dists._infer.svi import Annealed, Temperature, check_given, entries, mapped
+from relaxed_dists._infer.svi import Annealed, Temperature, check_given, entries, mapped, title
 
 from . import checkpoint
 from .pairing import Pairing
@@ -175,13 +176,19 @@ class AnnealedSVI(Annealed, infer.SVI):
         self._register_loaded(*args, **kwargs)
         self._first = False
         soft = self._pairing.names if self._pathwise else lambda: None
-        with paths.explain_index("AnnealedSVI", soft), self._pairing:
+        with paths.explain_index("AnnealedSVI", soft), self._checked():
             loss: float = super().step(*args, **kwargs)
         if not self.steps and self._pathwise and self._pairing.carry_gradients():
             # The check runs after the step, so that the check does not change the step.
             check_svi(self.model, self.guide, args, kwargs)
         self.steps += 1
         return loss
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """A context that checks the sites of guide and model."""
+        with self._pairing.explain_no_estimator(title(self.loss)), self._pairing:
+            yield
 
     def _register_loaded(self, *args: Any, **kwargs: Any) -> None:
         """Let model and guide register the loaded parameters, in the first call after a load."""
@@ -201,7 +208,7 @@ class AnnealedSVI(Annealed, infer.SVI):
         """
         kwargs = self._annealed(args, kwargs)
         self._register_loaded(*args, **kwargs)
-        with self._pairing:
+        with self._checked():
             loss: float = super().evaluate_loss(*args, **kwargs)
         return loss
 
