@@ -3,6 +3,7 @@
 The kinds are "relaxed", "discrete" and "estimated", which is discrete with an estimator.
 """
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ class Pairs:
             raise not_names("AnnealedSVI", "allow_mixed", allow_mixed)
         self._sites, self._allowed = sites, frozenset(allow_mixed)
         self._seen: dict[str, list[tuple[str, str]]] = {}
+        self._rounded: set[str] = set()
 
     def note(self, name: str, fn: Any) -> str | None:
         """Note a site and return its kind; refuse a site that is both relaxed and discrete."""
@@ -27,6 +29,8 @@ class Pairs:
         if kind is not None:
             seen = self._seen.setdefault(name, [])
             seen.append((kind, distribution))
+            if self._sites.rounds(fn):
+                self._rounded.add(name)
             if name not in self._allowed and len({kind == "relaxed" for kind, _ in seen}) > 1:
                 raise mixed(name, model=distribution, guide=seen[0][1])
         return kind
@@ -48,6 +52,11 @@ class Pairs:
                 raise
             raise NotImplementedError(no_estimator(loss, sites)) from error
 
+    def warn_of_rounded(self) -> None:
+        """Warn of sites whose relaxed values the framework's own distributions round."""
+        if self._rounded:
+            warnings.warn(rounded(sorted(self._rounded)), stacklevel=3)
+
     def names(self) -> list[str]:
         """The names of all discrete, estimated and relaxed sites."""
         return sorted(self._seen)
@@ -66,6 +75,16 @@ def no_estimator(loss: str, sites: list[str]) -> str:
     return (
         f"SVI with {loss} does not support the discrete latent sites {sites}: their guide has no "
         "estimator. Give it one, such as GumbelSoftmax(temperature), or take LeaveOneOut_ELBO."
+    )
+
+
+def rounded(sites: list[str]) -> str:
+    """The warning about relaxed distributions of the framework, which round their values."""
+    return (
+        f"AnnealedSVI got the sites {sites}, drawn from the framework's own relaxed distributions, "
+        "which round their values: at low temperatures the ELBO and its gradient are wrong, "
+        "without an error; expected this library's distributions, which are exact there. Import "
+        "the class of the same name from relaxed_dists. See docs/moving.md."
     )
 
 

@@ -70,6 +70,23 @@ def test_the_right_pairs_are_not_refused(language: Language) -> None:
     language.first_step(*both(language, kinds["discrete"][2], kinds["discrete"][1]))
 
 
+def test_relaxed_distributions_that_round_get_a_warning(language: Language) -> None:
+    """AnnealedSVI warns of the framework's own, also on both sides, and not of this library's."""
+    names, dist, half = language.backend.names, language.backend.dist, language.backend.array(0.5)
+    rounding = [dist.RelaxedBernoulli(half, probs=half)]
+    exact = [names.RelaxedBernoulli(0.5, half), names.RelaxedBernoulliStraightThrough(0.5, half)]
+    if language.backend.framework == "pyro":
+        rounding.append(dist.RelaxedBernoulliStraightThrough(half, probs=half))
+    for distribution in rounding:
+        with pytest.warns(UserWarning, match=r"the sites \['z'\], drawn from the") as caught:
+            language.first_step(*both(language, distribution, distribution))
+        assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for distribution in exact:
+            language.first_step(*both(language, distribution, distribution))
+
+
 def test_a_mixture_asked_for_by_name(language: Language) -> None:
     """allow_mixed with the site's name allows it; another name does not."""
     kinds = distributions(language)

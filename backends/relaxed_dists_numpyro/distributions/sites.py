@@ -67,6 +67,11 @@ def straight_through(base: Any) -> bool:
     return isinstance(base, LogitsDistribution) and base._family.needs_sample
 
 
+def rounds(fn: Any) -> bool:
+    """Whether a site is of the framework's own relaxed classes, which score rounded values."""
+    return isinstance(innermost(fn), dist.RelaxedBernoulliLogits)
+
+
 def kind(fn: Any) -> str | None:
     """A site's kind: "relaxed", "discrete", "estimated" (discrete with an estimator), else None.
 

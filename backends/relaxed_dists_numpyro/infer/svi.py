@@ -191,6 +191,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         if pathwise(self.loss) and sites.carry_gradients():
             params = {**self.get_params(state), **(state.mutable_state or {})}
             check_svi(params, self.model, self.guide, args, {**self.static_kwargs, **kwargs})
+        sites.warn_of_rounded()
         plain = sites.without_gradient()
         if plain and not self.loss.can_infer_discrete:
             warnings.warn(no_estimator(type(self.loss).__name__, plain), stacklevel=2)

@@ -178,6 +178,8 @@ class AnnealedSVI(Annealed, infer.SVI):
         soft = self._pairing.names if self._pathwise else lambda: None
         with paths.explain_index("AnnealedSVI", soft), self._checked():
             loss: float = super().step(*args, **kwargs)
+        if not self.steps:
+            self._pairing.warn_of_rounded()
         if not self.steps and self._pathwise and self._pairing.carry_gradients():
             # The check runs after the step, so that the check does not change the step.
             check_svi(self.model, self.guide, args, kwargs)
