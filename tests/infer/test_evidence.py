@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -444,6 +445,37 @@ def test_a_call_without_its_first_arguments() -> None:
     kwargs = {"num_samples": 2, "progress_bar": False}
     for good in (key, jax.random.key_data(key)):  # both kinds of keys
         assert np.isfinite(evidence_bounds(good, params, model, guide, x, **kwargs).elbo)
+
+
+def test_buffers_of_modules_are_restored() -> None:
+    """In training mode a BatchNorm's running means stay those of the training; noise goes on."""
+    pytest.importorskip("pyro")
+    import pyro
+    import torch
+
+    from relaxed_dists.pyro import Bernoulli, evidence_bounds, exact_evidence
+
+    norm = torch.nn.BatchNorm1d(1)
+    x = torch.tensor([3.0, 4.0, 5.0])
+
+    def program(observed: bool) -> None:
+        logits = norm(x[:, None])[:, 0]
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", Bernoulli(logits=logits))
+            if observed:
+                pyro.sample("x", pyro.distributions.Normal(z, 1.0), obs=x)
+
+    model, guide = partial(program, True), partial(program, False)
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    pyro.set_rng_seed(0)
+    kwargs = {"num_samples": 4, "progress_bar": False}
+    first, second = (evidence_bounds(model, guide, **kwargs).elbo for _ in range(2))
+    assert first != second
+    exact_evidence(model)
+    for name, buffer in norm.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    norm(x[:, None])  # a call outside changes them
+    assert not torch.equal(norm.running_mean, before["running_mean"])
 
 
 def test_whole_floats_are_numbers_of_samples(language: Language) -> None:

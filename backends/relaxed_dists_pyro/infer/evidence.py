@@ -20,6 +20,7 @@ from ..distributions import sites as _sites_module
 from .discretize import discretize
 from .generators import rng_state, set_rng_state
 from .paths import traces as traces_of
+from .paths import unchanged_buffers
 from .svi import _unwrap
 
 
@@ -29,6 +30,7 @@ def _sites(traces: list[poutine.Trace]) -> list[evidence.Signed]:
 
 
 @torch.no_grad()
+@unchanged_buffers()
 def evidence_bounds(
     model: Callable[..., Any],
     guide: Callable[..., Any],
@@ -56,6 +58,9 @@ def evidence_bounds(
 
     The samples come from Pyro's global generators. Within ``pyro.poutine.seed(rng_seed=0)`` they
     are the same in each call, and a training around the call keeps its own noise.
+
+    Buffers of modules, such as the running means of a BatchNorm, are restored at the end. In
+    training mode a module computes with dropout and its batch's statistics: call ``eval()`` first.
 
     Args:
         model: A Pyro model.

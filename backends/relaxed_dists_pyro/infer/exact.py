@@ -14,6 +14,7 @@ from relaxed_dists._infer.svi import tolerant
 
 from ..distributions import sites as _sites
 from .discretize import discretize
+from .paths import unchanged_buffers
 from .svi import _unwrap
 
 
@@ -26,6 +27,7 @@ class _Unmasked(Messenger):
 
 
 @torch.no_grad()
+@unchanged_buffers()
 def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
     r"""The log evidence of a discrete model, summed over all values of its latent sites.
 
@@ -35,6 +37,8 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
 
     A mask at a latent site is ignored: all values of the site count with their probabilities. So
     the site adds nothing where the data that depend on it are masked too.
+
+    Buffers of modules, such as the running means of a BatchNorm, are restored at the end.
 
     Args:
         model: A Pyro model without continuous latent sites.

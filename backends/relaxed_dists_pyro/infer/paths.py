@@ -52,25 +52,34 @@ class _Replaced(Messenger):
 
 
 @contextmanager
-def _unchanged() -> Iterator[None]:
-    """Restore the random generators and the modules' buffers at the end of the ``with`` block."""
+def unchanged_buffers() -> Iterator[None]:
+    """Restore the buffers of all modules that are called in the ``with`` block at its end."""
     saved: dict[int, tuple[Tensor, Tensor]] = {}
 
     def save(module: Any, args: Any) -> None:
         for buffer in module.buffers(recurse=False):
             saved.setdefault(id(buffer), (buffer, buffer.clone()))
 
-    state = rng_state()
     hook = torch.nn.modules.module.register_module_forward_pre_hook(save)
     try:
         yield
     finally:
         hook.remove()
-        set_rng_state(state)
         with torch.no_grad():
             for buffer, before in saved.values():
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    """Restore the random generators and the modules' buffers at the end of the ``with`` block."""
+    state = rng_state()
+    try:
+        with unchanged_buffers():
+            yield
+    finally:
+        set_rng_state(state)
 
 
 Change = Callable[[Any], Any]
