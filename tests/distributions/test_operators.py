@@ -258,6 +258,8 @@ def test_second_derivatives() -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_forward_mode() -> None:
     """Compiled code that has run with operators computes forward derivatives, without them."""
+    if torch.__version__ >= "2.14":
+        pytest.skip("since torch 2.14, torch.compile refuses dual tensors")
 
     def f(x: Any) -> Any:
         return pyro.RelaxedOneHotCategorical(0.5, logits=x).log_prob(torch.full((5, 4), 0.25))
