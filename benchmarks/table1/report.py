@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.table1.runs import (
     BOUNDS,
@@ -34,12 +35,12 @@ def label(estimator: str) -> str:
 
 
 def cell(found: Sequence[Result]) -> str:
-    """The mean over seeds and its standard error; with one seed, that of the choice of images."""
-    bounds = np.array([result["test"]["bound"] for result in found])
-    if len(bounds) == 1:
-        return f"{bounds[0]:.1f} ± {found[0]['test']['error']:.1f}, one seed"
-    error = bounds.std(ddof=1) / len(bounds) ** 0.5
-    return f"{bounds.mean():.1f} ± {error:.1f}, {len(bounds)} seeds"
+    """The mean over seeds and its standard error, by the choice of images and by the seeds."""
+    bounds, errors = np.array([[r["test"]["bound"], r["test"]["error"]] for r in found]).T
+    error, seeds = errors.mean(), "one seed"  # all seeds have the same images
+    if len(found) > 1:
+        error, seeds = np.hypot(error, stats.sem(bounds)), f"{len(found)} seeds"
+    return f"{bounds.mean():.1f} ± {error:.1f}, {seeds}"
 
 
 def table(found: Iterable[Result], markdown: bool) -> None:

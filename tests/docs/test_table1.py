@@ -92,9 +92,9 @@ def test_bad_combinations(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
 
 
 def test_a_cell_is_the_mean_of_its_seeds() -> None:
-    """Three seeds give the mean and its standard error."""
+    """Three seeds give the mean, and its error by the images and by the seeds."""
     found = [{"test": {"bound": x, "error": 0.4}} for x in (99.0, 100.0, 104.0)]
-    assert report.cell(found) == "101.0 ± 1.5, 3 seeds"  # the deviation is 2.65
+    assert report.cell(found) == "101.0 ± 1.6, 3 seeds"  # the deviation is 2.65
     assert report.cell(found[:1]) == "99.0 ± 0.4, one seed"
 
 
