@@ -62,6 +62,8 @@ lint: $(STAMP) ## Check style and types
 lines: ## Count the lines of code of each room of the source
 	@$(PYTHON) tests/package/code_lines.py
 
+# Two threads wait for each other where another program runs: a page of the gallery then takes minutes.
+docs docs-serve docs-test: export OMP_NUM_THREADS = 1
 docs: $(STAMP) ## Build docs/_build/html and run the gallery and the examples in the pages
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
