@@ -119,9 +119,10 @@ def wrong_argument(call: str, name: str, got: Any, expected: str) -> ValueError:
         got: The argument.
         expected: What the argument should be.
     """
+    shape = f" and shape {got.shape}" if hasattr(got, "shape") else ""
     return ValueError(
-        f"{call.partition('(')[0]} got {name} of type {type(got).__name__}; expected {expected}. "
-        f"Write {call}."
+        f"{call.partition('(')[0]} got {name} of type {type(got).__name__}{shape}; "
+        f"expected {expected}. Write {call}."
     )
 
 

@@ -424,6 +424,7 @@ def test_a_call_without_its_first_arguments() -> None:
         pass
 
     key, params, x = jax.random.key(0), {"loc": 0.0}, np.ones(3)
+    keys = jax.random.split(key)
     svi = AnnealedSVI(model, guide, numpyro.optim.Adam(0.1), Trace_ELBO())
     bounds = r"evidence_bounds\(rng_key, params, model, guide, \.\.\.\)"
     exact = r"exact_evidence\(params, model, \.\.\.\)"
@@ -432,16 +433,20 @@ def test_a_call_without_its_first_arguments() -> None:
     calls: list[tuple[Callable[[], Any], str, str]] = [
         (lambda: evidence_bounds(params, model, guide, x), "rng_key of type dict", bounds),
         (lambda: evidence_bounds(key, model, guide, x), "params of type function", bounds),
-        (lambda: evidence_bounds(key, params, model, x), "guide of type ndarray", bounds),
+        (lambda: evidence_bounds(key, params, model, x), r"guide of type ndarray and shape \(3,\)", bounds),
         (lambda: exact_evidence(model, x), "params of type function", exact),
-        (lambda: exact_evidence(params, x), "model of type ndarray", exact),
+        (lambda: exact_evidence(params, x), r"model of type ndarray and shape \(3,\)", exact),
         (lambda: svi.run(200, x), "rng_key of type int", run),
-        (lambda: svi.init(x), "rng_key of type ndarray", init),
+        (lambda: svi.init(x), r"rng_key of type ndarray and shape \(3,\)", init),
+        (lambda: svi.init(keys, x), r"rng_key of type PRNGKeyArray and shape \(2,\)", init),
     ]
     for call, got, whole in calls:
         name = whole.partition(r"\(")[0]
         with pytest.raises(ValueError, match=rf"^{name} got {got}; expected .*\. Write {whole}\.$"):
             call()
+    state = svi.init(key, x)
+    for bar in (True, False):  # a run that continues needs no key, as in NumPyro
+        svi.run(None, 1, x, init_state=state, progress_bar=bar)  # type: ignore[arg-type]
     kwargs = {"num_samples": 2, "progress_bar": False}
     for good in (key, jax.random.key_data(key)):  # both kinds of keys
         assert np.isfinite(evidence_bounds(good, params, model, guide, x, **kwargs).elbo)

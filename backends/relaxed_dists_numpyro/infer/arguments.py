@@ -7,7 +7,7 @@ from relaxed_dists import _errors
 from relaxed_dists_jax.noise import is_key
 
 _ARGUMENTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "rng_key": ("a random key, such as jax.random.key(0)", is_key),
+    "rng_key": ("one random key, such as jax.random.key(0)", is_key),
     "params": (
         "a dict, such as svi.get_params(state), or {}",
         lambda x: isinstance(x, Mapping),

@@ -265,7 +265,7 @@ class AnnealedSVI(svi.Annealed, SVI):
         Raises:
             ValueError: If the schedule yields a temperature that is not positive in these steps.
         """
-        if init_state is None:
+        if init_state is None:  # a state has its own key
             check_arguments("AnnealedSVI.run(rng_key, num_steps, ...)", rng_key=rng_key)
         if num_steps > 0 and self.temperature is not None and "temperature" not in kwargs:
             # The loop is traced, so all its temperatures are checked before it starts.
