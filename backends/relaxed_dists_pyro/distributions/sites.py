@@ -73,9 +73,10 @@ def straight_through(base: Any) -> bool:
 
 def rounds(fn: Any) -> bool:
     """Whether a site is of the framework's own relaxed classes, which score rounded values."""
-    return isinstance(
-        innermost(fn), torch_dist.RelaxedOneHotCategorical | torch_dist.RelaxedBernoulli
-    )
+    base = innermost(fn)
+    if isinstance(base, torch_dist.RelaxedOneHotCategorical | torch_dist.RelaxedBernoulli):
+        return True
+    return isinstance(base, torch_dist.TransformedDistribution) and rounds(base.base_dist)
 
 
 def kind(fn: Any) -> str | None:
