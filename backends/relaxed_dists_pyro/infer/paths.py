@@ -11,6 +11,7 @@ from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from relaxed_dists._infer import paths
 from relaxed_dists._infer.paths import moved, quietly, same, with_gradient, without_warnings
@@ -53,12 +54,18 @@ class _Replaced(Messenger):
 
 @contextmanager
 def unchanged_buffers() -> Iterator[None]:
-    """Restore the buffers of all modules that are called in the ``with`` block at its end."""
-    saved: dict[int, tuple[Tensor, Tensor]] = {}
+    """Restore the buffers of all modules that are called in the ``with`` block, and of their parts.
+
+    A lazy module has no buffers to restore before its first call.
+    """
+    saved: dict[tuple[int, str], tuple[Any, Tensor | None, Tensor | None]] = {}
 
     def save(module: Any, args: Any) -> None:
-        for buffer in module.buffers(recurse=False):
-            saved.setdefault(id(buffer), (buffer, buffer.clone()))
+        for part in module.modules():
+            for name, buffer in part._buffers.items():
+                if (id(part), name) not in saved and not is_lazy(buffer):
+                    before = None if buffer is None else buffer.clone()
+                    saved[id(part), name] = (part, buffer, before)
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(save)
     try:
@@ -66,8 +73,10 @@ def unchanged_buffers() -> Iterator[None]:
     finally:
         hook.remove()
         with torch.no_grad():
-            for buffer, before in saved.values():
-                if not torch.equal(buffer, before):
+            # In reverse: parts may share a buffer, which changed before the last of them was saved.
+            for (_, name), (part, buffer, before) in reversed(saved.items()):
+                part._buffers[name] = buffer  # a module may have assigned another tensor
+                if buffer is not None and not torch.equal(buffer, before):
                     buffer.copy_(before)
 
 
