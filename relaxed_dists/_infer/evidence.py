@@ -37,6 +37,7 @@ class EvidenceBounds(NamedTuple):
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equations 3 and 8.
 
     Example:
+        >>> import numpy as np
         >>> each = np.array([-1.2, -1.0, -1.3]), np.array([-1.1, -1.0, -1.2])
         >>> bounds = EvidenceBounds(-3.5, 0.02, -3.3, 0.02, *each)
         >>> data = bounds.importance_weighted_pointwise

@@ -1,5 +1,8 @@
 """The package: public names, imported frameworks, and the errors of a missing framework."""
 
+import ast
+import builtins
+import doctest
 import importlib
 import pydoc
 import re
@@ -125,6 +128,32 @@ def test_public_docstrings_are_whole(facade: str) -> None:
         assert "Reference:" in text, name
         assert "Example:" in text, name
         assert ("Args:" in text) or name in BARE, name
+
+
+def unbound(source: str) -> set[str]:
+    """The names that a program uses, but neither defines nor imports."""
+    used, bound = set(), set(dir(builtins))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+    return used - bound
+
+
+@pytest.mark.parametrize("module", [*EVERY_FACADE, "relaxed_dists.schedules"])
+def test_examples_import_what_they_use(module: str) -> None:
+    """An example that ``help`` shows runs as it stands, once the module's names are imported."""
+    if module in EVERY_FACADE:
+        pytest.importorskip(module.rpartition(".")[2])
+    names = importlib.import_module(module)
+    for name in names.__all__:
+        examples = doctest.DocTestParser().get_examples(getattr(names, name).__doc__ or "")
+        assert unbound("".join(x.source for x in examples)) <= set(names.__all__), name
 
 
 def shown(public: Any) -> str:

@@ -92,6 +92,8 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 3.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> import numpyro
         >>> from jax import random
         >>> from numpyro import distributions as dist
         >>> from numpyro.infer import TraceMeanField_ELBO

@@ -90,6 +90,7 @@ class discretize(Messenger):
         and evaluates their discrete counterparts.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import numpyro
         >>> from jax import random
         >>> from relaxed_dists.numpyro import RelaxedOneHotCategorical

@@ -53,6 +53,8 @@ class GumbelSoftmaxReparam(Reparam):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> import numpyro
         >>> from jax import random
         >>> from numpyro import handlers
         >>> from relaxed_dists.numpyro import RelaxedOneHotCategorical

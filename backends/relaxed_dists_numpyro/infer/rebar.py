@@ -203,6 +203,7 @@ class REBAR_ELBO(_WithControlVariate):
         estimates for discrete latent variable models* (2017), section 3.
 
     Example:
+        >>> import jax
         >>> import numpyro
         >>> from relaxed_dists.numpyro import Bernoulli, GumbelSoftmax
         >>> def model():
@@ -251,6 +252,8 @@ class RELAX_ELBO(_WithControlVariate):
         Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through the Void* (2018), section 3.
 
     Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
         >>> import numpyro
         >>> from relaxed_dists.numpyro import Bernoulli, GumbelSoftmax
         >>> def model():

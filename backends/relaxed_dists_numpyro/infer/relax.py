@@ -87,6 +87,7 @@ class RelaxedReparam(_relax.Reparam, Reparam):
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
 
     Example:
+        >>> import numpyro
         >>> from jax import numpy as jnp, random
         >>> from numpyro import handlers
         >>> from relaxed_dists.numpyro import OneHotCategorical
@@ -154,6 +155,7 @@ class relax(reparam):  # lower case, as NumPyro's handlers are
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
 
     Example:
+        >>> import numpyro
         >>> from jax import numpy as jnp, random
         >>> from numpyro import distributions as dist
         >>> from relaxed_dists.numpyro import OneHotCategorical

@@ -155,7 +155,9 @@ class LeaveOneOut_ELBO(Unbiased):
         Kool, van Hoof, Welling, *Buy 4 REINFORCE Samples, Get a Baseline for Free!* (2019).
 
     Example:
+        >>> import jax
         >>> import numpyro
+        >>> from jax import random
         >>> from relaxed_dists.numpyro import Bernoulli
         >>> def model(): numpyro.sample("z", Bernoulli(probs=0.8))
         >>> def guide(): numpyro.sample("z", Bernoulli(logits=numpyro.param("logit", 0.0)))

@@ -78,6 +78,8 @@ class AutoRelaxed(auto_relaxed.Guide, AutoGuide):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 3.
 
     Example:
+        >>> import pyro
+        >>> import torch
         >>> from pyro.infer import TraceMeanField_ELBO
         >>> from relaxed_dists import schedules
         >>> from relaxed_dists.pyro import AnnealedSVI, OneHotCategorical

@@ -98,6 +98,7 @@ def discretize(fn: Callable[..., Any] | None = None) -> Any:
 
     Example:
         >>> import pyro
+        >>> import torch
         >>> from relaxed_dists.pyro import RelaxedOneHotCategorical
         >>> _ = torch.manual_seed(0)
         >>> def guide():

@@ -92,8 +92,10 @@ def evidence_bounds(
         Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders* (2016), equation 8.
 
     Example:
-        >>> from relaxed_dists.pyro import Bernoulli, RelaxedBernoulli
+        >>> import pyro
         >>> import pyro.distributions as dist
+        >>> import torch
+        >>> from relaxed_dists.pyro import Bernoulli, RelaxedBernoulli
         >>> half, x = torch.tensor(0.5), torch.tensor(1.0)
         >>> def model():
         ...     z = pyro.sample("z", RelaxedBernoulli(0.5, probs=half))

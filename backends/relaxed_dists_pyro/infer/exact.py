@@ -58,6 +58,7 @@ def exact_evidence(model: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     Example:
         >>> import pyro
         >>> import pyro.distributions as dist
+        >>> import torch
         >>> from relaxed_dists.pyro import Bernoulli
         >>> def model():
         ...     z = pyro.sample("z", Bernoulli(probs=torch.tensor(0.5)))

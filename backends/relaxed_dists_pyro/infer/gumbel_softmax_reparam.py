@@ -85,6 +85,8 @@ class GumbelSoftmaxReparam(Reparam):
         Jang, Gu, Poole, *Categorical Reparameterization with Gumbel-Softmax* (2017), section 2.
 
     Example:
+        >>> import pyro
+        >>> import torch
         >>> from pyro import poutine
         >>> from relaxed_dists.pyro import RelaxedOneHotCategorical
         >>> def model():

@@ -191,6 +191,7 @@ class REBAR_ELBO(_WithControlVariate):
 
     Example:
         >>> import pyro
+        >>> import torch
         >>> from relaxed_dists.pyro import Bernoulli, GumbelSoftmax
         >>> pyro.clear_param_store()
         >>> _ = torch.manual_seed(0)
@@ -238,6 +239,7 @@ class RELAX_ELBO(_WithControlVariate):
 
     Example:
         >>> import pyro
+        >>> import torch
         >>> from relaxed_dists.pyro import Bernoulli, GumbelSoftmax
         >>> pyro.clear_param_store()
         >>> _ = torch.manual_seed(0)

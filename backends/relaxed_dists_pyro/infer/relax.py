@@ -108,6 +108,7 @@ class RelaxedReparam(_relax.Reparam, Reparam):
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
 
     Example:
+        >>> import pyro
         >>> import torch
         >>> from pyro import poutine
         >>> from relaxed_dists.pyro import OneHotCategorical
@@ -254,6 +255,8 @@ def relax(
         Maddison, Mnih, Teh, *The Concrete Distribution* (2017), section 3 and appendix C.
 
     Example:
+        >>> import pyro
+        >>> import pyro.distributions as dist
         >>> import torch
         >>> from relaxed_dists.pyro import OneHotCategorical
         >>> def model(x):

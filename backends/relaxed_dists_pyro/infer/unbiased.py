@@ -135,6 +135,7 @@ class LeaveOneOut_ELBO(Unbiased):
 
     Example:
         >>> import pyro
+        >>> import torch
         >>> from relaxed_dists.pyro import Bernoulli
         >>> pyro.clear_param_store()
         >>> _ = torch.manual_seed(0)
