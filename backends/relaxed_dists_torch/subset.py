@@ -21,9 +21,7 @@ Round = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def _rest(a: Tensor, rows: Tensor, place: Tensor) -> Tensor:
     """1 - a for the largest a of each row, which may round to 1: the sum of the other a."""
-    others = a[rows]
-    others[torch.arange(len(rows)), place] = 0.0
-    return others.sum(-1)
+    return a[rows].scatter_(-1, place[:, None], 0.0).sum(-1)
 
 
 def _rounds(

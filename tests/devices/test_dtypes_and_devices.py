@@ -90,6 +90,28 @@ def test_a_default_that_changes_changes_nothing(
         check_same(torch_backend, found, expected)
 
 
+@pytest.mark.parametrize("name", ["RelaxedSubset", "RelaxedPermutation"])
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_default_device_changes_no_draw_without_a_density(
+    torch_backend: Torch, name: str, hard: bool
+) -> None:
+    """Draws of subsets and permutations, and their gradients, are those of the logits' device."""
+    import torch
+
+    more = {"k": 2} if name == "RelaxedSubset" else {}
+    logits = torch_backend.array(np.random.default_rng(0).normal(size=(5, K, K)), "float32")
+    cls, weights = getattr(torch_backend.names, name), torch.arange(float(K))
+
+    def draw(leaf: Any) -> list[Any]:
+        value = torch_backend.draw(cls(0.5, logits=leaf, hard=hard, **more), 0)
+        return [value.detach(), *torch.autograd.grad((value * weights).sum(), leaf)]
+
+    expected = draw(logits.requires_grad_())
+    with defaults(None, "meta"):
+        found = draw(logits)
+    check_same(torch_backend, found, expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_module_moves(torch_backend: Torch, name: str) -> None:
     """A module that holds parameters computes in the dtype and on the device it is moved to."""
