@@ -451,8 +451,6 @@ def test_a_call_without_its_first_arguments() -> None:
     kwargs = {"num_samples": 2, "progress_bar": False}
     for good in (key, jax.random.key_data(key)):  # both kinds of keys
         assert np.isfinite(evidence_bounds(good, params, model, guide, x, **kwargs).elbo)
-    result = svi.run(None, 2, x, init_state=svi.init(key, x), progress_bar=False)
-    assert np.isfinite(result.losses).all()  # with a state, no key is needed
 
 
 def test_buffers_of_modules_are_restored() -> None:
