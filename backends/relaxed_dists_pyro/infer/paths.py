@@ -58,7 +58,7 @@ def unchanged_buffers() -> Iterator[None]:
 
     A lazy module has no buffers to restore before its first call.
     """
-    saved: dict[tuple[int, str], tuple[Any, Tensor | None, Tensor | None]] = {}
+    saved: dict[tuple[int, str], tuple[Any, Tensor | None, Any]] = {}
 
     def save(module: Any, args: Any) -> None:
         for part in module.modules():
