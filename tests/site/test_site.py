@@ -108,7 +108,11 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     page, faults = context.new_page(), []
     page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    # What is still loading when a test leaves the page is aborted, and says nothing of the page.
+    page.on(
+        "requestfailed",
+        lambda r: "ABORTED" in r.failure or faults.append(f"failed: {r.url} {r.failure}"),
+    )
     allowed = (address, "file:", "data:", "blob:")
     page.on("request", lambda r: r.url.startswith(allowed) or faults.append(f"elsewhere: {r.url}"))
     page.on("response", lambda r: r.status < 400 or faults.append(f"{r.status}: {r.url}"))
