@@ -54,11 +54,17 @@ def test_each_module_imports_its_own_framework_only(package: str, own: list[str]
     assert result.stdout.strip() == str(own), result.stderr
 
 
+def imported(module: str) -> Any:
+    """A public module; the test is skipped if the framework that it needs is missing."""
+    if module in EVERY_FACADE:
+        pytest.importorskip(module.rpartition(".")[2])
+    return importlib.import_module(module)
+
+
 @pytest.mark.parametrize("facade", EVERY_FACADE)
 def test_facades_reexport_their_backend(facade: str) -> None:
     """Facade and backend have the same sorted names and the same objects."""
-    pytest.importorskip(facade.rpartition(".")[2])
-    module = importlib.import_module(facade)
+    module = imported(facade)
     backend = importlib.import_module(facade.replace(".", "_"))
     assert module.__all__ == backend.__all__ == sorted(module.__all__)
     assert all(getattr(module, name) is getattr(backend, name) for name in module.__all__)
@@ -121,8 +127,7 @@ BARE = {"GumbelSoftmaxReparam", "StraightThrough"}  # they have no arguments
 @pytest.mark.parametrize("facade", EVERY_FACADE)
 def test_public_docstrings_are_whole(facade: str) -> None:
     """Each public docstring has a reference, an example, and its arguments if there are any."""
-    pytest.importorskip(facade.rpartition(".")[2])
-    module = importlib.import_module(facade)
+    module = imported(facade)
     for name in module.__all__:
         text = getattr(module, name).__doc__ or ""
         assert "Reference:" in text, name
@@ -148,9 +153,7 @@ def unbound(source: str) -> set[str]:
 @pytest.mark.parametrize("module", [*EVERY_FACADE, "relaxed_dists.schedules"])
 def test_examples_import_what_they_use(module: str) -> None:
     """An example that ``help`` shows runs as it stands, once the module's names are imported."""
-    if module in EVERY_FACADE:
-        pytest.importorskip(module.rpartition(".")[2])
-    names = importlib.import_module(module)
+    names = imported(module)
     for name in names.__all__:
         examples = doctest.DocTestParser().get_examples(getattr(names, name).__doc__ or "")
         assert unbound("".join(x.source for x in examples)) <= set(names.__all__), name
@@ -170,9 +173,7 @@ MARKUP = re.compile(r"\\|:\w+:`|^[ |]*\.\. |_ops\.Array|estimator_base\.Estimato
 @pytest.mark.parametrize("module", [*EVERY_FACADE, "relaxed_dists.schedules"])
 def test_help_is_plain_text(module: str) -> None:
     """``help`` of each public name has formulas and names as plain text."""
-    if module in EVERY_FACADE:
-        pytest.importorskip(module.rpartition(".")[2])
-    names = importlib.import_module(module)
+    names = imported(module)
     for name in names.__all__:
         text = shown(getattr(names, name))
         found = [line for line in text.splitlines() if MARKUP.search(line)]
