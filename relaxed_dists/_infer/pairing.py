@@ -29,7 +29,7 @@ class Pairs:
         if kind is not None:
             seen = self._seen.setdefault(name, [])
             seen.append((kind, distribution))
-            if self._sites.rounds(fn):
+            if kind == "relaxed" and self._sites.rounds(fn):
                 self._rounded.add(name)
             if name not in self._allowed and len({kind == "relaxed" for kind, _ in seen}) > 1:
                 raise mixed(name, model=distribution, guide=seen[0][1])
