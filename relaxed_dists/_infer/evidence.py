@@ -57,6 +57,44 @@ class EvidenceBounds(NamedTuple):
         sums = zip(self._fields[:4], self, strict=False)
         return f"EvidenceBounds({', '.join(f'{name}={x}' for name, x in sums)}, ...)"
 
+    @classmethod
+    def joined(cls, parts: Iterable[EvidenceBounds], axis: int = -1) -> EvidenceBounds:
+        """The bounds of data that were scored in parts, such as the batches of a loader.
+
+        The bounds of the parts are summed. The samples of one part do not depend on those of
+        another, so the squares of the standard errors are summed. This is right where each datum
+        has its own bound: a latent variable that all data share needs them in one call.
+
+        Args:
+            parts: The bounds of each part of the data, each with the same number of samples.
+            axis: The axis of the arrays of each datum along which the data were split.
+
+        Returns:
+            The bounds of all data, with the parts' data in their order.
+
+        Raises:
+            ValueError: If there are no parts, or a part has no bound of each datum.
+
+        Example:
+            >>> import numpy as np
+            >>> first = EvidenceBounds(-2.0, 0.3, -1.8, 0.3, np.array([-2.0]), np.array([-1.8]))
+            >>> last = EvidenceBounds(-3.0, 0.4, -2.7, 0.4, np.array([-3.0]), np.array([-2.7]))
+            >>> bounds = EvidenceBounds.joined([first, last])
+            >>> bounds.elbo, bounds.elbo_error, bounds.elbo_pointwise
+            (-5.0, 0.5, array([-2., -3.]))
+        """
+        parts = list(parts)
+        if not parts or any(part.elbo_pointwise.ndim == 0 for part in parts):
+            got = "a part whose sites share no plate" if parts else "no parts"
+            raise ValueError(
+                f"EvidenceBounds.joined got {got}; expected the bounds of parts of the data, with "
+                "a bound of each datum. Put the data into a plate around all sites, or score all "
+                "of them in one call of evidence_bounds."
+            )
+        elbo, elbo_error, bound, error, *each = zip(*parts, strict=True)
+        sums = sum(elbo), math.hypot(*elbo_error), sum(bound), math.hypot(*error)
+        return cls(*sums, *(np.concatenate(arrays, axis) for arrays in each))
+
 
 class Running:
     """Mean and variance of log weights, and the log of the mean weight, for each datum.

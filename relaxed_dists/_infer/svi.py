@@ -182,7 +182,7 @@ def checked(temperature: Any, known: Callable[[Any], bool] = lambda x: True) -> 
     return temperature
 
 
-def short_repr(temperature: Any) -> str:
+def temperature_text(temperature: Any) -> str:
     """The temperatures as a text for a progress bar; for an array, its lowest and highest one."""
 
     def text(x: Any) -> str:

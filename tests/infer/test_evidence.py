@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from harness import Backend
 from languages import Language
-from relaxed_dists._infer.evidence import Running
+from relaxed_dists._infer.evidence import EvidenceBounds, Running
 
 X = np.array([0.4, -0.8, 1.7, 0.1])
 LOCS = np.array([-1.0, 0.0, 1.5])
@@ -161,6 +161,34 @@ def test_the_error_of_one_sample_is_unknown() -> None:
     assert np.isnan([error, weighted_error]).all()
 
 
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_parts_joined_are_the_whole(axis: int) -> None:
+    """Bounds of parts of the data, joined along an axis, are those of all data; rtol 1e-12."""
+    weights = np.random.default_rng(0).normal(0, 3, (200, 3, 7))
+
+    def bounds(part: np.ndarray) -> EvidenceBounds:
+        running = Running()
+        running.add(part)
+        return running.bounds()
+
+    cuts = [1, 3] if axis else [2]
+    parts = np.split(weights, cuts, axis if axis < 0 else axis + 1)
+    joined = EvidenceBounds.joined((bounds(part) for part in parts), axis)
+    for got, expected in zip(joined, bounds(weights), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_parts_without_data_are_refused(parts: int) -> None:
+    """No parts can't be joined, nor parts whose data share one weight."""
+    running = Running()
+    running.add(np.zeros(3))
+    what = "a part whose sites share no plate" if parts else "no parts"
+    expected = f"joined got {what}; expected .* Put the data into a plate"
+    with pytest.raises(ValueError, match=expected):
+        EvidenceBounds.joined([running.bounds()] * parts)
+
+
 # Tests of the bounds of models.
 
 
@@ -261,6 +289,17 @@ def test_chunks(language: Language, seed: int) -> None:
         error = got.elbo_error
         assert near(got.elbo, ELBO.sum(), error)
         assert near(got.importance_weighted, EVIDENCE.sum(), got.importance_weighted_error, 0.05)
+
+
+def test_data_scored_in_parts(language: Language, seed: int) -> None:
+    """The joined bounds of two parts of the data agree with enumeration of all."""
+    parts = [mixture(language, x=X[rows], logits=LOGITS[rows]) for rows in (slice(1), slice(1, 4))]
+    got = EvidenceBounds.joined(
+        language.bounds(*part, seed + i, num_samples=2000) for i, part in enumerate(parts)
+    )
+    assert near(got.elbo, ELBO.sum(), got.elbo_error)
+    assert near(got.importance_weighted, EVIDENCE.sum(), got.importance_weighted_error, 1e-3)
+    assert (abs(got.importance_weighted_pointwise - EVIDENCE) < 0.2).all()
 
 
 def test_a_shared_plate_may_be_subsampled(language: Language, seed: int) -> None:

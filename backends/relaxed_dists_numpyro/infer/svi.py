@@ -302,8 +302,7 @@ class AnnealedSVI(svi.Annealed, SVI):
                         f"init loss: {losses[0]:.4f}, avg. loss [{i - every + 1}-{i}]: {mean:.4f}"
                     )
                     used = self._with_temperature(count, kwargs)
-                    text += (
-                        f", {svi.short_repr(used['temperature'])}" if "temperature" in used else ""
-                    )
+                    if "temperature" in used:
+                        text += f", {svi.temperature_text(used['temperature'])}"
                     bar.set_postfix_str(text, refresh=False)
         return SVIRunResult(self.get_params(state), state, jnp.stack(losses))
