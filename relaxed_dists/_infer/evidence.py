@@ -61,19 +61,20 @@ class EvidenceBounds(NamedTuple):
     def joined(cls, parts: Iterable[EvidenceBounds], axis: int = -1) -> EvidenceBounds:
         """The bounds of data that were scored in parts, such as the batches of a loader.
 
-        The bounds of the parts are summed. The samples of one part do not depend on those of
-        another, so the squares of the standard errors are summed. This is right where each datum
-        has its own bound: a latent variable that all data share needs them in one call.
+        The bounds are summed, and so are the squares of the standard errors, since the parts have
+        different random numbers: in NumPyro, give each part its own key. No latent variable may be
+        shared between parts, and no plate may be subsampled.
 
         Args:
-            parts: The bounds of each part of the data, each with the same number of samples.
+            parts: The bounds of each part of the data, with the same number of samples each; with
+                fewer, the importance-weighted bound is looser.
             axis: The axis of the arrays of each datum along which the data were split.
 
         Returns:
             The bounds of all data, with the parts' data in their order.
 
         Raises:
-            ValueError: If there are no parts, or a part has no bound of each datum.
+            ValueError: If there are no parts, or a part has no bound of each datum, or is scaled.
 
         Example:
             >>> import numpy as np
@@ -91,6 +92,15 @@ class EvidenceBounds(NamedTuple):
                 "a bound of each datum. Put the data into a plate around all sites, or score all "
                 "of them in one call of evidence_bounds."
             )
+        for part in parts:
+            data = part.elbo_pointwise
+            slack = 1e-9 * np.abs(data[np.isfinite(data)]).sum()
+            if not np.isclose(part.elbo, data.sum(), 0.0, slack, equal_nan=True):
+                raise ValueError(
+                    f"EvidenceBounds.joined got a part whose elbo is {part.elbo}, but {data.sum()} "
+                    "in the sum of its data; expected the same number. A subsampled plate or a "
+                    "scale multiplies the former: score each part in a plate of the part's size."
+                )
         elbo, elbo_error, bound, error, *each = zip(*parts, strict=True)
         sums = sum(elbo), math.hypot(*elbo_error), sum(bound), math.hypot(*error)
         return cls(*sums, *(np.concatenate(arrays, axis) for arrays in each))

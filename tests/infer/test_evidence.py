@@ -189,6 +189,18 @@ def test_parts_without_data_are_refused(parts: int) -> None:
         EvidenceBounds.joined([running.bounds()] * parts)
 
 
+def test_scaled_parts_are_refused() -> None:
+    """A part whose sums are scaled to all data would be counted too often."""
+    running = Running()
+    running.add(np.array([[-1.0, -2.0], [-3.0, -np.inf]]))
+    assert EvidenceBounds.joined([running.bounds()] * 2).elbo == -np.inf
+    running = Running()
+    running.add(np.array([[-1.0, -2.0], [-3.0, 1.0]]))
+    expected = r"joined got a part whose elbo is -5\.0, but -2\.5 in .*score each part in a plate"
+    with pytest.raises(ValueError, match=expected):
+        EvidenceBounds.joined([running.bounds(), running.bounds(2.0)])
+
+
 # Tests of the bounds of models.
 
 
