@@ -9,7 +9,8 @@ Each run is trained by AnnealedSVI, and its discrete model is scored on the test
 evidence_bounds, with 1,000 samples. A run writes a JSON; a run whose JSON exists is skipped, and a
 run that was cut goes on from its checkpoint. So a long run can be split over processes, by any of
 the options. --choose trains a third of the steps at each step size of --rate, and scores the
-validation images alone; other runs then take the step size with the best score.
+validation images alone; other runs then take the step size with the best score, in the folder of
+--results or else in the repository's own.
 """
 
 import argparse
@@ -39,13 +40,14 @@ PAPERS = {"jang": (JANG, COLUMNS), "maddison": (MADDISON, BOUNDS)}  # rows, and 
 
 def planned(options: argparse.Namespace) -> list[Run]:
     """The runs that the options ask for, in their order."""
-    found, runs = report.results(options.results), []
+    found, runs = [report.results(folder) for folder in (options.results, FOLDER)], []
     part = 3 if options.quick or options.choose else 1
     cases = product(options.framework, options.seed, options.estimator, options.row)
     for framework, seed, estimator, row in cases:
         steps = options.steps or ROWS[row].steps // part
-        best = report.chosen(found, row, estimator) or default_rate(row, estimator)
-        for rate in options.rate or (RATES if options.choose else [best]):
+        best = [rate for results in found if (rate := report.chosen(results, row, estimator))]
+        best.append(default_rate(row, estimator))
+        for rate in options.rate or (RATES if options.choose else best[:1]):
             runs.append(Run(framework, row, estimator, steps, rate, seed))
     return runs
 
@@ -74,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     parser.add_argument("--list", action="store_true", help="train nothing, list the runs")
     parser.add_argument("--markdown", action="store_true", help="print tables of Markdown")
-    parser.add_argument("--results", type=Path, default=FOLDER, help="the folder of the JSONs")
+    parser.add_argument(
+        "--results", type=Path, help="the folder of the JSONs; --quick has one of its own"
+    )
     parser.add_argument("--picture", type=Path, help="where to draw the curves")
     options = parser.parse_args(argv)
     rows, columns = PAPERS[options.paper]
@@ -88,11 +92,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.framework, options.seed = ["numpyro"], options.seed[:1]
     if options.keep:
         options.framework = ["numpyro"]
+    default = FOLDER.with_name("quick") if options.quick else FOLDER
+    options.results = options.results or default
     if options.samples is None:
         options.samples = 100 if options.quick else SAMPLES
     if options.choose:
         options.samples = 0
-    options.results.mkdir(parents=True, exist_ok=True)
     runs = planned(options)
     missing = [run for run in runs if not (options.results / f"{run.name}.json").exists()]
     if options.list:
@@ -104,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         machine.pin(1)
         images = data.load()
+        options.results.mkdir(parents=True, exist_ok=True)
         if options.keep:
             for run in runs:
                 train.keep(run, images, options.results)

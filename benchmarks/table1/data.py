@@ -41,7 +41,7 @@ class _Arrays(pickle.Unpickler):
 def load() -> Images:
     """The images, each pixel drawn once with its grey value as the probability of being on.
 
-    This is the fixed binarisation of Salakhutdinov and Murray (2008), with other random numbers,
+    This is the fixed binarisation of Larochelle and Murray (2011), with other random numbers,
     which are the same in every run.
     """
     try:

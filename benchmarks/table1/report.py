@@ -34,13 +34,19 @@ def label(estimator: str) -> str:
     return ESTIMATORS.get(estimator) or f"m = {BOUNDS[estimator]}"
 
 
-def cell(found: Sequence[Result]) -> str:
+def mean(found: Sequence[Result]) -> tuple[float, float]:
     """The mean over seeds and its standard error, by the choice of images and by the seeds."""
     bounds, errors = np.array([[r["test"]["bound"], r["test"]["error"]] for r in found]).T
-    error, seeds = errors.mean(), "one seed"  # all seeds have the same images
+    error = errors.mean()  # all seeds have the same images
     if len(found) > 1:
-        error, seeds = np.hypot(error, stats.sem(bounds)), f"{len(found)} seeds"
-    return f"{bounds.mean():.1f} ± {error:.1f}, {seeds}"
+        error = np.hypot(error, stats.sem(bounds))
+    return float(bounds.mean()), float(error)
+
+
+def cell(found: Sequence[Result]) -> str:
+    """The mean, its standard error and the number of seeds."""
+    seeds = "one seed" if len(found) == 1 else f"{len(found)} seeds"
+    return "{:.1f} ± {:.1f}, {}".format(*mean(found), seeds)
 
 
 def table(found: Iterable[Result], markdown: bool) -> None:
@@ -128,11 +134,16 @@ def times(measured: Mapping[Run, float], markdown: bool) -> None:
 
 
 def chosen(found: Iterable[Result], row: str, estimator: str) -> float | None:
-    """The step size with the best validation bound among the NumPyro runs of one length."""
+    """The step size with the best validation bound among NumPyro's runs of a third of the steps.
+
+    With a single step size there was no choice, and it is None.
+    """
     tried = [r for r in found if (r["row"], r["estimator"]) == (row, estimator)]
     tried = [r for r in tried if r["seed"] == 0 and r["steps"] == ROWS[row].steps // 3]
     tried = [r for r in tried if r["framework"] == "numpyro"]
-    return min(tried, key=lambda r: r["validation"]["bound"])["rate"] if tried else None
+    if len({r["rate"] for r in tried}) < 2:
+        return None
+    return min(tried, key=lambda r: r["validation"]["bound"])["rate"]
 
 
 def picture(found: Iterable[Result], path: Path) -> None:
@@ -156,8 +167,8 @@ def picture(found: Iterable[Result], path: Path) -> None:
         for r in runs:
             steps, bounds = np.array([(p["step"], p["validation"]) for p in r["curve"]]).T
             axis.plot(steps, bounds, styles[r["framework"]], color=colours[r["estimator"]])
-        best = min(r["curve"][-1]["validation"] for r in runs)
-        axis.set(title=row, xlabel="step", ylim=(best - 1, best + 12))
+        low, high = (f(r["curve"][k]["validation"] for r in runs) for f, k in ((min, -1), (max, 1)))
+        axis.set(title=row, xlabel="step", ylim=(low - 1, high + 1))
     axes[0, 0].set_ylabel("nats a validation image")
     used = {r["estimator"] for r in full}, {r["framework"] for r in full}
     lines = [

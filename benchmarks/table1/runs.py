@@ -70,12 +70,13 @@ ROWS = {**JANG, **MADDISON}
 # Maddison et al. is trained by a bound of 1, 5 or 50 samples.
 ESTIMATORS = {
     "soft": "Gumbel-Softmax",
-    "st": "straight-through",
+    "st": "ST Gumbel-Softmax",
     "reinmax": "ReinMax",
     "rao": "GumbelRao",
     "loo": "LeaveOneOut_ELBO",
 }
 BOUNDS = {"m1": 1, "m5": 5, "m50": 50}
+UNANNEALED = ("reinmax", "loo")  # ReinMax stays at 1, and the loss has no temperature
 COLUMNS = ("soft", "st")
 PAPER = {
     ("sbn", "bernoulli"): (58.5, 59.3),
@@ -128,7 +129,7 @@ class Run:
             "soft": partial(ours.GumbelSoftmax, hard=False),
             "st": ours.GumbelSoftmax,
             "reinmax": lambda temperature: ours.ReinMax(),
-            "rao": ours.GumbelRao,
+            "rao": partial(ours.GumbelRao, samples=10),
         }.get(self.estimator, lambda temperature: None)
 
     def loss(self, infer: Any, ours: Any, **more: Any) -> Any:
@@ -141,8 +142,9 @@ class Run:
             return infer.RenyiELBO(alpha=0.0, num_particles=samples, **more)
         if self.estimator == "loo":
             return ours.LeaveOneOut_ELBO(2, vectorize_particles=True)
-        # The densities of an SBN's guide cancel, since they are the model's own. A VAE has the
-        # exact KL divergence.
+        # The densities of an SBN's guide cancel, since they are the model's own; with
+        # LeaveOneOut_ELBO their gradients stay, as noise of mean 0. A VAE has the exact KL
+        # divergence.
         return infer.Trace_ELBO() if self.model.task == "sbn" else infer.TraceMeanField_ELBO()
 
     def order(self, epoch: int, images: int) -> Array:

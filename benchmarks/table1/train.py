@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.table1.data import Images
-from benchmarks.table1.runs import BATCH, BOUNDS, SAMPLES, Array, Run
+from benchmarks.table1.runs import BATCH, BOUNDS, SAMPLES, UNANNEALED, Array, Run
 
 POINTS = 12  # of the curve
 SHORT = (1000, 10)  # images and samples of the bound in the curve
@@ -22,7 +22,7 @@ VALIDATION = 100  # samples of the bound by which a step size is chosen
 KEPT = 50  # test images that are kept with the parameters
 PACKAGES = {"numpyro": ("jax", "numpyro", "optax"), "pyro": ("torch", "pyro-ppl")}
 
-Point = dict[str, float]
+Point = dict[str, Any]
 
 
 def started(run: Run, images: Images) -> Any:
@@ -65,7 +65,7 @@ def fit(run: Run, images: Images, training: Any, folder: Path) -> Iterator[Point
             if (epoch + 1) % every and epoch + 1 < epochs:
                 continue
             some, samples = images.validation[: SHORT[0]], SHORT[1]
-            temperature = run.temperature
+            temperature = None if run.estimator in UNANNEALED else run.temperature
             if callable(temperature):
                 temperature = float(temperature(training.steps - 1))
             point = {

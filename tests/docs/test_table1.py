@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.table1 import __main__ as table1
 from benchmarks.table1 import data, report, train
-from benchmarks.table1.runs import Run
+from benchmarks.table1.runs import COLUMNS, PAPER, ROWS, Run, paper
 from harness import Backend
 
 PAGE = Path(__file__).parents[2] / "docs/table1.md"
@@ -79,6 +79,22 @@ def test_bad_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--steps got 600; expected a multiple of 500" in capsys.readouterr().err
 
 
+def test_a_chosen_step_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new folder takes the step size that the repository's runs chose, not one run's own."""
+    one = {"row": "r", "estimator": "e", "rate": 1.0}
+    one |= {"seed": 0, "steps": 20_000, "framework": "numpyro", "validation": {"bound": 3.0}}
+    found = [one | {"row": "sbn-bernoulli"}]
+    assert report.chosen(found, "sbn-bernoulli", "e") is None
+    found.append(found[0] | {"rate": 2.0, "validation": {"bound": 2.0}})
+    assert report.chosen(found, "sbn-bernoulli", "e") == 2.0
+    table1.main(["--list", "--results", str(tmp_path), "--seed", "7", "--framework", "pyro"])
+    names = capsys.readouterr().out.split()
+    assert "sbn-bernoulli_soft_pyro_rate0.003_steps60000_seed7" in names
+    assert len(names) == 12
+    table1.main(["--list", "--quick", "--seed", "7"])
+    assert "sbn-bernoulli_st_numpyro_rate0.01_steps20000_seed7" in capsys.readouterr().out
+
+
 def test_bad_combinations(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The other paper's estimators are refused; --keep without a checkpoint says what to do."""
     with pytest.raises(SystemExit):
@@ -106,6 +122,24 @@ def test_results_have_the_names_of_their_runs() -> None:
         run = Run(**{name: result[name] for name in Run.__dataclass_fields__})
         assert run.name == path.stem
         assert result["curve"][-1]["step"] == run.steps
+
+
+@pytest.mark.parametrize("framework", report.FRAMEWORKS)
+@pytest.mark.parametrize("estimator", COLUMNS)
+@pytest.mark.parametrize("row", [f"{a}-{b}" for a, b in PAPER])
+def test_the_cells_are_not_above_the_papers(row: str, estimator: str, framework: str) -> None:
+    """The runs of three seeds are at or below the paper's number, within one standard error.
+
+    The VAE is the one with a hidden layer in the decoder.
+    """
+    found = [json.loads(path.read_text()) for path in RESULTS]
+    names = row, estimator, framework, ROWS[row].steps
+    keys = "row", "estimator", "framework", "steps"
+    runs = [r for r in found if tuple(r[key] for key in keys) == names]
+    assert sorted(r["seed"] for r in runs) == [0, 1, 2]
+    assert len({r["rate"] for r in runs}) == 1
+    mean, error = report.mean(runs)
+    assert mean - error <= (paper(row, estimator) or 0)
 
 
 def test_the_page_has_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
