@@ -40,7 +40,8 @@ PAPERS = {"jang": (JANG, COLUMNS), "maddison": (MADDISON, BOUNDS)}  # rows, and 
 
 def planned(options: argparse.Namespace) -> list[Run]:
     """The runs that the options ask for, in their order."""
-    found, runs = [report.results(folder) for folder in (options.results, FOLDER)], []
+    folders = dict.fromkeys((options.results, FOLDER))  # each once
+    found, runs = [report.results(folder) for folder in folders], []
     part = 3 if options.quick or options.choose else 1
     cases = product(options.framework, options.seed, options.estimator, options.row)
     for framework, seed, estimator, row in cases:
